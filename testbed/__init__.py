@@ -1,0 +1,1 @@
+"""A driver testbed for the mmap hooks of Linux."""

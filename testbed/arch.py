@@ -1,0 +1,94 @@
+"""All that differs between architectures, as one table."""
+
+from __future__ import annotations
+
+import difflib
+import platform
+from dataclasses import dataclass
+
+from testbed.errors import SetupError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arch:
+    """One architecture under the names that each tool has for it."""
+
+    name: str  # ours, and the test id's; also `uname -m` of x86_64
+    uname: str  # `uname -m`
+    kernel_arch: str  # ARCH= on make's command line
+    srcarch: str  # directory below arch/
+    debian: str  # dpkg's architecture
+    triplet: str  # GNU triplet; CROSS_COMPILE is this with a dash
+    llvm_target: str  # clang's --target, where it differs from the triplet
+    image: str  # make target and file name below arch/SRCARCH/boot
+    qemu: str  # suffix of qemu-system-*
+    qemu_package: str  # Debian package that brings it
+    machine: str  # QEMU -machine
+    tcg_cpu: str  # QEMU -cpu under TCG
+    console: str  # the serial console as the guest names it
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def image_path(self) -> str:
+        """The kernel image below the build directory."""
+        return f"arch/{self.srcarch}/boot/{self.image}"
+
+
+ARCHES = {
+    arch.name: arch
+    for arch in (
+        Arch(
+            name="x86_64",
+            uname="x86_64",
+            kernel_arch="x86_64",
+            srcarch="x86",
+            debian="amd64",
+            triplet="x86_64-linux-gnu",
+            llvm_target="x86_64-linux-gnu",
+            image="bzImage",
+            qemu="x86_64",
+            qemu_package="qemu-system-x86",
+            machine="q35",
+            tcg_cpu="max",
+            console="ttyS0",
+        ),
+        Arch(
+            name="arm64",
+            uname="aarch64",
+            kernel_arch="arm64",
+            srcarch="arm64",
+            debian="arm64",
+            triplet="aarch64-linux-gnu",
+            llvm_target="aarch64-linux-gnu",
+            image="Image",
+            qemu="aarch64",
+            qemu_package="qemu-system-arm",
+            machine="virt",
+            # `max` emulates pointer authentication in software: about twice as slow to boot.
+            tcg_cpu="cortex-a57",
+            console="ttyAMA0",
+        ),
+    )
+}
+
+
+def find_arch(name: str) -> Arch:
+    """The architecture of that name, as given by a user.
+
+    Raises:
+        SetupError: no such architecture; names the nearest one.
+    """
+    if name in ARCHES:
+        return ARCHES[name]
+    aliases = {alias: arch for arch in ARCHES.values() for alias in (arch.uname, arch.debian)}
+    near = difflib.get_close_matches(name, [*ARCHES, *aliases], n=1)
+    guess = aliases[near[0]].name if near and near[0] in aliases else "".join(near)
+    hint = f"did you mean {guess}? " if guess else ""
+    raise SetupError(f"unknown architecture {name!r}", cure=f"{hint}known are {', '.join(ARCHES)}")
+
+
+def host_uname() -> str:
+    """The host's own architecture as `uname -m` prints it."""
+    return platform.machine()

@@ -1,0 +1,1 @@
+"""A VM to a session that runs things and notices trouble."""

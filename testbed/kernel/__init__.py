@@ -1,0 +1,1 @@
+"""Source text to a bootable kernel with its modules and guest programs."""

@@ -1,0 +1,131 @@
+"""What the user asked for: options over a settings file over defaults."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from testbed.arch import ARCHES, find_arch
+from testbed.errors import SetupError
+
+APP = "mmap-testbed"
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+_GB = 1_000_000_000
+
+
+class AccelChoice(StrEnum):
+    """What the user may ask for; `auto` is KVM where proven, TCG otherwise."""
+
+    AUTO = "auto"
+    KVM = "kvm"
+    TCG = "tcg"
+
+
+class Toolchain(StrEnum):
+    GCC = "gcc"
+    LLVM = "llvm"
+
+
+def _default_jobs() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """One run's choices. Field names are the keys of the settings file."""
+
+    arch: tuple[str, ...] = tuple(ARCHES)
+    kernel: str = "debian"
+    accel: AccelChoice = AccelChoice.AUTO
+    toolchain: Toolchain = Toolchain.GCC
+    jobs: int = field(default_factory=_default_jobs)
+    memory_mib: int = 512  # of a VM
+    boot_timeout: float = 60.0  # seconds until SSH must answer, under TCG on an idle host
+    mirror: str = ""  # URL of a Debian mirror; empty: the one that the host's apt uses
+    suites: tuple[str, ...] = ("trixie-backports", "sid")
+    archive_max_age: float = 24.0  # hours before the archive's index is asked for again
+    accept_expired: bool = False  # use a suite whose Release file is past its Valid-Until
+    cache_dir: Path = field(default_factory=lambda: Path(platformdirs.user_cache_dir(APP)))
+    cache_limit: int = 20 * _GB  # bytes
+    data_dir: Path = field(default_factory=lambda: Path(platformdirs.user_data_dir(APP)))
+    state_dir: Path = field(default_factory=lambda: Path(platformdirs.user_state_dir(APP)))
+    runtime_dir: Path = field(default_factory=lambda: Path(platformdirs.user_runtime_dir(APP)))
+    results_dir: Path = CHECKOUT / "results"
+
+
+def default_settings_file() -> Path:
+    """Where the user's settings stand (XDG base directory specification)."""
+    return Path(platformdirs.user_config_dir(APP)) / "testbed.toml"
+
+
+def load_settings(file: Path | None = None, options: Mapping[str, Any] | None = None) -> Settings:
+    """Settings from a TOML file, overridden by `options` whose value is not None.
+
+    Without `file` the user's own is read, if there is one.
+
+    Raises:
+        SetupError: the file is missing or no TOML, a key is unknown, a value does not fit.
+    """
+    path = file or default_settings_file()
+    values: dict[str, Any] = {}
+    if file is not None or path.exists():
+        values = _parse(path)
+    values |= {key: value for key, value in (options or {}).items() if value is not None}
+    return _checked(values, path)
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except FileNotFoundError as exc:
+        raise SetupError(f"no settings file at {path}") from exc
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        raise SetupError(f"{path} is not valid TOML: {exc}") from exc
+    except OSError as exc:
+        raise SetupError(f"cannot read {path}: {exc}") from exc
+
+
+def _checked(values: Mapping[str, Any], path: Path) -> Settings:
+    known = {f.name: f for f in dataclasses.fields(Settings)}
+    for key in values:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            cure = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+            raise SetupError(f"unknown setting {key!r} in {path}", cure=cure)
+    settings = Settings(**{key: _convert(key, value) for key, value in values.items()})
+    for name in settings.arch:
+        find_arch(name)
+    if settings.jobs < 1:
+        raise SetupError(f"jobs is {settings.jobs}", cure="give 1 or more")
+    return settings
+
+
+def _convert(key: str, value: Any) -> Any:
+    """A TOML or option value as the type that the field has."""
+    kind = type(getattr(_DEFAULTS, key))
+    try:
+        if kind is tuple:
+            words = value.split(",") if isinstance(value, str) else value
+            return tuple(str(word).strip() for word in words)
+        if kind is bool and not isinstance(value, bool):
+            raise ValueError("want true or false")
+        if kind in (int, float) and isinstance(value, bool | str):
+            raise ValueError("want a number")
+        return kind(Path(value).expanduser()) if issubclass(kind, Path) else kind(value)
+    except (TypeError, ValueError) as exc:
+        choices = ", ".join(kind) if issubclass(kind, StrEnum) else kind.__name__
+        raise SetupError(f"setting {key}: {value!r} does not fit: {exc}", cure=choices) from exc
+
+
+_DEFAULTS = Settings()
