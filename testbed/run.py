@@ -38,6 +38,9 @@ _TERM_GRACE = 10.0
 
 _EVIDENCE_LINES = 15
 
+# Runs once the death signal is set: a parent that died before that is noticed here.
+_IF_PARENT_LIVES = '[ "$PPID" = "$0" ] && exec "$@"'
+
 
 @dataclass(frozen=True)
 class Completed:
@@ -195,7 +198,8 @@ def _environment(env: Mapping[str, str] | None) -> dict[str, str]:
 def _child(
     words: list[str], *, death: signal.Signals, env: Mapping[str, str] | None, **options: Any
 ) -> Iterator[subprocess.Popen[bytes]]:
-    argv = ["setpriv", "--pdeathsig", death.name.removeprefix("SIG"), "--", *words]
+    guard = ["sh", "-c", _IF_PARENT_LIVES, str(os.getpid())]
+    argv = ["setpriv", "--pdeathsig", death.name.removeprefix("SIG"), "--", *guard, *words]
     options |= {"env": _environment(env), "start_new_session": True}
     future = _SPAWNER.submit(_popen, argv, options)
     try:

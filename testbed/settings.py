@@ -53,14 +53,15 @@ class Settings:
     memory_mib: int = 512  # of a VM
     boot_timeout: float = 60.0  # seconds until SSH must answer, under TCG on an idle host
     mirror: str = ""  # URL of a Debian mirror; empty: the one that the host's apt uses
-    suites: tuple[str, ...] = ("trixie-backports", "sid")
+    suites: tuple[str, ...] = ("trixie-backports", "sid")  # where linux-source is looked for
+    guest_suite: str = "trixie"  # where the guest's programs come from
+    archive_keyring: Path = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
     archive_max_age: float = 24.0  # hours before the archive's index is asked for again
     accept_expired: bool = False  # use a suite whose Release file is past its Valid-Until
     cache_dir: Path = field(default_factory=lambda: Path(platformdirs.user_cache_dir(APP)))
     cache_limit: int = 20 * _GB  # bytes
     data_dir: Path = field(default_factory=lambda: Path(platformdirs.user_data_dir(APP)))
     state_dir: Path = field(default_factory=lambda: Path(platformdirs.user_state_dir(APP)))
-    runtime_dir: Path = field(default_factory=lambda: Path(platformdirs.user_runtime_dir(APP)))
     results_dir: Path = CHECKOUT / "results"
 
 

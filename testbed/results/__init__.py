@@ -1,0 +1,1 @@
+"""What a run found, and its file formats."""

@@ -1,0 +1,94 @@
+"""What a run found, as values. A case starts as MISS: only evidence makes it anything else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Status(StrEnum):
+    """One case's outcome, in the words of KCIDB where it has one; gravest first."""
+
+    FAIL = "FAIL"  # the kernel under test misbehaved
+    ERROR = "ERROR"  # the test itself broke; of the kernel nothing is known
+    MISS = "MISS"  # the host or the testbed broke; the test did not run
+    XFAIL = "XFAIL"  # an open kernel defect showed itself, as recorded
+    FIXED = "FIXED"  # a recorded defect did not show on a kernel outside its range
+    PASS = "PASS"
+    SKIP = "SKIP"  # not applicable here, with the reason
+
+    @property
+    def as_expected(self) -> bool:
+        return self not in (Status.FAIL, Status.ERROR, Status.MISS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One test on one architecture, and on one path where it has one."""
+
+    test: str  # pytest's node id
+    arch: str = ""
+    path: str = ""
+    status: Status = Status.MISS
+    seconds: float = 0.0
+    reason: str = ""  # why it was skipped, expected to fail, or what failed, in one line
+    evidence: str = ""  # what a reader needs to judge it: facts, hook log, splat
+    attempts: tuple[str, ...] = ()  # infrastructure errors that were tried again
+
+    @property
+    def name(self) -> str:
+        """The test function without its file and parameters."""
+        return self.test.rpartition("::")[2].partition("[")[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    """What the cases of one architecture ran on."""
+
+    arch: str
+    kernel: str  # the guest's `uname -r`
+    source: str
+    series: tuple[str, ...]
+    accel: str
+    accel_reason: str
+    qemu: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One run: its cases and what they ran on."""
+
+    name: str
+    command: str  # what to type to do it again
+    started: str  # ISO 8601, UTC
+    seconds: float = 0.0
+    environments: tuple[Environment, ...] = ()
+    cases: tuple[Case, ...] = ()
+    facts: Mapping[str, object] = field(default_factory=dict)
+
+    def count(self, status: Status) -> int:
+        return sum(case.status is status for case in self.cases)
+
+
+# Exit status of `testbed run`, as README.md documents it.
+EXIT_EXPECTED = 0
+EXIT_KERNEL = 1
+EXIT_SETUP = 2
+EXIT_INFRA = 3
+
+
+def exit_status(cases: Iterable[Case]) -> int:
+    """0 all as expected, 1 the kernel misbehaved, 3 infrastructure; no case at all is 3."""
+    found = {case.status for case in cases}
+    if Status.FAIL in found:
+        return EXIT_KERNEL
+    if not found or Status.ERROR in found or Status.MISS in found:
+        return EXIT_INFRA
+    return EXIT_EXPECTED
+
+
+def gravest(statuses: Iterable[Status]) -> Status:
+    """The one that a summary of several shows."""
+    order = list(Status)
+    return min(statuses, key=order.index)

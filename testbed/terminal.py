@@ -1,0 +1,125 @@
+"""Progress for people: live bars on a terminal, plain lines on a pipe."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from rich.console import Console
+from rich.progress import BarColumn, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as RichBars
+
+from testbed.progress import Progress, Step
+
+# A plain line at least this often while a long step has something to say.
+_PLAIN_INTERVAL = 15.0
+
+
+def make_progress(console: Console) -> Progress:
+    """Bars when `console` is a terminal, lines otherwise."""
+    return LiveProgress(console) if console.is_terminal else PlainProgress(console)
+
+
+@dataclass
+class _LiveStep:
+    bars: RichBars
+    task: TaskID
+
+    def update(self, done: float, *, total: float | None = None, note: str = "") -> None:
+        self.bars.update(self.task, completed=done, note=note)
+        if total is not None:
+            self.bars.update(self.task, total=total)
+
+
+class LiveProgress:
+    """One bar per step under way, and a line for each that has ended."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._lock = threading.Lock()
+        self._depth = 0
+        self._bars = RichBars(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+            TextColumn("[dim]{task.fields[note]}"),
+            console=console,
+            transient=True,
+        )
+
+    @contextmanager
+    def step(self, title: str, total: float | None = None) -> Iterator[Step]:
+        started = time.monotonic()
+        self._enter()
+        task = self._bars.add_task(title, total=total, note="")
+        try:
+            yield _LiveStep(self._bars, task)
+        except BaseException:
+            self._console.print(f"[red]✗[/] {title}", highlight=False)
+            raise
+        else:
+            seconds = time.monotonic() - started
+            self._console.print(f"[green]✓[/] {title} [dim]{seconds:.1f} s[/]", highlight=False)
+        finally:
+            self._bars.remove_task(task)
+            self._leave()
+
+    def note(self, text: str) -> None:
+        self._console.print(f"[yellow]note:[/] {text}", highlight=False)
+
+    def _enter(self) -> None:
+        with self._lock:
+            if self._depth == 0:
+                self._bars.start()
+            self._depth += 1
+
+    def _leave(self) -> None:
+        with self._lock:
+            self._depth -= 1
+            if self._depth == 0:
+                self._bars.stop()
+
+
+@dataclass
+class _PlainStep:
+    console: Console
+    title: str
+    total: float | None
+    said: float = field(default_factory=time.monotonic)
+
+    def update(self, done: float, *, total: float | None = None, note: str = "") -> None:
+        self.total = total if total is not None else self.total
+        if time.monotonic() - self.said < _PLAIN_INTERVAL:
+            return
+        self.said = time.monotonic()
+        share = f" {100 * done / self.total:.0f}%" if self.total else ""
+        _plain(self.console, f"... {self.title}{share} {note}".rstrip())
+
+
+class PlainProgress:
+    """A line when a step begins and ends, and now and then in between."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    @contextmanager
+    def step(self, title: str, total: float | None = None) -> Iterator[Step]:
+        started = time.monotonic()
+        _plain(self._console, f"{title} ...")
+        try:
+            yield _PlainStep(self._console, title, total)
+        except BaseException:
+            _plain(self._console, f"{title}: failed after {time.monotonic() - started:.1f} s")
+            raise
+        _plain(self._console, f"{title}: done in {time.monotonic() - started:.1f} s")
+
+    def note(self, text: str) -> None:
+        _plain(self._console, f"note: {text}")
+
+
+def _plain(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,50 @@
+"""A run's verdict, its folder and its files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from testbed.results.model import Case, Run, Status, exit_status, gravest
+from testbed.results.store import new_run_dir, write_run
+
+
+@pytest.mark.parametrize(
+    ("statuses", "status"),
+    [
+        ([Status.PASS, Status.XFAIL, Status.FIXED, Status.SKIP], 0),
+        ([Status.PASS, Status.FAIL, Status.MISS], 1),
+        ([Status.PASS, Status.MISS], 3),
+        ([Status.PASS, Status.ERROR], 3),
+        ([], 3),
+    ],
+    ids=["as-expected", "kernel-misbehaved", "host-broke", "test-broke", "no-test-is-no-pass"],
+)
+def test_exit_status_tells_who_is_to_blame(statuses: list[Status], status: int) -> None:
+    cases = [Case(test=f"t{n}", status=one) for n, one in enumerate(statuses)]
+    assert exit_status(cases) == status
+
+
+def test_a_case_without_evidence_is_no_pass() -> None:
+    assert not Case(test="t").status.as_expected
+
+
+def test_the_gravest_status_stands_for_several() -> None:
+    assert gravest([Status.PASS, Status.XFAIL, Status.ERROR]) is Status.ERROR
+
+
+def test_runs_get_folders_of_their_own_and_latest_is_the_newest(tmp_path: Path) -> None:
+    first, second = new_run_dir(tmp_path), new_run_dir(tmp_path)
+    assert first != second
+    assert (tmp_path / "latest").resolve() == second
+
+
+def test_a_run_is_written_whole(tmp_path: Path) -> None:
+    case = Case(test="tests/vm/test_a.py::test_b[arm64-stack]", status=Status.PASS, arch="arm64")
+    write_run(tmp_path, Run(name="r", command="testbed run", started="now", cases=(case,)))
+    content = json.loads((tmp_path / "result.json").read_text())
+    assert content["cases"][0]["status"] == "PASS"
+    assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
+    assert case.name == "test_b"

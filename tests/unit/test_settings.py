@@ -1,0 +1,77 @@
+"""Settings: a file, options over it, and errors that name the nearest known thing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from testbed.arch import find_arch
+from testbed.errors import SetupError
+from testbed.settings import AccelChoice, Settings, load_settings
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "testbed.toml"
+
+
+def test_defaults_stand_without_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    assert load_settings() == Settings()
+
+
+def test_the_users_own_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    file = tmp_path / "mmap-testbed" / "testbed.toml"
+    file.parent.mkdir()
+    file.write_text('kernel = "debian:7.2"')
+    assert load_settings().kernel == "debian:7.2"
+
+
+def test_an_option_goes_over_the_file(file: Path) -> None:
+    file.write_text('arch = ["arm64"]\naccel = "tcg"')
+    settings = load_settings(file, {"accel": "kvm", "kernel": None})
+    assert settings.arch == ("arm64",)
+    assert settings.accel is AccelChoice.KVM
+    assert settings.kernel == "debian"
+
+
+def test_an_option_may_list_architectures_with_commas(file: Path) -> None:
+    file.write_text("")
+    assert load_settings(file, {"arch": "arm64, x86_64"}).arch == ("arm64", "x86_64")
+
+
+def test_a_path_may_begin_at_home(file: Path) -> None:
+    file.write_text('cache_dir = "~/elsewhere"')
+    assert load_settings(file).cache_dir == Path.home() / "elsewhere"
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("kernal = 'debian'", "did you mean 'kernel'"),
+        ("arch = ['arm46']", "did you mean arm64"),
+        ("arch = ['aarch64']", "did you mean arm64"),
+        ("accel = 'xen'", "auto, kvm, tcg"),
+        ("jobs = 'many'", "want a number"),
+        ("jobs = 0", "give 1 or more"),
+        ("accept_expired = 'no'", "want true or false"),
+        ("kernel =", "not valid TOML"),
+    ],
+)
+def test_what_does_not_fit_is_named(file: Path, text: str, complaint: str) -> None:
+    file.write_text(text)
+    with pytest.raises(SetupError) as caught:
+        load_settings(file)
+    assert complaint in str(caught.value)
+
+
+def test_a_named_file_that_is_missing_is_an_error(file: Path) -> None:
+    with pytest.raises(SetupError, match="no settings file"):
+        load_settings(file)
+
+
+def test_an_unknown_architecture_lists_the_known_ones() -> None:
+    with pytest.raises(SetupError, match="known are x86_64, arm64"):
+        find_arch("zzz")

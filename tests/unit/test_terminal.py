@@ -1,0 +1,44 @@
+"""Progress on a pipe is plain lines, on a terminal bars that leave one line each."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from testbed.terminal import make_progress
+
+
+def test_a_pipe_gets_plain_lines() -> None:
+    console = Console(file=io.StringIO(), force_terminal=False)
+    progress = make_progress(console)
+    with progress.step("compile arm64", total=10) as step:
+        step.update(5)
+    progress.note("sid is expired")
+    text = _text(console)
+    assert text.startswith("compile arm64 ...\ncompile arm64: done in ")
+    assert text.endswith("note: sid is expired\n")
+    assert "\x1b" not in text
+
+
+def test_a_terminal_gets_a_line_for_each_ended_step() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=80)
+    progress = make_progress(console)
+    with progress.step("outer"), progress.step("inner", total=2) as step:
+        step.update(1, note="one of two")
+    ended = [line for line in _text(console).splitlines() if "✓" in line]
+    assert ["inner" in line for line in ended] == [True, False]
+    assert "outer" in ended[-1]
+
+
+def test_a_step_that_fails_says_so() -> None:
+    console = Console(file=io.StringIO(), force_terminal=False)
+    with pytest.raises(ValueError, match="x"), make_progress(console).step("boot"):
+        raise ValueError("x")
+    assert "boot: failed after" in _text(console)
+
+
+def _text(console: Console) -> str:
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
