@@ -1,0 +1,374 @@
+"""Debian's archive through apt, in a state directory of its own.
+
+Every suite and architecture has a private apt root in the cache: apt's lists,
+its configuration and an empty dpkg status. The host's apt is asked for its
+mirror and is otherwise left alone; no root is needed. Signatures, hashes and
+the Release file's validity are apt's to check, whatever the host's own
+configuration says of them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any
+
+from testbed.cache import Cache, digest
+from testbed.errors import CommandError, InfraError, SetupError
+from testbed.kernel.mirror import find_mirror
+from testbed.progress import Progress
+from testbed.run import check_output, run
+from testbed.settings import Settings
+
+# What the host's configuration may have changed and must not reach the private root. Hooks run
+# commands on the host's own files; the rest would weaken what apt checks.
+_CONFIGURATION = """\
+#clear APT::Update::Pre-Invoke;
+#clear APT::Update::Post-Invoke;
+#clear APT::Update::Post-Invoke-Success;
+#clear APT::Architectures;
+APT::Architecture "{arch}";
+APT::Architectures {{ "{arch}"; }};
+APT::Default-Release "";
+APT::Get::AllowUnauthenticated "false";
+APT::Sandbox::User "";
+APT::Update::Error-Mode "any";
+Acquire::AllowDowngradeToInsecureRepositories "false";
+Acquire::AllowInsecureRepositories "false";
+Acquire::AllowWeakRepositories "false";
+Acquire::Check-Date "true";
+Acquire::Check-Valid-Until "{check_valid_until}";
+Acquire::ForceHash "sha256";
+Acquire::Languages "none";
+Acquire::PDiffs "false";
+Acquire::Retries "1";
+Acquire::http::Timeout "20";
+Acquire::https::Timeout "20";
+Dir::Cache "{root}/cache";
+Dir::Cache::pkgcache "pkgcache.bin";
+Dir::Cache::srcpkgcache "srcpkgcache.bin";
+Dir::Etc::preferences "/dev/null";
+Dir::Etc::preferencesparts "/dev/null";
+Dir::Etc::sourcelist "{root}/sources.list";
+Dir::Etc::sourceparts "/dev/null";
+Dir::State "{root}";
+Dir::State::lists "{root}/lists";
+Dir::State::status "{root}/status";
+"""
+
+_EXPIRED = re.compile(r"is expired \(invalid since ([^)]*)\)")
+_URI = re.compile(r"^'[^']*' (?P<file>\S+) (?P<size>\d+) (?P<hash>\S*)$", re.MULTILINE)
+_STATUS = re.compile(r"^dlstatus:[^:]*:(?P<percent>[\d.]+):")
+
+
+class SuiteExpired(InfraError):
+    """The mirror serves a Release file of this suite that is past its Valid-Until."""
+
+
+@dataclass(frozen=True)
+class Package:
+    """One binary package in an exact version."""
+
+    name: str
+    version: str
+    file: str  # the .deb's name
+    size: int  # bytes
+    hash: str  # as the signed index has it, such as SHA256:0123...
+
+    @property
+    def pinned(self) -> str:
+        """As apt-get's command line takes it."""
+        return f"{self.name}={self.version}"
+
+
+@dataclass(frozen=True)
+class _State:
+    """What is known of the index on disk, and for which settings it was fetched."""
+
+    request: list[Any] = field(default_factory=list)
+    mirror: str = ""
+    checked: float = 0.0  # seconds since the epoch
+    valid_until: float | None = None  # None: the suite does not say
+
+
+@dataclass(frozen=True, kw_only=True)
+class Index:
+    """One suite's list of packages for one architecture, private to the block that opened it."""
+
+    suite: str
+    arch: str  # dpkg's name
+    root: Path
+    settings: Settings
+    progress: Progress
+
+    @property
+    def expired(self) -> str:
+        """The day since when the suite's Release file is invalid; empty while it is valid."""
+        until = self._state().valid_until
+        if until is None or until >= time.time():
+            return ""
+        return f"{datetime.fromtimestamp(until, UTC):%Y-%m-%d}"
+
+    @property
+    def mirror(self) -> str:
+        return self._state().mirror
+
+    def ask(self, tool: str, *words: str) -> str:
+        """What an apt tool prints, on this index alone."""
+        return check_output([tool, "-c", str(self._configuration), *words])
+
+    def answer(self, name: str, *parts: str) -> Path:
+        """Where the answer to a question may be kept; it goes with the next refresh."""
+        return self.root / "answers" / f"{name}-{digest(*parts)}.json"
+
+    def find(self, names: Sequence[str]) -> tuple[Package, ...]:
+        """Packages with all that they depend on (not: recommend), as apt would install them.
+
+        Raises:
+            SetupError: one of the names is not in the suite.
+        """
+        kept = self.answer("closure", *names)
+        if kept.exists():
+            return tuple(Package(**value) for value in json.loads(kept.read_text()))
+        words = ["-qq", "--yes", "--no-install-recommends", "--print-uris", "install", *names]
+        try:
+            found = parse_uris(self.ask("apt-get", *words))
+        except CommandError as exc:
+            message = f"{self.suite} has not all of: {', '.join(names)} ({self.arch})"
+            raise SetupError(message, evidence=exc.evidence) from exc
+        self.keep(kept, [dataclasses.asdict(package) for package in found])
+        return found
+
+    def keep(self, path: Path, value: object) -> None:
+        """Store an answer."""
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(value))
+
+    def download(self, packages: Sequence[Package], folder: Path) -> None:
+        """Fetch exactly these packages' .deb files; apt checks their hashes.
+
+        Raises:
+            CommandError: apt could not fetch one, or it is not what the index says.
+        """
+        total = sum(package.size for package in packages)
+        title = f"download {packages[0].name}" + (" and others" if len(packages) > 1 else "")
+        log = self.root / "download.log"
+        log.write_text("")
+        with self.progress.step(title, total) as step:
+
+            def show(line: str) -> None:
+                if match := _STATUS.match(line):
+                    step.update(float(match["percent"]) / 100 * total)
+
+            argv = [
+                "apt-get",
+                "-c",
+                str(self._configuration),
+                "-q",
+                "-o",
+                "APT::Status-Fd=1",
+                "download",
+            ]
+            argv += [package.pinned for package in packages]
+            run(argv, cwd=folder, log=log, on_line=show)
+
+    def refresh(self, *, force: bool = False) -> None:
+        """Ask the mirror for its index unless it was asked lately; without an answer keep the old.
+
+        Raises:
+            SetupError: no mirror is known, or Debian's keyring is missing.
+            SuiteExpired: the mirror's answer is out of date, and that is not accepted.
+            InfraError: the mirror does not answer, or its signature is bad, and no index is here.
+        """
+        state = self._state()
+        age = time.time() - state.checked
+        if force or state.request != self._request or age > self.settings.archive_max_age * 3600:
+            self._fetch()
+        if self.expired and not self.settings.accept_expired:
+            raise SuiteExpired(
+                f"{self.suite}: the mirror's Release file has expired on {self.expired}",
+                cure="set mirror to one that is up to date, or accept_expired to waive the check",
+            )
+
+    @property
+    def _configuration(self) -> Path:
+        return self.root / "apt.conf"
+
+    @property
+    def _request(self) -> list[Any]:
+        settings = self.settings
+        return [settings.mirror, settings.accept_expired, str(settings.archive_keyring)]
+
+    def _state(self) -> _State:
+        try:
+            return _State(**json.loads((self.root / "state.json").read_text()))
+        except (OSError, ValueError, TypeError):
+            return _State()
+
+    def _fetch(self) -> None:
+        mirror = self.settings.mirror or find_mirror()
+        self._lay_out(mirror)
+        try:
+            run(["apt-get", "-c", self._configuration, "-q", "update"])
+        except CommandError as exc:
+            if match := _EXPIRED.search(exc.evidence):
+                self._record(mirror, time.time() - _seconds(match[1]))
+                return
+            self._go_on_without(exc)
+            return
+        self._record(mirror, self._valid_until())
+
+    def _lay_out(self, mirror: str) -> None:
+        keyring = self.settings.archive_keyring
+        if not keyring.exists():
+            raise SetupError(
+                f"the Debian archive's keys are not at {keyring}",
+                cure="apt install debian-archive-keyring",
+            )
+        for folder in ("lists/partial", "cache/archives/partial"):
+            (self.root / folder).mkdir(parents=True, exist_ok=True)
+        (self.root / "status").write_text("")
+        (self.root / "sources.list").write_text(
+            f"deb [arch={self.arch} signed-by={keyring}] {mirror} {self.suite} main\n"
+        )
+        check = "false" if self.settings.accept_expired else "true"
+        self._configuration.write_text(
+            _CONFIGURATION.format(root=self.root, arch=self.arch, check_valid_until=check)
+        )
+
+    def _go_on_without(self, error: CommandError) -> None:
+        if not any((self.root / "lists").glob("*_Packages*")):
+            raise InfraError(
+                f"the index of {self.suite} cannot be fetched",
+                cure="look at the network, or set mirror to a Debian mirror that answers",
+                evidence=error.evidence,
+            ) from error
+        since = datetime.fromtimestamp(self._state().checked, UTC)
+        self.progress.note(
+            f"{self.suite} cannot be refreshed, its index of {since:%Y-%m-%d %H:%M} UTC is used: "
+            + error.evidence.strip().splitlines()[-1]
+        )
+
+    def _record(self, mirror: str, valid_until: float | None) -> None:
+        for path in (self.root / "answers").glob("*"):
+            path.unlink()
+        state = _State(self._request, mirror, time.time(), valid_until)
+        (self.root / "state.json").write_text(json.dumps(dataclasses.asdict(state)))
+
+    def _valid_until(self) -> float | None:
+        for path in (self.root / "lists").glob("*Release"):
+            for line in path.read_text(errors="replace").splitlines():
+                if line.startswith("Valid-Until:"):
+                    return parsedate_to_datetime(line.partition(":")[2].strip()).timestamp()
+        return None
+
+
+@contextmanager
+def open_index(
+    suite: str,
+    debian_arch: str,
+    settings: Settings,
+    cache: Cache,
+    progress: Progress,
+    *,
+    refresh: bool = False,
+) -> Iterator[Index]:
+    """A fresh index of one suite; another run that wants it waits until the block ends.
+
+    Args:
+        refresh: ask the mirror even when it was asked lately.
+
+    Raises:
+        as Index.refresh.
+    """
+    with cache.work(f"apt-{suite.replace('/', '-')}-{debian_arch}") as root:
+        index = Index(
+            suite=suite, arch=debian_arch, root=root, settings=settings, progress=progress
+        )
+        index.refresh(force=refresh)
+        yield index
+
+
+def find_packages(
+    names: Sequence[str],
+    debian_arch: str,
+    settings: Settings,
+    cache: Cache,
+    progress: Progress,
+    *,
+    refresh: bool = False,
+) -> tuple[Package, ...]:
+    """The guest suite's packages of these names and their dependencies, in exact versions.
+
+    Nothing is downloaded but the index, and that only when it is out of date: cheap enough to
+    make a cache key from.
+    """
+    suite = settings.guest_suite
+    with open_index(suite, debian_arch, settings, cache, progress, refresh=refresh) as index:
+        return index.find(names)
+
+
+def download_packages(
+    names: Sequence[str], debian_arch: str, settings: Settings, cache: Cache, progress: Progress
+) -> dict[Package, Path]:
+    """The .deb files of these packages and of all that they depend on, for any architecture.
+
+    The files stay in the cache as long as it is open. A download that fails, or whose hash is
+    not the index's, is tried once more with a fresh index: the archive may have moved on.
+    """
+    packages = find_packages(names, debian_arch, settings, cache, progress)
+    try:
+        return _fetch_packages(packages, debian_arch, settings, cache, progress)
+    except CommandError as exc:
+        progress.note(f"download failed, trying once more: {exc.evidence.splitlines()[-1]}")
+    packages = find_packages(names, debian_arch, settings, cache, progress, refresh=True)
+    return _fetch_packages(packages, debian_arch, settings, cache, progress)
+
+
+def _fetch_packages(
+    packages: tuple[Package, ...],
+    debian_arch: str,
+    settings: Settings,
+    cache: Cache,
+    progress: Progress,
+) -> dict[Package, Path]:
+    def make(scratch: Path) -> None:
+        cache.require_space(sum(package.size for package in packages), "downloading packages")
+        with open_index(settings.guest_suite, debian_arch, settings, cache, progress) as index:
+            index.download(packages, scratch)
+
+    key = digest(*(f"{package.file} {package.hash}" for package in packages))
+    folder = cache.get("packages", key, make)
+    return {package: folder / package.file for package in packages}
+
+
+def parse_uris(text: str) -> tuple[Package, ...]:
+    """The packages that `apt-get --print-uris` prints, which must be .deb files."""
+    return tuple(_package(match) for match in _URI.finditer(text))
+
+
+def _package(match: re.Match[str]) -> Package:
+    # The name has the version with its colon escaped: dropbear_1%3a2025.89-1_arm64.deb
+    name, version, _ = match["file"].split("_")
+    return Package(
+        name=name,
+        version=version.replace("%3a", ":"),
+        file=match["file"],
+        size=int(match["size"]),
+        hash=match["hash"],
+    )
+
+
+def _seconds(text: str) -> float:
+    """apt's way to write a duration: `14d 18h 25min 40s`."""
+    units = {"d": "days", "h": "hours", "min": "minutes", "s": "seconds"}
+    parts = {units[unit]: int(n) for n, unit in re.findall(r"(\d+)(d|h|min|s)\b", text)}
+    return timedelta(**parts).total_seconds()
