@@ -19,7 +19,8 @@
     │   ├── GuestLost          it went away while a test ran
     │   ├── GuestTimeout       it did not finish in time
     │   ├── KernelSplat        it printed a warning, an oops or worse
-    │   └── GuestCommandError  a command in the guest failed
+    │   ├── GuestCommandError  a command in the guest failed
+    │   └── GuestFileError     a file in the guest could not be read or written
     └── ProbeProtocolError     the guest program's answer could not be read
 
 Only a GuestError is evidence against the kernel. Evidence is plain text,
@@ -143,6 +144,14 @@ class GuestCommandError(GuestError):
 
     def __str__(self) -> str:
         return f"{super().__str__()}\nguest command: {shlex.join(self.argv)}"
+
+
+@dataclass
+class GuestFileError(GuestError):
+    """A file in the guest could not be read or written; `errno` is the guest's."""
+
+    path: str = ""
+    errno: int = 0
 
 
 class ProbeProtocolError(TestbedError):

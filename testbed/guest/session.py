@@ -1,0 +1,358 @@
+"""A session with the guest: commands and files, over one long-lived channel to its agent.
+
+A command that does not end in time is killed by the agent, which goes on
+answering (GuestTimeout). When no answer comes at all the session is broken:
+later calls raise what broke it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from testbed.deadline import Deadline
+from testbed.errors import (
+    GuestCommandError,
+    GuestFileError,
+    GuestLost,
+    GuestTimeout,
+    InfraError,
+    ProbeProtocolError,
+    SessionError,
+    TestbedError,
+)
+from testbed.guest import protocol, ssh
+from testbed.guest.protocol import AgentRefusal, ErrorClass, Frame, Hello, Request, RunFlag
+
+logger = logging.getLogger(__name__)
+
+WhyDead = Callable[[], str | None]
+
+AGENT = "/bin/agent"
+
+# What a call may take when its caller names no deadline, in seconds.
+_DEFAULT = 30.0
+
+# The agent answers first: it needs up to 2 s to see a killed group die, 2 s for
+# leftovers, and a busy host may let a TCG guest stand still for a while.
+_ANSWER_MARGIN = 15.0
+
+# How often a silent session asks whether its guest is still alive.
+_PULSE = 0.25
+
+# A connection can end before QMP or the console have told why.
+_DEATH_NEWS = 2.0
+
+_EVIDENCE_BYTES = 4000
+
+
+class Channel(Protocol):
+    """Bytes to and from the agent."""
+
+    def send(self, data: bytes, deadline: Deadline) -> None:
+        """Raises SessionError when the peer is gone or does not take them in time."""
+
+    def receive(self, deadline: Deadline) -> bytes:
+        """What has come, b"" when nothing came in time. Raises SessionError at the end."""
+        ...
+
+
+@dataclass(frozen=True)
+class Result:
+    """A command that ended in the guest.
+
+    `status` is negative for a signal, as in subprocess. `truncated` says that
+    stdout or stderr went on beyond the limit; the command then still ran to its
+    end. `leftovers`: processes of its group outlived it, and were killed.
+    """
+
+    argv: tuple[str, ...]
+    status: int
+    stdout: bytes
+    stderr: bytes
+    truncated: bool = False
+    leftovers: bool = False
+    seconds: float = 0.0
+
+    @property
+    def signal(self) -> int | None:
+        """The number of the signal that killed it, if one did."""
+        return -self.status if self.status < 0 else None
+
+    @property
+    def out(self) -> str:
+        """stdout as text."""
+        return self.stdout.decode(errors="replace")
+
+    @property
+    def err(self) -> str:
+        """stderr as text."""
+        return self.stderr.decode(errors="replace")
+
+
+class Session:
+    """Calls to the guest's agent. Safe to use from several threads: one call at a time."""
+
+    def __init__(self, channel: Channel, why_dead: WhyDead = lambda: None) -> None:
+        self._channel = channel
+        self._why_dead = why_dead
+        self._reader = protocol.FrameReader()
+        self._lock = threading.Lock()
+        self._number = 0
+        self._broken: BaseException | None = None
+
+    @property
+    def broken(self) -> BaseException | None:
+        """What broke this session, if it is: it is then never used again."""
+        return self._broken
+
+    def hello(self, deadline: Deadline | None = None) -> Hello:
+        """Ask the agent who it is; proves that it is alive and in step."""
+        nonce = os.urandom(16)
+        payload = self._call(Request.HELLO, protocol.hello_request(nonce), deadline)
+        hello = protocol.parse_hello(payload)
+        if hello.nonce != nonce:
+            raise ProbeProtocolError("the guest agent returned another nonce than it was sent")
+        return hello
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: bytes = b"",
+        env: Mapping[str, str] | None = None,
+        cwd: str = "/",
+        deadline: Deadline | None = None,
+        limit: int = 1 << 20,
+    ) -> Result:
+        """Run a command to its end, whatever its status.
+
+        Args:
+            env: variables over the agent's own.
+            deadline: the command and its group are killed then; 30 s when not given.
+            limit: bytes kept of stdout and of stderr; what comes beyond is dropped.
+
+        Raises:
+            GuestTimeout: it did not end in time, and was killed.
+            GuestCommandError: it could not be started (status 127, or 126).
+            GuestLost: the guest died meanwhile.
+            SessionError: no answer came although the guest is alive.
+        """
+        until = deadline or Deadline.after(_DEFAULT)
+        payload = protocol.run_request(
+            argv, cwd=cwd, env=env or {}, stdin=stdin, timeout=until.remaining, limit=limit
+        )
+        try:
+            answer = protocol.parse_run(self._call(Request.RUN, payload, until))
+        except GuestFileError as exc:
+            status = 127 if exc.errno == 2 else 126
+            raise GuestCommandError(exc.message, argv=tuple(argv), status=status) from exc
+        if RunFlag.TIMED_OUT in answer.flags:
+            raise self._timeout(argv, answer, until)
+        sign = -1 if RunFlag.SIGNALLED in answer.flags else 1
+        cut = RunFlag.STDOUT_CUT | RunFlag.STDERR_CUT
+        return Result(
+            argv=tuple(argv),
+            status=sign * answer.status,
+            stdout=answer.stdout,
+            stderr=answer.stderr,
+            truncated=bool(answer.flags & cut),
+            leftovers=RunFlag.LEFTOVERS in answer.flags,
+            seconds=answer.seconds,
+        )
+
+    def check(
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: bytes = b"",
+        env: Mapping[str, str] | None = None,
+        cwd: str = "/",
+        deadline: Deadline | None = None,
+        limit: int = 1 << 20,
+    ) -> Result:
+        """As `run`, but a status other than 0 raises GuestCommandError."""
+        result = self.run(argv, stdin=stdin, env=env, cwd=cwd, deadline=deadline, limit=limit)
+        if result.status == 0:
+            return result
+        how = f"signal {result.signal}" if result.signal else f"status {result.status}"
+        raise GuestCommandError(
+            f"{argv[0]} ended with {how} in the guest",
+            evidence=_tail(result.stderr or result.stdout),
+            argv=result.argv,
+            status=result.status,
+        )
+
+    def put(
+        self, content: bytes, path: str, *, mode: int = 0o644, deadline: Deadline | None = None
+    ) -> None:
+        """Make a file of at most 16 MiB; readers see the old one or the whole new one.
+
+        Raises GuestFileError.
+        """
+        self._call(Request.PUT, protocol.put_request(path, content, mode), deadline)
+
+    def write(self, *writes: tuple[str, bytes], deadline: Deadline | None = None) -> None:
+        """One write(2) for each (path, bytes), in order, into files that exist.
+
+        For proc, sysfs, debugfs: GuestFileError carries the errno of the first that failed.
+        """
+        self._call(Request.WRITE, protocol.write_request(writes), deadline)
+
+    def get(
+        self, path: str, *, limit: int = protocol.MAX_PAYLOAD, deadline: Deadline | None = None
+    ) -> bytes:
+        """A file's content. Raises GuestFileError, also when it is longer than `limit`."""
+        request = protocol.get_request(path, limit)
+        answer = protocol.parse_get(self._call(Request.GET, request, deadline))
+        if answer.cut:
+            message = f"{path} in the guest is longer than {limit} bytes"
+            raise GuestFileError(message, path=path, errno=27)
+        return answer.content
+
+    def log(self, mark: str = "", *, deadline: Deadline | None = None) -> protocol.LogAnswer:
+        """The kernel log's records since the last call of this; first writes `mark` into it."""
+        records: tuple[bytes, ...] = ()
+        overrun = False
+        while True:
+            request = protocol.log_request(mark.encode(), _LOG_PIECE)
+            answer = protocol.parse_log(self._call(Request.LOG, request, deadline))
+            records += answer.records
+            overrun |= answer.overrun
+            mark = ""
+            if not answer.more:
+                return protocol.LogAnswer(records, more=False, overrun=overrun)
+
+    def _call(self, kind: Request, payload: bytes, deadline: Deadline | None) -> bytes:
+        if len(payload) > protocol.MAX_PAYLOAD:
+            raise InfraError(
+                f"a request of {len(payload)} bytes is too long for the guest agent",
+                cure=f"at most {protocol.MAX_PAYLOAD} bytes at once",
+            )
+        until = deadline or Deadline.after(_DEFAULT)
+        with self._lock:
+            if self._broken is not None:
+                raise self._broken
+            self._number += 1
+            request = Frame(kind, self._number, payload)
+            try:
+                answer = self._exchange(request, Deadline.after(until.remaining + _ANSWER_MARGIN))
+                return protocol.check_answer(request, answer)
+            except AgentRefusal as exc:
+                raise _guest_error(exc) from exc
+            except BaseException as exc:
+                # An interrupted call leaves an answer under way that no later call may take.
+                self._broken = exc if isinstance(exc, TestbedError) else _interrupted(exc)
+                raise
+
+    def _exchange(self, request: Frame, until: Deadline) -> Frame:
+        try:
+            self._channel.send(protocol.encode_frame(request), until)
+            return self._receive(until)
+        except SessionError as exc:
+            reason = self._death(Deadline.after(_DEATH_NEWS))
+            if reason is not None:
+                raise GuestLost(f"the guest died: {reason}") from exc
+            raise
+
+    def _receive(self, until: Deadline) -> Frame:
+        while (frame := self._reader.next_frame()) is None:
+            data = self._channel.receive(until.capped(_PULSE))
+            self._reader.feed(data)
+            if data:
+                continue
+            if (reason := self._why_dead()) is not None:
+                raise GuestLost(f"the guest died: {reason}")
+            if until.expired:
+                raise SessionError(
+                    f"the guest agent did not answer within {until}, although the guest runs",
+                    evidence=f"{self._reader.pending} bytes of an answer had come",
+                )
+        return frame
+
+    def _death(self, until: Deadline) -> str | None:
+        """Why the guest is dead, if it is: the news can be slower than the connection's end."""
+        while (reason := self._why_dead()) is None and not until.expired:
+            time.sleep(0.02)
+        return reason
+
+    def _timeout(
+        self, argv: Sequence[str], answer: protocol.RunAnswer, until: Deadline
+    ) -> GuestTimeout:
+        message = f"{argv[0]} did not end within {until} in the guest"
+        evidence = _tail(answer.stdout + answer.stderr)
+        if RunFlag.STUCK not in answer.flags:
+            return GuestTimeout(f"{message}; it was killed", evidence=evidence)
+        stack = "\n".join(self._glance(f"/proc/{answer.pid}/{name}") for name in _STUCK_FILES)
+        return GuestTimeout(f"{message} and cannot be killed", evidence=f"{evidence}\n{stack}")
+
+    def _glance(self, path: str) -> str:
+        try:
+            return f"{path}: {self.get(path, limit=_EVIDENCE_BYTES).decode(errors='replace')}"
+        except GuestFileError as exc:
+            return exc.message
+
+
+_LOG_PIECE = 4 << 20
+
+# Where a process is that a SIGKILL does not end.
+_STUCK_FILES = ("wchan", "stack", "syscall")
+
+
+@contextmanager
+def open_session(
+    *,
+    port: int,
+    host_key: Path,
+    client_key: Path,
+    deadline: Deadline,
+    why_dead: WhyDead = lambda: None,
+    address: str = "127.0.0.1",
+) -> Iterator[Session]:
+    """A session with the guest whose SSH port is forwarded to `port` on this host.
+
+    Args:
+        host_key: file with the guest's public key line, verified strictly.
+        client_key: private key file.
+        deadline: for the connection; it is retried until then, nothing else is.
+        why_dead: asked when the guest falls silent; its answer becomes the error's cause.
+
+    Raises:
+        BootNoSsh: nothing answered in time.
+        GuestLost: the guest died first.
+        SessionError: something else than this guest answered.
+    """
+    with ssh.connect(
+        address=address,
+        port=port,
+        host_key=host_key.read_text(),
+        client_key=client_key,
+        deadline=deadline,
+        why_dead=why_dead,
+    ) as connection:
+        session = Session(connection.open_channel(AGENT, deadline), why_dead)
+        hello = session.hello(deadline)
+        logger.debug("agent %d on %s %s", hello.pid, hello.machine, hello.release)
+        yield session
+
+
+def _guest_error(refusal: AgentRefusal) -> TestbedError:
+    if refusal.error_class is ErrorClass.REQUEST:
+        return ProbeProtocolError(f"the guest agent refused a request: {refusal}")
+    path = refusal.text.partition(" ")[2]
+    return GuestFileError(f"in the guest: {refusal}", path=path, errno=refusal.errno)
+
+
+def _interrupted(exc: BaseException) -> SessionError:
+    return SessionError(f"an earlier call of this session was interrupted by {exc!r}")
+
+
+def _tail(output: bytes) -> str:
+    return output[-_EVIDENCE_BYTES:].decode(errors="replace")

@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * How the agent runs one command: in a session and process group of its own,
+ * its output kept up to a limit and then read and dropped, its whole group
+ * killed at the timeout.
+ */
+#ifndef AGENT_RUN_H
+#define AGENT_RUN_H
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/ioctl.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include "agent_wire.h"
+
+/* How long a killed group may take to go: exit of a big mapping, under emulation. */
+#define KILL_GRACE_USEC	2000000ull
+
+struct command {
+	uint32_t timeout_ms;
+	const char *cwd;
+	char **argv, **env;
+	struct bytes input;
+	struct store out, err;
+};
+
+struct outcome {
+	uint32_t flags;
+	int32_t status;
+	pid_t pid;
+	uint64_t usec;
+};
+
+/* A call that failed: `what` on `name`, with errno in `error`. */
+struct failure {
+	int error;
+	const char *what, *name;
+};
+
+struct child {
+	pid_t pid;
+	int in, out, err;	/* our ends of its pipes, -1 once closed */
+	size_t fed;		/* bytes of input that it has taken */
+	bool ended;		/* it is a zombie: its number is still its own */
+};
+
+enum { LISTEN, SIGNALS, OUT, ERR, IN, NR_POLLED };
+
+static uint64_t now_usec(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000000ull + ts.tv_nsec / 1000;
+}
+
+static void close_end(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
+/* One write(2) into a file that exists: a file of proc or debugfs takes a request as a whole. */
+static bool write_once(const char *path, struct bytes content)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	ssize_t n;
+	int error;
+
+	if (fd < 0)
+		return false;
+	n = write(fd, content.data, content.len);
+	error = n < 0 ? errno : n < content.len ? EIO : 0;
+	close(fd);
+	errno = error;
+	return !error;
+}
+
+static void set_oom_score(const char *score)
+{
+	write_once("/proc/self/oom_score_adj",
+		   (struct bytes){ (const uint8_t *)score, strlen(score) });
+}
+
+/* In the child: become the command, or tell through `report` what failed. */
+static void become(const struct command *cmd, const int fds[3], int report)
+{
+	struct failure failure = { .what = "exec" };
+	sigset_t none;
+
+	setsid();
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	signal(SIGPIPE, SIG_DFL);
+	/* The agent is spared when memory runs out; what it runs is not. */
+	set_oom_score("0");
+	for (int i = 0; i < 3; i++)
+		dup2(fds[i], i);
+	for (char **entry = cmd->env; *entry; entry++)
+		putenv(*entry);
+	if (chdir(cmd->cwd) < 0)
+		failure.what = "chdir";
+	else
+		execvp(cmd->argv[0], cmd->argv);
+	failure.error = errno;
+	/* Both pointers are as good in the parent: a fork shares the address space's layout. */
+	failure.name = failure.what[0] == 'c' ? cmd->cwd : cmd->argv[0];
+	if (write(report, &failure, sizeof(failure)) < 0)
+		_exit(126);
+	_exit(127);
+}
+
+/* Start the command; our ends of its pipes do not block, and no exec inherits them. */
+static struct failure start(const struct command *cmd, struct child *child)
+{
+	struct failure failure = { 0 };
+	int in[2] = { -1, -1 }, out[2] = { -1, -1 }, err[2] = { -1, -1 }, report[2] = { -1, -1 };
+
+	if (pipe2(in, O_CLOEXEC) || pipe2(out, O_CLOEXEC) || pipe2(err, O_CLOEXEC) ||
+	    pipe2(report, O_CLOEXEC))
+		failure = (struct failure){ errno, "pipe", "" };
+	else if ((child->pid = fork()) < 0)
+		failure = (struct failure){ errno, "fork", "" };
+	else if (!child->pid)
+		become(cmd, (int[]){ in[0], out[1], err[1] }, report[1]);
+	close_end(&in[0]);
+	close_end(&out[1]);
+	close_end(&err[1]);
+	close_end(&report[1]);
+	if (!failure.error && read_all(report[0], &failure, sizeof(failure)))
+		waitpid(child->pid, NULL, 0);
+	close_end(&report[0]);
+	child->in = in[1];
+	child->out = out[0];
+	child->err = err[0];
+	if (!failure.error) {
+		fcntl(child->in, F_SETFL, O_NONBLOCK);
+		fcntl(child->out, F_SETFL, O_NONBLOCK);
+		fcntl(child->err, F_SETFL, O_NONBLOCK);
+	}
+	return failure;
+}
+
+static void feed(struct child *child, struct bytes input)
+{
+	ssize_t n = 0;
+
+	if (child->fed < input.len)
+		n = write(child->in, input.data + child->fed, input.len - child->fed);
+	if (n > 0)
+		child->fed += n;
+	/* A child that does not want its input is no error. */
+	if (child->fed == input.len || (n < 0 && errno != EAGAIN && errno != EINTR))
+		close_end(&child->in);
+}
+
+/* Read once: at most `most` bytes. */
+static size_t drain(int *fd, struct store *s, size_t most)
+{
+	static uint8_t chunk[65536];
+	ssize_t n = read(*fd, chunk, most < sizeof(chunk) ? most : sizeof(chunk));
+
+	if (n > 0)
+		keep(s, chunk, n);
+	else if (n == 0 || (errno != EAGAIN && errno != EINTR))
+		close_end(fd);
+	return n > 0 ? n : 0;
+}
+
+/*
+ * What is in the pipe now and no more: a process that has left the group may
+ * hold it open, and write, for ever.
+ */
+static void drain_rest(int *fd, struct store *s)
+{
+	int left = 0;
+
+	if (*fd >= 0 && !ioctl(*fd, FIONREAD, &left))
+		while (left > 0 && *fd >= 0) {
+			size_t n = drain(fd, s, left);
+
+			if (!n)
+				break;
+			left -= n;
+		}
+	close_end(fd);
+}
+
+static void clear_signals(int signals)
+{
+	struct signalfd_siginfo info;
+
+	while (read(signals, &info, sizeof(info)) == sizeof(info))
+		;
+}
+
+/* WNOWAIT leaves the zombie: as long as it is there its number names nobody else. */
+static bool is_zombie(pid_t pid)
+{
+	siginfo_t info = { 0 };
+
+	return !waitid(P_PID, pid, &info, WEXITED | WNOHANG | WNOWAIT) && info.si_pid == pid;
+}
+
+static void reap_orphans(void)
+{
+	while (waitpid(-1, NULL, WNOHANG) > 0)
+		;
+}
+
+/* Serve the child's pipes until it ends or the time comes. False: our own peer has gone. */
+static bool serve(struct command *cmd, struct child *child, int listen, int signals, uint64_t until)
+{
+	while (!(child->ended = is_zombie(child->pid))) {
+		uint64_t now = now_usec();
+		struct pollfd polled[NR_POLLED] = {
+			[LISTEN] = { listen, POLLRDHUP, 0 },
+			[SIGNALS] = { signals, POLLIN, 0 },
+			[OUT] = { child->out, POLLIN, 0 },
+			[ERR] = { child->err, POLLIN, 0 },
+			[IN] = { child->in, POLLOUT, 0 },
+		};
+
+		if (now >= until)
+			return true;
+		if (poll(polled, NR_POLLED, (until - now) / 1000 + 1) < 0)
+			continue;
+		if (polled[LISTEN].revents)
+			return false;
+		if (polled[SIGNALS].revents)
+			clear_signals(signals);
+		if (polled[OUT].revents)
+			drain(&child->out, &cmd->out, SIZE_MAX);
+		if (polled[ERR].revents)
+			drain(&child->err, &cmd->err, SIZE_MAX);
+		if (polled[IN].revents)
+			feed(child, cmd->input);
+	}
+	return true;
+}
+
+/* Reap the group's last members. True when there were any besides the leader. */
+static bool bury_group(pid_t group, int signals)
+{
+	uint64_t until = now_usec() + KILL_GRACE_USEC;
+	bool others = false;
+
+	for (;;) {
+		struct pollfd polled = { signals, POLLIN, 0 };
+		uint64_t now = now_usec();
+
+		clear_signals(signals);
+		reap_orphans();
+		if (kill(-group, 0) < 0 || now >= until)
+			return others;
+		others = true;
+		poll(&polled, 1, (until - now) / 1000 + 1);
+	}
+}
+
+static void reap_leader(struct child *child, struct outcome *outcome)
+{
+	int status = 0;
+
+	waitpid(child->pid, &status, 0);
+	if (WIFSIGNALED(status))
+		outcome->flags |= RUN_SIGNALLED;
+	outcome->status = WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+/* Run the command to its end. False: our own peer has gone, and nobody waits for an answer. */
+static bool run(struct command *cmd, int listen, int signals, struct outcome *outcome,
+		struct failure *failure)
+{
+	struct child child = { .in = -1, .out = -1, .err = -1 };
+	uint64_t began = now_usec();
+	bool heard = true;
+
+	*failure = start(cmd, &child);
+	outcome->pid = child.pid;
+	if (!failure->error) {
+		heard = serve(cmd, &child, listen, signals, began + cmd->timeout_ms * 1000ull);
+		outcome->usec = now_usec() - began;
+		kill(-child.pid, SIGKILL);
+		if (heard && !child.ended) {
+			outcome->flags |= RUN_TIMED_OUT;
+			heard = serve(cmd, &child, listen, signals, now_usec() + KILL_GRACE_USEC);
+		}
+		if (child.ended)
+			reap_leader(&child, outcome);
+		else
+			outcome->flags |= RUN_STUCK;
+		if (child.ended && bury_group(child.pid, signals))
+			outcome->flags |= RUN_LEFTOVERS;
+		drain_rest(&child.out, &cmd->out);
+		drain_rest(&child.err, &cmd->err);
+	}
+	close_end(&child.in);
+	close_end(&child.out);
+	close_end(&child.err);
+	return heard;
+}
+
+#endif

@@ -1,0 +1,281 @@
+"""The guest agent, built for this host and spoken to over a socket instead of SSH."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from testbed.deadline import Deadline
+from testbed.errors import (
+    GuestCommandError,
+    GuestFileError,
+    GuestTimeout,
+    ProbeProtocolError,
+    SessionError,
+)
+from testbed.guest import protocol
+from testbed.guest.protocol import Frame, Request
+from testbed.guest.session import Session
+from testbed.run import check_output, spawn
+
+_SOURCE = Path(__file__).parents[1] / "probes" / "agent.c"
+
+
+@dataclass(frozen=True)
+class SocketChannel:
+    """The agent's stdin and stdout as one socket."""
+
+    sock: socket.socket
+
+    def send(self, data: bytes, deadline: Deadline) -> None:
+        self.sock.settimeout(deadline.remaining)
+        self.sock.sendall(data)
+
+    def receive(self, deadline: Deadline) -> bytes:
+        self.sock.settimeout(max(deadline.remaining, 0.001))
+        try:
+            data = self.sock.recv(1 << 16)
+        except TimeoutError:
+            return b""
+        if not data:
+            raise SessionError("the agent has ended")
+        return data
+
+
+@pytest.fixture(scope="module")
+def agent(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    program = tmp_path_factory.mktemp("agent") / "agent"
+    check_output(["cc", "-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", _SOURCE, "-o", program])
+    return program
+
+
+@pytest.fixture
+def channel(agent: Path, tmp_path: Path) -> Iterator[SocketChannel]:
+    ours, theirs = socket.socketpair()
+    fd = theirs.fileno()
+    command = ["bash", "-c", f"exec {agent} <&{fd} >&{fd} {fd}>&-"]
+    with ours, spawn(command, log=tmp_path / "agent.log", pass_fds=[fd]):
+        theirs.close()
+        yield SocketChannel(ours)
+
+
+@pytest.fixture
+def session(channel: SocketChannel) -> Session:
+    return Session(channel)
+
+
+def _soon() -> Deadline:
+    return Deadline.after(0.2)
+
+
+def test_hello_tells_the_kernel_and_the_page_size(session: Session) -> None:
+    hello = session.hello()
+    assert hello.release == os.uname().release
+    assert hello.machine == os.uname().machine
+    assert hello.page_size == os.sysconf("SC_PAGESIZE")
+
+
+def test_a_command_gives_its_status_and_both_outputs_apart(session: Session) -> None:
+    result = session.run(["sh", "-c", "echo out; echo err >&2; exit 7"])
+    assert (result.status, result.stdout, result.stderr) == (7, b"out\n", b"err\n")
+    assert result.signal is None
+    assert not result.truncated
+
+
+def test_a_command_killed_by_a_signal_says_which(session: Session) -> None:
+    result = session.run(["sh", "-c", "kill -SEGV $$"])
+    assert (result.status, result.signal) == (-11, 11)
+
+
+def test_stdin_env_and_cwd_reach_the_command(session: Session, tmp_path: Path) -> None:
+    script = 'cat; echo "$COLOUR"; pwd'
+    result = session.run(
+        ["sh", "-c", script], stdin=b"in\n", env={"COLOUR": "red"}, cwd=str(tmp_path)
+    )
+    assert result.out.splitlines() == ["in", "red", str(tmp_path)]
+
+
+def test_a_megabyte_goes_through_a_command_and_back(session: Session) -> None:
+    data = os.urandom(1 << 20)
+    assert session.run(["cat"], stdin=data).stdout == data
+
+
+def test_a_command_that_ignores_its_input_is_no_error(session: Session) -> None:
+    assert session.run(["true"], stdin=bytes(1 << 20)).status == 0
+
+
+def test_a_command_that_is_not_there_is_told_apart_from_one_that_fails(session: Session) -> None:
+    with pytest.raises(GuestCommandError, match="exec /no/such: No such file") as caught:
+        session.run(["/no/such"])
+    assert caught.value.status == 127
+    with pytest.raises(GuestCommandError, match="chdir /no/such"):
+        session.run(["true"], cwd="/no/such")
+    assert session.run(["true"]).status == 0
+
+
+def test_check_raises_with_the_error_output(session: Session) -> None:
+    with pytest.raises(GuestCommandError, match="status 3") as caught:
+        session.check(["sh", "-c", "echo broken >&2; exit 3"])
+    assert caught.value.status == 3
+    assert "broken" in caught.value.evidence
+
+
+def test_a_command_that_hangs_is_killed_with_its_group_and_the_agent_goes_on(
+    session: Session, tmp_path: Path
+) -> None:
+    script = f"sleep 100 & echo $! > {tmp_path}/pid; echo begun; wait"
+    with pytest.raises(GuestTimeout, match="it was killed") as caught:
+        session.run(["sh", "-c", script], deadline=_soon())
+    assert "begun" in caught.value.evidence
+    assert not Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}").exists()
+    assert session.run(["echo", "alive"]).out == "alive\n"
+
+
+def test_a_command_that_ignores_sigterm_is_killed_all_the_same(session: Session) -> None:
+    with pytest.raises(GuestTimeout):
+        session.run(["sh", "-c", "trap '' TERM; while :; do sleep 0.01; done"], deadline=_soon())
+
+
+def test_a_flood_is_cut_and_the_command_still_ends_by_itself(session: Session) -> None:
+    result = session.run(["sh", "-c", "head -c 3000000 /dev/zero; exit 5"], limit=1000)
+    assert (len(result.stdout), result.truncated, result.status) == (1000, True, 5)
+
+
+def test_an_endless_flood_ends_at_the_timeout(session: Session) -> None:
+    with pytest.raises(GuestTimeout):
+        session.run(["yes"], limit=1000, deadline=_soon())
+    assert session.run(["true"]).status == 0
+
+
+def test_a_background_process_that_holds_the_pipes_does_not_hang_the_answer(
+    session: Session,
+) -> None:
+    result = session.run(["sh", "-c", "sleep 100 & echo done"])
+    assert (result.out, result.leftovers) == ("done\n", True)
+    assert not session.run(["true"]).leftovers
+
+
+def test_a_process_that_left_the_group_and_floods_does_not_hang_the_answer(
+    session: Session,
+) -> None:
+    result = session.run(["sh", "-c", "setsid timeout 2 yes & sleep 0.05; echo $!"], limit=1000)
+    assert result.status == 0
+    assert session.run(["true"]).status == 0
+
+
+def test_a_command_that_closes_its_outputs_is_waited_for(session: Session) -> None:
+    result = session.run(["sh", "-c", "exec >&- 2>&- <&-; sleep 0.05; exit 4"])
+    assert (result.status, result.stdout) == (4, b"")
+
+
+def test_a_command_has_none_of_the_agents_descriptors(session: Session) -> None:
+    # ls itself opens the directory: descriptor 3.
+    assert session.run(["ls", "/proc/self/fd"]).out.split() == ["0", "1", "2", "3"]
+
+
+def test_a_command_that_writes_to_every_descriptor_does_not_disturb_the_answers(
+    session: Session,
+) -> None:
+    script = "for fd in 3 4 5 6 7 8 9; do echo noise >&$fd; done 2>/dev/null; exit 0"
+    assert session.run(["sh", "-c", script]).stdout == b""
+    assert session.hello().pid > 0
+
+
+def test_a_file_put_is_got_back_with_its_mode(session: Session, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    data = os.urandom(300_000)
+    session.put(data, str(path), mode=0o750)
+    assert session.get(str(path)) == data
+    assert path.stat().st_mode & 0o777 == 0o750
+    assert sorted(os.listdir(tmp_path)) == ["agent.log", "file"]
+
+
+def test_a_file_that_cannot_be_put_leaves_nothing_behind(session: Session, tmp_path: Path) -> None:
+    (tmp_path / "dir").mkdir()
+    with pytest.raises(GuestFileError, match="Is a directory") as caught:
+        session.put(b"x", str(tmp_path / "dir"))
+    assert caught.value.path == str(tmp_path / "dir")
+    assert sorted(os.listdir(tmp_path)) == ["agent.log", "dir"]
+
+
+def test_a_file_longer_than_the_limit_is_an_error(session: Session) -> None:
+    with pytest.raises(GuestFileError, match="longer than 10 bytes"):
+        session.get("/proc/self/status", limit=10)
+
+
+def test_a_file_of_proc_without_size_is_read_whole(session: Session) -> None:
+    assert session.get("/proc/version") == Path("/proc/version").read_bytes()
+
+
+def test_a_missing_file_gives_the_guests_errno(session: Session) -> None:
+    with pytest.raises(GuestFileError) as caught:
+        session.get("/no/such")
+    assert caught.value.errno == 2
+
+
+def test_writes_go_in_order_up_to_the_first_that_fails(session: Session, tmp_path: Path) -> None:
+    first, last = tmp_path / "first", tmp_path / "last"
+    first.touch()
+    last.touch()
+    with pytest.raises(GuestFileError, match="write /no/such"):
+        session.write((str(first), b"1"), ("/no/such", b"2"), (str(last), b"3"))
+    assert (first.read_bytes(), last.read_bytes()) == (b"1", b"")
+
+
+def test_an_unknown_request_is_answered_with_an_error(channel: SocketChannel) -> None:
+    answer = _ask(channel, protocol.encode_frame(Frame(99, 5, b"")))
+    assert answer == Frame(0xFFFF, 5, answer.payload)
+    assert b"unknown request" in answer.payload
+    Session(channel).hello()
+
+
+def test_a_malformed_request_is_answered_with_an_error(channel: SocketChannel) -> None:
+    whole = protocol.run_request(["true"], cwd="/", env={}, stdin=b"", timeout=1, limit=1)
+    for payload in (b"", whole[:-1], whole + b"x", struct.pack("!I", 0xFFFFFFFF) * 9):
+        answer = _ask(channel, protocol.encode_frame(Frame(Request.RUN, 1, payload)))
+        assert b"malformed request" in answer.payload
+    Session(channel).hello()
+
+
+def test_a_list_that_claims_more_than_it_holds_allocates_nothing(channel: SocketChannel) -> None:
+    payload = struct.pack("!III", 1, 1, 1) + b"\0\0\0\x02/\0" + struct.pack("!I", 1 << 30)
+    answer = _ask(channel, protocol.encode_frame(Frame(Request.RUN, 1, payload)))
+    assert b"malformed request" in answer.payload
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        pytest.param(struct.pack("!IHHII", 0xDEAD, 1, 1, 1, 0), id="another magic"),
+        pytest.param(struct.pack("!IHHII", protocol.MAGIC, 2, 1, 1, 0), id="another version"),
+        pytest.param(struct.pack("!IHHII", protocol.MAGIC, 1, 1, 1, 1 << 31), id="too long"),
+    ],
+)
+def test_bytes_that_are_no_frame_end_the_agent_after_an_answer(
+    channel: SocketChannel, header: bytes
+) -> None:
+    assert b"not a frame" in _ask(channel, header).payload
+    with pytest.raises(SessionError, match="has ended"):
+        channel.receive(Deadline.after(5))
+
+
+def test_a_refused_request_is_a_protocol_error(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "hello_request", lambda nonce: b"")
+    with pytest.raises(ProbeProtocolError, match="malformed request"):
+        session.hello()
+
+
+def _ask(channel: SocketChannel, request: bytes) -> Frame:
+    reader = protocol.FrameReader()
+    channel.send(request, Deadline.after(5))
+    while (frame := reader.next_frame()) is None:
+        reader.feed(channel.receive(Deadline.after(5)))
+    return frame
