@@ -1,0 +1,11 @@
+"""A kernel's guest programs to an initramfs that QEMU boots.
+
+keys      who the guest is (host key) and who may enter it (client key)
+userland  Debian's packages to the few files that a guest needs
+cpio      lists of files to archives, by the kernel's own gen_init_cpio
+build     all of it, through the cache
+"""
+
+from testbed.image.build import Image, build_image
+
+__all__ = ["Image", "build_image"]

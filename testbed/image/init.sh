@@ -1,0 +1,27 @@
+#!/bin/busybox sh
+# The guest's first program: file systems, SSH, and the word that it is up.
+#
+# What it prints goes through /dev/kmsg: each line then reaches the console
+# whole, never in the middle of one of the kernel's.
+
+export PATH=/bin:/sbin
+
+mount -t devtmpfs devtmpfs /dev
+mkdir /dev/pts /dev/shm
+mount -a
+
+# dropbear binds its port before it goes to the background: when it returns, a
+# client can connect.
+dropbear -s -j -k -E -r /etc/dropbear/host_key 2>/dev/kmsg
+echo 'testbed: ready' >/dev/kmsg
+
+# For a human who boots by hand (vm/qemu.py: by_hand).
+read -r words </proc/cmdline
+case $words in
+*testbed.shell*)
+	while :; do setsid cttyhack sh -l; done &
+	;;
+esac
+
+# From here on process 1 reaps orphans, and shuts down when it is told to.
+exec init
