@@ -3,10 +3,12 @@
     ROOT/KIND/KEY/        an entry, renamed into place when it was complete
     ROOT/work/NAME/       a work directory: changes in place, survives an interrupt
     ROOT/scratch/         entries in the making; what a dead run left is removed
-    ROOT/locks/           flock(2) files: exclusive to make or remove, shared to use
+    ROOT/locks/           flock(2) files; it dies with its process: a crash leaves no lock behind
     ROOT/manifests/       what each entry held when it was complete
 
-flock dies with its process, so a crash leaves no lock behind.
+An entry has two locks. `KIND-KEY` is shared by those who use it and exclusive to remove it;
+`KIND-KEY.make` is held by the one who makes it, so that another run that wants the same waits
+for the making and not for the end of the run that made it.
 """
 
 from __future__ import annotations
@@ -17,7 +19,6 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,14 +31,16 @@ from testbed.errors import InfraError
 from testbed.progress import Progress, SilentProgress
 
 _WORK = "work"
-_PRIVATE = frozenset({"scratch", "locks", "manifests"})
+_SCRATCH = "scratch"
+_PRIVATE = frozenset({"scratch", "locks", "manifests", "ccache"})
+_MAKE = ".make"
 
 
 class Verify(StrEnum):
     """How an entry is checked before it is used."""
 
     DIGEST = "digest"  # every file's SHA-256
-    SIZE = "size"  # every file's size: for trees too large to read each time
+    SIZE = "size"  # every file's size and time of change: for trees too large to read each time
 
 
 @dataclass(frozen=True)
@@ -76,13 +79,15 @@ class Cache:
         found = self.find(kind, key)
         if found is not None:
             return found
-        with self._locked(kind, key, fcntl.LOCK_EX):
-            path = self.root / kind / key
-            if not self._intact(kind, key):
-                self._make(path, kind, key, make, verify)
-        self._hold(kind, key)
+        with self._locked(kind, f"{key}{_MAKE}"):
+            found = self.find(kind, key)  # another run may have made it meanwhile
+            if found is not None:
+                return found
+            with self._shared(kind, key) as keep:
+                self._make(kind, key, make, verify)
+                keep()
         self.prune()
-        return path
+        return self.root / kind / key
 
     def find(self, kind: str, key: str) -> Path | None:
         """The entry if it is there and intact; one that is damaged is removed, with a note."""
@@ -91,21 +96,18 @@ class Cache:
             return path
         if not path.exists():
             return None
-        self._hold(kind, key)
-        if self._intact(kind, key):
-            os.utime(self._manifest(kind, key))
-            return path
-        self._release(kind, key)
-        self.progress.note(f"cache entry {kind}/{key} is damaged: removed, it will be made again")
-        with self._locked(kind, key, fcntl.LOCK_EX):
-            if not self._intact(kind, key):
-                self._remove(kind, key)
+        with self._shared(kind, key) as keep:
+            if self._intact(kind, key):
+                os.utime(self._manifest(kind, key))
+                keep()
+                return path
+        self._discard(kind, key)
         return None
 
     @contextmanager
     def work(self, name: str) -> Iterator[Path]:
         """A directory that keeps its content from run to run; one process at a time has it."""
-        with self._locked(_WORK, name, fcntl.LOCK_EX):
+        with self._locked(_WORK, name):
             path = self.root / _WORK / name
             path.mkdir(parents=True, exist_ok=True)
             os.utime(path)
@@ -114,7 +116,7 @@ class Cache:
     def entries(self) -> list[CacheEntry]:
         """All entries and work directories, the least recently used first."""
         found = [
-            CacheEntry(kind.name, path.name, path, _disk_usage(path), self._used(kind.name, path))
+            self._entry(kind.name, path)
             for kind in _directories(self.root)
             if kind.name not in _PRIVATE
             for path in _directories(kind)
@@ -152,31 +154,38 @@ class Cache:
 
     def close(self) -> None:
         """Let go of every entry; they may be pruned from now on."""
-        for kind, key in list(self._held):
-            self._release(kind, key)
+        while self._held:
+            self._held.popitem()[1].close()
 
-    def _make(
-        self, path: Path, kind: str, key: str, make: Callable[[Path], None], verify: Verify
-    ) -> None:
-        self._remove(kind, key)
-        parent = self.root / "scratch"
-        parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f"{os.getpid()}-", dir=parent) as scratch:
-            content = Path(scratch) / "entry"
-            content.mkdir()
-            make(content)
+    def _make(self, kind: str, key: str, make: Callable[[Path], None], verify: Verify) -> None:
+        """Make an absent entry; the caller has its making to itself and shares its use."""
+        scratch = self.root / _SCRATCH / f"{kind}-{key}"
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir(parents=True)
+        try:
+            make(scratch)
+            path = self.root / kind / key
             manifest = self._manifest(kind, key)
-            manifest.parent.mkdir(parents=True, exist_ok=True)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _write_atomically(manifest, json.dumps(_survey(content, verify)))
-            content.rename(path)
+            for parent in (path.parent, manifest.parent):
+                parent.mkdir(parents=True, exist_ok=True)
+            head = json.dumps({"verify": verify, "disk": _disk_usage(scratch)})
+            _write_atomically(manifest, f"{head}\n{json.dumps(_survey(scratch, verify))}")
+            scratch.rename(path)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+    def _discard(self, kind: str, key: str) -> None:
+        """Remove a damaged entry once nobody uses it."""
+        with self._locked(kind, key):
+            if (self.root / kind / key).exists() and not self._intact(kind, key):
+                self.progress.note(f"cache entry {kind}/{key} is damaged and was removed")
+                self._remove(kind, key)
 
     def _intact(self, kind: str, key: str) -> bool:
-        path = self.root / kind / key
         try:
-            recorded = json.loads(self._manifest(kind, key).read_text())
-            verify = Verify(recorded["verify"])
-            return bool(recorded == _survey(path, verify))
+            head, files = self._manifest(kind, key).read_text().split("\n", 1)
+            survey = _survey(self.root / kind / key, Verify(json.loads(head)["verify"]))
+            return bool(json.loads(files) == survey)
         except (OSError, ValueError, KeyError, TypeError):
             return False
 
@@ -186,31 +195,45 @@ class Cache:
         shutil.rmtree(self.root / kind / key, ignore_errors=True)
 
     def _remove_unused(self, kind: str, key: str) -> bool:
+        with self._free(kind, key) as free:
+            if free:
+                self._remove(kind, key)
+            return free
+
+    @contextmanager
+    def _shared(self, kind: str, key: str) -> Iterator[Callable[[], None]]:
+        """Share the use of an entry; until `close` when the yielded function is called."""
+        with contextlib.ExitStack() as stack:
+            lock = stack.enter_context(self._lock_file(kind, key))
+            fcntl.flock(lock, fcntl.LOCK_SH)
+
+            def keep() -> None:
+                stack.pop_all()
+                self._held[kind, key] = lock
+
+            yield keep
+
+    @contextmanager
+    def _free(self, kind: str, key: str) -> Iterator[bool]:
+        """Whether nobody has the lock; if so it is had until the block ends."""
         with self._lock_file(kind, key) as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                return False
-            self._remove(kind, key)
-            return True
-
-    def _hold(self, kind: str, key: str) -> None:
-        if (kind, key) not in self._held:
-            lock = self._lock_file(kind, key)
-            fcntl.flock(lock, fcntl.LOCK_SH)
-            self._held[kind, key] = lock
-
-    def _release(self, kind: str, key: str) -> None:
-        self._held.pop((kind, key)).close()
+                yield False
+            else:
+                yield True
 
     @contextmanager
-    def _locked(self, kind: str, key: str, operation: int) -> Iterator[None]:
+    def _locked(self, kind: str, key: str) -> Iterator[None]:
+        """Have a lock alone, after waiting for whoever has it now."""
         with self._lock_file(kind, key) as lock:
             try:
-                fcntl.flock(lock, operation | fcntl.LOCK_NB)
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                self.progress.note(f"waiting for another run that has {kind}/{key}")
-                fcntl.flock(lock, operation)
+                name = key.removesuffix(_MAKE)
+                self.progress.note(f"waiting for another run that has {kind}/{name}")
+                fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
     def _lock_file(self, kind: str, key: str) -> IO[bytes]:
@@ -221,6 +244,17 @@ class Cache:
     def _manifest(self, kind: str, key: str) -> Path:
         return self.root / "manifests" / f"{kind}-{key}.json"
 
+    def _entry(self, kind: str, path: Path) -> CacheEntry:
+        return CacheEntry(kind, path.name, path, self._size(kind, path), self._used(kind, path))
+
+    def _size(self, kind: str, path: Path) -> int:
+        """Bytes on disk: counted when an entry was complete, counted now for a work directory."""
+        try:
+            with self._manifest(kind, path.name).open() as manifest:
+                return int(json.loads(manifest.readline())["disk"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return _disk_usage(path)
+
     def _used(self, kind: str, path: Path) -> float:
         with contextlib.suppress(FileNotFoundError):
             return self._manifest(kind, path.name).stat().st_mtime
@@ -229,10 +263,12 @@ class Cache:
         return time.time()
 
     def _tidy_scratch(self) -> None:
-        for path in _directories(self.root / "scratch"):
-            pid = path.name.partition("-")[0]
-            if pid.isdigit() and not Path(f"/proc/{pid}").exists():
-                shutil.rmtree(path, ignore_errors=True)
+        """Remove what runs that were killed had begun to make."""
+        for path in _directories(self.root / _SCRATCH):
+            kind, _, key = path.name.partition("-")
+            with self._free(kind, f"{key}{_MAKE}") as abandoned:
+                if abandoned:
+                    shutil.rmtree(path, ignore_errors=True)
 
 
 def digest(*parts: str) -> str:
@@ -247,22 +283,34 @@ def _directories(path: Path) -> list[Path]:
         return []
 
 
-def _survey(root: Path, verify: Verify) -> dict[str, object]:
-    files = sorted(path for path in root.rglob("*") if path.is_file() and not path.is_symlink())
-    measure = _file_digest if verify is Verify.DIGEST else _file_size
-    return {
-        "verify": verify.value,
-        "files": {str(path.relative_to(root)): measure(path) for path in files},
-    }
+def _survey(root: Path, verify: Verify) -> dict[str, str]:
+    measure = _file_digest if verify is Verify.DIGEST else _file_stamp
+    return dict(_measured(os.fspath(root), "", measure))
 
 
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
+def _measured(
+    folder: str, prefix: str, measure: Callable[[os.DirEntry[str]], str]
+) -> Iterator[tuple[str, str]]:
+    # os.scandir and plain strings: a kernel tree has 90,000 files.
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            name = prefix + entry.name
+            if entry.is_symlink():
+                yield name, f"-> {os.readlink(entry.path)}"
+            elif entry.is_dir():
+                yield from _measured(entry.path, f"{name}/", measure)
+            elif entry.is_file():
+                yield name, measure(entry)
+
+
+def _file_digest(entry: os.DirEntry[str]) -> str:
+    with open(entry.path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _file_size(path: Path) -> str:
-    return str(path.stat().st_size)
+def _file_stamp(entry: os.DirEntry[str]) -> str:
+    status = entry.stat()
+    return f"{status.st_size} {status.st_mtime_ns}"
 
 
 def _disk_usage(root: Path) -> int:

@@ -1,0 +1,229 @@
+"""The cache: entries are made once, complete or absent, verified, and bounded."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from testbed.cache import Cache, Verify, digest
+from testbed.errors import InfraError
+from testbed.progress import SilentProgress
+
+GB = 1_000_000_000
+
+
+class Notes(SilentProgress):
+    """Keeps the notes; `noted` tells a thread that one has come."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self.noted = threading.Event()
+
+    def note(self, text: str) -> None:
+        self.texts.append(text)
+        self.noted.set()
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Iterator[Cache]:
+    with opened(tmp_path) as cache:
+        yield cache
+
+
+@contextmanager
+def opened(root: Path, limit: int = GB) -> Iterator[Cache]:
+    """A cache as another run has it: locks between two of them work as between processes."""
+    cache = Cache(root, limit, Notes())
+    try:
+        yield cache
+    finally:
+        cache.close()
+
+
+def writes(text: str, times: list[str] | None = None) -> Callable[[Path], None]:
+    def make(scratch: Path) -> None:
+        (scratch / "file").write_text(text)
+        if times is not None:
+            times.append(text)
+
+    return make
+
+
+def must_not_make(scratch: Path) -> None:
+    pytest.fail(f"made again in {scratch}")
+
+
+def test_an_entry_is_made_once(tmp_path: Path, cache: Cache) -> None:
+    made: list[str] = []
+    first = cache.get("kernel", "k", writes("text", made))
+    with opened(tmp_path) as later:
+        assert later.get("kernel", "k", must_not_make) == first
+    assert (first / "file").read_text() == "text"
+    assert made == ["text"]
+
+
+def test_what_fails_in_the_making_leaves_nothing(tmp_path: Path, cache: Cache) -> None:
+    def fail(scratch: Path) -> None:
+        (scratch / "half").write_text("made")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        cache.get("kernel", "k", fail)
+    assert cache.find("kernel", "k") is None
+    assert not list(tmp_path.rglob("half"))
+    cache.get("kernel", "k", writes("second try"))
+
+
+@pytest.mark.parametrize("verify", Verify)
+def test_a_damaged_entry_is_noticed_and_made_again(tmp_path: Path, verify: Verify) -> None:
+    with opened(tmp_path) as cache:
+        (cache.get("kernel", "k", writes("whole"), verify=verify) / "file").write_text("torn")
+    with opened(tmp_path) as cache:
+        path = cache.get("kernel", "k", writes("whole"), verify=verify)
+        assert (path / "file").read_text() == "whole"
+        assert isinstance(cache.progress, Notes)
+        assert cache.progress.texts == ["cache entry kernel/k is damaged and was removed"]
+
+
+def test_damage_of_equal_size_and_time_is_noticed_by_its_digest(tmp_path: Path) -> None:
+    with opened(tmp_path) as cache:
+        file = cache.get("kernel", "k", writes("abc")) / "file"
+    times = (file.stat().st_atime_ns, file.stat().st_mtime_ns)
+    file.write_text("abd")
+    os.utime(file, ns=times)
+    with opened(tmp_path) as cache:
+        assert cache.find("kernel", "k") is None
+
+
+@pytest.mark.parametrize("damage", ["missing", "extra", "link", "manifest"])
+def test_a_changed_set_of_files_is_damage(tmp_path: Path, damage: str) -> None:
+    def make(scratch: Path) -> None:
+        (scratch / "folder").mkdir()
+        (scratch / "folder" / "file").touch()
+        (scratch / "link").symlink_to("folder/file")
+
+    with opened(tmp_path) as cache:
+        path = cache.get("source", "k", make, verify=Verify.SIZE)
+    if damage == "missing":
+        (path / "folder" / "file").unlink()
+    elif damage == "extra":
+        (path / "new").touch()
+    elif damage == "link":
+        (path / "link").unlink()
+        (path / "link").symlink_to("elsewhere")
+    else:
+        (tmp_path / "manifests" / "source-k.json").write_text("{")
+    with opened(tmp_path) as cache:
+        assert cache.find("source", "k") is None
+
+
+def test_a_second_run_waits_for_the_making_and_not_for_the_run(tmp_path: Path) -> None:
+    with opened(tmp_path) as first, opened(tmp_path) as second:
+        found: list[Path] = []
+        waits = second.progress
+        assert isinstance(waits, Notes)
+        other = threading.Thread(
+            target=lambda: found.append(second.get("kernel", "k", must_not_make))
+        )
+
+        def make(scratch: Path) -> None:
+            (scratch / "file").write_text("once")
+            other.start()
+            assert waits.noted.wait(5)
+
+        path = first.get("kernel", "k", make)
+        other.join(5)
+        assert found == [path]
+        assert waits.texts == ["waiting for another run that has kernel/k"]
+
+
+def test_the_least_recently_used_goes_first(tmp_path: Path) -> None:
+    with opened(tmp_path) as cache:
+        for age, key in enumerate(("old", "older", "oldest")):
+            cache.get("kernel", key, writes("x" * 5000))
+            os.utime(tmp_path / "manifests" / f"kernel-{key}.json", (1000 - age, 1000 - age))
+    with opened(tmp_path) as cache:
+        size = cache.entries()[0].size
+        assert [entry.key for entry in cache.prune(2 * size)] == ["oldest"]
+        assert [entry.key for entry in cache.entries()] == ["older", "old"]
+
+
+def test_use_makes_an_entry_recent(tmp_path: Path) -> None:
+    with opened(tmp_path) as cache:
+        for key in ("a", "b"):
+            cache.get("kernel", key, writes(key))
+            os.utime(tmp_path / "manifests" / f"kernel-{key}.json", (1000, 1000))
+    with opened(tmp_path) as cache:
+        cache.find("kernel", "a")
+        assert [entry.key for entry in cache.entries()] == ["b", "a"]
+
+
+def test_what_a_live_run_holds_is_never_pruned(tmp_path: Path, cache: Cache) -> None:
+    path = cache.get("kernel", "held", writes("x"))
+    with opened(tmp_path, limit=0) as other, other.work("busy") as busy:
+        (busy / "object").write_text("compiled")
+        assert other.prune() == []
+    assert path.exists()
+    cache.close()
+    with opened(tmp_path) as other:
+        assert {entry.key for entry in other.prune(0)} == {"held", "busy"}
+
+
+def test_making_an_entry_keeps_the_cache_within_its_limit(tmp_path: Path) -> None:
+    with opened(tmp_path, limit=0) as cache:
+        cache.get("kernel", "first", writes("x"))
+    with opened(tmp_path, limit=0) as cache:
+        cache.get("kernel", "second", writes("x"))
+        assert [entry.key for entry in cache.entries()] == ["second"]
+
+
+def test_what_a_killed_run_had_begun_is_removed(tmp_path: Path) -> None:
+    script = (
+        "import os, signal, sys; from pathlib import Path; from testbed.cache import Cache\n"
+        "def make(scratch):\n"
+        "    (scratch / 'half').touch(); os.kill(os.getpid(), signal.SIGKILL)\n"
+        "Cache(Path(sys.argv[1]), 1).get('kernel', 'k', make)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=False)
+    assert ended.returncode == -signal.SIGKILL
+    assert list(tmp_path.rglob("half"))
+    with opened(tmp_path) as cache:
+        cache.prune()
+        assert not list(tmp_path.rglob("half"))
+        cache.get("kernel", "k", writes("whole"))
+
+
+def test_what_another_run_is_making_is_left_alone(tmp_path: Path, cache: Cache) -> None:
+    def make(scratch: Path) -> None:
+        with opened(tmp_path) as other:
+            other.prune(0)
+        assert scratch.is_dir()
+
+    cache.get("kernel", "k", make)
+
+
+def test_a_work_directory_keeps_its_content(tmp_path: Path) -> None:
+    with opened(tmp_path) as cache, cache.work("build") as path:
+        (path / "object").write_text("compiled")
+    with opened(tmp_path) as cache, cache.work("build") as path:
+        assert (path / "object").read_text() == "compiled"
+
+
+def test_a_full_disk_is_refused_with_both_figures(cache: Cache) -> None:
+    with pytest.raises(InfraError) as caught:
+        cache.require_space(10**18, "unpacking")
+    assert "unpacking needs 1000000000.0 GB" in str(caught.value)
+    assert "GB are free" in str(caught.value)
+
+
+def test_a_digest_keeps_its_parts_apart() -> None:
+    assert digest("ab", "c") != digest("a", "bc")
+    assert len(digest("a")) == 16
