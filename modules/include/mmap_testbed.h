@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note */
+/*
+ * What mmap_stack.ko, mmap_ring.ko and the guest programs share.
+ * docs/probe.md says what each field of the plan does, and on which node.
+ */
+#ifndef MMAP_TESTBED_H
+#define MMAP_TESTBED_H
+
+#include <linux/ioctl.h>
+#include <linux/types.h>
+
+/* Word @word of page @page of the pool or the ring, in its pattern. */
+#define MMAP_TESTBED_POOL_MAGIC	0x6d6d617000000000ULL
+#define MMAP_TESTBED_RING_MAGIC	0x72696e6700000000ULL
+#define MMAP_TESTBED_WORD(magic, page, word) \
+	((magic) | (__u64)(page) << 16 | (__u64)(word))
+
+/* Which optional fields of the plan count; what is not named does nothing. */
+#define MMAP_TESTBED_PGOFF		(1U << 0)
+#define MMAP_TESTBED_PRIVATE		(1U << 1)
+#define MMAP_TESTBED_MAPPED_PRIVATE	(1U << 2)
+#define MMAP_TESTBED_ACTION_OFFSET	(1U << 3)
+#define MMAP_TESTBED_ACTION_SIZE	(1U << 4)
+#define MMAP_TESTBED_LATE_PAGE_PROT	(1U << 5)
+#define MMAP_TESTBED_HIDE		(1U << 6)
+#define MMAP_TESTBED_UNCHECKED		(1U << 7)
+#define MMAP_TESTBED_ALL_FIELDS		((1U << 8) - 1)
+
+enum mmap_testbed_page_prot {
+	MMAP_TESTBED_PROT_LEAVE,
+	MMAP_TESTBED_PROT_NONCACHED,
+	MMAP_TESTBED_PROT_WRITECOMBINE,
+	MMAP_TESTBED_NR_PROTS,
+};
+
+enum mmap_testbed_vm_ops {
+	MMAP_TESTBED_OPS_LEAVE,
+	MMAP_TESTBED_OPS_NULL,
+	MMAP_TESTBED_OPS_FULL,
+	MMAP_TESTBED_OPS_NOCLOSE,
+	MMAP_TESTBED_OPS_NOMAPPED,
+	MMAP_TESTBED_OPS_MKWRITE,
+	MMAP_TESTBED_NR_OPS,
+};
+
+enum mmap_testbed_action {
+	MMAP_TESTBED_ACTION_NONE,
+	MMAP_TESTBED_ACTION_REMAP,
+	MMAP_TESTBED_ACTION_IOREMAP,
+	MMAP_TESTBED_ACTION_SIMPLE_IOREMAP,
+	MMAP_TESTBED_ACTION_KERNEL_PAGES,
+	MMAP_TESTBED_ACTION_UNKNOWN,
+	MMAP_TESTBED_NR_ACTIONS,
+};
+
+enum mmap_testbed_replace {
+	MMAP_TESTBED_REPLACE_NONE,
+	MMAP_TESTBED_REPLACE_SHMEM,
+	MMAP_TESTBED_REPLACE_FILE,
+	MMAP_TESTBED_NR_REPLACES,
+};
+
+/**
+ * struct mmap_testbed_plan - what the hooks of one open file do
+ * @size: sizeof(struct mmap_testbed_plan), nothing else is accepted
+ * @fields: MMAP_TESTBED_* bits, which optional fields count
+ * @set_flags: VM_* bits to set, after @clear_flags
+ * @clear_flags: VM_* bits to clear
+ * @pgoff: page offset of the mapping
+ * @private_data: cookie below 2^32
+ * @mapped_private: cookie that mapped() stores
+ * @action_offset: bytes from the start of the mapping
+ * @action_size: bytes
+ * @pool_page: first page of the pool that the action maps
+ * @pool_byte: bytes by which a simple_ioremap starts further on
+ * @shrink_start: bytes by which the hook moves desc->start up
+ * @shrink_end: bytes by which the hook moves desc->end down
+ * @page_prot: enum mmap_testbed_page_prot
+ * @vm_ops: enum mmap_testbed_vm_ops
+ * @action: enum mmap_testbed_action
+ * @replace: enum mmap_testbed_replace
+ * @hook_error: 0 or -errno, returned at once
+ * @hook_error_after: 0 or -errno, returned after all fields were set
+ * @mapped_error: 0 or -errno from mapped()
+ * @outer_error: 0 or -errno from a .mmap whose nested hook succeeded
+ * @error_override: handed to the core as it is
+ * @reserved: must be 0
+ */
+struct mmap_testbed_plan {
+	__u32 size;
+	__u32 fields;
+	__u64 set_flags;
+	__u64 clear_flags;
+	__u64 pgoff;
+	__u64 private_data;
+	__u64 mapped_private;
+	__u64 action_offset;
+	__u64 action_size;
+	__u64 pool_page;
+	__u64 pool_byte;
+	__u64 shrink_start;
+	__u64 shrink_end;
+	__u32 page_prot;
+	__u32 vm_ops;
+	__u32 action;
+	__u32 replace;
+	__s32 hook_error;
+	__s32 hook_error_after;
+	__s32 mapped_error;
+	__s32 outer_error;
+	__s32 error_override;
+	__u32 reserved;
+};
+
+enum mmap_testbed_event {
+	MMAP_TESTBED_EV_PREPARE,
+	MMAP_TESTBED_EV_MMAP,
+	MMAP_TESTBED_EV_MAPPED,
+	MMAP_TESTBED_EV_OPEN,
+	MMAP_TESTBED_EV_CLOSE,
+	MMAP_TESTBED_EV_MAY_SPLIT,
+	MMAP_TESTBED_EV_MREMAP,
+	MMAP_TESTBED_EV_MPROTECT,
+	MMAP_TESTBED_EV_FAULT,
+	MMAP_TESTBED_EV_MKWRITE,
+	MMAP_TESTBED_NR_EVENTS,
+};
+
+/**
+ * struct mmap_testbed_counts - the ledger, a snapshot
+ * @id: number of the open file, as the hook log shows it
+ * @file: references of the file itself
+ * @lower: references of the lower file, -1 without one
+ * @replacement: references of the replacement, -1 without one
+ * @page_count: sum over the pool's pages
+ * @page_mapcount: sum over the pool's pages
+ * @events: hooks called since the module was loaded, by enum mmap_testbed_event
+ */
+struct mmap_testbed_counts {
+	__u64 id;
+	__s64 file;
+	__s64 lower;
+	__s64 replacement;
+	__s64 page_count;
+	__s64 page_mapcount;
+	__u64 events[MMAP_TESTBED_NR_EVENTS];
+};
+
+/**
+ * struct mmap_testbed_info - what does not change while the module is loaded
+ * @page_size: bytes
+ * @pool_pages: length of the pool
+ * @pool_pfn: its first page frame
+ */
+struct mmap_testbed_info {
+	__u64 page_size;
+	__u64 pool_pages;
+	__u64 pool_pfn;
+};
+
+#define MMAP_TESTBED_TAG_LEN	48
+
+#define MMAP_TESTBED_VMA_HAS_PTE	(1U << 0)
+#define MMAP_TESTBED_VMA_PTE_WRITABLE	(1U << 1)
+#define MMAP_TESTBED_VMA_ANON_VMA	(1U << 2)
+
+/**
+ * struct mmap_testbed_vma - a VMA of the caller as the kernel sees it
+ * @addr: in: an address in it
+ * @start: its first byte
+ * @end: the byte after it
+ * @pgoff: vm_pgoff
+ * @flags: vm_flags
+ * @page_prot: vm_page_prot
+ * @private_data: vm_private_data: 0, a cookie, or all ones for a pointer
+ * @pte_prot: protection of the PTE at @addr, with MMAP_TESTBED_VMA_HAS_PTE
+ * @pte_pfn: its page frame
+ * @bits: MMAP_TESTBED_VMA_*
+ * @reserved: 0
+ * @vm_ops: tag, as in the hook log
+ * @file: tag, as in the hook log
+ */
+struct mmap_testbed_vma {
+	__u64 addr;
+	__u64 start;
+	__u64 end;
+	__u64 pgoff;
+	__u64 flags;
+	__u64 page_prot;
+	__u64 private_data;
+	__u64 pte_prot;
+	__u64 pte_pfn;
+	__u32 bits;
+	__u32 reserved;
+	char vm_ops[MMAP_TESTBED_TAG_LEN];
+	char file[MMAP_TESTBED_TAG_LEN];
+};
+
+/* SET_LOWER and SET_REPLACEMENT take a file descriptor, -1 for none. */
+#define MMAP_TESTBED_SET_PLAN		_IOW('m', 0x80, struct mmap_testbed_plan)
+#define MMAP_TESTBED_SET_LOWER		_IOW('m', 0x81, __s32)
+#define MMAP_TESTBED_SET_REPLACEMENT	_IOW('m', 0x82, __s32)
+#define MMAP_TESTBED_COUNTS		_IOR('m', 0x83, struct mmap_testbed_counts)
+#define MMAP_TESTBED_INFO		_IOR('m', 0x84, struct mmap_testbed_info)
+#define MMAP_TESTBED_VMA		_IOWR('m', 0x85, struct mmap_testbed_vma)
+#define MMAP_TESTBED_RESET_POOL		_IO('m', 0x86)
+
+#endif /* MMAP_TESTBED_H */

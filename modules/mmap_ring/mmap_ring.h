@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * mmap_ring.ko: the ring buffer of a VMBus channel (drivers/hv/vmbus_drv.c)
+ * without the bus: a bin_attribute of a kobject whose .mmap calls a hook of
+ * the channel that takes a descriptor.
+ */
+#ifndef MMAP_RING_H
+#define MMAP_RING_H
+
+#include <linux/kobject.h>
+#include <linux/mm.h>
+#include <linux/sysfs.h>
+
+#define RING_ORDER	3
+
+/**
+ * struct channel - the fields of struct vmbus_channel that mapping looks at
+ * @kobj: its directory in sysfs
+ * @opened: in vmbus: state == CHANNEL_OPENED_STATE
+ * @ringbuffer_page: first page of the ring, contiguous RAM
+ * @ringbuffer_pagecount: its length
+ * @ring_sysfs_visible: are the ring attributes shown
+ * @mmap_prepare_ring_buffer: the channel's own prepare hook
+ */
+struct channel {
+	struct kobject kobj;
+	bool opened;
+	struct page *ringbuffer_page;
+	u32 ringbuffer_pagecount;
+	bool ring_sysfs_visible;
+	int (*mmap_prepare_ring_buffer)(struct channel *channel,
+					struct vm_area_desc *desc);
+};
+
+static inline struct channel *to_channel(struct kobject *kobj)
+{
+	return container_of(kobj, struct channel, kobj);
+}
+
+/* ring.c */
+int ring_alloc(struct channel *channel);
+void ring_free(struct channel *channel);
+void ring_reset(struct channel *channel);
+int ring_mmap_prepare(struct channel *channel, struct vm_area_desc *desc);
+
+int mmap_ring_wrapper(struct file *filp, struct kobject *kobj,
+		      const struct bin_attribute *attr,
+		      struct vm_area_struct *vma);
+int mmap_ring_close_wrapper(struct file *filp, struct kobject *kobj,
+			    const struct bin_attribute *attr,
+			    struct vm_area_struct *vma);
+int mmap_ring_legacy(struct file *filp, struct kobject *kobj,
+		     const struct bin_attribute *attr,
+		     struct vm_area_struct *vma);
+
+extern const struct vm_operations_struct ring_closing_vm_ops;
+
+/* log.c */
+int ring_log_init(const struct channel *channel);
+
+#endif /* MMAP_RING_H */

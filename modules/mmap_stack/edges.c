@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Which file lies below which. A file that already lies below another one
+ * cannot be given a new file of its own, so a graph is built from the bottom
+ * up: it can have no loop, and each file knows how deep it is.
+ */
+#include <linux/file.h>
+#include <linux/mutex.h>
+
+#include "mmap_stack.h"
+
+#define MAX_DEPTH	4
+
+static DEFINE_MUTEX(edges_lock);
+
+static unsigned int depth_below(const struct file *file)
+{
+	struct opened *opened = file ? opened_of(file) : NULL;
+
+	return opened ? opened->depth : 0;
+}
+
+static void add_user(struct file *file, int by)
+{
+	struct opened *opened = file ? opened_of(file) : NULL;
+
+	if (opened)
+		opened->users += by;
+}
+
+static void put_edge(struct file *file)
+{
+	add_user(file, -1);
+	if (file)
+		fput(file);
+}
+
+static int check_edge(struct file *file, struct file *target)
+{
+	struct opened *opened = opened_of(file);
+
+	if (!target)
+		return 0;
+	if (target == file || depth_below(target) + 1 > MAX_DEPTH)
+		return -ELOOP;
+	return opened->users ? -EBUSY : 0;
+}
+
+static struct file *swap_edge(struct opened *opened, struct file **edge,
+			      struct file *target)
+{
+	spin_lock(&opened->lock);
+	swap(*edge, target);
+	spin_unlock(&opened->lock);
+	opened->depth = 1 + max(depth_below(opened->lower),
+				depth_below(opened->replacement));
+	return target;
+}
+
+int set_edge(struct file *file, struct file **edge, int fd)
+{
+	struct file *target = NULL;
+	int err;
+
+	if (fd >= 0) {
+		target = fget(fd);
+		if (!target)
+			return -EBADF;
+	}
+
+	mutex_lock(&edges_lock);
+	err = check_edge(file, target);
+	if (!err) {
+		add_user(target, 1);
+		put_edge(swap_edge(opened_of(file), edge, target));
+	}
+	mutex_unlock(&edges_lock);
+	if (err && target)
+		fput(target);
+	return err;
+}
+
+void drop_edges(struct opened *opened)
+{
+	mutex_lock(&edges_lock);
+	put_edge(opened->lower);
+	put_edge(opened->replacement);
+	mutex_unlock(&edges_lock);
+}

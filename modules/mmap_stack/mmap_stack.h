@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * mmap_stack.ko: one device node per way in which an mmap hook can be reached,
+ * all driven by the plan of the open file (mmap_testbed.h).
+ */
+#ifndef MMAP_STACK_H
+#define MMAP_STACK_H
+
+#include <linux/fs.h>
+#include <linux/list.h>
+#include <linux/miscdevice.h>
+#include <linux/mm.h>
+#include <linux/spinlock.h>
+
+#include "hook_log.h"
+#include "mmap_testbed.h"
+
+/**
+ * struct opened - one open file of any of the nodes
+ * @id: number of this open, part of the file's tag in the log
+ * @name: the node's name
+ * @lock: guards @plan, @lower and @replacement against the hooks
+ * @plan: what the hooks do
+ * @lower: what a stack node maps
+ * @replacement: what a hook puts into vm_file
+ * @depth: levels of our own files below this one, itself included
+ * @users: how many open files have this one as @lower or @replacement
+ * @prepared: place in the list of those whose prepare hook ran, newest first
+ * @prepared_mm: for which mm it ran
+ */
+struct opened {
+	u64 id;
+	const char *name;
+	spinlock_t lock;
+	struct mmap_testbed_plan plan;
+	struct file *lower;
+	struct file *replacement;
+	unsigned int depth;
+	unsigned int users;
+	struct list_head prepared;
+	struct mm_struct *prepared_mm;
+};
+
+/* main.c */
+struct opened *opened_of(const struct file *file);
+void plan_of(struct opened *opened, struct mmap_testbed_plan *plan);
+struct file *get_edge(struct opened *opened, struct file **edge);
+
+/* edges.c: which file lies below which */
+int set_edge(struct file *file, struct file **edge, int fd);
+void drop_edges(struct opened *opened);
+
+/* prepare.c: the mmap_prepare hook */
+int prepare_hook(struct vm_area_desc *desc);
+int prepare_with(struct opened *opened, struct vm_area_desc *desc);
+void forget_prepared(struct opened *opened);
+void plan_of_last_prepare(struct mmap_testbed_plan *plan);
+pgprot_t planned_page_prot(const struct mmap_testbed_plan *plan, pgprot_t prot);
+struct file *planned_vm_file(struct opened *opened,
+			     const struct mmap_testbed_plan *plan,
+			     unsigned long size);
+
+/* nested.c: .mmap hooks that call another hook */
+int stack_mmap(struct file *file, struct vm_area_struct *vma);
+int stack_first_mmap(struct file *file, struct vm_area_struct *vma);
+int stack_after_mmap(struct file *file, struct vm_area_struct *vma);
+int custom_mmap(struct file *file, struct vm_area_struct *vma);
+
+/* legacy.c: the .mmap hook without any prepare hook */
+int legacy_mmap(struct file *file, struct vm_area_struct *vma);
+void apply_fields(struct vm_area_struct *vma,
+		  const struct mmap_testbed_plan *plan);
+
+/* vm_ops.c */
+extern const struct vm_operations_struct *const
+	testbed_vm_ops[MMAP_TESTBED_NR_OPS];
+const char *vm_ops_name(const struct vm_operations_struct *ops);
+
+/* pool.c: the memory that all nodes map */
+#define POOL_ORDER	6
+#define POOL_PAGES	(1UL << POOL_ORDER)
+
+extern struct page *pool_pages[POOL_PAGES];
+
+int pool_init(void);
+void pool_exit(void);
+void pool_reset(void);
+void pool_count(struct mmap_testbed_counts *counts);
+
+static inline unsigned long pool_pfn(void)
+{
+	return page_to_pfn(pool_pages[0]);
+}
+
+/* Which part of the pool an action maps; -ENXIO when it would leave it. */
+int pool_range(const struct mmap_testbed_plan *plan, unsigned long vma_size,
+	       unsigned long *size);
+
+/* log.c */
+int testbed_log_init(void);
+void count_event(enum mmap_testbed_event event);
+void count_events(u64 *events);
+void log_vma_event(const char *event, const struct vm_area_struct *vma);
+void log_mmap(const char *event, const struct file *file,
+	      const struct vm_area_struct *vma);
+void log_mmap_done(const struct file *file, const struct vm_area_struct *vma,
+		   int err);
+
+#endif /* MMAP_STACK_H */

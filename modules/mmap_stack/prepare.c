@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: GPL-2.0
+/* The mmap_prepare hook: applies the plan to a descriptor. */
+#include <linux/file.h>
+#include <linux/shmem_fs.h>
+
+#include "mmap_stack.h"
+
+/*
+ * mapped() is not told which file's hook asked for it. It runs under the
+ * mmap lock that the prepare hook ran under, so the last prepare of its mm is
+ * the one that it belongs to.
+ */
+static LIST_HEAD(prepared);
+static DEFINE_SPINLOCK(prepared_lock);
+
+static void remember_prepared(struct opened *opened)
+{
+	spin_lock(&prepared_lock);
+	opened->prepared_mm = current->mm;
+	list_move(&opened->prepared, &prepared);
+	spin_unlock(&prepared_lock);
+}
+
+void forget_prepared(struct opened *opened)
+{
+	spin_lock(&prepared_lock);
+	list_del_init(&opened->prepared);
+	spin_unlock(&prepared_lock);
+}
+
+void plan_of_last_prepare(struct mmap_testbed_plan *plan)
+{
+	struct opened *opened;
+
+	memset(plan, 0, sizeof(*plan));
+	spin_lock(&prepared_lock);
+	list_for_each_entry(opened, &prepared, prepared) {
+		if (opened->prepared_mm != current->mm)
+			continue;
+		plan_of(opened, plan);
+		break;
+	}
+	spin_unlock(&prepared_lock);
+}
+
+pgprot_t planned_page_prot(const struct mmap_testbed_plan *plan, pgprot_t prot)
+{
+	switch (plan->page_prot) {
+	case MMAP_TESTBED_PROT_NONCACHED:
+		return pgprot_noncached(prot);
+	case MMAP_TESTBED_PROT_WRITECOMBINE:
+		return pgprot_writecombine(prot);
+	}
+	return prot;
+}
+
+/* A file with a reference for the caller, NULL when the plan asks for none. */
+struct file *planned_vm_file(struct opened *opened,
+			     const struct mmap_testbed_plan *plan,
+			     unsigned long size)
+{
+	struct file *file;
+
+	switch (plan->replace) {
+	case MMAP_TESTBED_REPLACE_SHMEM:
+		return shmem_file_setup("testbed", size, EMPTY_VMA_FLAGS);
+	case MMAP_TESTBED_REPLACE_FILE:
+		file = get_edge(opened, &opened->replacement);
+		return file ?: ERR_PTR(-ENOTCONN);
+	}
+	return NULL;
+}
+
+static int shrink(const struct mmap_testbed_plan *plan,
+		  struct vm_area_desc *desc)
+{
+	unsigned long size = vma_desc_size(desc);
+
+	if (plan->shrink_start >= size ||
+	    plan->shrink_end >= size - plan->shrink_start)
+		return -ENXIO;
+	desc->start += plan->shrink_start;
+	desc->end -= plan->shrink_end;
+	return 0;
+}
+
+static void set_fields(const struct mmap_testbed_plan *plan,
+		       struct vm_area_desc *desc)
+{
+	vma_desc_clear_flags_mask(desc, legacy_to_vma_flags(plan->clear_flags));
+	vma_desc_set_flags_mask(desc, legacy_to_vma_flags(plan->set_flags));
+	if (plan->fields & MMAP_TESTBED_PGOFF)
+		desc->pgoff = plan->pgoff;
+	if (plan->fields & MMAP_TESTBED_PRIVATE)
+		desc->private_data = (void *)(unsigned long)plan->private_data;
+	if (plan->vm_ops == MMAP_TESTBED_OPS_NULL)
+		vma_desc_set_anonymous(desc);
+	else if (plan->vm_ops != MMAP_TESTBED_OPS_LEAVE)
+		desc->vm_ops = testbed_vm_ops[plan->vm_ops];
+}
+
+static int set_action(const struct mmap_testbed_plan *plan,
+		      struct vm_area_desc *desc)
+{
+	bool part = plan->fields &
+		(MMAP_TESTBED_ACTION_OFFSET | MMAP_TESTBED_ACTION_SIZE);
+	unsigned long start = desc->start + plan->action_offset;
+	unsigned long pfn = pool_pfn() + plan->pool_page;
+	struct page **pages = &pool_pages[plan->pool_page];
+	unsigned long size;
+	int err;
+
+	err = pool_range(plan, vma_desc_size(desc), &size);
+	if (err)
+		return err;
+
+	switch (plan->action) {
+	case MMAP_TESTBED_ACTION_REMAP:
+		if (part)
+			mmap_action_remap(desc, start, pfn, size);
+		else
+			mmap_action_remap_full(desc, pfn);
+		break;
+	case MMAP_TESTBED_ACTION_IOREMAP:
+		if (part)
+			mmap_action_ioremap(desc, start, pfn, size);
+		else
+			mmap_action_ioremap_full(desc, pfn);
+		break;
+	case MMAP_TESTBED_ACTION_SIMPLE_IOREMAP:
+		mmap_action_simple_ioremap(desc, PFN_PHYS(pfn) +
+					   plan->pool_byte, size);
+		break;
+	case MMAP_TESTBED_ACTION_KERNEL_PAGES:
+		if (part)
+			mmap_action_map_kernel_pages(desc, start, pages,
+						     PFN_UP(size));
+		else
+			mmap_action_map_kernel_pages_full(desc, pages);
+		break;
+	case MMAP_TESTBED_ACTION_UNKNOWN:
+		desc->action.type = (enum mmap_action_type)99;
+		break;
+	}
+	return 0;
+}
+
+/* Everything but vm_file, which the caller has to undo on failure. */
+static int set_desc(const struct mmap_testbed_plan *plan,
+		    struct vm_area_desc *desc)
+{
+	bool late = plan->fields & MMAP_TESTBED_LATE_PAGE_PROT;
+	int err;
+
+	set_fields(plan, desc);
+	if (!late)
+		desc->page_prot = planned_page_prot(plan, desc->page_prot);
+	if (plan->action != MMAP_TESTBED_ACTION_NONE) {
+		err = set_action(plan, desc);
+		if (err)
+			return err;
+	}
+	if (late)
+		desc->page_prot = planned_page_prot(plan, desc->page_prot);
+	desc->action.error_override = plan->error_override;
+	desc->action.hide_from_rmap_until_complete =
+		plan->fields & MMAP_TESTBED_HIDE;
+	return plan->hook_error_after;
+}
+
+static int carry_out(struct opened *opened,
+		     const struct mmap_testbed_plan *plan,
+		     struct vm_area_desc *desc)
+{
+	struct file *vm_file;
+	int err;
+
+	if (plan->hook_error)
+		return plan->hook_error;
+	vm_file = planned_vm_file(opened, plan, vma_desc_size(desc));
+	if (IS_ERR(vm_file))
+		return PTR_ERR(vm_file);
+	if (vm_file)
+		desc->vm_file = vm_file;
+
+	err = shrink(plan, desc);
+	if (!err)
+		err = set_desc(plan, desc);
+	/* Nobody but a hook that failed knows that it had taken a reference. */
+	if (err && vm_file)
+		fput(vm_file);
+	return err;
+}
+
+int prepare_with(struct opened *opened, struct vm_area_desc *desc)
+{
+	struct mmap_testbed_plan plan;
+	struct seq_buf *s;
+	int err;
+
+	count_event(MMAP_TESTBED_EV_PREPARE);
+	hook_log_desc(hook_log_begin("prepare"), desc);
+	hook_log_end();
+
+	remember_prepared(opened);
+	plan_of(opened, &plan);
+	err = carry_out(opened, &plan, desc);
+
+	s = hook_log_begin("prepare_done");
+	hook_log_desc(s, desc);
+	seq_buf_printf(s, " err=%d", err);
+	hook_log_end();
+	return err;
+}
+
+/*
+ * The hook finds its plan through the file it is called for. A kernel that
+ * hands over somebody else's file must not make us read its private_data.
+ */
+int prepare_hook(struct vm_area_desc *desc)
+{
+	struct opened *opened = opened_of(desc->file);
+
+	if (opened)
+		return prepare_with(opened, desc);
+	hook_log_desc(hook_log_begin("prepare"), desc);
+	hook_log_end();
+	return -EBADF;
+}

@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The tables of VMA operations that a plan can choose from. They know nothing
+ * of the open file: which one a VMA came from cannot be told from vm_file,
+ * which is the outer file below a stack.
+ */
+#include <linux/pagemap.h>
+
+#include "mmap_stack.h"
+
+static void vma_open(struct vm_area_struct *vma)
+{
+	count_event(MMAP_TESTBED_EV_OPEN);
+	log_vma_event("open", vma);
+}
+
+static void vma_close(struct vm_area_struct *vma)
+{
+	count_event(MMAP_TESTBED_EV_CLOSE);
+	log_vma_event("close", vma);
+}
+
+/* Is the VMA that is being mapped already found in the tree? */
+static bool is_visible(unsigned long start, unsigned long end)
+{
+	return find_exact_vma(current->mm, start, end);
+}
+
+static int vma_mapped(unsigned long start, unsigned long end, pgoff_t pgoff,
+		      const struct file *file, void **vm_private_data)
+{
+	bool visible = is_visible(start, end);
+	struct mmap_testbed_plan plan;
+	void *found = *vm_private_data;
+	struct seq_buf *s;
+
+	count_event(MMAP_TESTBED_EV_MAPPED);
+	plan_of_last_prepare(&plan);
+	if (plan.fields & MMAP_TESTBED_MAPPED_PRIVATE)
+		*vm_private_data = (void *)(unsigned long)plan.mapped_private;
+
+	s = hook_log_begin("mapped");
+	seq_buf_printf(s, " start=%#lx end=%#lx pgoff=%#lx", start, end, pgoff);
+	hook_log_file(s, "file", file);
+	hook_log_private(s, "private", found);
+	seq_buf_printf(s, " visible=%d err=%d", visible, plan.mapped_error);
+	hook_log_private(s, "private_out", *vm_private_data);
+	hook_log_end();
+	return plan.mapped_error;
+}
+
+static int vma_may_split(struct vm_area_struct *vma, unsigned long addr)
+{
+	struct seq_buf *s;
+
+	count_event(MMAP_TESTBED_EV_MAY_SPLIT);
+	s = hook_log_begin("may_split");
+	hook_log_vma(s, vma);
+	seq_buf_printf(s, " addr=%#lx", addr);
+	hook_log_end();
+	return 0;
+}
+
+static int vma_mremap(struct vm_area_struct *vma)
+{
+	count_event(MMAP_TESTBED_EV_MREMAP);
+	log_vma_event("mremap", vma);
+	return 0;
+}
+
+static int vma_mprotect(struct vm_area_struct *vma, unsigned long start,
+			unsigned long end, unsigned long newflags)
+{
+	struct seq_buf *s;
+
+	count_event(MMAP_TESTBED_EV_MPROTECT);
+	s = hook_log_begin("mprotect");
+	hook_log_vma(s, vma);
+	seq_buf_printf(s, " from=%#lx to=%#lx newflags=%#lx", start, end,
+		       newflags);
+	hook_log_end();
+	return 0;
+}
+
+static void log_fault(const char *event, const struct vm_fault *vmf,
+		      const char *result)
+{
+	struct seq_buf *s = hook_log_begin(event);
+
+	hook_log_vma(s, vmf->vma);
+	seq_buf_printf(s, " addr=%#lx at=%#lx write=%d result=%s", vmf->address,
+		       vmf->pgoff, !!(vmf->flags & FAULT_FLAG_WRITE), result);
+	hook_log_end();
+}
+
+/*
+ * The core never looks at the pages of a PFN mapping again, so that a
+ * reference which is handed out there would never come back.
+ */
+static vm_fault_t vma_fault(struct vm_fault *vmf)
+{
+	count_event(MMAP_TESTBED_EV_FAULT);
+	if (vmf->pgoff >= POOL_PAGES || vmf->vma->vm_flags & VM_PFNMAP) {
+		log_fault("fault", vmf, "sigbus");
+		return VM_FAULT_SIGBUS;
+	}
+	log_fault("fault", vmf, "page");
+	vmf->page = pool_pages[vmf->pgoff];
+	get_page(vmf->page);
+	return 0;
+}
+
+/*
+ * The pool's pages have no mapping, which do_page_mkwrite() takes for a page
+ * that was truncated, and tries again for ever, unless it comes locked.
+ */
+static vm_fault_t vma_mkwrite(struct vm_fault *vmf)
+{
+	count_event(MMAP_TESTBED_EV_MKWRITE);
+	log_fault("mkwrite", vmf, "page");
+	lock_page(vmf->page);
+	return VM_FAULT_LOCKED;
+}
+
+static const struct vm_operations_struct full = {
+	.open = vma_open,
+	.close = vma_close,
+	.mapped = vma_mapped,
+	.may_split = vma_may_split,
+	.mremap = vma_mremap,
+	.mprotect = vma_mprotect,
+	.fault = vma_fault,
+};
+
+static const struct vm_operations_struct noclose = {
+	.open = vma_open,
+	.mapped = vma_mapped,
+	.may_split = vma_may_split,
+	.mremap = vma_mremap,
+	.mprotect = vma_mprotect,
+	.fault = vma_fault,
+};
+
+static const struct vm_operations_struct nomapped = {
+	.open = vma_open,
+	.close = vma_close,
+	.may_split = vma_may_split,
+	.mremap = vma_mremap,
+	.mprotect = vma_mprotect,
+	.fault = vma_fault,
+};
+
+static const struct vm_operations_struct mkwrite = {
+	.open = vma_open,
+	.close = vma_close,
+	.mapped = vma_mapped,
+	.may_split = vma_may_split,
+	.mremap = vma_mremap,
+	.mprotect = vma_mprotect,
+	.fault = vma_fault,
+	.page_mkwrite = vma_mkwrite,
+};
+
+const struct vm_operations_struct *const testbed_vm_ops[MMAP_TESTBED_NR_OPS] = {
+	[MMAP_TESTBED_OPS_FULL] = &full,
+	[MMAP_TESTBED_OPS_NOCLOSE] = &noclose,
+	[MMAP_TESTBED_OPS_NOMAPPED] = &nomapped,
+	[MMAP_TESTBED_OPS_MKWRITE] = &mkwrite,
+};
+
+static const char *const vm_ops_names[MMAP_TESTBED_NR_OPS] = {
+	[MMAP_TESTBED_OPS_FULL] = "full",
+	[MMAP_TESTBED_OPS_NOCLOSE] = "noclose",
+	[MMAP_TESTBED_OPS_NOMAPPED] = "nomapped",
+	[MMAP_TESTBED_OPS_MKWRITE] = "mkwrite",
+};
+
+const char *vm_ops_name(const struct vm_operations_struct *ops)
+{
+	int i;
+
+	for (i = 0; i < MMAP_TESTBED_NR_OPS; i++)
+		if (ops == testbed_vm_ops[i])
+			return vm_ops_names[i];
+	return NULL;
+}
