@@ -1,0 +1,23 @@
+"""The kernel under test builds, boots and is the one that was built."""
+
+from __future__ import annotations
+
+from testbed.lab.guest import Guest
+from testbed.lab.lab import Lab
+
+
+def test_kernel_builds(lab: Lab, arch: str) -> None:
+    assert lab.cell(arch).kernel.image.is_file()
+
+
+def test_kernel_boots(lab: Lab, arch: str) -> None:
+    assert not lab.guest(arch).broken
+
+
+def test_guest_runs_the_kernel_that_was_built(guest: Guest) -> None:
+    release = guest.session.check(["uname", "-r"]).out.strip()
+    assert release == guest.cell.kernel.release
+
+
+def test_guest_has_the_machine_that_was_asked_for(guest: Guest) -> None:
+    assert guest.session.check(["uname", "-m"]).out.strip() == guest.cell.arch.uname

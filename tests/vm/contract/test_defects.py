@@ -1,0 +1,49 @@
+"""Open defects of the kernel (contract C2): each asserts what should be, and is known to fail."""
+
+from __future__ import annotations
+
+import pytest
+
+from testbed.mmap.path import HookPath
+from testbed.mmap.probe import Prober
+from testbed.mmap.script import Script
+
+ROUNDS = 50
+PAGES = 64
+
+
+@pytest.mark.defect(
+    "KD1", symptom=r"Shmem grew by \d+ kB after 50 mappings", recorded=("7.2", "7.3.4")
+)
+@pytest.mark.paths(HookPath.STACK)
+def test_a_replaced_vm_file_is_released_with_its_mapping(stack: Prober, path: HookPath) -> None:
+    """mm/vma.h compat_set_vma_from_desc() takes a second reference by vma_set_file()."""
+    script = Script()
+    script.open("zero", "/dev/zero")
+    script.open("top", "/dev/mmap_stack")
+    script.step("lower", "top", "zero")
+    before = script.step("meminfo")
+    for _ in range(ROUNDS):
+        script.map("m", "top", pages=PAGES)
+        script.write("m", 0x1)
+        script.step("munmap", "m")
+    script.step("close", "top")
+    script.step("close", "zero")
+    after = script.step("meminfo")
+    seen = stack.run(script)
+    grown = seen[after].values["fields"]["Shmem"] - seen[before].values["fields"]["Shmem"]
+    assert grown < PAGES * 4, f"Shmem grew by {grown} kB after {ROUNDS} mappings"
+
+
+def test_a_replaced_vm_file_is_released_on_the_direct_path(stack: Prober) -> None:
+    script = Script()
+    script.open("zero", "/dev/zero")
+    before = script.step("meminfo")
+    for _ in range(ROUNDS):
+        script.map("m", "zero", pages=PAGES)
+        script.write("m", 0x1)
+        script.step("munmap", "m")
+    after = script.step("meminfo")
+    seen = stack.run(script)
+    grown = seen[after].values["fields"]["Shmem"] - seen[before].values["fields"]["Shmem"]
+    assert grown < PAGES * 4, f"Shmem grew by {grown} kB after {ROUNDS} mappings"

@@ -1,0 +1,140 @@
+"""What a hook writes into its descriptor, and what becomes of it (contract A3)."""
+
+from __future__ import annotations
+
+import pytest
+
+from testbed.mmap.observation import named
+from testbed.mmap.path import PREPARING, STACKS, TOP, HookPath
+from testbed.mmap.plan import (
+    VM_DONTCOPY,
+    VM_DONTDUMP,
+    VM_DONTEXPAND,
+    VM_MAYWRITE,
+    VM_RAND_READ,
+    VM_SEQ_READ,
+    VM_WIPEONFORK,
+    Plan,
+    VmOps,
+)
+from testbed.mmap.probe import Prober, path_script
+
+
+def test_pgoff_moves_the_mapping(stack: Prober, path: HookPath) -> None:
+    mapped = stack.map(path, Plan(vm_ops=VmOps.FULL, pgoff=20), offset=1, pages=2)
+    assert mapped.vma.offset * 2 == 20 * mapped.vma.size
+    assert mapped.read.contents == ["pool:20", "pool:21"]
+
+
+@pytest.mark.parametrize(
+    ("bit", "letters"),
+    [
+        (VM_DONTCOPY, "dc"),
+        (VM_DONTEXPAND, "de"),
+        (VM_DONTDUMP, "dd"),
+        (VM_SEQ_READ, "sr"),
+        (VM_RAND_READ, "rr"),
+    ],
+    ids=["dontcopy", "dontexpand", "dontdump", "seq-read", "rand-read"],
+)
+def test_a_flag_that_is_set_shows(stack: Prober, path: HookPath, bit: int, letters: str) -> None:
+    assert letters in stack.map(path, Plan(vm_ops=VmOps.FULL, set_flags=bit)).vma.vmflags
+
+
+def test_a_flag_that_is_cleared_is_gone(stack: Prober, path: HookPath) -> None:
+    mapped = stack.map(path, Plan(vm_ops=VmOps.FULL, clear_flags=VM_MAYWRITE), prot="r")
+    assert "mw" not in mapped.vma.vmflags
+
+
+def test_without_maywrite_the_mapping_cannot_become_writable(stack: Prober, path: HookPath) -> None:
+    script = path_script(path, Plan(vm_ops=VmOps.FULL, clear_flags=VM_MAYWRITE))
+    script.map("m", TOP, prot="r")
+    protect = script.step("mprotect", "m", prot="rw")
+    assert stack.run(script)[protect].error == "EACCES"
+
+
+def test_a_dontcopy_mapping_is_absent_in_the_child(stack: Prober, path: HookPath) -> None:
+    script = path_script(path, Plan(vm_ops=VmOps.FULL, set_flags=VM_DONTCOPY))
+    script.map("m", TOP)
+    with script.fork():
+        child = script.maps("m")
+    assert stack.run(script)[child].vmas == []
+
+
+def test_a_dontexpand_mapping_cannot_grow(stack: Prober, path: HookPath) -> None:
+    script = path_script(path, Plan(vm_ops=VmOps.FULL, set_flags=VM_DONTEXPAND))
+    script.map("m", TOP, pages=1)
+    grown = script.step("mremap", "m", len="2p", flags="maymove")
+    assert stack.run(script)[grown].error == "EFAULT"
+
+
+def test_vm_ops_that_a_hook_leaves_give_sigbus_and_never_zero_pages(
+    stack: Prober, path: HookPath
+) -> None:
+    assert stack.map(path, pages=2).read.contents == ["SIGBUS", "SIGBUS"]
+
+
+@pytest.mark.parametrize("flags", ["private"])
+def test_null_vm_ops_make_the_mapping_anonymous(stack: Prober, path: HookPath, flags: str) -> None:
+    script = path_script(path, Plan(vm_ops=VmOps.NULL))
+    script.map("m", TOP, pages=2, offset=3, flags=flags)
+    before = script.read("m")
+    script.write("m", 0xA5)
+    after = script.read("m")
+    maps = script.maps("m")
+    seen = stack.run(script)
+    assert seen[before].contents == ["zero", "zero"]
+    assert seen[after].contents == ["fill:0xa5", "fill:0xa5"]
+    vma = seen[maps].vma
+    assert vma.smaps["Anonymous"] * 1024 == vma.size
+    assert vma.offset * 2 == 3 * vma.size
+    assert vma.path == f"/dev/{path.shape.final_vm_file}"
+
+
+def test_private_data_reaches_every_operation(stack: Prober, path: HookPath) -> None:
+    script = path_script(path, Plan(vm_ops=VmOps.FULL, private=0x1234))
+    script.map("m", TOP)
+    script.read("m", "0")
+    script.step("munmap", "m")
+    log = script.hooklog()
+    events = stack.run(script)[log].events
+    for name in ("fault", "close"):
+        assert [event.values["private"] for event in named(events, name)] == ["0x1234"]
+
+
+@pytest.mark.paths(*PREPARING)
+def test_private_data_reaches_mapped(stack: Prober, path: HookPath) -> None:
+    mapped = stack.map(path, Plan(vm_ops=VmOps.FULL, private=0x1234))
+    assert [event.values["private"] for event in named(mapped.events, "mapped")] == ["0x1234"]
+
+
+@pytest.mark.paths(*PREPARING)
+def test_a_shrunk_descriptor_does_not_move_the_vma(stack: Prober, path: HookPath) -> None:
+    mapped = stack.map(path, Plan(vm_ops=VmOps.FULL, shrink_end="1p"), pages=4)
+    entry = mapped.descriptor
+    assert (mapped.vma.start, mapped.vma.end) == (entry.number("start"), entry.number("end"))
+
+
+@pytest.mark.paths(*STACKS)
+def test_flags_of_the_outer_hook_are_seen_and_kept(stack: Prober, path: HookPath) -> None:
+    mapped = stack.map(path, Plan(vm_ops=VmOps.FULL), outer=Plan(set_flags=VM_DONTCOPY))
+    assert mapped.descriptor.number("flags") & VM_DONTCOPY
+    assert "dc" in mapped.vma.vmflags
+
+
+@pytest.mark.paths(*STACKS)
+def test_a_flag_of_the_outer_hook_can_be_cleared_below(stack: Prober, path: HookPath) -> None:
+    plan = Plan(vm_ops=VmOps.FULL, clear_flags=VM_DONTCOPY)
+    mapped = stack.map(path, plan, outer=Plan(set_flags=VM_DONTCOPY))
+    assert "dc" not in mapped.vma.vmflags
+
+
+def test_a_private_mapping_can_be_wiped_on_fork(stack: Prober, path: HookPath) -> None:
+    script = path_script(path, Plan(vm_ops=VmOps.NULL, set_flags=VM_WIPEONFORK))
+    script.map("m", TOP, pages=1, flags="private")
+    script.write("m", 0xBEEF)
+    with script.fork():
+        child = script.read("m")
+    parent = script.read("m")
+    seen = stack.run(script)
+    assert (seen[child].contents, seen[parent].contents) == (["zero"], ["fill:0xbeef"])

@@ -1,0 +1,71 @@
+"""Which hook runs, and which files may be mapped at all (contract A1)."""
+
+from __future__ import annotations
+
+import pytest
+
+from testbed.lab.guest import Guest
+from testbed.mmap.observation import names
+from testbed.mmap.path import PREPARING, HookPath
+from testbed.mmap.plan import Plan, VmOps
+from testbed.mmap.probe import Prober
+from testbed.mmap.script import Script
+
+
+def test_both_hooks_are_refused_with_one_warning(guest: Guest, stack: Prober) -> None:
+    script = Script()
+    script.open("f", "/dev/mmap_both")
+    first, second = script.map("m", "f"), script.map("m", "f")
+    with guest.expect_splat("WARNING", r"do_mmap|can_mmap_file"):
+        seen = stack.run(script)
+    assert (seen[first].error, seen[second].error) == ("ENODEV", "ENODEV")
+
+
+def test_no_hook_is_refused_without_a_warning(stack: Prober) -> None:
+    script = Script()
+    script.open("f", "/dev/mmap_none")
+    made = script.map("m", "f")
+    assert stack.run(script)[made].error == "ENODEV"
+
+
+@pytest.mark.parametrize("lower", ["mmap_both", "mmap_none"])
+@pytest.mark.parametrize("upper", ["mmap_stack", "mmap_stack_first", "mmap_stack_after"])
+def test_a_stack_that_checks_refuses_a_lower_file_without_one_hook(
+    guest: Guest, stack: Prober, upper: str, lower: str
+) -> None:
+    script = Script()
+    script.open("low", f"/dev/{lower}")
+    script.open("up", f"/dev/{upper}")
+    script.step("lower", "up", "low")
+    made = script.map("m", "up")
+    if lower == "mmap_both":
+        with guest.expect_splat("WARNING", r".*"):
+            seen = stack.run(script)
+    else:
+        seen = stack.run(script)
+    assert seen[made].error == "ENODEV"
+
+
+def test_the_direct_path_runs_prepare_and_never_mmap(stack: Prober) -> None:
+    mapped = stack.map(HookPath.DIRECT, Plan(vm_ops=VmOps.FULL))
+    assert names(mapped.events) == ["prepare", "prepare_done", "mapped"]
+
+
+@pytest.mark.paths(*(path for path in PREPARING if path is not HookPath.DIRECT))
+def test_a_nested_hook_runs_once_inside_the_outer_mmap(stack: Prober, path: HookPath) -> None:
+    order = names(stack.map(path, Plan(vm_ops=VmOps.FULL)).events)
+    levels = len(path.shape.nodes) - 1 if path is not HookPath.CUSTOM else 1
+    hook = ["prepare", "prepare_done", "mapped"]
+    assert order == ["mmap"] * levels + hook + ["mmap_done"] * levels
+
+
+@pytest.mark.parametrize("prot", ["r", "rw"])
+def test_an_error_found_before_the_hook_does_not_run_it(stack: Prober, prot: str) -> None:
+    script = Script()
+    script.step("clearlog")
+    script.open("f", "/dev/mmap_direct", "wo")
+    made = script.map("m", "f", prot=prot)
+    log = script.hooklog()
+    seen = stack.run(script)
+    assert seen[made].error == "EACCES"
+    assert seen[log].events == []
