@@ -1,0 +1,172 @@
+"""A kernel's workplace: its source with the series applied, its objects, its compiler."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from testbed.cache import Cache, digest
+from testbed.kernel.make import Make, target_of
+from testbed.kernel.model import KernelRequest
+from testbed.kernel.source import SourceTree, unpack
+from testbed.kernel.toolchain import (
+    CcacheUse,
+    Compiler,
+    ccache_environment,
+    have_ccache,
+    read_ccache_use,
+)
+from testbed.kernel.worktree import prepare
+from testbed.progress import Progress
+from testbed.settings import Settings
+
+# Objects 240 MB, directories of the link tree 25 MB, the finished kernel and ccache
+# 150 MB: measured on 7.3.4, doubled because a tree may be larger.
+_FRESH_BUILD = 800_000_000  # bytes
+
+# Lines of a build from nothing of 7.3.4; used until this work directory has its own figure.
+_LIKELY_OBJECTS = 1900
+
+# The compiler cache may take this share of the whole cache.
+_CCACHE_SHARE = 10
+
+
+@dataclass(frozen=True)
+class CompileStats:
+    """What one run of make took."""
+
+    seconds: float
+    objects: int
+    ccache: CcacheUse
+    command: str
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One work directory, held by this process alone."""
+
+    root: Path
+    make: Make
+    progress: Progress
+
+    @property
+    def src(self) -> Path:
+        return self.make.src
+
+    @property
+    def obj(self) -> Path:
+        return self.make.obj
+
+    def fresh_log(self, name: str) -> Path:
+        """An empty log that survives in the work directory."""
+        log = self.root / "logs" / f"{name}.log"
+        log.parent.mkdir(exist_ok=True)
+        log.write_text("")
+        return log
+
+    def holds(self, key: str) -> bool:
+        """Whether the objects are those of that kernel, complete."""
+        built = self.root / "built"
+        return built.exists() and built.read_text() == key
+
+    def compile(self, key: str, config: Path, *, title: str, log: Path) -> CompileStats:
+        """Bring the objects to that kernel: only what differs is compiled.
+
+        Raises:
+            BuildError: the tree does not compile.
+            InfraError: the host is at fault: the compiler was killed, the disk is full.
+        """
+        (self.root / "built").unlink(missing_ok=True)
+        _copy_if_changed(config, self.obj / ".config")
+        words = (f"LOCALVERSION=-testbed-{key}", self.make.compiler.arch.image, "modules")
+        stats = self.root / "ccache-stats"
+        stats.unlink(missing_ok=True)
+        started = time.monotonic()
+        objects = self._make(words, title, log)
+        (self.root / "built").write_text(key)
+        seconds = time.monotonic() - started
+        return CompileStats(seconds, objects, read_ccache_use(stats), self.make.command(*words))
+
+    def _make(self, words: tuple[str, ...], title: str, log: Path) -> int:
+        """Run make with a step that counts objects; how many there were."""
+        figure = self.root / "objects"
+        known = int(figure.read_text()) if figure.exists() else 0
+        whole = not (self.obj / "vmlinux").exists()
+        total = known or _LIKELY_OBJECTS
+        done = 0
+        with self.progress.step(title, total if whole else None) as step:
+
+            def count(line: str) -> None:
+                nonlocal done
+                target = target_of(line)
+                if target is not None:
+                    done += 1
+                    step.update(done, total=max(done, total) if whole else None, note=target)
+
+            self.make.run(*words, what=title, log=log, on_line=count)
+        if done > known:
+            figure.write_text(str(done))
+        return done
+
+
+@contextmanager
+def open_bench(
+    request: KernelRequest,
+    compiler: Compiler,
+    settings: Settings,
+    cache: Cache,
+    progress: Progress,
+) -> Iterator[Bench]:
+    """The workplace of a kernel's family, at that source and series; waits while another has it.
+
+    Raises:
+        InfraError: the disk has no room for a build.
+        PatchError: a patch of the series does not apply.
+    """
+    cache.require_space(_FRESH_BUILD, f"building {request}")
+    tree = unpack(request.source, settings, cache, progress)
+    with cache.work(_work_name(request, tree)) as root:
+        worktree = prepare(root, tree, request.series)
+        make = Make(
+            src=worktree.src,
+            obj=worktree.obj,
+            compiler=compiler,
+            jobs=settings.jobs,
+            ccache=_ccache(root, cache, progress),
+        )
+        yield Bench(root, make, progress)
+
+
+def _work_name(request: KernelRequest, tree: SourceTree) -> str:
+    """Kernels that are alike share a work directory, so that one is built from the other.
+
+    Objects know the absolute path of their source: a text that is built from where it is
+    and a copy of it with patches are two families.
+    """
+    flavours = [file.stem for file in request.fragments] or ["base"]
+    direct = tree.in_place and not request.series.patches
+    text = str(tree.path) if tree.in_place else request.source.identity
+    where = digest(text, "direct" if direct else "copy")
+    return "-".join((request.arch.name, request.toolchain, *flavours, where))
+
+
+def _ccache(root: Path, cache: Cache, progress: Progress) -> dict[str, str]:
+    if not have_ccache():
+        progress.note("ccache is not installed: compiling without it (apt install ccache)")
+        return {}
+    return ccache_environment(
+        directory=cache.root / "ccache",
+        base=root,
+        limit=cache.limit // _CCACHE_SHARE,
+        stats=root / "ccache-stats",
+    )
+
+
+def _copy_if_changed(origin: Path, target: Path) -> None:
+    """A .config with a new time makes kbuild look at every object again."""
+    if not target.exists() or target.read_bytes() != origin.read_bytes():
+        shutil.copyfile(origin, target)

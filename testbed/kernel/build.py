@@ -1,0 +1,146 @@
+"""From a request to a kernel: configured, compiled, and kept under one content key."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from testbed.cache import Cache, digest
+from testbed.kernel.bench import Bench, CompileStats, open_bench
+from testbed.kernel.configure import configure, read_fragments
+from testbed.kernel.kconfig import Asked, canonical, fragment_text, parse_config
+from testbed.kernel.make import REPRODUCIBLE
+from testbed.kernel.model import Kernel, KernelRequest, load_kernel
+from testbed.kernel.toolchain import Compiler, find_compiler
+from testbed.progress import Progress
+from testbed.settings import Settings
+
+__all__ = ["Kernel", "KernelRequest", "Order", "build_kernel"]
+
+# Part of every key: an entry that was laid out otherwise is not taken for one of today's.
+_LAYOUT = "1"
+
+# In the build directory and in an entry.
+_ARTEFACTS = ("vmlinux", "System.map", "Module.symvers", ".config")
+
+
+def build_kernel(
+    request: KernelRequest, settings: Settings, cache: Cache, progress: Progress
+) -> Kernel:
+    """The kernel that was asked for, built unless the cache has it.
+
+    Raises:
+        SetupError: a tool, a fragment or a patch is missing.
+        ConfigError: fragments contradict each other, or a symbol did not survive.
+        PatchError: a patch of the series does not apply.
+        BuildError: the tree does not compile; names the first error and the whole log.
+        InfraError: no disk space, or the compiler was killed.
+    """
+    order = Order.of(request, settings, cache, progress)
+    config = order.final_config()
+    key = order.kernel_key(config)
+    path = cache.get("kernel", key, lambda entry: order.build(entry, key, config))
+    return load_kernel(request.arch, key, path)
+
+
+@dataclass(frozen=True)
+class Order:
+    """A request with all that is needed to carry it out."""
+
+    request: KernelRequest
+    compiler: Compiler
+    asked: Mapping[str, Asked]
+    settings: Settings
+    cache: Cache
+    progress: Progress
+
+    @classmethod
+    def of(
+        cls, request: KernelRequest, settings: Settings, cache: Cache, progress: Progress
+    ) -> Order:
+        asked = read_fragments(request.config_files)
+        compiler = find_compiler(request.toolchain, request.arch)
+        return cls(request, compiler, asked, settings, cache, progress)
+
+    def final_config(self) -> Path:
+        """The .config that the fragments come to, in the cache: no make when it is there."""
+        return self.cache.get("config", self._config_key(), self._configure) / ".config"
+
+    def _config_key(self) -> str:
+        series = self.request.series
+        return digest(
+            _LAYOUT,
+            self.request.source.identity,
+            series.identity if series.shapes_configuration else "",
+            self.request.arch.name,
+            self.compiler.identity,
+            fragment_text(self.asked),
+        )
+
+    def _configure(self, entry: Path) -> None:
+        with self.open_bench() as bench, self.progress.step(f"configure {self.request}"):
+            configure(bench.make, self.asked, entry, log=bench.fresh_log("configure"))
+
+    def kernel_key(self, config: Path) -> str:
+        """Equal for requests that come to the same kernel, however they were worded."""
+        return digest(
+            _LAYOUT,
+            self.request.source.identity,
+            self.request.series.identity,
+            self.request.arch.name,
+            self.compiler.identity,
+            canonical(parse_config(config.read_text())),
+            canonical(REPRODUCIBLE),
+        )
+
+    def open_bench(self) -> AbstractContextManager[Bench]:
+        """The work directory of this kernel's family, at its source and series."""
+        return open_bench(self.request, self.compiler, self.settings, self.cache, self.progress)
+
+    def build(self, entry: Path, key: str, config: Path) -> None:
+        """Fill a cache entry with the finished kernel."""
+        with self.open_bench() as bench:
+            log = bench.fresh_log(key)
+            stats = bench.compile(key, config, title=f"compile {self.request}", log=log)
+            _stage(bench, entry, log)
+            record = self._record(bench, key, stats)
+            (entry / "build.json").write_text(json.dumps(record, indent=2))
+
+    def _record(self, bench: Bench, key: str, stats: CompileStats) -> dict[str, object]:
+        request = self.request
+        return {
+            "key": key,
+            "release": (bench.obj / "include/config/kernel.release").read_text().strip(),
+            "version": request.source.version,
+            "arch": request.arch.name,
+            "source": request.source.identity,
+            "description": request.source.description,
+            "series": list(request.series.names),
+            "fragments": [str(file) for file in request.config_files],
+            "toolchain": request.toolchain.value,
+            "compiler": list(self.compiler.versions),
+            "command": stats.command,
+            "jobs": self.settings.jobs,
+            "seconds": round(stats.seconds, 1),
+            "objects": stats.objects,
+            "ccache": asdict(stats.ccache),
+        }
+
+
+def _stage(bench: Bench, entry: Path, log: Path) -> None:
+    arch = bench.make.compiler.arch
+    for name in (*_ARTEFACTS, arch.image_path, "usr/gen_init_cpio"):
+        shutil.copy2(bench.obj / name, entry / Path(name).name)
+    modules = entry / "modules"
+    bench.make.run(
+        f"INSTALL_MOD_PATH={modules}", "modules_install", what="installing the modules", log=log
+    )
+    # They lead into the work directory, which goes on to another kernel.
+    for link in modules.glob("lib/modules/*/*"):
+        if link.is_symlink():
+            link.unlink()
+    shutil.copy2(log, entry / "build.log")

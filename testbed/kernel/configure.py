@@ -1,0 +1,78 @@
+"""A final .config from fragments, made by the kernel's own tools and checked against them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from testbed.errors import ConfigError, SetupError
+from testbed.kernel.depends import explain, read_definitions
+from testbed.kernel.kconfig import (
+    Asked,
+    fragment_text,
+    lost,
+    merge_fragments,
+    parse_config,
+    parse_fragment,
+)
+from testbed.kernel.make import Make
+from testbed.settings import CHECKOUT
+
+
+def read_fragments(files: Iterable[Path]) -> dict[str, Asked]:
+    """All that the fragments ask for.
+
+    Raises:
+        SetupError: a fragment cannot be read.
+        ConfigError: a line is malformed, or two fragments contradict each other.
+    """
+    return merge_fragments(parse_fragment(_read(file), _name(file)) for file in files)
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text()
+    except (OSError, UnicodeDecodeError) as exc:
+        raise SetupError(f"cannot read the configuration fragment {file}: {exc}") from exc
+
+
+def _name(file: Path) -> str:
+    return str(file.relative_to(CHECKOUT) if file.is_relative_to(CHECKOUT) else file)
+
+
+def configure(make: Make, asked: Mapping[str, Asked], directory: Path, *, log: Path) -> None:
+    """Write directory/.config: the fragments over allnoconfig.
+
+    allnoconfig, not the architecture's defaults: those bring half as many symbols again,
+    all of which would have to be compiled and booted.
+
+    Raises:
+        ConfigError: a symbol did not survive; names it, its fragment, and what is missing.
+    """
+    fragment = directory / "asked.config"
+    fragment.write_text(fragment_text(asked))
+    config = directory / ".config"
+    make.run(
+        f"KCONFIG_ALLCONFIG={fragment}", f"KCONFIG_CONFIG={config}", "allnoconfig", "olddefconfig",
+        what="the configuration", log=log,
+    )  # fmt: skip
+    (directory / ".config.old").unlink(missing_ok=True)
+    _check(make, asked, parse_config(config.read_text()))
+
+
+def _check(make: Make, asked: Mapping[str, Asked], final: Mapping[str, str]) -> None:
+    missing = lost(asked, final)
+    if not missing:
+        return
+    definitions = read_definitions(make.src, make.compiler.arch.srcarch)
+    lines = [
+        f"{ask} did not survive, it is {final.get(ask.name, 'n')}: "
+        f"{explain(ask, final, definitions)}"
+        for ask in missing
+    ]
+    more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
+    raise ConfigError(
+        lines[0] + more,
+        evidence="\n".join(lines) if more else "",
+        cure="add what is missing to the fragment, or drop the symbol from it",
+    )

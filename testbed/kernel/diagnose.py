@@ -1,0 +1,95 @@
+"""What a failed build says: the first error of a log, and who is to blame for it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from testbed.errors import BuildError, InfraError, SetupError, TestbedError
+
+# The first such line of a log is the cause; what follows it is often its consequence.
+_ERROR = re.compile(
+    r"""
+      ^\S+?:\d+:(?:\d+:)?\ (?:fatal\ )?error:\ .*         # gcc and clang
+    | ^ERROR:\ modpost:\ .*
+    | ^\S*ld(?:\.\w+)?:\ (?!warning).*                   # binutils' linker and LLVM's
+    | ^.*\bundefined\ reference\ to\ .*
+    | ^\S*Kconfig\S*:\d+:\ ?(?!warning).*
+    | ^make(?:\[\d+\])?:\ \*\*\*\ No\ rule\ to\ make\ target\ .*
+    """,
+    re.VERBOSE | re.MULTILINE,
+)
+
+# Looked for where nothing of the above is found: harmless lines may read like this too.
+_VAGUE = re.compile(
+    r"^.*(?:\berror:|: not found$|No such file or directory|Permission denied).*", re.MULTILINE
+)
+
+_ANY_FAILURE = re.compile(r"^make(?:\[\d+\])?: \*\*\* .*", re.MULTILINE)
+
+_WARNING = re.compile(r"^.*\bwarning: .*|^WARNING: modpost: .*", re.MULTILINE | re.IGNORECASE)
+
+# The compiler driver, make and the shell each have words of their own for it.
+_KILLED = re.compile(
+    r"^.*(?:Killed signal terminated program|\] Killed$|Error 137\b|: Killed\b).*", re.MULTILINE
+)
+
+_DISK_FULL = re.compile(r"^.*No space left on device.*", re.MULTILINE)
+
+# Headers of the host, which programs that run during the build include.
+_HOST_HEADERS = {
+    "libelf.h": "libelf-dev",
+    "gelf.h": "libelf-dev",
+    "openssl/": "libssl-dev",
+    "ncurses.h": "libncurses-dev",
+}
+
+
+@dataclass(frozen=True)
+class Blame:
+    """An error class with its message and cure, before the log is named."""
+
+    kind: type[TestbedError]
+    message: str
+    cure: str = ""
+
+
+def first_error(log: str) -> str:
+    """The first line that tells an error; what make says last where there is none."""
+    match = _ERROR.search(log) or _VAGUE.search(log) or _ANY_FAILURE.search(log)
+    return match[0].strip() if match else (log.strip().splitlines() or ["no output"])[-1]
+
+
+def first_warning(log: str) -> str | None:
+    """The first warning of a compiler or of modpost."""
+    match = _WARNING.search(log)
+    return match[0].strip() if match else None
+
+
+def blame(log: str) -> Blame:
+    """Whose fault a failed build is: the tree's, unless the log tells otherwise."""
+    if match := _KILLED.search(log):
+        return Blame(
+            InfraError,
+            f"the compiler was killed, likely for want of memory: {match[0].strip()}",
+            cure="build with fewer jobs (-j), or on a host with more memory",
+        )
+    if match := _DISK_FULL.search(log):
+        cure = "free some space, or set cache_dir to another disk"
+        return Blame(InfraError, f"the disk is full: {match[0].strip()}", cure)
+    error = first_error(log)
+    for header, package in _HOST_HEADERS.items():
+        if f"fatal error: {header}" in error:
+            return Blame(
+                SetupError, f"a header of the host is missing: {error}", f"apt install {package}"
+            )
+    return Blame(BuildError, error)
+
+
+def build_error(what: str, log: Path, *, cause: Exception | None = None) -> TestbedError:
+    """The error to raise for a failed build; it names the whole log."""
+    found = blame(log.read_text(errors="replace"))
+    error = found.kind(f"{what} failed: {found.message}", cure=found.cure, logs=(log,))
+    error.__cause__ = cause
+    return error

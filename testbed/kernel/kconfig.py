@@ -1,0 +1,96 @@
+"""Kernel configuration as values: fragments, their merger, and what became of them.
+
+Pure functions over text; `configure` runs the kernel's own tools.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from testbed.errors import ConfigError
+
+_SET = re.compile(r"CONFIG_(?P<name>\w+)=(?P<value>.+)")
+_UNSET = re.compile(r"# CONFIG_(?P<name>\w+) is not set")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One symbol as a fragment asks for it."""
+
+    name: str  # without CONFIG_
+    value: str  # y, m, n, a number, or a string in its quotes
+    origin: str  # FILE:LINE
+
+    def __str__(self) -> str:
+        return f"CONFIG_{self.name}={self.value} ({self.origin})"
+
+
+def parse_fragment(text: str, file: str) -> list[Asked]:
+    """The symbols that a fragment asks for, in its order.
+
+    Raises:
+        ConfigError: a line is neither a symbol nor a comment.
+    """
+    asked = []
+    for number, raw in enumerate(text.splitlines(), 1):
+        line = raw.strip()
+        origin = f"{file}:{number}"
+        if match := _SET.fullmatch(line):
+            asked.append(Asked(match["name"], match["value"], origin))
+        elif match := _UNSET.fullmatch(line):
+            asked.append(Asked(match["name"], "n", origin))
+        elif line and not line.startswith("#"):
+            raise ConfigError(
+                f"{origin}: not a line of a configuration: {line!r}",
+                cure="write CONFIG_NAME=value, or `# CONFIG_NAME is not set`",
+            )
+    return asked
+
+
+def merge_fragments(fragments: Iterable[list[Asked]]) -> dict[str, Asked]:
+    """All that is asked for, by name.
+
+    Raises:
+        ConfigError: the same symbol is asked for with two values; names both places.
+    """
+    merged: dict[str, Asked] = {}
+    clashes = []
+    for asked in (asked for fragment in fragments for asked in fragment):
+        first = merged.setdefault(asked.name, asked)
+        if first.value != asked.value:
+            clashes.append(f"{first} against {asked}")
+    if clashes:
+        raise ConfigError(
+            "fragments contradict each other: " + "; ".join(clashes),
+            cure="ask for one value",
+        )
+    return merged
+
+
+def fragment_text(asked: Mapping[str, Asked]) -> str:
+    """One fragment that asks for all of it; equal requests give equal text."""
+    return "".join(_line(asked[name]) for name in sorted(asked))
+
+
+def _line(asked: Asked) -> str:
+    if asked.value == "n":
+        return f"# CONFIG_{asked.name} is not set\n"
+    return f"CONFIG_{asked.name}={asked.value}\n"
+
+
+def parse_config(text: str) -> dict[str, str]:
+    """The symbols that a .config sets; one that is off is absent."""
+    matches = (_SET.fullmatch(line) for line in text.splitlines())
+    return {match["name"]: match["value"] for match in matches if match}
+
+
+def canonical(values: Mapping[str, str]) -> str:
+    """Text that is equal for equal configurations, whatever their order and comments."""
+    return "\n".join(f"{name}={values[name]}" for name in sorted(values))
+
+
+def lost(asked: Mapping[str, Asked], final: Mapping[str, str]) -> list[Asked]:
+    """What was asked for and is not so in the final configuration."""
+    return [ask for ask in asked.values() if final.get(ask.name, "n") != ask.value]

@@ -1,0 +1,88 @@
+"""The kernel's make: how it is called, what it prints, and what its failure means."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from testbed.errors import CommandError
+from testbed.kernel.diagnose import build_error
+from testbed.kernel.toolchain import Compiler
+from testbed.run import run
+
+# Equal inputs give equal kernels, whoever builds them, where and when. They are part
+# of a kernel's key.
+REPRODUCIBLE = {
+    "KBUILD_BUILD_TIMESTAMP": "Thu Jan  1 00:00:00 UTC 1970",
+    "KBUILD_BUILD_USER": "testbed",
+    "KBUILD_BUILD_HOST": "testbed",
+    # Otherwise the "#1" of uname -v counts the builds of a work directory.
+    "KBUILD_BUILD_VERSION": "1",
+    "KCFLAGS": "",
+    "KAFLAGS": "",
+    "KRUSTFLAGS": "",
+    "LDFLAGS_MODULE": "",
+}
+
+_ENVIRONMENT = {
+    **REPRODUCIBLE,
+    # We may run below another make: its flags and job server are not ours.
+    "MAKEFLAGS": "",
+    "MAKELEVEL": "",
+    "GNUMAKEFLAGS": "",
+    "KBUILD_OUTPUT": "",
+    "KBUILD_EXTMOD": "",
+    "KCONFIG_CONFIG": ".config",
+    "INSTALL_MOD_STRIP": "",
+    # Scripts of the build import each other: Python would write __pycache__ beside them.
+    "PYTHONDONTWRITEBYTECODE": "1",
+}
+
+# "  CC      mm/util.o", "  CC [M]  fs/overlayfs/super.o", "  HOSTCC  scripts/kconfig/conf.o"
+_DONE = re.compile(r"  [A-Z][A-Z0-9]* +(?:\[M\] +)?(\S+)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Make:
+    """make for one source, one build directory and one toolchain."""
+
+    src: Path
+    obj: Path
+    compiler: Compiler
+    jobs: int
+    ccache: dict[str, str]  # its environment; empty: build without ccache
+
+    def argv(self, *words: str) -> list[str]:
+        return [
+            "make", "-C", str(self.src), f"O={self.obj}", f"-j{self.jobs}",
+            *self.compiler.variables(ccache=bool(self.ccache)), *words,
+        ]  # fmt: skip
+
+    def command(self, *words: str) -> str:
+        """The whole command, for a person to run by hand."""
+        settings = {**REPRODUCIBLE, **self.ccache}
+        return shlex.join(["env", *(f"{k}={v}" for k, v in settings.items()), *self.argv(*words)])
+
+    def run(
+        self, *words: str, what: str, log: Path, on_line: Callable[[str], None] | None = None
+    ) -> None:
+        """Run make to its end; `what` names the work in an error.
+
+        Raises:
+            BuildError: the tree does not build; names the first error and the log.
+            InfraError: the compiler was killed, or the disk is full.
+            SetupError: a header of the host is missing.
+        """
+        try:
+            run(self.argv(*words), log=log, on_line=on_line, env={**_ENVIRONMENT, **self.ccache})
+        except CommandError as exc:
+            raise build_error(what, log) from exc
+
+
+def target_of(line: str) -> str | None:
+    """The file that a line of make's output says is being made."""
+    match = _DONE.match(line)
+    return match[1] if match else None

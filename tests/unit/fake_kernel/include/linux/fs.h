@@ -1,0 +1,7 @@
+struct file {
+	int mode;
+};
+
+struct file_operations {
+	int (*mmap_prepare)(void *desc);
+};

@@ -1,0 +1,1 @@
+int may_merge;
