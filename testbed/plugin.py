@@ -1,1 +1,289 @@
-"""The pytest plugin."""
+"""The pytest plugin: options, fixtures that follow the data's way, and the verdict on each case.
+
+A test asks for what it needs: `kernel` (built), `guest` (booted, healthy), `stack`
+or `ring` (the guest with that module loaded), `path` (one of the ways to a hook).
+Whatever touches `arch` runs once per architecture.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shlex
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+import pytest
+from _pytest.capture import CaptureManager
+from rich.console import Console
+
+from testbed.cache import Cache
+from testbed.errors import GuestError, KernelSplat, SetupError, TestbedError, TreeError
+from testbed.kernel.build import Kernel
+from testbed.kernel.series import load_series
+from testbed.lab.cell import Cell
+from testbed.lab.guest import Guest
+from testbed.lab.lab import Lab
+from testbed.mmap.path import MODULE as STACK_MODULE
+from testbed.mmap.path import HookPath
+from testbed.mmap.probe import Prober
+from testbed.recorder import Recorder, Verdict
+from testbed.results.model import Status
+from testbed.settings import CHECKOUT, AccelChoice, Toolchain, load_settings
+from testbed.terminal import make_progress
+
+RING_MODULE = "mmap_ring"
+
+LAB = pytest.StashKey[Lab]()
+GUEST = pytest.StashKey[Guest]()
+RECORDER = pytest.StashKey[Recorder]()
+
+_OPTIONS = ("arch", "kernel", "series", "accel", "toolchain", "results_dir")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("mmap testbed")
+    group.addoption("--arch", help="architectures, separated by commas (default: all)")
+    group.addoption("--kernel", help="debian, debian:X.Y, tree:PATH or tarball:PATH")
+    group.addoption("--series", help="a patch or a folder of patches to apply on top")
+    group.addoption("--accel", choices=[*AccelChoice], help="accelerator (default: auto)")
+    group.addoption("--toolchain", choices=[*Toolchain], help="compiler (default: gcc)")
+    group.addoption("--results", dest="results_dir", type=Path, help="where runs are written")
+    group.addoption("--settings", dest="settings_file", type=Path, help="a TOML settings file")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for line in (
+        "arches(*names): only on these architectures",
+        "paths(*paths): only on these paths to a hook",
+        "kconfig(symbol): skipped where the kernel is built without the symbol",
+        "defect(name, symptom, recorded): an open kernel defect. `symptom` is searched in the "
+        "failure; `recorded` is the first and last version it was seen on, and strict there",
+    ):
+        config.addinivalue_line("markers", line)
+    if LAB not in config.stash:
+        config.stash[LAB] = _make_lab(config)
+    config.stash[RECORDER] = Recorder(
+        config.stash[LAB], shlex.join(["pytest", *_arguments(config)])
+    )
+
+
+def _arguments(config: pytest.Config) -> tuple[str, ...]:
+    return tuple(str(word) for word in config.invocation_params.args)
+
+
+def _make_lab(config: pytest.Config) -> Lab:
+    options = {name: config.getoption(name) for name in _OPTIONS}
+    try:
+        settings = load_settings(config.getoption("settings_file"), options)
+        series = load_series(settings.series)
+    except SetupError as error:
+        raise pytest.UsageError(str(error)) from error
+    progress = make_progress(Console())
+    cache = Cache(settings.cache_dir, settings.cache_limit, progress)
+    return Lab(settings, series, cache, progress)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    lab = config.stash.get(LAB, None)
+    if lab is not None:
+        lab.close()
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "arch" in metafunc.fixturenames:
+        arches = metafunc.config.stash[LAB].settings.arch
+        marker = metafunc.definition.get_closest_marker("arches")
+        wanted = [name for name in arches if marker is None or name in marker.args]
+        metafunc.parametrize("arch", wanted, scope="session")
+    if "path" in metafunc.fixturenames:
+        marker = metafunc.definition.get_closest_marker("paths")
+        paths = list(HookPath) if marker is None else [HookPath(path) for path in marker.args]
+        metafunc.parametrize("path", paths, ids=str)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> None:
+    """Build before the first test, in sight of the user: a test's own output is captured."""
+    items = [item for item in session.items if isinstance(item, pytest.Function)]
+    arches = {item.callspec.params.get("arch") for item in items if hasattr(item, "callspec")}
+    if session.config.option.collectonly or not arches - {None}:
+        return
+    lab = session.config.stash[LAB]
+    capture = session.config.pluginmanager.getplugin("capturemanager")
+    assert isinstance(capture, CaptureManager)
+    with capture.global_and_fixture_disabled():
+        for arch in lab.settings.arch:
+            # The tests that need the cell raise this again.
+            with contextlib.suppress(TestbedError):
+                lab.cell(arch)
+
+
+@pytest.fixture(scope="session")
+def lab(pytestconfig: pytest.Config) -> Lab:
+    """The session's lab."""
+    return pytestconfig.stash[LAB]
+
+
+@pytest.fixture(scope="session")
+def cell(lab: Lab, arch: str) -> Cell:
+    """Kernel, image and accelerator of one architecture, built when first needed."""
+    return lab.cell(arch)
+
+
+@pytest.fixture(scope="session")
+def kernel(cell: Cell) -> Kernel:
+    """The kernel under test."""
+    return cell.kernel
+
+
+@pytest.fixture
+def guest(request: pytest.FixtureRequest, lab: Lab, arch: str) -> Iterator[Guest]:
+    """A healthy guest whose kernel log is watched from here to the end of the test."""
+    _skip_unless_configured(request.node, lab.cell(arch).kernel)
+    guest = lab.guest(arch)
+    guest.begin(request.node.name)
+    request.node.stash[GUEST] = guest
+    yield guest
+    if guest.busy:  # the test's own part never ran, or was interrupted
+        lab.discard(arch)
+
+
+@pytest.fixture
+def stack(guest: Guest) -> Prober:
+    """The guest program in a guest with mmap_stack.ko loaded."""
+    guest.load(STACK_MODULE)
+    return guest.prober
+
+
+@pytest.fixture
+def ring(guest: Guest) -> Prober:
+    """The guest program in a guest with mmap_ring.ko loaded."""
+    guest.load(RING_MODULE)
+    return guest.prober
+
+
+def _skip_unless_configured(item: pytest.Item, kernel: Kernel) -> None:
+    for marker in item.iter_markers("kconfig"):
+        for symbol in marker.args:
+            if kernel.symbol(symbol) == "n":
+                pytest.skip(f"the kernel is built without {symbol}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """The end of a test is part of it: modules unload, and the kernel has printed no splat."""
+    try:
+        outcome = yield
+    except BaseException as error:
+        _finish(item, error)
+        raise
+    _finish(item, None)
+    return outcome
+
+
+def _finish(item: pytest.Item, error: BaseException | None) -> None:
+    """Close the books of a test; a splat explains a failure better than the failure itself."""
+    guest = item.stash.get(GUEST, None)
+    if guest is None or isinstance(error, KeyboardInterrupt):
+        return
+    try:
+        guest.finish(failed=error is not None)
+    except KernelSplat as splat:
+        raise splat from error
+    except TestbedError:
+        if error is None:
+            raise
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if "arch" not in getattr(item, "fixturenames", ()):
+        return report
+    verdict = _judge(item, call, report)
+    if verdict.status is Status.XFAIL:
+        report.outcome, report.wasxfail = "skipped", verdict.reason
+    elif verdict.status is Status.FAIL and report.outcome == "passed":
+        report.outcome, report.longrepr = "failed", verdict.reason
+    guest = item.stash.get(GUEST, None)
+    item.config.stash[RECORDER].add(item, report, verdict, guest)
+    return report
+
+
+def _judge(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> Verdict:
+    """Who is to blame for how this phase of a test ended."""
+    error = call.excinfo.value if call.excinfo else None
+    defect = item.get_closest_marker("defect")
+    if defect is not None and call.when == "call" and (error is None or report.failed):
+        return _judge_defect(item, defect, error)
+    if error is None:
+        return Verdict(Status.PASS)
+    if report.skipped:
+        return Verdict(Status.SKIP, str(error))
+    return Verdict(_blame(error, call.when), str(error) or type(error).__name__)
+
+
+def _blame(error: BaseException, when: str) -> Status:
+    """Only evidence from a guest that ran the test is held against the kernel.
+
+    A kernel that does not build or boot fails the test that is about that, in its
+    call; the tests that needed it could not run.
+    """
+    if isinstance(error, TreeError | GuestError):
+        return Status.MISS if when == "setup" else Status.FAIL
+    if isinstance(error, AssertionError | pytest.fail.Exception):
+        return Status.FAIL
+    return Status.MISS if isinstance(error, TestbedError) else Status.ERROR
+
+
+def _judge_defect(item: pytest.Item, defect: pytest.Mark, error: BaseException | None) -> Verdict:
+    """An open defect must show its symptom on the kernels where it was recorded."""
+    name = defect.args[0]
+    first, last = (_version(text) for text in defect.kwargs["recorded"])
+    version = item.config.stash[LAB].cell(item.callspec.params["arch"]).kernel.version  # type: ignore[attr-defined]
+    if error is None and first <= _version(version) <= last:
+        return Verdict(Status.FAIL, f"{name} did not show on {version}, where it was recorded")
+    if error is None:
+        return Verdict(Status.FIXED, f"{name}: fixed in {version}")
+    found = re.search(defect.kwargs["symptom"], str(error))
+    if isinstance(error, AssertionError | KernelSplat) and found:
+        return Verdict(Status.XFAIL, f"{name}: {found[0]}")
+    return Verdict(_blame(error, "call"), str(error))
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", text))
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    settings = config.stash[LAB].settings
+    cells = config.stash[LAB].prepared()
+    if not cells:
+        return [f"testbed: {settings.kernel} on {', '.join(settings.arch)}, accel {settings.accel}"]
+    return [
+        f"testbed: {cell.kernel.release} {cell.arch}, {cell.accel}, {cell.qemu_version}"
+        for cell in cells
+    ]
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    session.config.stash[RECORDER].write()
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Tell where the evidence is, and which recorded defects are fixed."""
+    recorder = config.stash[RECORDER]
+    if recorder.cases:
+        terminalreporter.write_line(f"results: {_relative(recorder.lab.run_dir)}")
+    for case in recorder.cases:
+        if case.status is Status.FIXED:
+            terminalreporter.write_line(case.reason)
+
+
+def _relative(path: Path) -> Path:
+    return path.relative_to(CHECKOUT) if path.is_relative_to(CHECKOUT) else path

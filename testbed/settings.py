@@ -47,6 +47,7 @@ class Settings:
 
     arch: tuple[str, ...] = tuple(ARCHES)
     kernel: str = "debian"
+    series: str = ""  # a patch, or a folder of patches, to apply on top
     accel: AccelChoice = AccelChoice.AUTO
     toolchain: Toolchain = Toolchain.GCC
     jobs: int = field(default_factory=_default_jobs)

@@ -59,6 +59,35 @@ class Series:
         )
 
 
+def load_series(path: str) -> Series:
+    """The series at a path: one patch, or a folder with or without a `series` file (quilt(1)).
+
+    An empty path is the empty series.
+
+    Raises:
+        SetupError: there is nothing at the path, or no patch in the folder.
+    """
+    if not path:
+        return Series()
+    place = Path(path).expanduser()
+    if place.is_file():
+        return Series((place,))
+    if not place.is_dir():
+        raise SetupError(f"there is no patch and no folder of patches at {place}")
+    patches = tuple(place / name for name in _listed(place)) or tuple(sorted(place.glob("*.patch")))
+    if not patches:
+        raise SetupError(f"{place} has neither a `series` file nor any *.patch")
+    return Series(patches)
+
+
+def _listed(folder: Path) -> list[str]:
+    """The names in a quilt series file: a comment or an option may follow each."""
+    file = folder / "series"
+    lines = file.read_text().splitlines() if file.is_file() else []
+    words = (line.partition("#")[0].split() for line in lines)
+    return [line[0] for line in words if line]
+
+
 def patched_files(patch: Path) -> set[str]:
     """The files that one patch names.
 

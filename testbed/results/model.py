@@ -34,7 +34,6 @@ class Case:
     seconds: float = 0.0
     reason: str = ""  # why it was skipped, expected to fail, or what failed, in one line
     evidence: str = ""  # what a reader needs to judge it: facts, hook log, splat
-    attempts: tuple[str, ...] = ()  # infrastructure errors that were tried again
 
     @property
     def name(self) -> str:

@@ -1,0 +1,318 @@
+"""The command line. Only this module and plugin.py print or exit."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import logging
+import shlex
+import signal
+import sys
+import types
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from testbed.cache import Cache
+from testbed.deadline import Deadline
+from testbed.errors import InfraError, SetupError, TestbedError
+from testbed.kernel.series import Series, load_series
+from testbed.lab.cell import Cell, prepare
+from testbed.lab.doctor import Finding, examine
+from testbed.lab.guest import guest_up
+from testbed.lab.lab import Lab
+from testbed.progress import Progress
+from testbed.report import print_report
+from testbed.results.model import EXIT_INFRA, EXIT_KERNEL, EXIT_SETUP, exit_status
+from testbed.results.store import new_run_dir
+from testbed.run import interact
+from testbed.settings import AccelChoice, Settings, Toolchain, load_settings
+from testbed.suite import run_suite
+from testbed.terminal import make_progress
+from testbed.vm.qemu import command_by_hand
+
+# The shell's convention: 128 and the number of the signal.
+_EXIT_INTERRUPT = 128 + signal.SIGINT
+
+
+@dataclass
+class Context:
+    """What every command stands on."""
+
+    settings: Settings
+    cache: Cache
+    series: Series
+    progress: Progress
+    console: Console
+
+    def cells(self) -> Iterator[Cell]:
+        """One prepared cell after the other, in the order asked for."""
+        for arch in self.settings.arch:
+            yield prepare(arch, self.series, self.settings, self.cache, self.progress)
+
+    def one_cell(self) -> Cell:
+        """The only cell of a command that is about one VM; the first when none was chosen."""
+        first = dataclasses.replace(self.settings, arch=self.settings.arch[:1])
+        return next(dataclasses.replace(self, settings=first).cells())
+
+
+def kernel_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of every command that needs a kernel."""
+    decorators = [
+        click.option("--arch", metavar="A[,B]", help="Architectures: x86_64, arm64. Default both."),
+        click.option(
+            "--kernel",
+            metavar="SOURCE",
+            help="debian (the newest), debian:7.2, tree:PATH or tarball:PATH.",
+        ),
+        click.option(
+            "--series",
+            metavar="PATH",
+            help="A patch, or a folder of patches, to apply on top.",
+        ),
+        click.option("--accel", type=click.Choice([*AccelChoice]), help="Default auto."),
+        click.option("--toolchain", type=click.Choice([*Toolchain]), help="Default gcc."),
+        click.option("-j", "--jobs", type=int, help="Compiler jobs. Default: one per CPU."),
+        settings_option,
+    ]
+    return functools.reduce(lambda made, decorate: decorate(made), reversed(decorators), command)
+
+
+def settings_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The option of every command."""
+    return click.option(
+        "--settings",
+        "settings_file",
+        type=click.Path(path_type=Path),
+        help="A TOML file; keys are those of `testbed doctor`'s list.",
+    )(command)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("-v", "--verbose", is_flag=True, help="Show each command that is run.")
+def cli(verbose: bool) -> None:
+    """Build Linux kernels, boot them in QEMU, and test their mmap hooks through every stack."""
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.WARNING, format="%(name)s: %(message)s"
+    )
+    # What the libraries say at debug level is about themselves.
+    for library in ("paramiko", "qemu", "asyncio"):
+        logging.getLogger(library).setLevel(logging.CRITICAL)
+
+
+@cli.command()
+@kernel_options
+@click.option("-k", "expression", metavar="EXPR", help="Only tests that match, as pytest -k.")
+@click.option("--results", "results_dir", type=click.Path(path_type=Path), help="Default results/.")
+def run(expression: str | None, **options: Any) -> None:
+    """Build, boot and test; a table of paths and architectures at the end.
+
+    \b
+    testbed run
+    testbed run --kernel debian:7.2 --arch arm64 -k "flags and stack"
+    """
+    with _context(options) as context:
+        lab = Lab(context.settings, context.series, context.cache, context.progress)
+        with closing(lab):
+            found = run_suite(lab, expression, context.progress)
+        print_report(context.console, found, lab.run_dir)
+    sys.exit(exit_status(found.cases))
+
+
+@cli.command()
+@kernel_options
+def build(**options: Any) -> None:
+    """Build kernels with their modules, guest programs and images.
+
+    \b
+    testbed build --kernel tree:~/linux --arch x86_64
+    """
+    with _context(options) as context:
+        for cell in context.cells():
+            kernel = cell.kernel
+            context.console.print(f"{cell.arch}: {kernel.release}", highlight=False)
+            for path in (kernel.image, kernel.vmlinux, kernel.config, kernel.log, cell.image.path):
+                context.console.print(f"  {path}", highlight=False, soft_wrap=True)
+
+
+@cli.command()
+@kernel_options
+@click.option("--print", "only_print", is_flag=True, help="Print the QEMU command line only.")
+def boot(only_print: bool, **options: Any) -> None:
+    """Boot a kernel and keep it until Ctrl-C; tells how to log in.
+
+    \b
+    testbed boot --arch arm64
+    testbed boot --arch x86_64 --print
+    """
+    with _context(options) as context:
+        cell = context.one_cell()
+        if only_print:
+            command = command_by_hand(cell.vm_spec(Path(".")))
+            context.console.print(command, highlight=False, soft_wrap=True, markup=False)
+            return
+        with _booted(context, cell) as guest:
+            login = shlex.join(_ssh_argv(cell, guest.vm.ssh_port))
+            context.console.print(f"up: {cell.kernel.release}", highlight=False)
+            context.console.print(f"log in: {login}", highlight=False, soft_wrap=True)
+            context.console.print(f"console: {guest.vm.spec.log_dir}", highlight=False)
+            guest.vm.wait_until_gone()
+
+
+@cli.command()
+@kernel_options
+@click.argument("command", nargs=-1)
+def shell(command: tuple[str, ...], **options: Any) -> None:
+    """Boot a kernel and open a shell in it, or run one command there.
+
+    \b
+    testbed shell --arch arm64
+    testbed shell --arch x86_64 -- cat /proc/version
+    """
+    with _context(options) as context:
+        cell = context.one_cell()
+        with _booted(context, cell) as guest:
+            status = interact([*_ssh_argv(cell, guest.vm.ssh_port), *command])
+    sys.exit(status)
+
+
+@cli.command()
+@kernel_options
+def doctor(**options: Any) -> None:
+    """Say what the host has, what it lacks, and the cure; which accelerator is used, and why.
+
+    \b
+    testbed doctor
+    """
+    with _context(options) as context:
+        findings = examine(context.settings, context.cache)
+        context.console.print(_doctor_table(findings))
+        for line in _settings_lines(context.settings):
+            context.console.print(line, highlight=False, soft_wrap=True)
+    sys.exit(0 if all(finding.good for finding in findings) else EXIT_SETUP)
+
+
+@cli.group()
+def cache() -> None:
+    """What is kept between runs, and how much room it takes."""
+
+
+@cache.command("list")
+@settings_option
+def cache_list(**options: Any) -> None:
+    """List what is kept, the least recently used first.
+
+    \b
+    testbed cache list
+    """
+    with _context(options) as context:
+        table = Table("kind", "key", "MB", "last used", box=None)
+        entries = context.cache.entries()
+        for entry in entries:
+            table.add_row(entry.kind, entry.key, f"{entry.size / 1e6:.0f}", entry.used_text)
+        context.console.print(table)
+        total = sum(entry.size for entry in entries) / 1e9
+        context.console.print(f"{total:.1f} GB of {context.settings.cache_limit / 1e9:.0f} GB")
+
+
+@cache.command("prune")
+@click.option("--limit", type=float, help="Gigabytes to keep. Default: cache_limit.")
+@settings_option
+def cache_prune(limit: float | None, **options: Any) -> None:
+    """Remove the least recently used; what a live run holds stays.
+
+    \b
+    testbed cache prune --limit 5
+    """
+    with _context(options) as context:
+        bound = context.settings.cache_limit if limit is None else int(limit * 1e9)
+        for entry in context.cache.prune(bound):
+            context.console.print(f"removed {entry.kind}/{entry.key}", highlight=False)
+
+
+def main() -> NoReturn:
+    """The entry point: maps errors to exit statuses, and ends cleanly on SIGINT and SIGTERM."""
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        cli.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(EXIT_SETUP)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("testbed: interrupted", err=True)
+        sys.exit(_EXIT_INTERRUPT)
+    except TestbedError as error:
+        click.echo(f"testbed: {type(error).__name__}: {error}", err=True)
+        sys.exit(_exit_status(error))
+    sys.exit(0)
+
+
+def _terminate(number: int, frame: types.FrameType | None) -> None:
+    """End as on Ctrl-C: every context manager cleans up."""
+    raise KeyboardInterrupt
+
+
+def _exit_status(error: TestbedError) -> int:
+    if isinstance(error, SetupError):
+        return EXIT_SETUP
+    return EXIT_INFRA if isinstance(error, InfraError) else EXIT_KERNEL
+
+
+@contextmanager
+def _context(options: dict[str, Any]) -> Iterator[Context]:
+    """Settings, cache and progress for one command."""
+    file = options.pop("settings_file")
+    settings = load_settings(file, options)
+    console = Console()
+    progress = make_progress(console)
+    cache = Cache(settings.cache_dir, settings.cache_limit, progress)
+    try:
+        yield Context(settings, cache, load_series(settings.series), progress, console)
+    finally:
+        cache.close()
+
+
+@contextmanager
+def _booted(context: Context, cell: Cell) -> Iterator[Any]:
+    log_dir = new_run_dir(context.settings.results_dir)
+    with context.progress.step(f"boot {cell.arch} {cell.kernel.release}") as step:
+        step.update(0, note=cell.accel.accel)
+        manager = guest_up(cell, log_dir, Deadline.after(context.settings.boot_timeout))
+        guest = manager.__enter__()
+    try:
+        yield guest
+    finally:
+        manager.__exit__(*sys.exc_info())
+
+
+def _ssh_argv(cell: Cell, port: int) -> list[str]:
+    """The host's ssh, as strict about the host key as our own session is."""
+    # fmt: off
+    return [
+        "ssh", "-F", "none", "-p", str(port),
+        "-i", str(cell.image.client_key), "-o", "IdentitiesOnly=yes",
+        "-o", f"UserKnownHostsFile={cell.image.known_hosts}", "-o", "StrictHostKeyChecking=yes",
+        "-o", f"HostKeyAlias={cell.image.host_alias}",
+        "root@127.0.0.1",
+    ]
+    # fmt: on
+
+
+def _doctor_table(findings: list[Finding]) -> Table:
+    table = Table("", "what", "found", "cure", box=None)
+    for finding in findings:
+        mark = "[green]✓[/]" if finding.good else "[red]✗[/]"
+        table.add_row(mark, finding.what, finding.found, finding.cure)
+    return table
+
+
+def _settings_lines(settings: Settings) -> Iterator[str]:
+    yield "settings in force:"
+    for field in dataclasses.fields(settings):
+        yield f"  {field.name} = {getattr(settings, field.name)}"

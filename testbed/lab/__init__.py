@@ -1,0 +1,1 @@
+"""Many kernels, many runs: what stands ready for the tests, and what became of it."""

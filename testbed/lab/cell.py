@@ -1,0 +1,61 @@
+"""A cell: one architecture's kernel with all that it needs to boot."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from testbed.arch import Arch, find_arch
+from testbed.cache import Cache
+from testbed.image import Image, build_image
+from testbed.kernel.build import Kernel, KernelRequest, build_kernel
+from testbed.kernel.modules import GuestSide, build_guest_side
+from testbed.kernel.series import Series
+from testbed.kernel.source import Source, resolve
+from testbed.progress import Progress
+from testbed.settings import Settings
+from testbed.vm.accel import AccelDecision, choose_accel
+from testbed.vm.machine import VmSpec
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What `prepare` made ready on one architecture."""
+
+    arch: Arch
+    source: Source
+    series: Series
+    kernel: Kernel
+    guest_side: GuestSide
+    image: Image
+    accel: AccelDecision
+    memory_mib: int
+
+    def vm_spec(self, log_dir: Path) -> VmSpec:
+        """How to start a VM of this cell that logs into `log_dir`."""
+        return VmSpec(
+            kernel=self.kernel,
+            image=self.image,
+            accel=self.accel.accel,
+            memory_mib=self.memory_mib,
+            log_dir=log_dir,
+        )
+
+
+def prepare(
+    arch_name: str, series: Series, settings: Settings, cache: Cache, progress: Progress
+) -> Cell:
+    """Build what is missing for one architecture, and choose its accelerator.
+
+    Raises:
+        SetupError, InfraError: the host lacks something.
+        TreeError: the kernel text does not build.
+    """
+    arch = find_arch(arch_name)
+    source = resolve(settings.kernel, settings, cache, progress)
+    request = KernelRequest(source=source, arch=arch, series=series, toolchain=settings.toolchain)
+    kernel = build_kernel(request, settings, cache, progress)
+    guest_side = build_guest_side(kernel, request, settings, cache, progress)
+    image = build_image(kernel, guest_side, settings, cache, progress)
+    accel = choose_accel(kernel, image, settings, progress)
+    return Cell(arch, source, series, kernel, guest_side, image, accel, settings.memory_mib)

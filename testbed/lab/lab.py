@@ -1,0 +1,112 @@
+"""The lab of one session: cells made once, and one healthy guest per architecture."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from testbed.cache import Cache
+from testbed.deadline import Deadline
+from testbed.errors import InfraError, TestbedError
+from testbed.kernel.series import Series
+from testbed.lab.cell import Cell, prepare
+from testbed.lab.guest import Guest, guest_up
+from testbed.progress import Progress
+from testbed.results.store import new_run_dir
+from testbed.settings import Settings
+
+
+@dataclass
+class _Place:
+    """What one architecture has: a cell or why there is none, a guest or none yet."""
+
+    cell: Cell | TestbedError | None = None
+    guest: Guest | None = None
+    guest_stack: ExitStack = field(default_factory=ExitStack)
+    boots: int = 0
+
+
+@dataclass
+class Lab:
+    """Hands out cells and guests; `close` ends every VM."""
+
+    settings: Settings
+    series: Series
+    cache: Cache
+    progress: Progress
+    _places: dict[str, _Place] = field(default_factory=dict)
+    retried: list[str] = field(default_factory=list)
+
+    @cached_property
+    def run_dir(self) -> Path:
+        """The folder of this run, made when it is first needed."""
+        return new_run_dir(self.settings.results_dir)
+
+    @property
+    def started(self) -> bool:
+        """Whether anything was asked of the lab that leaves results."""
+        return "run_dir" in self.__dict__
+
+    def cell(self, arch: str) -> Cell:
+        """The cell of an architecture, prepared once; a failure is raised again each time."""
+        place = self._place(arch)
+        if place.cell is None:
+            try:
+                place.cell = prepare(arch, self.series, self.settings, self.cache, self.progress)
+            except TestbedError as error:
+                place.cell = error
+        if isinstance(place.cell, TestbedError):
+            raise place.cell
+        return place.cell
+
+    def prepared(self) -> list[Cell]:
+        """The cells that are ready."""
+        return [place.cell for place in self._places.values() if isinstance(place.cell, Cell)]
+
+    def guest(self, arch: str) -> Guest:
+        """A guest that is healthy: the one that runs, or a fresh one."""
+        place = self._place(arch)
+        if place.guest is not None and (place.guest.broken or place.guest.vm.why_dead()):
+            self.discard(arch)
+        if place.guest is None:
+            place.guest = self._boot_twice(arch, place)
+        return place.guest
+
+    def discard(self, arch: str) -> None:
+        """End the guest of an architecture; the next one asked for is fresh."""
+        place = self._place(arch)
+        place.guest = None
+        place.guest_stack.close()
+
+    def log_dir(self, arch: str) -> Path:
+        """A fresh folder for the logs of one VM."""
+        place = self._place(arch)
+        place.boots += 1
+        path = self.run_dir / f"vm-{arch}-{place.boots}"
+        path.mkdir()
+        return path
+
+    def close(self) -> None:
+        """End every VM."""
+        with ExitStack() as stack:
+            for arch in self._places:
+                stack.callback(self.discard, arch)
+
+    def _boot_twice(self, arch: str, place: _Place) -> Guest:
+        """Boot; what the host broke is tried once more, and both outcomes are kept."""
+        try:
+            return self._boot(arch, place)
+        except InfraError as error:
+            self.retried.append(f"{arch}: {error}")
+            self.progress.note(f"{arch}: booting again after: {error.message}")
+            return self._boot(arch, place)
+
+    def _boot(self, arch: str, place: _Place) -> Guest:
+        cell = self.cell(arch)
+        deadline = Deadline.after(self.settings.boot_timeout)
+        return place.guest_stack.enter_context(guest_up(cell, self.log_dir(arch), deadline))
+
+    def _place(self, arch: str) -> _Place:
+        return self._places.setdefault(arch, _Place())

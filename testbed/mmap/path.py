@@ -1,0 +1,116 @@
+"""The paths that an mmap can take to a hook (contract 0.1), as nodes of mmap_stack.ko."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from testbed.mmap.plan import NOTHING, Plan
+from testbed.mmap.script import Script
+
+MODULE = "mmap_stack"
+
+# The names that a script gives to the file that is mapped, and to the one whose hook runs.
+TOP = "top"
+HOOK = "hook"
+
+
+class HookPath(StrEnum):
+    """Through which stack a hook is reached. The value is the test id."""
+
+    DIRECT = "direct"
+    STACK = "stack"
+    STACK_FIRST = "stack-first"
+    STACK_AFTER = "stack-after"
+    CUSTOM = "custom"
+    THREE_LEVEL = "three-level"
+    LEGACY = "legacy"
+
+    @property
+    def shape(self) -> PathShape:
+        return SHAPES[self]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PathShape:
+    """What a path is made of, and what of it userspace and the hook can see."""
+
+    nodes: tuple[str, ...]  # from the mapped file down to the one whose hook runs
+    entry_vm_file: str  # the node that desc->vm_file is when the hook is entered
+    final_vm_file: str  # the node that the VMA carries in the end, which maps shows
+    compat: bool  # the compatibility layer runs the hook
+    prepares: bool = True  # the hook is an mmap_prepare
+
+
+SHAPES = {
+    HookPath.DIRECT: PathShape(
+        nodes=("mmap_direct",),
+        entry_vm_file="mmap_direct",
+        final_vm_file="mmap_direct",
+        compat=False,
+    ),
+    HookPath.STACK: PathShape(
+        nodes=("mmap_stack", "mmap_direct"),
+        entry_vm_file="mmap_stack",
+        final_vm_file="mmap_stack",
+        compat=True,
+    ),
+    HookPath.STACK_FIRST: PathShape(
+        nodes=("mmap_stack_first", "mmap_direct"),
+        entry_vm_file="mmap_direct",
+        final_vm_file="mmap_direct",
+        compat=True,
+    ),
+    HookPath.STACK_AFTER: PathShape(
+        nodes=("mmap_stack_after", "mmap_direct"),
+        entry_vm_file="mmap_stack_after",
+        final_vm_file="mmap_direct",
+        compat=True,
+    ),
+    HookPath.CUSTOM: PathShape(
+        nodes=("mmap_custom",),
+        entry_vm_file="mmap_custom",
+        final_vm_file="mmap_custom",
+        compat=True,
+    ),
+    HookPath.THREE_LEVEL: PathShape(
+        nodes=("mmap_stack", "mmap_stack", "mmap_direct"),
+        entry_vm_file="mmap_stack",
+        final_vm_file="mmap_stack",
+        compat=True,
+    ),
+    HookPath.LEGACY: PathShape(
+        nodes=("mmap_legacy",),
+        entry_vm_file="mmap_legacy",
+        final_vm_file="mmap_legacy",
+        compat=False,
+        prepares=False,
+    ),
+}
+
+PREPARING = tuple(path for path in HookPath if path.shape.prepares)
+COMPAT = tuple(path for path in HookPath if path.shape.compat)
+STACKS = tuple(path for path in HookPath if len(path.shape.nodes) > 1)
+
+
+def open_path(script: Script, path: HookPath, plan: Plan, *, outer: Plan = NOTHING) -> None:
+    """Open the files of a path: TOP is the one to map, HOOK the one that carries `plan`.
+
+    `outer` is the plan of the outermost stack node; only a stack has one.
+    """
+    nodes = path.shape.nodes
+    names = [HOOK, *(f"level{n}" for n in range(1, len(nodes) - 1)), TOP]
+    lower = ""
+    for name, node in zip(names if len(nodes) > 1 else [TOP], reversed(nodes), strict=True):
+        script.open(name, f"/dev/{node}")
+        if lower:
+            script.step("lower", name, lower)
+        lower = name
+    script.plan(hook_name(path), plan)
+    if outer is not NOTHING:
+        script.plan(TOP, outer)
+
+
+def hook_name(path: HookPath) -> str:
+    """The script's name of the file whose hook runs: TOP itself where nothing is stacked."""
+    return HOOK if len(path.shape.nodes) > 1 else TOP

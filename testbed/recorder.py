@@ -1,0 +1,146 @@
+"""Gathers the cases of a pytest session and writes the run's files."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shlex
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from testbed.lab.cell import Cell
+from testbed.lab.guest import Guest
+from testbed.lab.lab import Lab
+from testbed.results.model import Case, Environment, Run, Status, gravest
+from testbed.results.store import write_run
+
+# Every case is appended here as it ends, so that a crash of the testbed loses none.
+CASES_FILE = "cases.jsonl"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What one phase of a test says of it."""
+
+    status: Status
+    reason: str = ""
+
+
+@dataclass
+class _Phases:
+    """What was said of one test so far: only its call can make it a PASS."""
+
+    case: Case
+    verdicts: list[Verdict] = field(default_factory=list)
+    evidence: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def judged(self) -> Case:
+        """The case; a test whose call never ended stays a MISS."""
+        if not self.verdicts:
+            return self.case
+        status = gravest(verdict.status for verdict in self.verdicts)
+        reason = next(verdict.reason for verdict in self.verdicts if verdict.status is status)
+        return dataclasses.replace(
+            self.case,
+            status=status,
+            reason=reason.partition("\n")[0],
+            evidence="\n".join(self.evidence),
+            seconds=round(self.seconds, 3),
+        )
+
+
+@dataclass
+class Recorder:
+    """The cases so far, and the phases of the test that is under way."""
+
+    lab: Lab
+    command: str
+    cases: list[Case] = field(default_factory=list)
+    _open: dict[str, _Phases] = field(default_factory=dict)
+    _started: datetime = field(default_factory=lambda: datetime.now(UTC))
+    _clock: float = field(default_factory=time.monotonic)
+
+    def add(
+        self, item: pytest.Item, report: pytest.TestReport, verdict: Verdict, guest: Guest | None
+    ) -> None:
+        """Take one phase of a test; its last phase closes the case."""
+        phases = self._open.setdefault(item.nodeid, _Phases(_new_case(item)))
+        phases.seconds += report.duration
+        if report.when == "call" or verdict.status is not Status.PASS:
+            phases.verdicts.append(verdict)
+        if not verdict.status.as_expected:
+            phases.evidence.append(_evidence(report, guest))
+            phases.evidence.append(f"again: {self._reproduce(item)}")
+        if report.when == "teardown":
+            self._close(item.nodeid)
+
+    def run(self) -> Run:
+        """All that was found so far."""
+        return Run(
+            name=self.lab.run_dir.name,
+            command=self.command,
+            started=self._started.isoformat(timespec="seconds"),
+            seconds=round(time.monotonic() - self._clock, 3),
+            environments=tuple(_environment(cell) for cell in self.lab.prepared()),
+            cases=(*self.cases, *(phases.case for phases in self._open.values())),
+            facts={"retried": self.lab.retried},
+        )
+
+    def write(self) -> None:
+        """Write the run's result, if there is anything to tell."""
+        if self.cases or self._open:
+            write_run(self.lab.run_dir, self.run())
+
+    def _reproduce(self, item: pytest.Item) -> str:
+        settings = self.lab.settings
+        words = ["testbed", "run", "--arch", _parameters(item).get("arch", "")]
+        words += ["--kernel", settings.kernel]
+        words += ["--series", settings.series] if settings.series else []
+        return shlex.join([*words, "-k", item.name])
+
+    def _close(self, nodeid: str) -> None:
+        case = self._open.pop(nodeid).judged()
+        self.cases.append(case)
+        with (self.lab.run_dir / CASES_FILE).open("a") as file:
+            file.write(json.dumps(dataclasses.asdict(case)) + "\n")
+
+
+def _new_case(item: pytest.Item) -> Case:
+    parameters = _parameters(item)
+    return Case(
+        test=item.nodeid,
+        arch=str(parameters.get("arch", "")),
+        path=str(parameters.get("path", "")),
+        reason="the test did not run to its end",
+    )
+
+
+def _environment(cell: Cell) -> Environment:
+    return Environment(
+        arch=cell.arch.name,
+        kernel=cell.kernel.release,
+        source=cell.source.description,
+        series=cell.series.names,
+        accel=cell.accel.accel,
+        accel_reason=cell.accel.reason,
+        qemu=cell.qemu_version,
+    )
+
+
+def _parameters(item: pytest.Item) -> dict[str, Any]:
+    callspec = getattr(item, "callspec", None)
+    return dict(callspec.params) if callspec is not None else {}
+
+
+def _evidence(report: pytest.TestReport, guest: Guest | None) -> str:
+    """What a reader needs to judge a failure."""
+    parts = [report.longreprtext]
+    if guest is not None:
+        parts += [f"facts:\n{seen.report()}" for seen in guest.prober.observations[-1:]]
+        parts.append(f"console: {guest.vm.spec.log_dir / 'console.log'}")
+    return "\n".join(parts)

@@ -1,0 +1,98 @@
+"""A run as people read it: which paths behave on which architecture, and why not."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from testbed.results.model import Case, Run, Status
+
+_STYLES = {
+    Status.FAIL: "bold red",
+    Status.ERROR: "red",
+    Status.MISS: "red",
+    Status.XFAIL: "yellow",
+    Status.FIXED: "cyan",
+    Status.PASS: "green",
+    Status.SKIP: "dim",
+}
+
+
+def print_report(console: Console, run: Run, folder: Path) -> None:
+    """The environments, the table, and each case that was not as expected with its evidence."""
+    for line in _environment_lines(run):
+        console.print(line, highlight=False, soft_wrap=True)
+    console.print(path_table(run))
+    for case in run.cases:
+        if not case.status.as_expected:
+            console.print(_failure(case))
+    for case in run.cases:
+        if case.status in (Status.XFAIL, Status.FIXED):
+            console.print(_remark(case), soft_wrap=True)
+    console.print(summary(run), highlight=False)
+    console.print(f"results: {folder}", highlight=False, soft_wrap=True)
+
+
+def path_table(run: Run) -> Table:
+    """Path × architecture; tests that are not about one path have a row per file."""
+    arches = sorted({case.arch for case in run.cases})
+    table = Table("path", *arches, box=None, pad_edge=False)
+    for row in _rows(run.cases):
+        cells = (
+            _cell(case for case in run.cases if (_row(case), case.arch) == (row, arch))
+            for arch in arches
+        )
+        table.add_row(row, *cells)
+    return table
+
+
+def summary(run: Run) -> str:
+    """The last line: counts, and how long it took."""
+    counts = [f"{run.count(status)} {status}" for status in Status if run.count(status)]
+    return f"{', '.join(counts) or 'no test ran'} in {run.seconds:.1f} s"
+
+
+def _environment_lines(run: Run) -> Iterator[str]:
+    for env in run.environments:
+        series = f" + {', '.join(env.series)}" if env.series else ""
+        yield f"{env.arch}: {env.kernel} ({env.source}{series})"
+        yield f"  {env.accel} ({env.accel_reason}), {env.qemu}"
+
+
+def _row(case: Case) -> str:
+    """The case's row: its path, or what its file is about."""
+    return case.path or Path(case.test.partition("::")[0]).stem.removeprefix("test_").replace(
+        "_", " "
+    )
+
+
+def _rows(cases: Iterable[Case]) -> list[str]:
+    """Paths in the order of the tests, then the other rows."""
+    seen = list(dict.fromkeys(_row(case) for case in cases))
+    paths = {case.path for case in cases}
+    return sorted(seen, key=lambda row: row not in paths)
+
+
+def _cell(cases: Iterable[Case]) -> Text:
+    counts = Counter(case.status for case in cases)
+    text = Text()
+    for status in Status:
+        if counts[status]:
+            text.append(f"{counts[status]} {status.lower()} ", style=_STYLES[status])
+    return text
+
+
+def _failure(case: Case) -> RenderableType:
+    head = Text(f"\n{case.status} {case.test}", style=_STYLES[case.status])
+    return Group(head, Text(case.evidence or case.reason))
+
+
+def _remark(case: Case) -> Text:
+    return Text(
+        f"{case.status} {case.test.rpartition('::')[2]}: {case.reason}", style=_STYLES[case.status]
+    )

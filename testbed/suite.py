@@ -1,0 +1,90 @@
+"""Runs the VM tests in this process and hands back what they found: `testbed run`."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import shlex
+import sys
+from dataclasses import dataclass, field
+
+import pytest
+
+from testbed.errors import SetupError, TestbedError
+from testbed.lab.lab import Lab
+from testbed.plugin import LAB, RECORDER
+from testbed.progress import Progress, Step
+from testbed.recorder import Recorder
+from testbed.results.model import Run
+from testbed.results.store import JUNIT_FILE
+from testbed.settings import CHECKOUT
+
+# What `testbed run` runs: the tests of the kernel, not those of the testbed itself.
+CONTRACT_TESTS = CHECKOUT / "tests" / "vm" / "contract"
+
+
+@dataclass
+class _Session:
+    """A pytest plugin: lends its lab to the session and reports progress instead of dots."""
+
+    lab: Lab
+    step: Step
+    total: int = 0
+    done: int = 0
+    trouble: list[str] = field(default_factory=list)
+    recorder: Recorder | None = None
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_configure(self, config: pytest.Config) -> None:
+        config.stash[LAB] = self.lab
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionstart(self, session: pytest.Session) -> None:
+        self.recorder = session.config.stash[RECORDER]
+        self.recorder.command = shlex.join(["testbed", *sys.argv[1:]])
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed:
+            self.trouble.append(report.longreprtext)
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        self.total = len(session.items)
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        self.step.update(self.done, total=self.total, note=nodeid.rpartition("::")[2])
+
+    def pytest_runtest_logfinish(self, nodeid: str) -> None:
+        self.done += 1
+        self.step.update(self.done, total=self.total)
+
+
+def run_suite(lab: Lab, expression: str | None, progress: Progress) -> Run:
+    """Run the tests on every cell, and write the run's folder.
+
+    Raises:
+        SetupError: the tests cannot be collected, or `expression` matches none.
+        KeyboardInterrupt: after the results so far were written.
+    """
+    arguments = [
+        str(CONTRACT_TESTS),
+        f"--rootdir={CHECKOUT}",
+        "-c",
+        str(CHECKOUT / "pyproject.toml"),
+    ]
+    arguments += ["-p", "no:terminal", "-p", "no:cacheprovider", "-o", "addopts="]
+    arguments += [f"--junitxml={lab.run_dir / JUNIT_FILE}"]
+    arguments += ["-k", expression] if expression else []
+    with progress.step("test") as step:
+        session = _Session(lab, step)
+        with contextlib.redirect_stderr(io.StringIO()) as complaint:
+            status = pytest.main(arguments, plugins=[session])
+    if status is pytest.ExitCode.INTERRUPTED:
+        raise KeyboardInterrupt
+    if status is pytest.ExitCode.NO_TESTS_COLLECTED:
+        raise SetupError(f"no test matches -k {expression!r}")
+    if session.trouble or status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+        raise TestbedError(
+            "pytest failed", evidence="\n".join([*session.trouble, complaint.getvalue()])
+        )
+    assert session.recorder is not None
+    return session.recorder.run()
