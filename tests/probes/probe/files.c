@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: GPL-2.0
+/* open, memfd, close, pread, pwrite, ftruncate */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "probe.h"
+
+/* A file that could not be opened is EBADF to the steps that follow. */
+static void report_fd(const struct step *step, const char *name, int fd)
+{
+	int err = fd < 0 ? errno : 0;
+
+	name_fd(name, fd);
+	json_begin(step);
+	json_str("name", name);
+	json_int("fd", fd);
+	json_errno(err);
+	json_end();
+}
+
+static void report(const struct step *step, int result)
+{
+	int err = result < 0 ? errno : 0;
+
+	json_begin(step);
+	json_errno(err);
+	json_end();
+}
+
+static int open_flags(struct step *step)
+{
+	int flags = O_RDWR;
+
+	if (has_word(step, "ro"))
+		flags = O_RDONLY;
+	else if (has_word(step, "wo"))
+		flags = O_WRONLY;
+	else
+		has_word(step, "rw");
+	if (has_word(step, "create"))
+		flags |= O_CREAT;
+	return flags | O_CLOEXEC;
+}
+
+void open_step(struct step *step)
+{
+	const char *name = word(step, 1);
+	const char *path = word(step, 2);
+	int flags = open_flags(step);
+
+	no_more_words(step);
+	report_fd(step, name, open(path, flags, 0600));
+}
+
+void memfd_step(struct step *step)
+{
+	const char *name = word(step, 1);
+	uint64_t size = parse_number(word(step, 2));
+	int fd, err;
+
+	no_more_words(step);
+	fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (fd >= 0 && ftruncate(fd, size)) {
+		err = errno;
+		close(fd);
+		fd = -1;
+		errno = err;
+	}
+	report_fd(step, name, fd);
+}
+
+void close_step(struct step *step)
+{
+	const char *name = word(step, 1);
+	int fd = fd_of(name);
+
+	no_more_words(step);
+	forget_fd(name);
+	report(step, close(fd));
+}
+
+void ftruncate_step(struct step *step)
+{
+	int fd = fd_of(word(step, 1));
+	uint64_t size = parse_number(word(step, 2));
+
+	no_more_words(step);
+	report(step, ftruncate(fd, size));
+}
+
+static void *buffer(size_t len)
+{
+	void *memory = aligned_alloc(page_size(), (len + page_size() - 1) &
+				     ~(page_size() - 1));
+
+	if (!memory)
+		usage("no memory for %zu bytes", len);
+	return memory;
+}
+
+static void report_content(const char *content, size_t len, off_t offset)
+{
+	size_t done, part;
+
+	json_open("pages", '[');
+	for (done = 0; done < len; done += part) {
+		part = len - done < page_size() ? len - done : page_size();
+		json_open(NULL, '{');
+		json_int("page", (offset + done) / page_size());
+		describe_content(content + done, part);
+		json_close('}');
+	}
+	json_close(']');
+}
+
+void pread_step(struct step *step)
+{
+	int fd = fd_of(word(step, 1));
+	off_t offset = number_option(step, "off", 0);
+	size_t len = number_option(step, "len", page_size());
+	char *content;
+	ssize_t n;
+	int err;
+
+	no_more_words(step);
+	content = buffer(len);
+	n = pread(fd, content, len, offset);
+	err = n < 0 ? errno : 0;
+	json_begin(step);
+	json_int("bytes", n);
+	json_errno(err);
+	report_content(content, n < 0 ? 0 : n, offset);
+	json_end();
+	free(content);
+}
+
+void pwrite_step(struct step *step)
+{
+	int fd = fd_of(word(step, 1));
+	off_t offset = number_option(step, "off", 0);
+	size_t len = number_option(step, "len", page_size());
+	uint64_t value = number_option(step, "value", 0);
+	void *content;
+	ssize_t n;
+	int err;
+
+	no_more_words(step);
+	content = buffer(len);
+	fill(content, len, value);
+	n = pwrite(fd, content, len, offset);
+	err = n < 0 ? errno : 0;
+	json_begin(step);
+	json_int("bytes", n);
+	json_errno(err);
+	json_end();
+	free(content);
+}

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A writer of JSON objects. An object is kept until it is complete and written
+ * at once: a step that dies leaves no half of a line.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "probe.h"
+
+static struct {
+	char *text;
+	size_t len;
+	size_t room;
+	bool comma;
+} out;
+
+static void grow(size_t by)
+{
+	while (out.room - out.len < by) {
+		out.room = out.room ? 2 * out.room : 4096;
+		out.text = realloc(out.text, out.room);
+		if (!out.text)
+			abort();
+	}
+}
+
+static void put(const char *text, size_t len)
+{
+	grow(len);
+	memcpy(out.text + out.len, text, len);
+	out.len += len;
+}
+
+static void putf(const char *format, ...)
+{
+	char text[64];
+	va_list args;
+
+	va_start(args, format);
+	put(text, vsnprintf(text, sizeof(text), format, args));
+	va_end(args);
+}
+
+/*
+ * Text from the kernel may hold any byte; the ones that are not ASCII are
+ * shown as the code point of the same number, so that nothing is lost.
+ */
+static void put_string(const char *text, size_t len)
+{
+	put("\"", 1);
+	for (; len; len--, text++) {
+		unsigned char c = *text;
+
+		if (c == '"' || c == '\\')
+			putf("\\%c", c);
+		else if (c < 0x20 || c >= 0x7f)
+			putf("\\u%04x", c);
+		else
+			put(text, 1);
+	}
+	put("\"", 1);
+}
+
+static void put_key(const char *key)
+{
+	if (out.comma)
+		put(",", 1);
+	out.comma = true;
+	if (key) {
+		put_string(key, strlen(key));
+		put(":", 1);
+	}
+}
+
+void json_open(const char *key, char bracket)
+{
+	put_key(key);
+	put(&bracket, 1);
+	out.comma = false;
+}
+
+void json_close(char bracket)
+{
+	put(&bracket, 1);
+	out.comma = true;
+}
+
+void json_strn(const char *key, const char *value, size_t len)
+{
+	put_key(key);
+	put_string(value, len);
+}
+
+void json_str(const char *key, const char *value)
+{
+	json_strn(key, value, strlen(value));
+}
+
+void json_int(const char *key, long long value)
+{
+	put_key(key);
+	putf("%lld", value);
+}
+
+void json_hex(const char *key, uint64_t value)
+{
+	put_key(key);
+	putf("\"0x%llx\"", (unsigned long long)value);
+}
+
+void json_bool(const char *key, bool value)
+{
+	put_key(key);
+	putf("%s", value ? "true" : "false");
+}
+
+void json_errno(int err)
+{
+	const char *name = err ? strerrorname_np(err) : NULL;
+
+	json_int("errno", err);
+	if (name)
+		json_str("error", name);
+}
+
+void json_begin(const struct step *step)
+{
+	json_open(NULL, '{');
+	if (!step)
+		return;
+	json_int("step", step->number);
+	json_str("op", step->words[0]);
+	if (in_child)
+		json_bool("child", true);
+}
+
+void json_end(void)
+{
+	size_t done = 0;
+	ssize_t n;
+
+	json_close('}');
+	put("\n", 1);
+	while (done < out.len) {
+		n = write(STDOUT_FILENO, out.text + done, out.len - done);
+		if (n < 0 && errno != EINTR)
+			_exit(3);
+		if (n > 0)
+			done += n;
+	}
+	json_drop();
+}
+
+void json_drop(void)
+{
+	out.len = 0;
+	out.comma = false;
+}

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* What the parts of the probe share. docs/probe.md describes the language. */
+#ifndef PROBE_H
+#define PROBE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
+#define __noreturn	__attribute__((noreturn))
+#define __printf(a, b)	__attribute__((format(printf, a, b)))
+
+#define MAX_WORDS	64
+#define MAX_PAGES	65536
+
+/**
+ * struct step - one line of the script, cut into words
+ * @number: of the line, from 1
+ * @count: of the words
+ * @words: the first one is the step's name
+ * @used: which of them the step has understood
+ */
+struct step {
+	int number;
+	int count;
+	char *words[MAX_WORDS];
+	bool used[MAX_WORDS];
+};
+
+/* A range of addresses with a name; it may have been unmapped since. */
+struct mapping {
+	unsigned long addr;
+	unsigned long len;
+};
+
+/* main.c */
+extern bool in_child;
+
+void fork_step(struct step *step);
+void endfork_step(struct step *step);
+void usage(const char *format, ...) __noreturn __printf(1, 2);
+
+/* json.c: one object per step, written when it is complete */
+void json_begin(const struct step *step);
+void json_end(void);
+void json_drop(void);
+void json_open(const char *key, char bracket);
+void json_close(char bracket);
+void json_str(const char *key, const char *value);
+void json_strn(const char *key, const char *value, size_t len);
+void json_int(const char *key, long long value);
+void json_hex(const char *key, uint64_t value);
+void json_bool(const char *key, bool value);
+void json_errno(int err);
+
+/* words.c: what a line says */
+bool cut_line(struct step *step, int number, char *line);
+const char *word(struct step *step, int index);
+const char *optional_word(struct step *step, int index);
+bool has_word(struct step *step, const char *text);
+const char *option(struct step *step, const char *key);
+uint64_t number_option(struct step *step, const char *key, uint64_t otherwise);
+bool next_option(struct step *step, char **key, char **value);
+void no_more_words(struct step *step);
+
+uint64_t parse_number(const char *text);
+int parse_error(const char *text);
+unsigned long parse_address(const char *text);
+int parse_prot(const char *text);
+unsigned long page_size(void);
+
+struct flag {
+	const char *name;
+	unsigned long value;
+};
+
+unsigned long parse_flag(const char *text, const struct flag *flags,
+			 const char *what);
+unsigned long parse_flags(const char *text, const struct flag *flags,
+			  const char *what);
+
+/* names.c: files, mappings and shared memory segments by name */
+int fd_of(const char *name);
+void name_fd(const char *name, int fd);
+void forget_fd(const char *name);
+struct mapping mapping_of(const char *name);
+bool find_mapping(const char *name, size_t len, struct mapping *mapping);
+void name_mapping(const char *name, struct mapping mapping);
+int segment_of(const char *name);
+void name_segment(const char *name, int id);
+
+/* pages.c: which pages of a mapping a step means */
+struct pages {
+	size_t count;
+	unsigned long *index;
+};
+
+struct pages parse_pages(const char *text, struct mapping mapping);
+struct mapping parse_run(const char *text, struct mapping mapping);
+void free_pages(struct pages *pages);
+void describe_content(const void *content, size_t len);
+void fill(void *to, size_t len, uint64_t value);
+
+/* device.c: what the module knows */
+struct module_memory {
+	uint64_t pool_pages;
+	uint64_t pool_pfn;
+	uint64_t ring_pages;
+	uint64_t ring_pfn;
+};
+
+struct module_memory find_module_memory(void);
+
+/* proc.c: small files of /proc, /sys and debugfs */
+char *slurp(const char *path);
+char *must_slurp(const char *path);
+
+/* The steps, each in the file that its comment in main.c names. */
+typedef void step_function(struct step *step);
+
+step_function open_step, memfd_step, close_step, pread_step, pwrite_step,
+	ftruncate_step;
+step_function plan_step, lower_step, replacement_step, counts_step, reset_step,
+	vma_step;
+step_function map_step, munmap_step, mprotect_step, mremap_step, madvise_step,
+	mlock_step, munlock_step, msync_step, remap_file_pages_step;
+step_function read_step, write_step;
+step_function maps_step, query_step, pagemap_step;
+step_function shmget_step, shmat_step, shmdt_step, shmstat_step, shmrm_step;
+step_function env_step, status_step, meminfo_step, hooklog_step, clearlog_step;
+
+void remember_pid(pid_t pid);
+
+#endif /* PROBE_H */

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: GPL-2.0
+/* shmget, shmat, shmdt, shmstat, shmrm: SysV shared memory, a stack in the tree */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <sys/ipc.h>
+#include <sys/shm.h>
+
+#include "probe.h"
+
+static void report(const struct step *step, int err)
+{
+	json_begin(step);
+	json_errno(err);
+	json_end();
+}
+
+void shmget_step(struct step *step)
+{
+	const char *name = word(step, 1);
+	uint64_t size = parse_number(word(step, 2));
+	int id, err;
+
+	no_more_words(step);
+	id = shmget(IPC_PRIVATE, size, IPC_CREAT | 0600);
+	err = id < 0 ? errno : 0;
+	name_segment(name, id);
+	report(step, err);
+}
+
+static size_t size_of_segment(int id)
+{
+	struct shmid_ds facts;
+
+	if (shmctl(id, IPC_STAT, &facts))
+		return 0;
+	return (facts.shm_segsz + page_size() - 1) & ~(page_size() - 1);
+}
+
+void shmat_step(struct step *step)
+{
+	const char *name = word(step, 1);
+	int id = segment_of(word(step, 2));
+	int flags = has_word(step, "ro") ? SHM_RDONLY : 0;
+	const char *addr = option(step, "addr");
+	void *at, *hint = addr ? (void *)parse_address(addr) : NULL;
+	struct mapping mapping = {};
+	int err;
+
+	if (has_word(step, "remap"))
+		flags |= SHM_REMAP;
+	no_more_words(step);
+	at = shmat(id, hint, flags);
+	err = at == (void *)-1 ? errno : 0;
+	if (!err) {
+		mapping.addr = (unsigned long)at;
+		mapping.len = size_of_segment(id);
+	}
+	name_mapping(name, mapping);
+	json_begin(step);
+	json_str("name", name);
+	if (!err)
+		json_hex("addr", mapping.addr);
+	json_int("len", mapping.len);
+	json_errno(err);
+	json_end();
+}
+
+void shmdt_step(struct step *step)
+{
+	struct mapping mapping = mapping_of(word(step, 1));
+
+	no_more_words(step);
+	report(step, shmdt((void *)mapping.addr) ? errno : 0);
+}
+
+void shmstat_step(struct step *step)
+{
+	int id = segment_of(word(step, 1));
+	struct shmid_ds facts = {};
+	int err;
+
+	no_more_words(step);
+	err = shmctl(id, IPC_STAT, &facts) ? errno : 0;
+	json_begin(step);
+	json_errno(err);
+	if (!err) {
+		json_int("nattch", facts.shm_nattch);
+		json_int("size", facts.shm_segsz);
+	}
+	json_end();
+}
+
+void shmrm_step(struct step *step)
+{
+	int id = segment_of(word(step, 1));
+
+	no_more_words(step);
+	report(step, shmctl(id, IPC_RMID, NULL) ? errno : 0);
+}
