@@ -1,0 +1,201 @@
+"""Splats in a kernel log: what the kernel prints when something is wrong with it. Pure.
+
+A splat's title is the same from run to run and from architecture to
+architecture: its class and the function, without offsets and without what
+compilers put behind a name. Where it stands in the source moves, and is kept apart.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from testbed.guest import trace
+from testbed.guest.loglines import plain_lines
+from testbed.guest.openings import (
+    CUT_HERE,
+    MESSAGES,
+    OPENINGS,
+    End,
+    Opening,
+    Site,
+    SplatKind,
+)
+
+__all__ = ["Splat", "SplatKind", "find_splats"]
+
+# How far from the line "cut here" the line that says what it is can be: the message
+# between them, and what other CPUs print meanwhile.
+_HEADER_LINES = 12
+
+# The longest report that is believed: lockdep's with two chains.
+_MOST_LINES = 400
+
+_END_TRACE = re.compile(r"---\[ end trace ")
+_END_PANIC = re.compile(r"---\[ end Kernel panic|Kernel Offset:|Rebooting in|Memory Limit:")
+_BAR = re.compile(r"={20,}$")
+
+
+@dataclass(frozen=True)
+class Splat:
+    """One splat. `truncated`: its end is not in the log."""
+
+    kind: SplatKind
+    title: str
+    text: str
+    truncated: bool = False
+    function: str = ""
+    location: str = ""  # file:line, where it says so
+
+    def __str__(self) -> str:
+        return f"{self.title}{' (truncated)' if self.truncated else ''}"
+
+
+@dataclass(frozen=True)
+class _Found:
+    """An opening line: where its splat starts, and where the line is."""
+
+    start: int
+    line: int
+    opening: Opening
+    match: re.Match[str]
+
+
+def find_splats(log: str) -> list[Splat]:
+    """All splats in console text or in /dev/kmsg records, in order."""
+    lines = plain_lines(log)
+    splats = []
+    at = 0
+    while at < len(lines):
+        found = _opening_at(lines, at)
+        if found is not None:
+            end, complete = _find_end(lines, found)
+            splats.append(_splat(lines[found.start : end], found, truncated=not complete))
+            at = max(end, found.line + 1)
+        elif CUT_HERE.match(lines[at]):
+            end = min(at + _HEADER_LINES, len(lines))
+            text = "\n".join(lines[at:end])
+            splats.append(Splat(SplatKind.UNKNOWN, "cut here", text, truncated=True))
+            at += 1
+        else:
+            at += 1
+    return splats
+
+
+def _opening_at(lines: Sequence[str], at: int) -> _Found | None:
+    """The splat that starts at this line; a bar or "cut here" belongs to what follows it."""
+    if CUT_HERE.match(lines[at]):
+        for line in range(at + 1, min(at + _HEADER_LINES, len(lines))):
+            if CUT_HERE.match(lines[line]):
+                return None
+            found = _match(lines, line, start=at)
+            if found is not None:
+                return found
+        return None
+    if _BAR.match(lines[at]) and at + 1 < len(lines):
+        return _match(lines, at + 1, start=at)
+    return _match(lines, at, start=at)
+
+
+def _match(lines: Sequence[str], line: int, *, start: int) -> _Found | None:
+    for opening in OPENINGS:
+        match = opening.pattern.match(lines[line])
+        if match is not None:
+            return _Found(start, line, opening, match)
+    return None
+
+
+def _find_end(lines: Sequence[str], found: _Found) -> tuple[int, bool]:
+    """Where the splat ends (exclusive), and whether that end was seen."""
+    begin = found.line + 1
+    stop = _next_splat(lines, found, begin)
+    match found.opening.end:
+        case End.LINE:
+            return begin, True
+        case End.MARK:
+            return _after(lines, begin, stop, _END_TRACE)
+        case End.BAR:
+            end, complete = _after(lines, begin, stop, _BAR)
+            return (end, True) if complete else _after(lines, begin, stop, _END_TRACE)
+        case End.PANIC:
+            return _end_of_panic(lines, begin, stop)
+        case End.TRACE:
+            return trace.find_end(lines, begin, stop)
+        case End.ANY_TRACE:
+            near = min(begin + _HEADER_LINES, stop)
+            has_one = trace.find_header(lines, begin, near) is not None
+            return trace.find_end(lines, begin, stop) if has_one else (begin, True)
+
+
+def _next_splat(lines: Sequence[str], found: _Found, begin: int) -> int:
+    """The line that belongs to the next splat already.
+
+    An oops is told twice, by what noticed it and by die(): these are one.
+    """
+    one_more = found.opening.oops
+    stop = min(begin + _MOST_LINES, len(lines))
+    for line in range(begin, stop):
+        if CUT_HERE.match(lines[line]):
+            return line
+        again = _match(lines, line, start=line)
+        if again is None or again.opening.end is End.LINE:
+            continue
+        if not (one_more and again.opening.die):
+            return line
+        one_more = False
+    return stop
+
+
+def _after(
+    lines: Sequence[str], begin: int, stop: int, pattern: re.Pattern[str]
+) -> tuple[int, bool]:
+    for line in range(begin, stop):
+        if pattern.match(lines[line]):
+            return line + 1, True
+    return stop, False
+
+
+def _end_of_panic(lines: Sequence[str], begin: int, stop: int) -> tuple[int, bool]:
+    # The machine is gone after it: all that comes is its own, up to the last line of that kind.
+    ends = [line for line in range(begin, stop) if _END_PANIC.match(lines[line])]
+    return (ends[-1] + 1, True) if ends else (stop, False)
+
+
+def _splat(lines: Sequence[str], found: _Found, *, truncated: bool) -> Splat:
+    opening, groups = found.opening, found.match.groupdict()
+    kind, phrase, site = opening.kind, opening.phrase.format(**groups), opening.site
+    head = lines[1 : found.line - found.start]
+    for message in MESSAGES:
+        said = next(filter(None, map(message.pattern.match, head)), None)
+        if said is not None:
+            kind, phrase, site = message.kind, message.phrase.format(**said.groupdict()), Site.TRACE
+            break
+    function = _function(lines, site, groups)
+    phrase = _without_numbers(phrase)
+    return Splat(
+        kind=kind,
+        title=f"{phrase} in {function}" if function else phrase,
+        text="\n".join(lines).rstrip("\n"),
+        truncated=truncated,
+        function=function,
+        location=groups.get("location") or "",
+    )
+
+
+def _function(lines: Sequence[str], site: Site, groups: dict[str, str | None]) -> str:
+    match site:
+        case Site.NONE:
+            return ""
+        case Site.LINE:
+            return trace.plain_name(groups.get("function") or "")
+        case Site.COUNTER:
+            return trace.program_counter(lines) or trace.first_frame(lines)
+        case Site.TRACE:
+            return trace.first_frame(lines)
+
+
+def _without_numbers(phrase: str) -> str:
+    """A title must not change with addresses and pids."""
+    phrase = re.sub(r"\b(?:0x)?[0-9a-f]{8,}\b", "ADDR", phrase)
+    return re.sub(r"\b\d{2,}\b", "N", phrase).strip(" .")

@@ -1,0 +1,90 @@
+"""Call traces as x86 and arm64 print them: where one ends, and which function it blames. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+_HEADER = re.compile(r"Call [Tt]race:")
+_FRAME = re.compile(r" *(?P<unsure>\? )?(?P<name>[\w.$]+)\+0x[0-9a-f]+/0x[0-9a-f]+(?: |$)")
+_COUNTER = re.compile(r"(?:RIP: \w+:|pc : )(?P<name>[A-Za-z_][\w.$]*)\+0x")
+
+# How many lines of something else a trace may have within it.
+_NOISE = 3
+
+_OPEN, _CLOSED = "<TASK>", "</TASK>"
+
+# Where arm64's traces begin, and so end: there is no closing word.
+_ROOTS = re.compile(
+    r"el[01][ht]?_\w+|ret_from_fork|__primary_switched|__secondary_switched|secondary_startup"
+)
+
+# What compilers put behind the name of a function that they split or copied.
+_CLONE = re.compile(r"(?:\.(?:isra|constprop|part|cold|llvm)(?:\.\d+)*)+$")
+
+# gcc and clang differ in which of a system call's wrappers they keep.
+_SYSCALL = re.compile(r"__(?:do|se|x64|arm64|ia32)_(?=(?:compat_)?sys_)")
+
+# Functions that report, sleep or check: not they are to blame but who called them.
+_REPORTERS = re.compile(
+    r"dump_stack|show_stack|print_|report_|v?panic$|add_taint$|__warn|warn_slowpath|handle_bug"
+    r"|(?:asm_)?exc_|kasan_|kfence_|__kasan|ubsan_|__ubsan|refcount_|__refcount|__list_|list_"
+    r"|check_noncircular|check_prev|validate_chain|mark_lock|mark_usage|__lock_acquire|lock_acquire"
+    r"|lockdep_|__switch_to|__schedule|schedule|io_schedule|preempt_|__mutex_|mutex_|down_|rwsem_"
+    r"|__down|wait_for_|do_wait_for|__wait_for|bit_wait|out_of_line_wait|folio_wait|__might_|might_"
+    r"|_raw_|rt_mutex|bad_page$|__bad_page|print_bad_p|watchdog|rcu_sched_clock|rcu_dump"
+)
+
+
+def find_header(lines: Sequence[str], begin: int, stop: int) -> int | None:
+    """The line that announces a call trace."""
+    return next((at for at in range(begin, stop) if _HEADER.match(lines[at])), None)
+
+
+def find_end(lines: Sequence[str], begin: int, stop: int) -> tuple[int, bool]:
+    """Where the first call trace ends (exclusive), and whether its end was seen."""
+    header = find_header(lines, begin, stop)
+    if header is None:
+        return stop, False
+    if any(_OPEN in line for line in lines[header : min(header + 1 + _NOISE, stop)]):
+        closed = next((at for at in range(header, stop) if _CLOSED in lines[at]), None)
+        return (stop, False) if closed is None else (closed + 1, True)
+    return _end_of_frames(lines, header + 1, stop)
+
+
+def _end_of_frames(lines: Sequence[str], begin: int, stop: int) -> tuple[int, bool]:
+    last = begin - 1
+    root = False
+    for at in range(begin, stop):
+        frame = _FRAME.match(lines[at])
+        if frame is not None:
+            last, root = at, bool(_ROOTS.match(frame["name"]))
+        elif root or at - last > _NOISE:
+            break
+    # A trace whose root is missing has ended all the same when something else follows it.
+    followed = any(line.strip() for line in lines[last + 1 : last + 2])
+    return last + 1, root or followed
+
+
+def program_counter(lines: Sequence[str]) -> str:
+    """The function that was running, "" when none is told; the first is the kernel's own."""
+    match = next(filter(None, map(_COUNTER.match, lines)), None)
+    return "" if match is None else plain_name(match["name"])
+
+
+def first_frame(lines: Sequence[str]) -> str:
+    """The first function of the trace that is no messenger, "" when there is none."""
+    for line in lines:
+        frame = _FRAME.match(line)
+        if frame is None or frame["unsure"]:
+            continue
+        name = plain_name(frame["name"])
+        if not _REPORTERS.match(name):
+            return name
+    return ""
+
+
+def plain_name(name: str) -> str:
+    """A function's name without offset, module and the marks of compilers."""
+    name = name.split("+0x")[0].split(" ")[0]
+    return _SYSCALL.sub("", _CLONE.sub("", name))
