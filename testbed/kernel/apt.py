@@ -194,7 +194,7 @@ class Index:
             self._fetch()
         if self.expired and not self.settings.accept_expired:
             raise SuiteExpired(
-                f"{self.suite}: the mirror's Release file has expired on {self.expired}",
+                f"suite {self.suite}: the mirror's Release file has expired on {self.expired}",
                 cure="set mirror to one that is up to date, or accept_expired to waive the check",
             )
 
@@ -247,13 +247,13 @@ class Index:
     def _go_on_without(self, error: CommandError) -> None:
         if not any((self.root / "lists").glob("*_Packages*")):
             raise InfraError(
-                f"the index of {self.suite} cannot be fetched",
+                f"suite {self.suite}: its index cannot be fetched",
                 cure="look at the network, or set mirror to a Debian mirror that answers",
                 evidence=error.evidence,
             ) from error
         since = datetime.fromtimestamp(self._state().checked, UTC)
         self.progress.note(
-            f"{self.suite} cannot be refreshed, its index of {since:%Y-%m-%d %H:%M} UTC is used: "
+            f"suite {self.suite} cannot be refreshed, its index of {since:%Y-%m-%d %H:%M} UTC is used: "
             + error.evidence.strip().splitlines()[-1]
         )
 

@@ -1,0 +1,218 @@
+"""Kernel text of Debian's archive: the linux-source packages."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from testbed.cache import Cache, Verify, digest
+from testbed.errors import CommandError, InfraError, SetupError
+from testbed.kernel.apt import Index, Package, open_index
+from testbed.kernel.version import DebianVersion, require_supported, upstream_version
+from testbed.progress import Progress
+from testbed.run import check_output, run
+from testbed.settings import Settings
+
+# linux-source is for all architectures; every architecture's index lists it.
+_INDEX_ARCH = "amd64"
+
+_PACKAGE = re.compile(r"linux-source-\d+\.\d+")
+_WANTED = re.compile(r"\d+(\.\d+)*([-~+:].*)?")
+
+# The .deb, the .tar.xz in it and the text: 0.17, 0.17 and 1.8 GB for 7.3.4.
+_ROOM = 13
+
+_CHECKPOINT = re.compile(r"tar: (\d+)")
+_TAR_RECORD = 10240  # bytes; tar counts these
+_TAR_STEP = 2000  # records between two signs of life
+
+
+@dataclass(frozen=True, kw_only=True)
+class DebianText:
+    """One linux-source package in an exact version, and the suite that has it."""
+
+    package: Package
+    suite: str
+    expired: str = ""  # the day since when the suite's Release file is invalid, where accepted
+
+    in_place = False
+
+    @property
+    def identity(self) -> str:
+        return f"deb {self.package.hash}"
+
+    @property
+    def version(self) -> str:
+        return upstream_version(self.package.version)
+
+    @property
+    def description(self) -> str:
+        text = f"{self.package.name} {self.package.version} from {self.suite}"
+        return (
+            f"{text} (Release file expired on {self.expired}, accepted)" if self.expired else text
+        )
+
+    def unpack(self, settings: Settings, cache: Cache, progress: Progress) -> Path:
+        """The text in the cache; downloaded and unpacked when it is not there.
+
+        Raises:
+            SetupError: the version has left the archive.
+            InfraError: it cannot be downloaded, or the disk has no room.
+        """
+
+        def make(scratch: Path) -> None:
+            cache.require_space(_ROOM * self.package.size, f"unpacking {self.package.name}")
+            deb = self._download(scratch / "deb", settings, cache, progress)
+            _unpack_deb(deb, scratch, progress)
+
+        return cache.get("source", digest(self.identity), make, verify=Verify.SIZE) / "tree"
+
+    def _download(self, folder: Path, settings: Settings, cache: Cache, progress: Progress) -> Path:
+        folder.mkdir()
+        try:
+            with open_index(self.suite, _INDEX_ARCH, settings, cache, progress) as index:
+                index.download([self.package], folder)
+        except CommandError as exc:
+            progress.note(f"download failed, trying once more: {exc.evidence.splitlines()[-1]}")
+            shutil.rmtree(folder)
+            folder.mkdir()
+            find_text(self.package.version, settings, cache, progress, refresh=True)
+            with open_index(self.suite, _INDEX_ARCH, settings, cache, progress) as index:
+                index.download([self.package], folder)
+        return folder / self.package.file
+
+
+def find_text(
+    wanted: str, settings: Settings, cache: Cache, progress: Progress, *, refresh: bool = False
+) -> DebianText:
+    """The newest linux-source that fits.
+
+    Args:
+        wanted: empty for the newest of all; `7.3`, `7.3.4` or a whole Debian version.
+        refresh: ask the mirror even when it was asked lately.
+
+    Raises:
+        SetupError: none fits; says what there is. Or it is too old.
+        InfraError: no suite can be asked.
+    """
+    if wanted:
+        if not _WANTED.fullmatch(wanted):
+            raise SetupError(f"debian:{wanted} is no version", cure="such as debian:7.3")
+        require_supported(upstream_version(wanted), f"debian:{wanted}")
+    texts, missing = _all_texts(settings, cache, progress, refresh=refresh)
+    best = choose(texts, wanted)
+    if best is None and not refresh:
+        # It may have come since the archive was asked last.
+        texts, missing = _all_texts(settings, cache, progress, refresh=True)
+        best = choose(texts, wanted)
+    if best is None:
+        raise _not_there(wanted, texts, missing)
+    require_supported(best.version, best.description)
+    return best
+
+
+def choose(texts: list[DebianText], wanted: str) -> DebianText | None:
+    """The newest that fits; of two suites with the same version the first."""
+    fitting = [text for text in texts if _fits(text.package.version, wanted)]
+    return max(fitting, key=lambda text: DebianVersion(text.package.version), default=None)
+
+
+def parse_show(text: str) -> list[Package]:
+    """The linux-source packages among what `apt-cache show` prints."""
+    stanzas = [dict(_fields(stanza)) for stanza in text.split("\n\n")]
+    return [
+        Package(
+            name=stanza["Package"],
+            version=stanza["Version"],
+            file=Path(stanza["Filename"]).name,
+            size=int(stanza["Size"]),
+            hash=f"SHA256:{stanza['SHA256']}",
+        )
+        for stanza in stanzas
+        if _PACKAGE.fullmatch(stanza.get("Package", ""))
+    ]
+
+
+def _fields(stanza: str) -> Iterator[tuple[str, str]]:
+    for line in stanza.splitlines():
+        name, colon, value = line.partition(": ")
+        if colon and not name.startswith(" "):
+            yield name, value
+
+
+def _fits(version: str, wanted: str) -> bool:
+    upstream = upstream_version(version)
+    return not wanted or version == wanted or f"{upstream}.".startswith(f"{wanted}.")
+
+
+def _all_texts(
+    settings: Settings, cache: Cache, progress: Progress, *, refresh: bool
+) -> tuple[list[DebianText], list[str]]:
+    """What the suites have, and why some could not be asked."""
+    texts: list[DebianText] = []
+    errors: list[InfraError] = []
+    for suite in settings.suites:
+        try:
+            with open_index(
+                suite, _INDEX_ARCH, settings, cache, progress, refresh=refresh
+            ) as index:
+                texts += [
+                    DebianText(package=package, suite=suite, expired=index.expired)
+                    for package in _packages(index)
+                ]
+        except InfraError as exc:
+            progress.note(f"skipped: {exc.message}")
+            errors.append(exc)
+    if len(errors) == len(settings.suites):
+        raise errors[0]
+    return texts, [error.message for error in errors]
+
+
+def _packages(index: Index) -> list[Package]:
+    kept = index.answer("linux-source")
+    if kept.exists():
+        return [Package(**value) for value in json.loads(kept.read_text())]
+    names = index.ask("apt-cache", "pkgnames", "linux-source-").split()
+    names = [name for name in names if _PACKAGE.fullmatch(name)]
+    found = parse_show(index.ask("apt-cache", "show", *names)) if names else []
+    index.keep(kept, [dataclasses.asdict(package) for package in found])
+    return found
+
+
+def _not_there(wanted: str, texts: list[DebianText], missing: list[str]) -> SetupError:
+    known = sorted(texts, key=lambda text: DebianVersion(text.package.version), reverse=True)
+    lines = [f"{text.package.version} ({text.suite})" for text in known]
+    return SetupError(
+        f"debian:{wanted} is not in the archive, or no longer: it keeps current versions only",
+        cure="choose one of these, or another suite (setting `suites`)",
+        evidence="\n".join(["there is:", *(lines or ["nothing"]), *missing]),
+    )
+
+
+def _unpack_deb(deb: Path, scratch: Path, progress: Progress) -> None:
+    """Leave the text in scratch/tree, and nothing else."""
+    with progress.step(f"unpack {deb.name}") as step:
+        run(["dpkg-deb", "--extract", deb, deb.parent])
+        archive = next(deb.parent.glob("usr/src/*.tar.xz"))
+        deb.unlink()
+        listing = check_output(["xz", "--robot", "--list", archive]).splitlines()[-1]
+        total = int(listing.split("\t")[4])
+
+        def show(line: str) -> None:
+            if match := _CHECKPOINT.fullmatch(line):
+                step.update(min(int(match[1]) * _TAR_RECORD, total), total=total)
+
+        tree = scratch / "tree"
+        tree.mkdir()
+        argv = ["tar", "--extract", "--file", str(archive), "--directory", str(tree)]
+        argv += ["--use-compress-program", "xz --threads=0"]
+        argv += ["--strip-components=1", "--no-same-owner"]
+        argv += [f"--checkpoint={_TAR_STEP}", "--checkpoint-action=echo=%u"]
+        run(argv, log=scratch / "tar.log", on_line=show)
+    (scratch / "tar.log").unlink()
+    shutil.rmtree(deb.parent)

@@ -1,0 +1,137 @@
+"""The text of a git working tree: tracked, modified, and untracked files that are not ignored.
+
+All that git writes goes to a repository of the testbed's own in the cache, which borrows the
+objects of the user's. It starts from a copy of the user's index, so that git need not read
+files that have not changed.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from testbed.errors import CommandError, InfraError, SetupError
+from testbed.run import check_output
+
+# A hook that calls the testbed has these set; they would send git to another repository.
+_FOREIGN = (
+    "GIT_DIR",
+    "GIT_WORK_TREE",
+    "GIT_INDEX_FILE",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_COMMON_DIR",
+    "GIT_PREFIX",
+)
+
+
+@dataclass(frozen=True)
+class Repository:
+    """Where the user's repository has what is read of it."""
+
+    index: Path
+    objects: Path
+    exclude: Path
+    format: str  # sha1 or sha256
+
+
+@dataclass(frozen=True)
+class GitTree:
+    """A working tree, and a private repository that looks at it."""
+
+    path: Path
+    private: Path
+    repository: Repository
+
+    def content(self) -> str:
+        """The id of the git tree that holds exactly this text."""
+        self._prepare()
+        self._git(self.path, "add", "--all")
+        return f"git {self._git(self.path, 'write-tree').strip()}"
+
+    def export(self, content: str, folder: Path) -> None:
+        """Make `folder` exactly that text. A file is replaced only when it differs.
+
+        Raises:
+            InfraError: the private repository has lost that content.
+        """
+        under_way = folder.with_name("export-under-way")
+        if under_way.exists():
+            # git judges by its index, which an interrupted export has not brought up to date.
+            shutil.rmtree(folder, ignore_errors=True)
+            (self.private / "index.export").unlink(missing_ok=True)
+        under_way.touch()
+        folder.mkdir(exist_ok=True)
+        tree = content.removeprefix("git ")
+        try:
+            self._git(folder, "read-tree", "--reset", "-u", tree, index="index.export")
+        except CommandError as exc:
+            raise InfraError(f"{self.path} cannot be exported", evidence=exc.evidence) from exc
+        under_way.unlink()
+
+    def _prepare(self) -> None:
+        if not (self.private / "HEAD").exists():
+            form = f"--object-format={self.repository.format}"
+            check_output([*_GIT, "init", "--quiet", "--bare", form, self.private])
+        (self.private / "info").mkdir(exist_ok=True)
+        (self.private / "objects/info/alternates").write_text(f"{self.repository.objects}\n")
+        _copy(self.repository.exclude, self.private / "info/exclude")
+        self._copy_index()
+
+    def _copy_index(self) -> None:
+        """Take the user's index over, unless the one here came from it and knows more by now."""
+        index = self.repository.index
+        stamp = self.private / "index.stamp"
+        current = _stamp(index)
+        if stamp.exists() and stamp.read_text() == current:
+            return
+        # Where core.splitIndex is set the index is in two files.
+        for shared in index.parent.glob("sharedindex.*"):
+            _copy(shared, self.private / shared.name)
+        _copy(index, self.private / "index")
+        stamp.write_text(current)
+
+    def _git(self, worktree: Path, *words: str, index: str = "index") -> str:
+        argv = [*_GIT, f"--git-dir={self.private}", f"--work-tree={worktree}"]
+        for option in ("core.bare=false", "core.splitIndex=false", "core.fsmonitor=false"):
+            argv += ["-c", option]
+        return check_output(
+            [*argv, *words], env={"GIT_INDEX_FILE": str(self.private / index)}, cwd=worktree
+        )
+
+
+def find_repository(path: Path) -> Repository | None:
+    """The repository whose working tree has its top at `path`; None where there is none.
+
+    Raises:
+        SetupError: it cannot be read, for example because git does not trust its owner.
+    """
+    if not (path / ".git").exists():
+        return None
+    argv = [*_GIT, "-C", str(path), "rev-parse", "--show-object-format", "--path-format=absolute"]
+    for name in ("index", "objects", "info/exclude"):
+        argv += ["--git-path", name]
+    try:
+        form, index, objects, exclude = check_output(argv).splitlines()
+    except CommandError as exc:
+        message = f"git cannot read the repository of {path}"
+        raise SetupError(message, evidence=exc.evidence) from exc
+    return Repository(Path(index), Path(objects), Path(exclude), form)
+
+
+def _copy(origin: Path, target: Path) -> None:
+    """Copy with the time: git takes an entry as young as its index for possibly changed."""
+    target.unlink(missing_ok=True)
+    if origin.exists():
+        shutil.copy2(origin, target)
+
+
+def _stamp(path: Path) -> str:
+    if not path.exists():
+        return ""
+    status = path.stat()
+    return f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}"
+
+
+_GIT = ["env", *(word for name in _FOREIGN for word in ("-u", name)), "git"]

@@ -1,0 +1,114 @@
+"""A kernel tree of the user's own, into which nothing is ever written.
+
+A clean tree is built with O= from where it is. kbuild refuses that for a tree that was built in
+place: of such a tree its own text, without what was built, is exported to the cache.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from testbed.arch import ARCHES
+from testbed.cache import Cache, Verify, digest
+from testbed.errors import SetupError
+from testbed.kernel.gittree import GitTree, find_repository
+from testbed.kernel.plaintree import PlainTree
+from testbed.kernel.version import require_supported, version_of_makefile
+from testbed.progress import Progress
+from testbed.run import run
+from testbed.settings import Settings
+
+# 1.8 GB of text, and twice the 25 MB that its directories take when its files are hard links.
+_ROOM = 2_000_000_000  # bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class TreeText:
+    """A local tree as it was when it was looked at."""
+
+    path: Path
+    content: str  # names the text exactly
+    version: str
+    in_place: bool  # built from where it is
+
+    @property
+    def identity(self) -> str:
+        return f"tree {self.content}"
+
+    @property
+    def description(self) -> str:
+        how = "" if self.in_place else ", exported because it was built in place"
+        return f"{self.version} from {self.path} ({self.content}{how})"
+
+    def unpack(self, settings: Settings, cache: Cache, progress: Progress) -> Path:
+        """The tree itself, or its export in the cache.
+
+        Raises:
+            SetupError: the tree has changed its nature meanwhile, or `make mrproper` fails in it.
+            InfraError: the disk has no room.
+        """
+        if self.in_place:
+            return self.path
+
+        def make(scratch: Path) -> None:
+            with cache.work(_work_name(self.path)) as root:
+                if not (root / "text").exists():
+                    cache.require_space(_ROOM, f"a copy of {self.path}")
+                with progress.step(f"export {self.path}"):
+                    _open_tree(self.path, root).export(self.content, root / "text")
+                    # The next export replaces files and never writes into them.
+                    run(["cp", "--archive", "--link", root / "text", scratch / "tree"])
+
+        return cache.get("source", digest(self.identity), make, verify=Verify.SIZE) / "tree"
+
+
+def find_text(wanted: str, settings: Settings, cache: Cache, progress: Progress) -> TreeText:
+    """The tree at that path.
+
+    Raises:
+        SetupError: it is no kernel tree, or too old.
+    """
+    path = Path(wanted).expanduser().resolve()
+    version = tree_version(path)
+    require_supported(version, str(path))
+    with cache.work(_work_name(path)) as root, progress.step(f"look at {path}"):
+        content = _open_tree(path, root).content()
+    return TreeText(path=path, content=content, version=version, in_place=not built_in_place(path))
+
+
+def tree_version(path: Path) -> str:
+    """The version of the kernel tree at `path`.
+
+    Raises:
+        SetupError: it is none; says what is missing.
+    """
+    if not path.is_dir():
+        raise SetupError(f"there is no directory {path}")
+    for name in ("Makefile", "Kconfig", "mm"):
+        if not (path / name).exists():
+            raise SetupError(f"{path} is no kernel tree: it has no {name}")
+    version = version_of_makefile((path / "Makefile").read_text(errors="replace"))
+    if version is None:
+        raise SetupError(f"{path} is no kernel tree: its Makefile has no VERSION and PATCHLEVEL")
+    return version
+
+
+def built_in_place(path: Path) -> bool:
+    """Whether kbuild would refuse the tree for O= ("source tree is not clean")."""
+    # What outputmakefile in the top Makefile looks for.
+    traces = [".config", "include/config"]
+    traces += [f"arch/{arch.srcarch}/include/generated" for arch in ARCHES.values()]
+    return any((path / trace).exists() for trace in traces)
+
+
+def _open_tree(path: Path, root: Path) -> GitTree | PlainTree:
+    repository = find_repository(path) if shutil.which("git") else None
+    if repository is None:
+        return PlainTree(path, root)
+    return GitTree(path, root / "git", repository)
+
+
+def _work_name(path: Path) -> str:
+    return f"tree-{digest(str(path))}"

@@ -1,0 +1,131 @@
+"""The text of a tree without git: all files but what a build leaves.
+
+Which files changed is known by size, times and inode, as git's index does it: the time of a
+change of the inode (ctime) cannot be set back. So a second look reads only what is new.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from testbed.arch import ARCHES
+from testbed.errors import CommandError, SetupError
+from testbed.run import run
+
+# Left by builds in place, never part of the text, and several times as large as it.
+_BUILT = (".o", ".a", ".ko", ".cmd", ".mod", ".order", ".symvers")
+
+# A file may change twice within one tick of the file system's clock: what is younger than this
+# when it is read will be read again.
+_RACY = 2_000_000_000  # nanoseconds
+
+_Digests = dict[str, list[str]]  # name: stamp, digest
+
+
+@dataclass(frozen=True)
+class PlainTree:
+    """A tree, and the directory in the cache where its digests are kept."""
+
+    path: Path
+    root: Path
+
+    def content(self) -> str:
+        """A digest over the names, modes and bytes of all files."""
+        known = self._read("digests.json")
+        now = time.time_ns()
+        total = hashlib.sha256()
+        kept: _Digests = {}
+        for name, entry in _files(self.path):
+            status = entry.stat(follow_symlinks=False)
+            stamp = _stamp(status)
+            old = known.get(name)
+            digest = old[1] if old and old[0] == stamp else _digest(entry, status)
+            if status.st_ctime_ns < now - _RACY:
+                kept[name] = [stamp, digest]
+            total.update(f"{name}\0{digest}\n".encode(errors="surrogateescape"))
+        self._write("digests.json", kept)
+        return f"sha256 {total.hexdigest()}"
+
+    def export(self, content: str, folder: Path) -> None:
+        """Make `folder` the text as it is now. A file is replaced only when it differs.
+
+        Raises:
+            SetupError: the tree has changed since `content` was told, or `make mrproper` fails.
+        """
+        folder.mkdir(exist_ok=True)
+        wanted = dict(_files(self.path))
+        for name, _ in list(_files(folder)):
+            if name not in wanted:
+                (folder / name).unlink()
+        copied = self._read("copied.json")
+        for name, entry in wanted.items():
+            stamp = [_stamp(entry.stat(follow_symlinks=False))]
+            if copied.get(name) != stamp or not (folder / name).exists():
+                _replace(Path(entry.path), folder / name)
+                copied[name] = stamp
+        self._write("copied.json", copied)
+        self._clean(folder)
+        if self.content() != content:
+            raise SetupError(f"{self.path} was changed while it was copied", cure="run again")
+
+    def _clean(self, folder: Path) -> None:
+        for arch in ARCHES.values():
+            try:
+                run(["make", "-C", folder, f"ARCH={arch.kernel_arch}", "mrproper"])
+            except CommandError as exc:
+                message = f"`make mrproper` fails in a copy of {self.path}"
+                raise SetupError(message, evidence=exc.evidence) from exc
+
+    def _read(self, name: str) -> _Digests:
+        try:
+            found: _Digests = json.loads((self.root / name).read_text())
+        except (OSError, ValueError):
+            return {}
+        return found
+
+    def _write(self, name: str, value: _Digests) -> None:
+        scratch = self.root / f"{name}.new"
+        scratch.write_text(json.dumps(value))
+        scratch.rename(self.root / name)
+
+
+def _files(top: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """Files and symbolic links by their names below `top`, in order."""
+    yield from _walk(os.fspath(top), "")
+
+
+def _walk(folder: str, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    with os.scandir(folder) as entries:
+        ordered = sorted(entries, key=lambda entry: entry.name)
+    for entry in ordered:
+        name = prefix + entry.name
+        if entry.is_dir(follow_symlinks=False):
+            yield from _walk(entry.path, f"{name}/")
+        elif not name.endswith(_BUILT) and (entry.is_file() or entry.is_symlink()):
+            yield name, entry
+
+
+def _stamp(status: os.stat_result) -> str:
+    return f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}"
+
+
+def _digest(entry: os.DirEntry[str], status: os.stat_result) -> str:
+    if entry.is_symlink():
+        return f"-> {os.readlink(entry.path)}"
+    mode = "x" if status.st_mode & 0o100 else "-"
+    with open(entry.path, "rb") as file:
+        return f"{mode} {hashlib.file_digest(file, 'sha256').hexdigest()}"
+
+
+def _replace(origin: Path, target: Path) -> None:
+    """A new file at `target`: hard links to the old one keep what they have."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
+    shutil.copy(origin, target, follow_symlinks=False)

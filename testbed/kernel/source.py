@@ -1,0 +1,99 @@
+"""Where kernel text comes from: Debian's archive, a local tree, a tarball."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from testbed.cache import Cache
+from testbed.errors import SetupError
+from testbed.kernel import archive, debian, localtree
+from testbed.progress import Progress
+from testbed.settings import Settings
+
+
+class Text(Protocol):
+    """What each kind of source knows of its text."""
+
+    @property
+    def identity(self) -> str: ...
+    @property
+    def version(self) -> str: ...
+    @property
+    def description(self) -> str: ...
+    @property
+    def in_place(self) -> bool: ...
+    def unpack(self, settings: Settings, cache: Cache, progress: Progress) -> Path: ...
+
+
+@dataclass(frozen=True)
+class Source:
+    """Kernel text by its name: found, but not necessarily on this disk yet."""
+
+    identity: str  # of the content: equal identities are equal texts
+    version: str  # as `make kernelversion` has it, such as 7.3.4
+    description: str  # for people: what was taken, and where from
+    text: Text
+
+
+@dataclass(frozen=True)
+class SourceTree:
+    """Kernel text on this disk. It is never written.
+
+    With `in_place` it is the user's own tree, else it lies in the cache.
+    """
+
+    path: Path
+    source: Source
+    in_place: bool
+
+
+def resolve(spec: str, settings: Settings, cache: Cache, progress: Progress) -> Source:
+    """The text that `debian`, `debian:7.3`, `tree:PATH` or `tarball:PATH` means.
+
+    Raises:
+        SetupError: there is no such text, it is no kernel's, or it is too old.
+        InfraError: the archive cannot be asked.
+    """
+    kind, _, rest = spec.partition(":")
+    find = _KINDS.get(kind)
+    if find is None:
+        raise _unknown(spec, kind)
+    if not rest and kind != "debian":
+        raise SetupError(f"{spec!r} names no {kind}", cure=_EXAMPLES)
+    text = find(rest, settings, cache, progress)
+    return Source(text.identity, text.version, text.description, text)
+
+
+def unpack(source: Source, settings: Settings, cache: Cache, progress: Progress) -> SourceTree:
+    """The text on this disk.
+
+    Raises:
+        SetupError: it cannot be had any more, or is damaged.
+        InfraError: it cannot be downloaded, or the disk has no room.
+    """
+    text = source.text
+    return SourceTree(text.unpack(settings, cache, progress), source, text.in_place)
+
+
+_KINDS: dict[str, Callable[[str, Settings, Cache, Progress], Text]] = {
+    "debian": debian.find_text,
+    "tree": localtree.find_text,
+    "tarball": archive.find_text,
+}
+
+_EXAMPLES = "give debian, debian:7.3, tree:PATH or tarball:PATH"
+
+
+def _unknown(spec: str, kind: str) -> SetupError:
+    near = difflib.get_close_matches(kind, _KINDS, n=1)
+    if kind[:1].isdigit():
+        hint = f"did you mean debian:{spec}? "
+    elif "/" in kind:
+        hint = f"did you mean tree:{spec}? "
+    else:
+        hint = f"did you mean {near[0]}? " if near else ""
+    return SetupError(f"unknown kind of kernel source {kind!r}", cure=hint + _EXAMPLES)
