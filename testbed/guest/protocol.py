@@ -100,11 +100,15 @@ class GetAnswer:
 
 @dataclass(frozen=True)
 class LogAnswer:
-    """Records as read from /dev/kmsg; whether more are there; whether some are gone."""
+    """Records as read from /dev/kmsg; whether more are there; whether some are gone.
+
+    `tainted` is the mask of /proc/sys/kernel/tainted, read after them.
+    """
 
     records: tuple[bytes, ...]
     more: bool
     overrun: bool
+    tainted: int
 
 
 @dataclass
@@ -241,8 +245,8 @@ def parse_log(payload: bytes) -> LogAnswer:
     records = []
     while not inner.at_end:
         records.append(inner.bytes())
-    answer = LogAnswer(tuple(records), LogFlag.MORE in flags, LogFlag.OVERRUN in flags)
-    return cursor.ended(answer)
+    more, overrun = LogFlag.MORE in flags, LogFlag.OVERRUN in flags
+    return cursor.ended(LogAnswer(tuple(records), more, overrun, cursor.decimal()))
 
 
 def _refusal(answer: Frame) -> AgentRefusal:
@@ -287,6 +291,12 @@ class _Cursor:
 
     def bytes(self) -> bytes:
         return self.take(self.u32())
+
+    def decimal(self) -> int:
+        text = self.bytes()
+        if not text.strip().isdigit():
+            raise self._malformed(f"{text!r} is no number")
+        return int(text)
 
     @property
     def at_end(self) -> bool:

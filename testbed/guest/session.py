@@ -7,6 +7,7 @@ later calls raise what broke it.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import threading
@@ -228,7 +229,7 @@ class Session:
             overrun |= answer.overrun
             mark = ""
             if not answer.more:
-                return protocol.LogAnswer(records, more=False, overrun=overrun)
+                return dataclasses.replace(answer, records=records, overrun=overrun)
 
     def _call(self, kind: Request, payload: bytes, deadline: Deadline | None) -> bytes:
         if len(payload) > protocol.MAX_PAYLOAD:

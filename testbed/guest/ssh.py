@@ -80,8 +80,9 @@ class Channel:
         said = b""
         if self.channel.recv_stderr_ready():
             said = self.channel.recv_stderr(_PIECE)
-        status = self.channel.exit_status if self.channel.exit_status_ready() else None
-        how = "" if status is None else f": its program ended with status {status}"
+        # -1: the channel was closed without a word on it.
+        status = self.channel.exit_status
+        how = "" if status < 0 else f": its program ended with status {status}"
         return SessionError(
             f"the SSH channel to the guest was closed{how}", evidence=said.decode(errors="replace")
         )

@@ -11,7 +11,8 @@
 
 #include "agent_run.h"
 
-#define KMSG "/dev/kmsg"
+#define KMSG	"/dev/kmsg"
+#define TAINTED	"/proc/sys/kernel/tainted"
 
 struct agent {
 	int in, out;		/* the peer */
@@ -197,27 +198,37 @@ static bool read_up_to(int fd, struct store *content)
 	return n >= 0;
 }
 
+static bool read_file(const char *path, struct store *content)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	bool done;
+	int error;
+
+	if (fd < 0)
+		return false;
+	done = read_up_to(fd, content);
+	error = errno;
+	close(fd);
+	errno = error;
+	return done;
+}
+
 static bool get_file(struct agent *agent, struct cursor *c)
 {
 	const char *path = take_string(c);
 	struct store content = { .limit = take_u32(c) };
 	struct store payload = { .limit = SIZE_MAX };
 	bool sent;
-	int fd;
 
 	if (!is_whole(c) || content.limit > MAX_PAYLOAD)
 		return answer_malformed(agent);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return answer_errno(agent, "open", path);
-	if (read_up_to(fd, &content)) {
+	if (read_file(path, &content)) {
 		keep_u32(&payload, content.cut ? GET_CUT : 0);
 		keep_bytes(&payload, content.data, content.len);
 		sent = answer(agent, &payload);
 	} else {
 		sent = answer_errno(agent, "read", path);
 	}
-	close(fd);
 	free(content.data);
 	return sent;
 }
@@ -245,12 +256,18 @@ static bool read_records(int fd, struct store *records, uint32_t *flags)
 	return true;
 }
 
-/* Write a mark into the kernel log, when there is one, then read on from where we were. */
+/*
+ * Write a mark into the kernel log, when there is one, then read on from where
+ * we were. The file is opened for each mark: the kernel silently drops what
+ * one opener writes beyond ten lines in five seconds, unless it was booted
+ * with printk.devkmsg=on (kernel/printk/printk.c, devkmsg_write()).
+ */
 static bool kernel_log(struct agent *agent, struct cursor *c)
 {
 	struct bytes mark = take_bytes(c);
 	struct store records = { .limit = take_u32(c) };
 	struct store payload = { .limit = SIZE_MAX };
+	struct store tainted = { .limit = 64 };
 	uint32_t flags = 0;
 	bool sent;
 
@@ -262,14 +279,18 @@ static bool kernel_log(struct agent *agent, struct cursor *c)
 		return answer_errno(agent, "open", KMSG);
 	if (mark.len && !write_once(KMSG, mark))
 		return answer_errno(agent, "write", KMSG);
-	if (read_records(agent->log, &records, &flags)) {
+	if (!read_records(agent->log, &records, &flags)) {
+		sent = answer_errno(agent, "read", KMSG);
+	} else if (!read_file(TAINTED, &tainted)) {
+		sent = answer_errno(agent, "read", TAINTED);
+	} else {
 		keep_u32(&payload, flags);
 		keep_bytes(&payload, records.data, records.len);
+		keep_bytes(&payload, tainted.data, tainted.len);
 		sent = answer(agent, &payload);
-	} else {
-		sent = answer_errno(agent, "read", KMSG);
 	}
 	free(records.data);
+	free(tainted.data);
 	return sent;
 }
 
