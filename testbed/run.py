@@ -33,6 +33,9 @@ Argv = Sequence[str | os.PathLike[str]]
 
 _SPAWNER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner")
 
+# Debian keeps tools such as depmod where a user's PATH does not look.
+SYSTEM_PATH = ":/usr/sbin:/sbin"
+
 # How long a group may take to end after SIGTERM; make removes half-made targets in that time.
 _TERM_GRACE = 10.0
 
@@ -58,7 +61,7 @@ def find_tool(name: str, *, package: str = "") -> str:
     Raises:
         SetupError: it is not there; names the Debian package that brings it.
     """
-    path = shutil.which(name)
+    path = shutil.which(name, path=_path())
     if path is None:
         raise SetupError(f"{name} is not installed", cure=f"apt install {package or name}")
     return path
@@ -191,7 +194,11 @@ def _words(argv: Argv) -> list[str]:
 
 def _environment(env: Mapping[str, str] | None) -> dict[str, str]:
     # Messages are parsed in places: C.UTF-8 keeps them in English.
-    return {**os.environ, "LC_ALL": "C.UTF-8", **(env or {})}
+    return {**os.environ, "PATH": _path(), "LC_ALL": "C.UTF-8", **(env or {})}
+
+
+def _path() -> str:
+    return os.environ.get("PATH", os.defpath) + SYSTEM_PATH
 
 
 @contextmanager

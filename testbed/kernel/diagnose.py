@@ -13,7 +13,7 @@ _ERROR = re.compile(
     r"""
       ^\S+?:\d+:(?:\d+:)?\ (?:fatal\ )?error:\ .*         # gcc and clang
     | ^ERROR:\ modpost:\ .*
-    | ^\S*ld(?:\.\w+)?:\ (?!warning).*                   # binutils' linker and LLVM's
+    | ^\S*ld(?:\.\w+)?:\ (?!.*(?:warning:|:$)).+           # binutils' linker and LLVM's
     | ^.*\bundefined\ reference\ to\ .*
     | ^\S*Kconfig\S*:\d+:\ ?(?!warning).*
     | ^make(?:\[\d+\])?:\ \*\*\*\ No\ rule\ to\ make\ target\ .*

@@ -131,8 +131,7 @@ def _build_programs(arch: Arch, sources: GuestSources, target: Path, log: Path) 
     gcc = find_gcc(arch)
     for name, files in sources.program_files.items():
         include = sources.modules / "include"
-        argv = [gcc, *_CFLAGS, "-I", include, "-o", target / name, *files]
         try:
-            run(argv, log=log)
+            run([gcc, *_CFLAGS, "-I", include, "-o", target / name, *files], log=log)
         except CommandError as exc:
             raise build_error(f"the program {name}", log) from exc

@@ -1,0 +1,464 @@
+"""Kernels from a fake tree that builds in milliseconds: every way in which a build can go."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from testbed.arch import ARCHES, host_uname
+from testbed.cache import Cache
+from testbed.errors import BuildError, ConfigError, InfraError, PatchError, SetupError
+from testbed.kernel.build import Kernel, KernelRequest, build_kernel
+from testbed.kernel.diagnose import blame, build_error, first_error, first_warning
+from testbed.kernel.series import Series
+from testbed.kernel.source import Source, resolve
+from testbed.progress import Step
+from testbed.settings import CHECKOUT, Settings
+
+FAKE = Path(__file__).parent / "fake_kernel"
+
+HOST = next(arch for arch in ARCHES.values() if arch.uname == host_uname())
+
+PATCH = """\
+--- a/mm/util.c
++++ b/mm/util.c
+@@ -2,5 +2,5 @@
+
+ int compat_vma_mmap(struct file *file)
+ {
+-\treturn file->mode;
++\treturn -file->mode;
+ }
+"""
+
+
+@dataclass
+class Recorder:
+    """A progress that remembers."""
+
+    steps: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    targets: list[str] = field(default_factory=list)
+    figures: list[tuple[float, float | None]] = field(default_factory=list)
+
+    @contextmanager
+    def step(self, title: str, total: float | None = None) -> Iterator[Step]:
+        self.steps.append(title)
+        yield self
+
+    def update(self, done: float, *, total: float | None = None, note: str = "") -> None:
+        self.targets.append(note)
+        self.figures.append((done, total))
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+@dataclass
+class Yard:
+    """A fake tree, its fragments, and a cache of its own."""
+
+    top: Path
+    recorder: Recorder = field(default_factory=Recorder)
+    caches: ExitStack = field(default_factory=ExitStack)
+
+    @property
+    def tree(self) -> Path:
+        return self.top / "linux"
+
+    @property
+    def config_dir(self) -> Path:
+        return self.top / "kernel-config"
+
+    @property
+    def settings(self) -> Settings:
+        return Settings(cache_dir=self.top / "cache", jobs=2)
+
+    def cache(self, recorder: Recorder | None = None) -> Cache:
+        """The cache as another process would open it."""
+        settings = self.settings
+        cache = Cache(settings.cache_dir, settings.cache_limit, recorder or self.recorder)
+        return self.caches.enter_context(closing(cache))
+
+    def source(self, spec: str = "") -> Source:
+        return resolve(spec or f"tree:{self.tree}", self.settings, self.cache(), self.recorder)
+
+    def tarball(self) -> Source:
+        """The same text, but in the cache when it is unpacked."""
+        path = self.top / "linux-7.3.tar.gz"
+        with tarfile.open(path, "w:gz") as tar:
+            tar.add(self.tree, "linux-7.3")
+        return self.source(f"tarball:{path}")
+
+    def request(self, source: Source | None = None, *patches: Path) -> KernelRequest:
+        return KernelRequest(
+            source=source or self.source(),
+            arch=HOST,
+            series=Series(patches),
+            config_dir=self.config_dir,
+        )
+
+    def build(self, request: KernelRequest | None = None) -> Kernel:
+        """Build as a run of its own would, and remember what this one did."""
+        wanted = request or self.request()
+        self.caches.close()
+        self.recorder = Recorder()
+        return build_kernel(wanted, self.settings, self.cache(), self.recorder)
+
+    def patch(self, text: str = PATCH) -> Path:
+        path = self.top / "fix.patch"
+        path.write_text(text)
+        return path
+
+    def fragment(self, text: str, name: str = "base.config") -> Path:
+        path = self.config_dir / name
+        path.write_text(text)
+        return path
+
+    def entries(self) -> set[str]:
+        """Kinds of finished entries in the cache."""
+        return {e.kind for e in self.cache().entries()} - {"work", "source"}
+
+
+@pytest.fixture
+def yard(tmp_path: Path) -> Iterator[Yard]:
+    yard = Yard(tmp_path)
+    shutil.copytree(FAKE, yard.tree)
+    yard.config_dir.mkdir()
+    yard.fragment("CONFIG_64BIT=y\nCONFIG_NET_CORE=y\n")
+    yard.fragment("CONFIG_VIRTIO_NET=m\n", f"{HOST}.config")
+    with yard.caches:
+        yield yard
+
+
+def compiled(kernel: Kernel) -> list[str]:
+    lines = kernel.log.read_text().splitlines()
+    return sorted(line.split()[1] for line in lines if line.startswith("  CC "))
+
+
+def content(tree: Path) -> dict[str, tuple[bytes, int]]:
+    files = (path for path in tree.rglob("*") if path.is_file())
+    return {str(path): (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
+
+
+def test_a_kernel_has_its_parts_and_its_identity(yard: Yard) -> None:
+    kernel = yard.build()
+    assert kernel.release == f"7.3.0-testbed-{kernel.key}"
+    assert kernel.version == "7.3.0"
+    assert kernel.release.encode() in kernel.image.read_bytes()
+    for part in (kernel.vmlinux, kernel.config, kernel.log, kernel.path / "System.map"):
+        assert part.stat().st_size > 0
+    assert os.access(kernel.gen_init_cpio, os.X_OK)
+
+
+def test_the_modules_are_staged_without_links_to_the_work_directory(yard: Yard) -> None:
+    kernel = yard.build()
+    installed = kernel.modules / "lib" / "modules" / kernel.release
+    assert sorted(path.name for path in installed.iterdir()) == ["kernel", "modules.dep"]
+    assert (installed / "kernel/fs/overlay.ko").exists()
+
+
+def test_a_symbol_is_what_the_final_configuration_says(yard: Yard) -> None:
+    kernel = yard.build()
+    assert kernel.symbol("VIRTIO_NET") == "m"
+    assert kernel.symbol("CONFIG_64BIT") == "y"
+    assert kernel.symbol("MEM_SOFT_DIRTY") == "n"
+
+
+def test_a_build_records_what_it_was_made_from(yard: Yard) -> None:
+    patch = yard.patch()
+    kernel = yard.build(yard.request(yard.tarball(), patch))
+    record = json.loads(kernel.build_json.read_text())
+    assert record["series"] == ["fix.patch"]
+    assert record["toolchain"] == "gcc"
+    assert record["objects"] == 5
+    assert f"LOCALVERSION=-testbed-{kernel.key}" in record["command"]
+    assert record["seconds"] >= 0
+    assert set(record["ccache"]) == {"hits", "misses"}
+
+
+def test_the_same_inputs_are_built_once(yard: Yard) -> None:
+    first = yard.build()
+    assert yard.recorder.steps == [f"configure 7.3.0 for {HOST}", f"compile 7.3.0 for {HOST}"]
+    assert yard.build() == first
+    assert yard.recorder.steps == []
+
+
+def test_a_kernel_that_is_there_needs_no_source(yard: Yard) -> None:
+    request = yard.request()
+    first = yard.build(request)
+    shutil.rmtree(yard.tree)
+    assert yard.build(request) == first
+    assert yard.recorder.steps == []
+
+
+def test_requests_that_come_to_the_same_configuration_are_one_kernel(yard: Yard) -> None:
+    first = yard.build()
+    yard.fragment("# Reworded.\nCONFIG_NET_CORE=y\nCONFIG_64BIT=y\n# CONFIG_SLOW is not set\n")
+    assert yard.build() == first
+    assert yard.recorder.steps == [f"configure 7.3.0 for {HOST}"]
+
+
+def test_another_configuration_is_another_kernel(yard: Yard) -> None:
+    first = yard.build()
+    yard.fragment("CONFIG_64BIT=y\nCONFIG_NET_CORE=y\nCONFIG_CHECKPOINT_RESTORE=y\n")
+    assert yard.build().key != first.key
+
+
+def test_progress_counts_objects_against_the_last_build(yard: Yard) -> None:
+    yard.build()
+    objects = ["fs/overlay.ko", "init/main.o", "mm/util.o", "mm/vma.o", "vmlinux"]
+    assert sorted(yard.recorder.targets) == objects
+    shutil.rmtree(yard.settings.cache_dir / "kernel")
+    for obj in yard.settings.cache_dir.glob("work/*/obj"):
+        shutil.rmtree(obj)
+    yard.build()
+    assert yard.recorder.figures[-1] == (5, 5)
+
+
+def test_a_patch_of_one_file_compiles_one_object(yard: Yard) -> None:
+    text = yard.tarball()
+    first = yard.build(yard.request(text))
+    assert compiled(first) == ["init/main.o", "mm/util.o", "mm/vma.o"]
+    patched = yard.build(yard.request(text, yard.patch()))
+    assert patched.key != first.key
+    assert compiled(patched) == ["mm/util.o"]
+    assert yard.recorder.steps == [f"compile 7.3.0 for {HOST}"]
+
+
+def test_the_users_tree_is_never_written(yard: Yard) -> None:
+    before = content(yard.tree)
+    yard.build()
+    yard.build(yard.request(None, yard.patch()))
+    assert content(yard.tree) == before
+
+
+def test_a_compile_error_is_told_by_its_first_line_and_the_whole_log(yard: Yard) -> None:
+    (yard.tree / "mm/util.c").write_text("int broken(void)\n{\n\treturn none;\n}\nint 1;\n")
+    with pytest.raises(BuildError) as caught:
+        yard.build()
+    assert f"{yard.tree}/mm/util.c:3:" in caught.value.message
+    assert "none" in caught.value.message
+    assert len(str(caught.value).splitlines()) < 5
+    (log,) = caught.value.logs
+    assert "util.c:5:" in log.read_text()
+    assert yard.entries() == {"config"}
+
+
+def test_after_a_compile_error_what_was_compiled_is_kept(yard: Yard) -> None:
+    good = (yard.tree / "mm/vma.c").read_text()
+    (yard.tree / "mm/vma.c").write_text("int 1;\n")
+    with pytest.raises(BuildError, match=r"vma\.c:1"):
+        yard.build(dataclasses.replace(yard.request()))
+    (yard.tree / "mm/vma.c").write_text(good)
+    assert "mm/vma.o" in compiled(yard.build())
+
+
+def test_a_symbol_that_did_not_survive_is_named_with_what_it_needs(yard: Yard) -> None:
+    fragment = yard.fragment("CONFIG_MEM_SOFT_DIRTY=y\n", "dirty.config")
+    request = dataclasses.replace(yard.request(), fragments=(fragment,))
+    with pytest.raises(ConfigError) as caught:
+        yard.build(request)
+    assert f"CONFIG_MEM_SOFT_DIRTY=y ({fragment}:1) did not survive" in caught.value.message
+    assert "it needs CHECKPOINT_RESTORE (mm/Kconfig:6)" in caught.value.message
+    assert yard.entries() == set()
+
+
+def test_every_symbol_that_did_not_survive_is_evidence(yard: Yard) -> None:
+    yard.fragment("CONFIG_VIRTIO_NET=m\nCONFIG_VIRTIO_NTE=y\n", f"{HOST}.config")
+    yard.fragment("CONFIG_64BIT=y\n")
+    with pytest.raises(ConfigError, match=r"\(and 1 more\)") as caught:
+        yard.build()
+    assert "it needs NET_CORE" in caught.value.evidence
+    assert "it has VIRTIO_NET" in caught.value.evidence
+
+
+def test_contradicting_fragments_are_refused_before_anything_is_done(yard: Yard) -> None:
+    fragment = yard.fragment("# CONFIG_NET_CORE is not set\n", "small.config")
+    with pytest.raises(ConfigError, match=r"base\.config:2.*small\.config:1"):
+        yard.build(dataclasses.replace(yard.request(), fragments=(fragment,)))
+    assert yard.recorder.steps == []
+
+
+def test_a_patch_that_does_not_apply_leaves_no_entry(yard: Yard) -> None:
+    text = yard.tarball()
+    yard.build(yard.request(text))
+    bad = yard.patch(PATCH.replace("return file->mode", "return file->nothing"))
+    with pytest.raises(PatchError, match=r"fix\.patch does not apply: mm/util\.c, hunk at line 2"):
+        yard.build(yard.request(text, bad))
+    assert len(list((yard.settings.cache_dir / "kernel").iterdir())) == 1
+
+
+def test_a_missing_cross_compiler_is_told_before_anything_is_done(yard: Yard) -> None:
+    alien = dataclasses.replace(HOST, uname="alien", triplet="alien-linux-gnu")
+    with pytest.raises(SetupError, match="alien-linux-gnu-gcc is not installed") as caught:
+        yard.build(dataclasses.replace(yard.request(), arch=alien))
+    assert caught.value.cure == "apt install gcc-alien-linux-gnu"
+    assert yard.recorder.steps == []
+
+
+def test_no_disk_space_is_told_with_the_figure_before_the_build(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(yard.top)._replace(free=1_000_000)
+    request = yard.request()
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(InfraError, match=r"building 7\.3\.0 for .* needs 0\.8 GB"):
+        yard.build(request)
+    assert yard.recorder.steps == []
+
+
+def test_a_damaged_kernel_is_noticed_and_made_again(yard: Yard) -> None:
+    kernel = yard.build()
+    image = kernel.image.read_bytes()
+    kernel.image.write_bytes(image[:-1] + b"X")
+    assert yard.build() == kernel
+    assert any("damaged" in note for note in yard.recorder.notes)
+    assert kernel.image.read_bytes() == image
+
+
+def test_two_runs_at_once_build_once(yard: Yard) -> None:
+    request = yard.request()
+    recorders = [Recorder(), Recorder()]
+
+    def run(recorder: Recorder) -> Kernel:
+        return build_kernel(request, yard.settings, yard.cache(recorder), recorder)
+
+    with ThreadPoolExecutor(2) as pool:
+        one, other = pool.map(run, recorders)
+    assert one == other
+    steps = [step for recorder in recorders for step in recorder.steps]
+    assert sorted(steps) == [f"compile 7.3.0 for {HOST}", f"configure 7.3.0 for {HOST}"]
+
+
+def test_without_ccache_a_kernel_is_built_with_a_note(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("testbed.kernel.bench.have_ccache", lambda: False)
+    kernel = yard.build()
+    assert any("ccache is not installed" in note for note in yard.recorder.notes)
+    assert json.loads(kernel.build_json.read_text())["ccache"] == {"hits": 0, "misses": 0}
+
+
+INTERRUPTED = """
+import sys
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+sys.path.insert(0, str(Path(sys.argv[1]).parent))
+import test_build
+
+class Loud(test_build.Recorder):
+    def update(self, done, *, total=None, note=""):
+        print(note, flush=True)
+
+yard = test_build.Yard(Path(sys.argv[2]), Loud())
+test_build.build_kernel(yard.request(), yard.settings, yard.cache(), yard.recorder)
+"""
+
+
+def is_alive(pid: int) -> bool:
+    """Whether it runs; a process that ended may wait for its new parent to notice."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_a_build_that_is_interrupted_leaves_nothing_and_continues(yard: Yard) -> None:
+    yard.fragment("CONFIG_64BIT=y\nCONFIG_NET_CORE=y\nCONFIG_SLOW=y\n")
+    child = subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED, __file__, yard.top],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
+        text=True,
+    )
+    with child:
+        assert child.stdout is not None
+        assert any("slow.o" in line for line in child.stdout)
+        child.send_signal(signal.SIGINT)
+        child.stdout.read()
+    assert child.returncode == -signal.SIGINT
+
+    (waiting,) = yard.settings.cache_dir.glob("work/*/obj/waited")
+    assert not is_alive(int(waiting.read_text()))
+    assert yard.entries() == {"config"}
+    assert list((yard.settings.cache_dir / "scratch").iterdir()) == []
+
+    kernel = yard.build()
+    assert compiled(kernel) == []
+    assert "  LD      vmlinux" in kernel.log.read_text()
+
+
+GCC = "/src/mm/util.c:3:9: error: 'none' undeclared (first use in this function)"
+
+
+@pytest.mark.parametrize(
+    ("log", "error"),
+    [
+        (f"  CC  mm/util.o\n{GCC}\n/src/mm/a.c:1:1: error: later\nmake: *** [x] Error 1", GCC),
+        (
+            "a.c:1:2: warning: unused\nld: warning: x\nld: a.o: in function `g':\n"
+            "ld: mm/util.o: undefined reference to `f'",
+            "ld: mm/util.o: undefined reference to `f'",
+        ),
+        (
+            'cat: x: No such file or directory\nERROR: modpost: "f" [a.ko] undefined!',
+            'ERROR: modpost: "f" [a.ko] undefined!',
+        ),
+        (
+            "  CC  a.o\nmake[2]: *** No rule to make target 'mm/b.o', needed by 'mm/'.  Stop.",
+            "make[2]: *** No rule to make target 'mm/b.o', needed by 'mm/'.  Stop.",
+        ),
+        ("ld.lld: error: undefined symbol: f", "ld.lld: error: undefined symbol: f"),
+        ("mm/Kconfig:12: syntax error\nmake: *** x", "mm/Kconfig:12: syntax error"),
+        ("/bin/sh: 1: bison: not found\nmake: *** [x] Error 127", "/bin/sh: 1: bison: not found"),
+        ("odd\nmake[1]: *** [Makefile:9: all] Error 2\n", "make[1]: *** [Makefile:9: all] Error 2"),
+        ("nothing known\n", "nothing known"),
+        ("", "no output"),
+    ],
+)
+def test_the_first_error_of_a_log_is_found(log: str, error: str) -> None:
+    assert first_error(log) == error
+    assert blame(log).kind is BuildError
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "gcc: fatal error: Killed signal terminated program cc1",
+        "make[3]: *** [scripts/Makefile.build:289: mm/util.o] Killed",
+        "make[3]: *** [scripts/Makefile.build:289: mm/util.o] Error 137",
+        "/tmp/ccX.s: Assembler messages:\nas: No space left on device",
+    ],
+)
+def test_a_host_that_is_out_of_memory_or_disk_is_not_the_trees_fault(line: str) -> None:
+    assert blame(f"{line}\n{GCC}\n").kind is InfraError
+
+
+def test_a_missing_header_of_the_host_names_its_package(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text("tools/objtool/elf.h:10:10: fatal error: gelf.h: No such file or directory\n")
+    error = build_error("compile 7.3", log)
+    assert isinstance(error, SetupError)
+    assert error.cure == "apt install libelf-dev"
+
+
+def test_a_warning_is_found() -> None:
+    assert first_warning("  CC  a.o\n") is None
+    assert first_warning("a.c:1:2: warning: unused\n") == "a.c:1:2: warning: unused"
+    modpost = "WARNING: modpost: missing MODULE_DESCRIPTION() in a.o"
+    assert first_warning(f"  MODPOST\n{modpost}\n") == modpost

@@ -1,0 +1,139 @@
+"""Test modules and programs, built against a fake kernel."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from test_build import HOST, Yard, compiled, yard
+
+from testbed.errors import BuildError
+from testbed.kernel.modules import GuestSide, GuestSources, build_guest_side
+
+__all__ = ["yard"]
+
+MODULE = '#include "shared.h"\nint probe(void)\n{\n\treturn SHARED;\n}\n'
+PROGRAM = """\
+#include <stdio.h>
+#include "shared.h"
+int main(void)
+{
+	printf("%d\\n", SHARED);
+}
+"""
+CALLER = """\
+int answer(void);
+int main(void)
+{
+	return answer();
+}
+"""
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> GuestSources:
+    sources = GuestSources(modules=tmp_path / "modules", programs=tmp_path / "probes")
+    for folder in ("modules/include", "modules/mmap_one", "probes/pair"):
+        (tmp_path / folder).mkdir(parents=True)
+    (sources.modules / "include/shared.h").write_text("#define SHARED 42\n")
+    (sources.modules / "mmap_one/mmap_one.c").write_text(MODULE)
+    (sources.programs / "agent.c").write_text(PROGRAM)
+    (sources.programs / "pair/main.c").write_text(
+        "int answer(void);\nint main(void)\n{\n\treturn answer();\n}\n"
+    )
+    (sources.programs / "pair/answer.c").write_text(
+        "int answer(void);\nint answer(void)\n{\n\treturn 7;\n}\n"
+    )
+    return sources
+
+
+def build(yard: Yard, sources: GuestSources) -> GuestSide:
+    request = yard.request()
+    kernel = yard.build(request)
+    cache = yard.cache()
+    return build_guest_side(kernel, request, yard.settings, cache, yard.recorder, sources=sources)
+
+
+def test_modules_and_programs_are_built_for_a_kernel(yard: Yard, sources: GuestSources) -> None:
+    side = build(yard, sources)
+    assert [path.name for path in side.modules] == ["mmap_one.ko"]
+    assert [path.name for path in side.programs] == ["agent", "pair"]
+
+
+def test_a_program_is_static_and_shares_a_header_with_the_modules(
+    yard: Yard, sources: GuestSources
+) -> None:
+    agent, pair = build(yard, sources).programs
+    assert subprocess.check_output([agent]) == b"42\n"
+    assert subprocess.call([pair]) == 7
+    assert b"INTERP" not in subprocess.check_output(["readelf", "--program-headers", agent])
+
+
+def test_they_are_built_once(yard: Yard, sources: GuestSources) -> None:
+    first = build(yard, sources)
+    assert yard.recorder.steps[-1] == f"modules and programs for 7.3.0 for {HOST}"
+    assert build(yard, sources) == first
+    assert yard.recorder.steps == []
+
+
+def test_a_changed_source_is_built_again(yard: Yard, sources: GuestSources) -> None:
+    first = build(yard, sources)
+    (sources.modules / "include/shared.h").write_text("#define SHARED 43\n")
+    second = build(yard, sources)
+    assert second.path != first.path
+    assert subprocess.check_output([second.programs[0]]) == b"43\n"
+
+
+def test_the_sources_are_never_written(yard: Yard, sources: GuestSources) -> None:
+    before = sources.identity
+    build(yard, sources)
+    assert sources.identity == before
+
+
+def test_modules_are_built_against_their_kernel_although_another_was_built_since(
+    yard: Yard, sources: GuestSources
+) -> None:
+    text = yard.tarball()
+    plain, patched = yard.request(text), yard.request(text, yard.patch())
+    kernel = yard.build(plain)
+    yard.build(patched)
+    side = build_guest_side(
+        kernel, plain, yard.settings, yard.cache(), yard.recorder, sources=sources
+    )
+    assert yard.recorder.steps[-1] == f"compile 7.3.0 for {HOST} again"
+    assert "  CC      mm/util.o" in (side.path / "build.log").read_text()
+    assert compiled(kernel) == ["init/main.o", "mm/util.o", "mm/vma.o"]
+
+
+MODULE_FILE = "modules/mmap_one/mmap_one.c"
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        (MODULE_FILE, "int f = none;\n", r"the modules failed: .*mmap_one\.c:1:"),
+        (MODULE_FILE, "static int unused;\n", r"mmap_one\.c:1:.*\[-Werror=unused"),
+        ("probes/agent.c", "int f = none;\n", r"the program agent failed: .*agent\.c:1:"),
+        ("probes/agent.c", "int main(int argc)\n{\n}\n", r"agent\.c:1:.*\[-Werror"),
+        ("probes/pair/answer.c", "int x;\n", r"the program pair failed: .*undefined reference"),
+    ],
+)
+def test_what_does_not_compile_without_a_warning_is_told_by_its_first_line(
+    yard: Yard, sources: GuestSources, file: str, text: str, message: str
+) -> None:
+    (sources.modules.parent / file).write_text(text)
+    with pytest.raises(BuildError, match=message) as caught:
+        build(yard, sources)
+    (log,) = caught.value.logs
+    assert log.exists()
+    assert "guest" not in yard.entries()
+
+
+def test_a_warning_of_modpost_is_an_error(yard: Yard, sources: GuestSources) -> None:
+    makefile = yard.tree / "Makefile"
+    warning = "WARNING: modpost: missing MODULE_LICENSE() in mmap_one.o"
+    text = makefile.read_text()
+    makefile.write_text(text.replace('@echo "  CC [M]  $*.o"', f'@echo "{warning}"'))
+    with pytest.raises(BuildError, match=r"build with a warning: WARNING: modpost: missing"):
+        build(yard, sources)

@@ -1,0 +1,243 @@
+"""Patches, and the work tree that they are applied in."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from testbed.cache import Cache
+from testbed.errors import PatchError, SetupError
+from testbed.kernel.series import Series
+from testbed.kernel.source import Source, SourceTree
+from testbed.kernel.worktree import Worktree, prepare
+from testbed.progress import Progress
+from testbed.settings import Settings
+
+LONG_AGO = 1_000_000_000
+
+
+def diff(name: str, old: str, new: str) -> str:
+    return f"{header(name)}--- a/{name}\n+++ b/{name}\n@@ -1 +1 @@\n-{old}\n+{new}\n"
+
+
+def header(name: str, other: str = "") -> str:
+    return f"diff --git a/{name} b/{other or name}\n"
+
+
+CREATE = f"""{header("mm/new.c")}new file mode 100644
+--- /dev/null
++++ b/mm/new.c
+@@ -0,0 +1 @@
++int new;
+"""
+
+DELETE = f"""{header("mm/vma.c")}deleted file mode 100644
+--- a/mm/vma.c
++++ /dev/null
+@@ -1 +0,0 @@
+-int vma;
+"""
+
+RENAME = f"""{header("mm/a.c", "mm/b.c")}similarity index 100%
+rename from mm/a.c
+rename to mm/b.c
+"""
+
+
+class Unused:
+    """The tree is there already: nobody asks where it comes from."""
+
+    identity = version = description = ""
+    in_place = False
+
+    def unpack(self, settings: Settings, cache: Cache, progress: Progress) -> Path:
+        raise AssertionError("not asked for")
+
+
+@dataclass
+class Desk:
+    """A pristine tree, a work directory, and a folder for patches."""
+
+    top: Path
+
+    @property
+    def pristine(self) -> Path:
+        return self.top / "pristine"
+
+    @property
+    def root(self) -> Path:
+        return self.top / "work"
+
+    def patch(self, name: str, text: str) -> Path:
+        path = self.top / name
+        path.write_text(text)
+        return path
+
+    def prepare(self, *patches: Path, identity: str = "one", in_place: bool = False) -> Worktree:
+        source = Source(identity, "7.3.0", "a test's text", Unused())
+        tree = SourceTree(path=self.pristine, source=source, in_place=in_place)
+        return prepare(self.root, tree, Series(patches))
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    desk = Desk(tmp_path)
+    desk.root.mkdir()
+    (desk.pristine / "mm").mkdir(parents=True)
+    for name, text in (("Makefile", "all:"), ("mm/util.c", "int util;"), ("mm/vma.c", "int vma;")):
+        (desk.pristine / name).write_text(f"{text}\n")
+        os.utime(desk.pristine / name, (LONG_AGO, LONG_AGO))
+    (desk.pristine / "link").symlink_to("Makefile")
+    return desk
+
+
+def content(tree: Path) -> dict[str, str]:
+    files = (path for path in tree.rglob("*") if path.is_file())
+    return {str(path.relative_to(tree)): path.read_text() for path in files}
+
+
+def is_new(path: Path) -> bool:
+    return path.stat().st_mtime > LONG_AGO
+
+
+def test_a_series_is_named_and_known_by_its_content(desk: Desk) -> None:
+    one = desk.patch("0001-a.patch", diff("mm/util.c", "int util;", "int a;"))
+    other = desk.patch("0002-b.patch", diff("mm/vma.c", "int vma;", "int b;"))
+    renamed = desk.patch("renamed.patch", one.read_text())
+    assert Series((one, other)).names == ("0001-a.patch", "0002-b.patch")
+    assert Series((one,)).identity == Series((renamed,)).identity
+    assert Series((one, other)).identity != Series((other, one)).identity
+    assert Series().identity == ""
+
+
+def test_the_files_of_a_series_are_those_it_creates_deletes_and_renames_too(desk: Desk) -> None:
+    texts = (CREATE, DELETE, RENAME)
+    patches = [desk.patch(str(number), text) for number, text in enumerate(texts)]
+    assert Series(tuple(patches)).files == ("mm/a.c", "mm/b.c", "mm/new.c", "mm/vma.c")
+
+
+def test_only_c_files_cannot_alter_the_configuration(desk: Desk) -> None:
+    code = desk.patch("code", diff("mm/util.c", "a", "b"))
+    kconfig = desk.patch("kconfig", diff("mm/Kconfig", "a", "b"))
+    script = desk.patch("script", diff("scripts/kconfig/conf.c", "a", "b"))
+    assert not Series((code,)).shapes_configuration
+    assert Series((code, kconfig)).shapes_configuration
+    assert Series((script,)).shapes_configuration
+
+
+@pytest.mark.parametrize("text", [None, "hello\n"])
+def test_what_is_no_patch_is_the_callers_fault(desk: Desk, text: str | None) -> None:
+    path = desk.top / "x.patch" if text is None else desk.patch("x.patch", text)
+    with pytest.raises(SetupError, match=r"x\.patch"):
+        desk.prepare(path)
+
+
+def test_a_work_tree_is_hard_links_of_the_pristine_text(desk: Desk) -> None:
+    src = desk.prepare().src
+    assert content(src) == content(desk.pristine)
+    assert (src / "mm/util.c").samefile(desk.pristine / "mm/util.c")
+    assert (src / "link").readlink() == Path("Makefile")
+
+
+def test_a_patch_never_reaches_the_pristine_text_through_a_link(desk: Desk) -> None:
+    before = content(desk.pristine)
+    src = desk.prepare(desk.patch("p", diff("mm/util.c", "int util;", "int patched;"))).src
+    assert (src / "mm/util.c").read_text() == "int patched;\n"
+    assert content(desk.pristine) == before
+
+
+def test_only_what_a_series_changes_is_new_to_make(desk: Desk) -> None:
+    src = desk.prepare(desk.patch("p", diff("mm/util.c", "int util;", "int patched;"))).src
+    assert is_new(src / "mm/util.c")
+    assert not is_new(src / "mm/vma.c")
+
+
+def test_a_file_that_is_restored_is_new_to_make_as_well(desk: Desk) -> None:
+    desk.prepare(desk.patch("p", diff("mm/util.c", "int util;", "int patched;")))
+    src = desk.prepare().src
+    assert content(src) == content(desk.pristine)
+    assert is_new(src / "mm/util.c")
+
+
+def test_a_file_that_two_series_have_alike_stays_old(desk: Desk) -> None:
+    first = desk.patch("1", diff("mm/util.c", "int util;", "int patched;"))
+    second = desk.patch("2", diff("mm/vma.c", "int vma;", "int more;"))
+    src = desk.prepare(first).src
+    os.utime(src / "mm/util.c", (LONG_AGO, LONG_AGO))
+    desk.prepare(first, second)
+    assert not is_new(src / "mm/util.c")
+    assert (src / "mm/vma.c").read_text() == "int more;\n"
+
+
+def test_files_that_a_series_creates_and_deletes_come_and_go_with_it(desk: Desk) -> None:
+    src = desk.prepare(desk.patch("c", CREATE), desk.patch("d", DELETE)).src
+    assert (src / "mm/new.c").read_text() == "int new;\n"
+    assert not (src / "mm/vma.c").exists()
+    assert content(desk.prepare().src) == content(desk.pristine)
+
+
+def test_patches_build_upon_each_other(desk: Desk) -> None:
+    first = desk.patch("1", diff("mm/util.c", "int util;", "int a;"))
+    second = desk.patch("2", diff("mm/util.c", "int a;", "int b;"))
+    assert (desk.prepare(first, second).src / "mm/util.c").read_text() == "int b;\n"
+
+
+def test_a_patch_that_does_not_apply_is_named_with_file_and_hunk(desk: Desk) -> None:
+    good = desk.patch("good.patch", diff("mm/vma.c", "int vma;", "int b;"))
+    bad = desk.patch("bad.patch", diff("mm/util.c", "int other;", "int a;"))
+    src = desk.prepare().src
+    with pytest.raises(PatchError, match=r"bad\.patch does not apply: mm/util\.c, hunk at line 1"):
+        desk.prepare(good, bad)
+    assert content(src) == content(desk.pristine)
+
+
+def test_a_patch_for_a_file_that_is_not_there_is_named(desk: Desk) -> None:
+    bad = desk.patch("bad.patch", diff("mm/none.c", "a", "b"))
+    with pytest.raises(PatchError, match=r"bad\.patch does not apply: mm/none\.c"):
+        desk.prepare(bad)
+
+
+def test_an_interrupted_switch_is_made_good(desk: Desk) -> None:
+    patch = desk.patch("p", diff("mm/util.c", "int util;", "int patched;"))
+    src = desk.prepare(patch).src
+    state = (desk.root / "state.json").read_text()
+    (desk.root / "state.json").write_text(state.replace(Series((patch,)).identity, "under way"))
+    (src / "mm/util.c").unlink()
+    assert content(desk.prepare().src) == content(desk.pristine)
+
+
+def test_a_damaged_record_costs_a_comparison_only(desk: Desk) -> None:
+    src = desk.prepare(desk.patch("p", diff("mm/util.c", "int util;", "int patched;"))).src
+    (desk.root / "obj" / "vmlinux").touch()
+    (desk.root / "state.json").write_text("{")
+    desk.prepare()
+    assert content(src) == content(desk.pristine)
+    assert is_new(src / "mm/util.c")
+    assert not is_new(src / "mm/vma.c")
+
+
+def test_new_text_of_the_same_family_replaces_only_what_differs(desk: Desk) -> None:
+    desk.prepare()
+    (desk.root / "obj" / "vmlinux").touch()
+    (desk.pristine / "mm/util.c").unlink()
+    (desk.pristine / "mm/util.c").write_text("int next;\n")
+    os.utime(desk.pristine / "mm/util.c", (LONG_AGO, LONG_AGO))
+    (desk.pristine / "mm/vma.c").unlink()
+    src = desk.prepare(identity="two").src
+    assert content(src) == content(desk.pristine)
+    assert is_new(src / "mm/util.c")
+    assert not is_new(src / "Makefile")
+
+
+def test_a_users_clean_tree_is_built_from_where_it_is(desk: Desk) -> None:
+    assert desk.prepare(in_place=True).src == desk.pristine
+
+
+def test_a_users_tree_with_a_series_is_copied_not_linked(desk: Desk) -> None:
+    patch = desk.patch("p", diff("mm/util.c", "int util;", "int patched;"))
+    src = desk.prepare(patch, in_place=True).src
+    assert src == desk.root / "src"
+    assert not (src / "mm/vma.c").samefile(desk.pristine / "mm/vma.c")

@@ -1,0 +1,145 @@
+"""Which tools there are, and what make and ccache are told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from testbed.arch import ARCHES, Arch, host_uname
+from testbed.errors import SetupError
+from testbed.kernel.toolchain import (
+    CcacheUse,
+    Compiler,
+    ccache_environment,
+    cross_prefix,
+    find_compiler,
+    find_gcc,
+    read_ccache_use,
+)
+from testbed.settings import Toolchain
+
+X86_64, ARM64 = ARCHES["x86_64"], ARCHES["arm64"]
+
+TOOLS = ("make", "flex", "bison", "bc", "depmod", "gcc", "ld", "setpriv")
+
+
+def install(folder: Path, *names: str) -> None:
+    """Tools that print their name and a version."""
+    for name in names:
+        tool = folder / name
+        tool.write_text(f'#!/bin/sh\necho "{name} 12.2.0"\necho "Copyright"\n')
+        tool.chmod(0o755)
+
+
+@pytest.fixture
+def only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A host of x86_64 that has nothing but what a test installs in this folder."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("testbed.run.SYSTEM_PATH", "")
+    monkeypatch.setattr("testbed.kernel.toolchain.host_uname", lambda: "x86_64")
+    return tmp_path
+
+
+def compiler(kind: Toolchain, arch: Arch, prefix: str) -> Compiler:
+    return Compiler(kind=kind, arch=arch, prefix=prefix, versions=("gcc 12", "ld 2.40"))
+
+
+@pytest.mark.parametrize("host", [X86_64, ARM64], ids=str)
+def test_the_host_decides_what_is_cross(host: Arch, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("testbed.kernel.toolchain.host_uname", lambda: host.uname)
+    (other,) = (arch for arch in ARCHES.values() if arch is not host)
+    assert cross_prefix(host) == ""
+    assert cross_prefix(other) == f"{other.triplet}-"
+
+
+def test_gcc_for_another_architecture_is_a_cross_compiler() -> None:
+    assert compiler(Toolchain.GCC, ARM64, "aarch64-linux-gnu-").variables(ccache=True) == (
+        "ARCH=arm64",
+        "CROSS_COMPILE=aarch64-linux-gnu-",
+        "LLVM=",
+        "CC=ccache aarch64-linux-gnu-gcc",
+        "HOSTCC=ccache gcc",
+    )
+
+
+def test_llvm_needs_no_prefix() -> None:
+    assert compiler(Toolchain.LLVM, ARM64, "aarch64-linux-gnu-").variables() == (
+        "ARCH=arm64",
+        "CROSS_COMPILE=",
+        "LLVM=1",
+        "CC=clang",
+        "HOSTCC=clang",
+    )
+
+
+@pytest.mark.parametrize(
+    ("arch", "package"),
+    [(ARM64, "gcc-aarch64-linux-gnu"), (X86_64, "gcc-x86-64-linux-gnu")],
+    ids=["arm64", "x86_64"],
+)
+def test_a_missing_cross_compiler_is_named_with_its_package(
+    arch: Arch, package: str, only: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("testbed.kernel.toolchain.host_uname", lambda: "riscv64")
+    with pytest.raises(SetupError, match=f"{arch.triplet}-gcc is not installed") as caught:
+        find_gcc(arch)
+    assert caught.value.cure == f"apt install {package}"
+
+
+@pytest.mark.parametrize(
+    ("missing", "package"), [("flex", "flex"), ("depmod", "kmod"), ("gcc", "gcc")]
+)
+def test_a_missing_tool_is_named_with_its_package(missing: str, package: str, only: Path) -> None:
+    install(only, *(name for name in TOOLS if name != missing))
+    with pytest.raises(SetupError, match=f"{missing} is not installed") as caught:
+        find_compiler(Toolchain.GCC, X86_64)
+    assert caught.value.cure == f"apt install {package}"
+
+
+def test_llvm_that_is_not_installed_is_named_with_its_package(only: Path) -> None:
+    install(only, *TOOLS, "clang")
+    with pytest.raises(SetupError, match=r"ld\.lld is not installed") as caught:
+        find_compiler(Toolchain.LLVM, X86_64)
+    assert caught.value.cure == "apt install lld"
+
+
+def test_the_compilers_and_linkers_versions_are_part_of_the_identity() -> None:
+    host = next(arch for arch in ARCHES.values() if arch.uname == host_uname())
+    found = find_compiler(Toolchain.GCC, host)
+    gcc, ld = found.versions
+    assert "gcc" in gcc
+    assert "ld" in ld
+    assert gcc in found.identity
+    assert ld in found.identity
+
+
+def test_the_kind_is_part_of_the_identity() -> None:
+    gcc, llvm = (compiler(kind, X86_64, "") for kind in (Toolchain.GCC, Toolchain.LLVM))
+    assert gcc.identity != llvm.identity
+
+
+def test_ccache_is_bounded_and_relies_on_the_compilers_dependencies(tmp_path: Path) -> None:
+    environment = ccache_environment(
+        directory=tmp_path / "ccache",
+        base=tmp_path / "work",
+        limit=2_000_000_000,
+        stats=tmp_path / "stats",
+    )
+    assert environment["CCACHE_DEPEND"] == "1"
+    assert environment["CCACHE_MAXSIZE"] == "2000M"
+    assert environment["CCACHE_BASEDIR"] == str(tmp_path / "work")
+
+
+def test_ccache_hits_and_misses_are_counted(tmp_path: Path) -> None:
+    stats = tmp_path / "stats"
+    stats.write_text(
+        "# mm/util.c\ncache_miss\ndirect_cache_miss\nlocal_storage_write\n"
+        "# mm/vma.c\ndirect_cache_hit\nlocal_storage_hit\n"
+        "# mm/mmap.c\npreprocessed_cache_hit\ndirect_cache_miss\n"
+    )
+    assert read_ccache_use(stats) == CcacheUse(hits=2, misses=1)
+
+
+def test_without_ccache_nothing_is_counted(tmp_path: Path) -> None:
+    assert read_ccache_use(tmp_path / "nosuch") == CcacheUse(hits=0, misses=0)
