@@ -145,7 +145,7 @@ def guest(request: pytest.FixtureRequest, lab: Lab, arch: str) -> Iterator[Guest
     guest.begin(request.node.name)
     request.node.stash[GUEST] = guest
     yield guest
-    if guest.busy:  # the test's own part never ran, or was interrupted
+    if guest.test:  # the test's own part never ran, or its end was not clean
         lab.discard(arch)
 
 
@@ -188,7 +188,7 @@ def _finish(item: pytest.Item, error: BaseException | None) -> None:
     if guest is None or isinstance(error, KeyboardInterrupt):
         return
     try:
-        guest.finish(failed=error is not None)
+        guest.finish()
     except KernelSplat as splat:
         raise splat from error
     except TestbedError:

@@ -8,13 +8,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from testbed.deadline import Deadline
+from testbed.errors import GuestCommandError, GuestLost, KernelSplat, SessionError
+from testbed.guest.expect import Expectation, match_splats
 from testbed.guest.kernellog import KernelLog
 from testbed.guest.session import Session, open_session
+from testbed.guest.openings import SplatKind
 from testbed.lab.cell import Cell
 from testbed.mmap.probe import Prober
 from testbed.vm.machine import VirtualMachine, boot
 
 MODULE_DIR = "/lib/testbed"
+
+# After these a kernel goes on as it was; after any other splat nothing that it does proves much.
+_SURVIVED = frozenset({SplatKind.WARNING})
 
 
 @dataclass
@@ -27,22 +33,66 @@ class Guest:
     log: KernelLog
     prober: Prober
     broken: str = ""
+    test: str = ""  # the test that has it, empty between two
     loaded: list[str] = field(default_factory=list)
 
+    def begin(self, test: str) -> None:
+        """Give the guest to a test; its kernel log is watched from here on."""
+        self.test = test
+        self.prober.observations.clear()
+        self.log.begin(test)
+
+    def finish(self) -> None:
+        """Take the guest back: modules unload, and the kernel printed nothing unexpected.
+
+        Raises:
+            KernelSplat: it did print something; explains better than what it led to.
+            GuestCommandError: a module is still in use.
+        """
+        try:
+            self._unload()
+        except (GuestCommandError, GuestLost, SessionError) as error:
+            self.broken = error.message
+            self._check_log()
+            raise
+        self._check_log()
+        self.test = ""
+
     def load(self, module: str) -> None:
-        """Load one of the project's modules; `unload_all` takes it out again."""
+        """Load one of the project's modules until the end of the test."""
         self.session.check(["insmod", f"{MODULE_DIR}/{module}.ko"])
         self.loaded.append(module)
 
-    def unload_all(self) -> None:
-        """Unload what `load` loaded: a reference that a test leaked makes this fail.
+    @contextmanager
+    def expect_splat(self, kind: SplatKind, title: str = "") -> Iterator[None]:
+        """The block must make the kernel print a splat of this kind, and no other.
 
-        Raises:
-            GuestCommandError: a module is still in use.
+        `title` is searched in the splat's title as a regular expression.
         """
+        self._check_log()
+        self.log.begin(self.test)
+        yield
+        self._check_log(Expectation(kind, title))
+        self.log.begin(self.test)
+
+    def _unload(self) -> None:
         while self.loaded:
             self.session.check(["rmmod", self.loaded[-1]])
             self.loaded.pop()
+
+    def _check_log(self, *wishes: Expectation) -> None:
+        """Hold what was printed since the last look against what was expected."""
+        found = self.log.end()
+        if found.from_console or any(splat.kind not in _SURVIVED for splat in found.splats):
+            self.broken = self.broken or "the kernel printed a splat that it does not survive"
+        matched = match_splats(found.splats, wishes)
+        if matched.unexpected:
+            titles = "; ".join(f"{splat.kind}: {splat.title}" for splat in matched.unexpected)
+            evidence = "\n".join(splat.text for splat in matched.unexpected)
+            raise KernelSplat(titles, evidence=evidence)
+        if found.tainted and not found.splats:
+            raise KernelSplat(f"the kernel became tainted: {found.tainted}", evidence=found.text)
+        assert not matched.unmet, f"the kernel did not print {matched.unmet[0]}:\n{found.text}"
 
 
 @contextmanager
@@ -62,4 +112,4 @@ def guest_up(cell: Cell, log_dir: Path, deadline: Deadline) -> Iterator[Guest]:
             why_dead=vm.why_dead,
         ) as session,
     ):
-        yield Guest(cell, vm, session, KernelLog(session, vm.console), Prober(session))
+        yield Guest(cell, vm, session, KernelLog(session, vm.console.text), Prober(session))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from testbed.guest.openings import SplatKind
 from testbed.lab.guest import Guest
 from testbed.mmap.observation import names
 from testbed.mmap.path import PREPARING, HookPath
@@ -16,7 +17,7 @@ def test_both_hooks_are_refused_with_one_warning(guest: Guest, stack: Prober) ->
     script = Script()
     script.open("f", "/dev/mmap_both")
     first, second = script.map("m", "f"), script.map("m", "f")
-    with guest.expect_splat("WARNING", r"do_mmap|can_mmap_file"):
+    with guest.expect_splat(SplatKind.WARNING, r"do_mmap|can_mmap_file"):
         seen = stack.run(script)
     assert (seen[first].error, seen[second].error) == ("ENODEV", "ENODEV")
 
@@ -39,7 +40,7 @@ def test_a_stack_that_checks_refuses_a_lower_file_without_one_hook(
     script.step("lower", "up", "low")
     made = script.map("m", "up")
     if lower == "mmap_both":
-        with guest.expect_splat("WARNING", r".*"):
+        with guest.expect_splat(SplatKind.WARNING, r".*"):
             seen = stack.run(script)
     else:
         seen = stack.run(script)

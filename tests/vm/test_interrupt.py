@@ -1,0 +1,108 @@
+"""An interrupt leaves no VM behind and loses no result."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from testbed.deadline import Deadline
+from testbed.lab.lab import Lab
+from testbed.run import Process, spawn
+
+TESTBED = Path(sys.executable).with_name("testbed")
+
+_INTERRUPTED = 130
+
+# Between two looks at what has no event to wait for: a file of another process, a pid.
+_POLL = 0.05
+
+
+def _words(lab: Lab, arch: str, results: Path, command: str) -> list[str]:
+    settings = lab.settings
+    # fmt: off
+    return [
+        str(TESTBED), command, "--arch", arch, "--kernel", settings.kernel,
+        "--accel", settings.accel, "--toolchain", settings.toolchain, "--results", str(results),
+    ]
+    # fmt: on
+
+
+@pytest.mark.usefixtures("cell")
+def test_an_interrupted_boot_leaves_no_vm(lab: Lab, arch: str, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with spawn(_words(lab, arch, tmp_path / "results", "boot"), log=log) as testbed:
+        _wait_for_text(log, "up: ", testbed)
+        vms = _descendants(testbed.pid)
+        assert vms
+        os.kill(testbed.pid, signal.SIGINT)
+        assert testbed.wait(Deadline.after(30)) == _INTERRUPTED
+        assert [pid for pid in vms if _alive(pid)] == []
+
+
+@pytest.mark.usefixtures("cell")
+def test_an_interrupted_run_keeps_the_results_so_far(lab: Lab, arch: str, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    cases = results / "latest" / "cases.jsonl"
+    with spawn(_words(lab, arch, results, "run"), log=tmp_path / "log") as testbed:
+        _wait_for_text(cases, "\n", testbed)
+        vms = _descendants(testbed.pid)
+        os.kill(testbed.pid, signal.SIGINT)
+        assert testbed.wait(Deadline.after(60)) == _INTERRUPTED
+        assert [pid for pid in vms if _alive(pid)] == []
+    kept = cases.read_text().splitlines()
+    found = json.loads((results / "latest" / "result.json").read_text())["cases"]
+    assert len(found) >= len(kept) >= 1
+
+
+@pytest.mark.usefixtures("cell")
+def test_a_killed_testbed_takes_its_vm_along(lab: Lab, arch: str, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with spawn(_words(lab, arch, tmp_path / "results", "boot"), log=log) as testbed:
+        _wait_for_text(log, "up: ", testbed)
+        vms = _descendants(testbed.pid)
+        os.kill(testbed.pid, signal.SIGKILL)
+        testbed.wait(Deadline.after(30))
+        _wait_until_gone(vms)
+
+
+def _wait_for_text(file: Path, text: str, process: Process) -> None:
+    deadline = Deadline.after(120)
+    while not (file.exists() and text in file.read_text()):
+        assert process.returncode is None, f"ended before it wrote {text!r} to {file}"
+        assert not deadline.expired, f"{text!r} did not appear in {file} within {deadline}"
+        time.sleep(_POLL)
+
+
+def _wait_until_gone(pids: list[int]) -> None:
+    deadline = Deadline.after(30)
+    while alive := [pid for pid in pids if _alive(pid)]:
+        assert not deadline.expired, f"still alive after {deadline}: {alive}"
+        time.sleep(_POLL)
+
+
+def _descendants(pid: int) -> list[int]:
+    """Processes below `pid`; each child leads a session of its own, so groups do not tell."""
+    children = [
+        int(path.name)
+        for path in Path("/proc").iterdir()
+        if path.name.isdigit() and _stat(int(path.name))[1:2] == [str(pid)]
+    ]
+    return [*children, *(below for child in children for below in _descendants(child))]
+
+
+def _alive(pid: int) -> bool:
+    return _stat(pid)[:1] not in ([], ["Z"])
+
+
+def _stat(pid: int) -> list[str]:
+    """State, parent and the rest of /proc/PID/stat (proc_pid_stat(5)); empty when it is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
