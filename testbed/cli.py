@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import logging
 import shlex
 import signal
 import sys
 import types
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -25,7 +25,7 @@ from testbed.errors import InfraError, SetupError, TestbedError
 from testbed.kernel.series import Series, load_series
 from testbed.lab.cell import Cell, prepare
 from testbed.lab.doctor import Finding, examine
-from testbed.lab.guest import guest_up
+from testbed.lab.guest import Guest, guest_up
 from testbed.lab.lab import Lab
 from testbed.progress import Progress
 from testbed.report import print_report
@@ -64,24 +64,9 @@ class Context:
 
 def kernel_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options of every command that needs a kernel."""
-    decorators = [
-        click.option("--arch", metavar="A[,B]", help="Architectures: x86_64, arm64. Default both."),
-        click.option(
-            "--kernel",
-            metavar="SOURCE",
-            help="debian (the newest), debian:7.2, tree:PATH or tarball:PATH.",
-        ),
-        click.option(
-            "--series",
-            metavar="PATH",
-            help="A patch, or a folder of patches, to apply on top.",
-        ),
-        click.option("--accel", type=click.Choice([*AccelChoice]), help="Default auto."),
-        click.option("--toolchain", type=click.Choice([*Toolchain]), help="Default gcc."),
-        click.option("-j", "--jobs", type=int, help="Compiler jobs. Default: one per CPU."),
-        settings_option,
-    ]
-    return functools.reduce(lambda made, decorate: decorate(made), reversed(decorators), command)
+    for option in reversed(_KERNEL_OPTIONS):
+        command = option(command)
+    return command
 
 
 def settings_option(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -92,6 +77,23 @@ def settings_option(command: Callable[..., Any]) -> Callable[..., Any]:
         type=click.Path(path_type=Path),
         help="A TOML file; keys are those of `testbed doctor`'s list.",
     )(command)
+
+
+_KERNEL_OPTIONS: tuple[Callable[..., Any], ...] = (
+    click.option("--arch", metavar="A[,B]", help="Architectures: x86_64, arm64. Default both."),
+    click.option(
+        "--kernel",
+        metavar="SOURCE",
+        help="debian (the newest), debian:7.2, tree:PATH or tarball:PATH.",
+    ),
+    click.option(
+        "--series", metavar="PATH", help="A patch, or a folder of patches, to apply on top."
+    ),
+    click.option("--accel", type=click.Choice([*AccelChoice]), help="Default auto."),
+    click.option("--toolchain", type=click.Choice([*Toolchain]), help="Default gcc."),
+    click.option("-j", "--jobs", type=int, help="Compiler jobs. Default: one per CPU."),
+    settings_option,
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -158,7 +160,7 @@ def boot(only_print: bool, **options: Any) -> None:
             context.console.print(command, highlight=False, soft_wrap=True, markup=False)
             return
         with _booted(context, cell) as guest:
-            login = shlex.join(_ssh_argv(cell, guest.vm.ssh_port))
+            login = shlex.join(_ssh_argv(guest))
             context.console.print(f"up: {cell.kernel.release}", highlight=False)
             context.console.print(f"log in: {login}", highlight=False, soft_wrap=True)
             context.console.print(f"console: {guest.vm.spec.log_dir}", highlight=False)
@@ -178,7 +180,7 @@ def shell(command: tuple[str, ...], **options: Any) -> None:
     with _context(options) as context:
         cell = context.one_cell()
         with _booted(context, cell) as guest:
-            status = interact([*_ssh_argv(cell, guest.vm.ssh_port), *command])
+            status = interact([*_ssh_argv(guest), *command])
     sys.exit(status)
 
 
@@ -215,7 +217,7 @@ def cache_list(**options: Any) -> None:
         table = Table("kind", "key", "MB", "last used", box=None)
         entries = context.cache.entries()
         for entry in entries:
-            table.add_row(entry.kind, entry.key, f"{entry.size / 1e6:.0f}", entry.used_text)
+            table.add_row(entry.kind, entry.key, f"{entry.size / 1e6:.0f}", _date(entry.used))
         context.console.print(table)
         total = sum(entry.size for entry in entries) / 1e9
         context.console.print(f"{total:.1f} GB of {context.settings.cache_limit / 1e9:.0f} GB")
@@ -279,29 +281,37 @@ def _context(options: dict[str, Any]) -> Iterator[Context]:
 
 
 @contextmanager
-def _booted(context: Context, cell: Cell) -> Iterator[Any]:
+def _booted(context: Context, cell: Cell) -> Iterator[Guest]:
     log_dir = new_run_dir(context.settings.results_dir)
-    with context.progress.step(f"boot {cell.arch} {cell.kernel.release}") as step:
-        step.update(0, note=cell.accel.accel)
-        manager = guest_up(cell, log_dir, Deadline.after(context.settings.boot_timeout))
-        guest = manager.__enter__()
-    try:
+    with ExitStack() as stack:
+        with context.progress.step(f"boot {cell.arch} {cell.kernel.release}"):
+            deadline = Deadline.after(context.settings.boot_timeout)
+            guest = stack.enter_context(guest_up(cell, log_dir, deadline))
         yield guest
-    finally:
-        manager.__exit__(*sys.exc_info())
 
 
-def _ssh_argv(cell: Cell, port: int) -> list[str]:
+# The name under which ssh finds the guest's host key: the port is another each time.
+_HOST_ALIAS = "testbed-guest"
+
+
+def _ssh_argv(guest: Guest) -> list[str]:
     """The host's ssh, as strict about the host key as our own session is."""
+    image = guest.cell.image
+    known_hosts = guest.vm.spec.log_dir / "known_hosts"
+    known_hosts.write_text(f"{_HOST_ALIAS} {image.host_key.read_text()}")
     # fmt: off
     return [
-        "ssh", "-F", "none", "-p", str(port),
-        "-i", str(cell.image.client_key), "-o", "IdentitiesOnly=yes",
-        "-o", f"UserKnownHostsFile={cell.image.known_hosts}", "-o", "StrictHostKeyChecking=yes",
-        "-o", f"HostKeyAlias={cell.image.host_alias}",
+        "ssh", "-F", "none", "-p", str(guest.vm.ssh_port),
+        "-i", str(image.client_key), "-o", "IdentitiesOnly=yes",
+        "-o", f"UserKnownHostsFile={known_hosts}", "-o", "StrictHostKeyChecking=yes",
+        "-o", f"HostKeyAlias={_HOST_ALIAS}",
         "root@127.0.0.1",
     ]
     # fmt: on
+
+
+def _date(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M")
 
 
 def _doctor_table(findings: list[Finding]) -> Table:

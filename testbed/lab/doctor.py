@@ -6,11 +6,11 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
-from testbed.arch import find_arch
+from testbed.arch import Arch, find_arch
 from testbed.cache import Cache
 from testbed.errors import TestbedError
-from testbed.kernel.apt import KEYRING
 from testbed.kernel.mirror import find_mirror
 from testbed.kernel.toolchain import find_compiler
 from testbed.run import find_tool
@@ -53,7 +53,7 @@ def examine(settings: Settings, cache: Cache) -> list[Finding]:
 
 def _findings(settings: Settings, cache: Cache) -> Iterator[Finding]:
     for tool, package in _TOOLS.items():
-        yield _look(tool, lambda tool=tool, package=package: find_tool(tool, package=package))
+        yield _look(tool, partial(find_tool, tool, package=package))
     for name in settings.arch:
         arch = find_arch(name)
         compiler = f"compiler for {name}"
@@ -61,19 +61,22 @@ def _findings(settings: Settings, cache: Cache) -> Iterator[Finding]:
         yield _look(f"QEMU for {name}", lambda arch=arch: qemu_version(arch))
         yield _look(f"accelerator for {name}", lambda arch=arch: str(outlook(arch, settings)))
     yield _look("Debian mirror", lambda: settings.mirror or find_mirror())
-    yield Finding(
-        "Debian's keys", KEYRING.exists(), str(KEYRING), "apt install debian-archive-keyring"
-    )
+    keys = settings.archive_keyring
+    yield Finding("Debian's keys", keys.exists(), str(keys), "apt install debian-archive-keyring")
     yield _room(settings, cache)
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     yield Finding("memory", memory >= _MEMORY, f"{memory / 1e9:.1f} GB", "2 GB are needed")
 
 
-def _look(what: str, find: Callable[[], str]) -> Finding:
+def _look(what: str, find: Callable[[], object]) -> Finding:
     try:
-        return Finding(what, True, find())
+        return Finding(what, True, str(find()))
     except TestbedError as error:
         return Finding(what, False, error.message, error.cure)
+
+
+def _compiler(settings: Settings, arch: Arch) -> str:
+    return find_compiler(settings.toolchain, arch).versions[0]
 
 
 def _room(settings: Settings, cache: Cache) -> Finding:

@@ -11,8 +11,8 @@ from testbed.deadline import Deadline
 from testbed.errors import GuestCommandError, GuestLost, KernelSplat, SessionError
 from testbed.guest.expect import Expectation, match_splats
 from testbed.guest.kernellog import KernelLog
-from testbed.guest.session import Session, open_session
 from testbed.guest.openings import SplatKind
+from testbed.guest.session import Session, open_session
 from testbed.lab.cell import Cell
 from testbed.mmap.probe import Prober
 from testbed.vm.machine import VirtualMachine, boot
