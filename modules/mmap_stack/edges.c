@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Which file lies below which. A file that already lies below another one
- * cannot be given a new file of its own, so a graph is built from the bottom
- * up: it can have no loop, and each file knows how deep it is.
+ * Which file lies below which. A file of ours that already lies below another
+ * one cannot be put on top of a third, so a graph is built from the bottom up:
+ * it can have no loop, and each file knows how deep it is.
  */
 #include <linux/file.h>
 #include <linux/mutex.h>
@@ -37,13 +37,11 @@ static void put_edge(struct file *file)
 
 static int check_edge(struct file *file, struct file *target)
 {
-	struct opened *opened = opened_of(file);
-
-	if (!target)
+	if (!target || !opened_of(target))
 		return 0;
 	if (target == file || depth_below(target) + 1 > MAX_DEPTH)
 		return -ELOOP;
-	return opened->users ? -EBUSY : 0;
+	return opened_of(file)->users ? -EBUSY : 0;
 }
 
 static struct file *swap_edge(struct opened *opened, struct file **edge,

@@ -197,6 +197,7 @@ int main(void)
 	struct step step;
 
 	remember_pid(getpid());
+	settle();
 	read_script();
 	while (next_line < line_count) {
 		next_line++;

@@ -177,9 +177,10 @@ void mremap_step(struct step *step)
 	at = mremap((void *)(old.addr + from), old_len, new.len, flags, to);
 	err = at == MAP_FAILED ? errno : 0;
 	report_mapping(step, as, at, new.len, err);
-	if (err)
-		return;
-	new.addr = (unsigned long)at;
+	if (!err)
+		new.addr = (unsigned long)at;
+	else
+		new = as == name ? old : (struct mapping){};
 	name_mapping(as, new);
 }
 

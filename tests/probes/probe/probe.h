@@ -9,6 +9,7 @@
 #include <sys/types.h>
 
 #define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
+#define __noinline	__attribute__((noinline))
 #define __noreturn	__attribute__((noreturn))
 #define __printf(a, b)	__attribute__((format(printf, a, b)))
 
@@ -41,6 +42,9 @@ extern bool in_child;
 void fork_step(struct step *step);
 void endfork_step(struct step *step);
 void usage(const char *format, ...) __noreturn __printf(1, 2);
+
+/* settle.c */
+void settle(void);
 
 /* json.c: one object per step, written when it is complete */
 void json_begin(const struct step *step);

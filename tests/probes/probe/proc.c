@@ -23,7 +23,7 @@ char *slurp(const char *path)
 		return NULL;
 	do {
 		if (room - len < 65536) {
-			room += 1 << 20;
+			room += 1 << 17;
 			text = realloc(text, room);
 			if (!text)
 				abort();

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Brings all of the probe's own memory in before the first step, so that what
+ * /proc/self/status says afterwards is about the mappings under test.
+ */
+#define _GNU_SOURCE
+#include <limits.h>
+#include <malloc.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "probe.h"
+
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ	22
+#define MADV_POPULATE_WRITE	23
+#endif
+
+#define HEAP	(2 << 20)
+#define STACK	(96 << 10)
+
+/* One heap that neither shrinks nor sends large blocks to mmap(). */
+static void grow_heap(void)
+{
+	void *room;
+
+	mallopt(M_MMAP_MAX, 0);
+	mallopt(M_TRIM_THRESHOLD, INT_MAX);
+	room = malloc(HEAP);
+	/* Or the compiler would see that nobody needs it. */
+	__asm__ volatile("" : : "r"(room) : "memory");
+	free(room);
+}
+
+static __noinline void grow_stack(void)
+{
+	char room[STACK];
+
+	memset(room, 0, sizeof(room));
+	__asm__ volatile("" : : "r"(room) : "memory");
+}
+
+void settle(void)
+{
+	char *text, *rest = NULL, *line, prot[8];
+	unsigned long start, end;
+
+	grow_heap();
+	grow_stack();
+	text = must_slurp("/proc/self/maps");
+	for (line = strtok_r(text, "\n", &rest); line;
+	     line = strtok_r(NULL, "\n", &rest)) {
+		if (sscanf(line, "%lx-%lx %7s", &start, &end, prot) != 3)
+			continue;
+		/* What cannot be brought in, as [vvar], needs not be. */
+		madvise((void *)start, end - start, prot[1] == 'w' ?
+			MADV_POPULATE_WRITE : MADV_POPULATE_READ);
+	}
+	free(text);
+}
