@@ -24,6 +24,8 @@ _LEVEL = "<5>"
 # A record has room for about 1000 bytes; a test's name is for people, the token for us.
 _NAME_LENGTH = 200
 
+_EVIDENCE_LENGTH = 2000
+
 
 @dataclass(frozen=True)
 class LogSlice:
@@ -97,11 +99,7 @@ class KernelLog:
             lost=lost,
         )
         if (lost or start is None or stop is None) and not found.splats:
-            raise InfraError(
-                f"{lost} records of the kernel log were overwritten before they were read",
-                cure="a longer log: log_buf_len= on the kernel's command line",
-                evidence=text[-2000:],
-            )
+            raise _incomplete(found)
         return found
 
     def _read(self, mark: str) -> tuple[list[Record], int]:
@@ -116,7 +114,7 @@ class KernelLog:
             expected = record.sequence + 1
         self._next = expected
         self._tainted = answer.tainted
-        return records, lost
+        return records, max(lost, int(answer.overrun))
 
     def _from_console(self) -> LogSlice:
         shown = self._console().replace("\r", "")
@@ -136,3 +134,14 @@ class KernelLog:
         head = self._head(word)
         places = (at for at, record in enumerate(records) if record.text.startswith(head))
         return next(places, None)
+
+
+def _incomplete(found: LogSlice) -> InfraError:
+    evidence = found.text[-_EVIDENCE_LENGTH:]
+    if not found.lost:
+        return InfraError("the kernel log does not hold the test's marks", evidence=evidence)
+    return InfraError(
+        f"{found.lost} records of the kernel log were overwritten before they were read",
+        cure="a longer log: log_buf_len= on the kernel's command line",
+        evidence=evidence,
+    )

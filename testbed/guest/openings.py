@@ -57,7 +57,7 @@ class Site(Enum):
 class Opening:
     """`phrase` is the title's beginning; it may name groups of `pattern`.
 
-    `oops`: the line die() prints follows, and belongs to it. `die`: this is that line.
+    `announces`: another opening follows that belongs to it. `follows`: this is such a one.
     """
 
     kind: SplatKind
@@ -65,8 +65,8 @@ class Opening:
     phrase: str
     end: End
     site: Site
-    oops: bool = False
-    die: bool = False
+    announces: bool = False
+    follows: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,10 +85,10 @@ def _opening(
     end: End,
     site: Site,
     *,
-    oops: bool = False,
-    die: bool = False,
+    announces: bool = False,
+    follows: bool = False,
 ) -> Opening:
-    return Opening(kind, re.compile(pattern), phrase, end, site, oops, die)
+    return Opening(kind, re.compile(pattern), phrase, end, site, announces, follows)
 
 
 CUT_HERE = re.compile(r"------------\[ cut here \]------------")
@@ -115,28 +115,28 @@ OPENINGS = (
              "WARNING", End.MARK, Site.LINE),
     # lib/bug.c
     _opening(SplatKind.BUG, r"kernel BUG at (?P<location>\S+:\d+)!",
-             "kernel BUG", End.MARK, Site.COUNTER, oops=True),
+             "kernel BUG", End.MARK, Site.COUNTER, announces=True),
     # arch/x86/mm/fault.c: show_fault_oops()
     _opening(SplatKind.OOPS, r"BUG: kernel NULL pointer dereference",
-             "NULL pointer dereference", End.MARK, Site.COUNTER, oops=True),
+             "NULL pointer dereference", End.MARK, Site.COUNTER, announces=True),
     _opening(SplatKind.OOPS, r"BUG: unable to handle page fault for address",
-             "page fault", End.MARK, Site.COUNTER, oops=True),
+             "page fault", End.MARK, Site.COUNTER, announces=True),
     # arch/arm64/mm/fault.c: die_kernel_fault()
     _opening(SplatKind.OOPS, r"Unable to handle kernel NULL pointer dereference",
-             "NULL pointer dereference", End.MARK, Site.COUNTER, oops=True),
+             "NULL pointer dereference", End.MARK, Site.COUNTER, announces=True),
     _opening(SplatKind.OOPS, r"Unable to handle kernel paging request",
-             "page fault", End.MARK, Site.COUNTER, oops=True),
+             "page fault", End.MARK, Site.COUNTER, announces=True),
     _opening(SplatKind.OOPS, r"Unable to handle kernel (?P<what>.*?) at virtual address",
-             "{what}", End.MARK, Site.COUNTER, oops=True),
+             "{what}", End.MARK, Site.COUNTER, announces=True),
     # arch/x86/kernel/dumpstack.c and arch/arm64/kernel/traps.c: __die()
     _opening(SplatKind.OOPS, r"Oops: general protection fault",
-             "general protection fault", End.MARK, Site.COUNTER, die=True),
+             "general protection fault", End.MARK, Site.COUNTER, follows=True),
     _opening(SplatKind.OOPS, r"general protection fault",
              "general protection fault", End.MARK, Site.COUNTER),
     _opening(SplatKind.OOPS, r"Oops: (?:Oops: )?(?P<what>[\w ,-]*?):? *[0-9a-f]{4} \[#\d+\]",
-             "Oops {what}", End.MARK, Site.COUNTER, die=True),
+             "Oops {what}", End.MARK, Site.COUNTER, follows=True),
     _opening(SplatKind.OOPS, r"Internal error: (?P<what>[\w -]*)",
-             "{what}", End.MARK, Site.COUNTER, die=True),
+             "{what}", End.MARK, Site.COUNTER, follows=True),
     # kernel/panic.c: vpanic()
     _opening(SplatKind.PANIC, r"Kernel panic - not syncing: (?P<what>.*)",
              "panic: {what}", End.PANIC, Site.NONE),
@@ -188,9 +188,9 @@ OPENINGS = (
              "slab {what}: {how}", End.TRACE, Site.TRACE),
     # include/linux/maple_tree.h: MT_BUG_ON() and its kin; lib/maple_tree.c: mt_dump()
     _opening(SplatKind.MAPLE_TREE, rf"BUG at {_FUNCTION}:\d+ \(\d+\)",
-             "maple tree", End.TRACE, Site.LINE),
+             "maple tree", End.TRACE, Site.LINE, announces=True),
     _opening(SplatKind.MAPLE_TREE, r"maple_tree\([^)]*\) flags",
-             "maple tree dump", End.TRACE, Site.TRACE),
+             "maple tree dump", End.TRACE, Site.TRACE, follows=True),
     # mm/kmemleak.c
     _opening(SplatKind.KMEMLEAK, r"kmemleak: \d+ new suspected memory leaks",
              "kmemleak: new suspected memory leaks", End.LINE, Site.NONE),

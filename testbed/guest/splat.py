@@ -75,7 +75,7 @@ def find_splats(log: str) -> list[Splat]:
             at = max(end, found.line + 1)
         elif CUT_HERE.match(lines[at]):
             end = min(at + _HEADER_LINES, len(lines))
-            text = "\n".join(lines[at:end])
+            text = "\n".join(lines[at:end]).rstrip("\n")
             splats.append(Splat(SplatKind.UNKNOWN, "cut here", text, truncated=True))
             at += 1
         else:
@@ -131,9 +131,10 @@ def _find_end(lines: Sequence[str], found: _Found) -> tuple[int, bool]:
 def _next_splat(lines: Sequence[str], found: _Found, begin: int) -> int:
     """The line that belongs to the next splat already.
 
-    An oops is told twice, by what noticed it and by die(): these are one.
+    An oops is told twice, by what noticed it and by die(): these are one. So are
+    a maple tree's BUG and its dump.
     """
-    one_more = found.opening.oops
+    one_more = found.opening.announces
     stop = min(begin + _MOST_LINES, len(lines))
     for line in range(begin, stop):
         if CUT_HERE.match(lines[line]):
@@ -141,7 +142,7 @@ def _next_splat(lines: Sequence[str], found: _Found, begin: int) -> int:
         again = _match(lines, line, start=line)
         if again is None or again.opening.end is End.LINE:
             continue
-        if not (one_more and again.opening.die):
+        if not (one_more and again.opening.follows):
             return line
         one_more = False
     return stop
@@ -197,5 +198,5 @@ def _function(lines: Sequence[str], site: Site, groups: dict[str, str | None]) -
 
 def _without_numbers(phrase: str) -> str:
     """A title must not change with addresses and pids."""
-    phrase = re.sub(r"\b(?:0x)?[0-9a-f]{8,}\b", "ADDR", phrase)
-    return re.sub(r"\b\d{2,}\b", "N", phrase).strip(" .")
+    phrase = re.sub(r"\b(?:0x)?[0-9a-f]{12,}\b", "ADDR", phrase)
+    return re.sub(r"(?<![\w.-])\d{2,}\b", "N", phrase).strip(" .")

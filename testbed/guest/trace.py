@@ -32,7 +32,9 @@ _REPORTERS = re.compile(
     r"|check_noncircular|check_prev|validate_chain|mark_lock|mark_usage|__lock_acquire|lock_acquire"
     r"|lockdep_|__switch_to|__schedule|schedule|io_schedule|preempt_|__mutex_|mutex_|down_|rwsem_"
     r"|__down|wait_for_|do_wait_for|__wait_for|bit_wait|out_of_line_wait|folio_wait|__might_|might_"
-    r"|_raw_|rt_mutex|bad_page$|__bad_page|print_bad_p|watchdog|rcu_sched_clock|rcu_dump"
+    r"|_raw_|rt_mutex|bad_page$|__bad_page|watchdog|rcu_sched_clock|rcu_dump"
+    r"|check_bytes|check_object|check_slab|object_err|slab_|__slab_|kfree|kvfree"
+    r"|(?:__)?k[mz]alloc|__kvmalloc|krealloc|kmem_cache_|__kmem_cache_"
 )
 
 
@@ -74,7 +76,9 @@ def program_counter(lines: Sequence[str]) -> str:
 
 def first_frame(lines: Sequence[str]) -> str:
     """The first function of the trace that is no messenger, "" when there is none."""
-    for line in lines:
+    # Lockdep prints where each lock was taken before it comes to its own trace.
+    header = find_header(lines, 0, len(lines)) or 0
+    for line in lines[header:]:
         frame = _FRAME.match(line)
         if frame is None or frame["unsure"]:
             continue

@@ -1,0 +1,184 @@
+"""What the session makes of an agent that answers badly, late or not at all."""
+
+from __future__ import annotations
+
+import struct
+import threading
+
+import pytest
+from fake_agent import FakeChannel, blob, u32
+
+from testbed.deadline import Deadline
+from testbed.errors import (
+    GuestFileError,
+    GuestLost,
+    GuestTimeout,
+    InfraError,
+    ProbeProtocolError,
+    SessionError,
+)
+from testbed.guest import session as session_module
+from testbed.guest.protocol import MAX_PAYLOAD, Request
+from testbed.guest.session import Session
+
+_EXITED = u32(0, 0, 42, 0, 1500) + blob(b"out") + blob(b"err")
+
+
+def _answering(payload: bytes) -> FakeChannel:
+    return FakeChannel(answers={Request.RUN: lambda _: payload, Request.GET: lambda _: b""})
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The margin that a real agent gets would make these tests wait."""
+    for name in ("_ANSWER_MARGIN", "_DEATH_NEWS", "_PULSE"):
+        monkeypatch.setattr(session_module, name, 0.001)
+
+
+def test_a_result_tells_what_the_command_did() -> None:
+    result = Session(_answering(_EXITED)).run(["probe", "map"])
+    assert (result.argv, result.status, result.out, result.err) == (
+        ("probe", "map"),
+        0,
+        "out",
+        "err",
+    )
+    assert result.seconds == 0.0015
+
+
+def test_an_answer_that_comes_byte_by_byte_is_put_together() -> None:
+    channel = _answering(_EXITED)
+    channel.piece = 1
+    assert Session(channel).run(["probe"]).out == "out"
+
+
+def test_a_killed_command_is_a_timeout_and_the_session_goes_on() -> None:
+    flags = struct.pack("!I", 2 | 1)
+    channel = _answering(flags + u32(9, 42, 0, 0) + blob(b"so far") + blob(b""))
+    session = Session(channel)
+    with pytest.raises(GuestTimeout, match="it was killed") as caught:
+        session.run(["probe"])
+    assert "so far" in caught.value.evidence
+    assert session.broken is None
+
+
+def test_a_command_that_cannot_be_killed_says_where_it_is_stuck() -> None:
+    channel = _answering(u32(2 | 4, 0, 42, 0, 0) + blob(b"") + blob(b""))
+    channel.answers[Request.GET] = lambda _: u32(0) + blob(b"mutex_lock+0x1b/0x20")
+    with pytest.raises(GuestTimeout, match="cannot be killed") as caught:
+        Session(channel).run(["probe"])
+    assert "/proc/42/stack: mutex_lock" in caught.value.evidence
+
+
+@pytest.mark.usefixtures("impatient")
+def test_silence_of_a_live_guest_breaks_the_session() -> None:
+    session = Session(FakeChannel(silent=True))
+    with pytest.raises(SessionError, match="did not answer") as first:
+        session.run(["probe"], deadline=Deadline.after(0.001))
+    with pytest.raises(SessionError) as second:
+        session.get("/proc/version")
+    assert second.value is first.value
+    assert session.broken is first.value
+
+
+@pytest.mark.usefixtures("impatient")
+def test_silence_of_a_dead_guest_tells_what_killed_it() -> None:
+    session = Session(FakeChannel(silent=True), lambda: "Kernel panic - not syncing: oh")
+    with pytest.raises(GuestLost, match="Kernel panic - not syncing: oh"):
+        session.run(["probe"])
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_closed_channel_is_the_guests_fault_only_when_it_died() -> None:
+    with pytest.raises(SessionError, match="closed"):
+        Session(FakeChannel(closed=True)).run(["probe"])
+    with pytest.raises(GuestLost, match="reset"):
+        Session(FakeChannel(closed=True), lambda: "reset").run(["probe"])
+
+
+def test_the_news_of_a_death_may_come_after_the_end_of_the_connection() -> None:
+    reasons = iter([None, None, "panic"])
+    with pytest.raises(GuestLost, match="panic"):
+        Session(FakeChannel(closed=True), lambda: next(reasons)).run(["probe"])
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        pytest.param(b"sh: /bin/agent: not found\n", id="text instead of a frame"),
+        pytest.param(struct.pack("!IHHII", 0x6D747331, 1, 0x8002, 7, 0), id="another id"),
+        pytest.param(struct.pack("!IHHII", 0x6D747331, 1, 0x8003, 1, 0), id="another type"),
+        pytest.param(struct.pack("!IHHII", 0x6D747331, 1, 0x8002, 1, 1 << 30), id="too long"),
+    ],
+)
+def test_bytes_that_are_no_answer_break_the_session(raw: bytes) -> None:
+    session = Session(FakeChannel(raw=raw))
+    with pytest.raises(ProbeProtocolError) as first:
+        session.run(["probe"])
+    with pytest.raises(ProbeProtocolError) as second:
+        session.run(["probe"])
+    assert second.value is first.value
+
+
+@pytest.mark.parametrize("payload", [b"", _EXITED[:-1], _EXITED + b"x", u32(0) * 3])
+def test_a_malformed_payload_is_a_protocol_error(payload: bytes) -> None:
+    with pytest.raises(ProbeProtocolError, match="malformed answer"):
+        Session(_answering(payload)).run(["probe"])
+
+
+def test_a_file_error_leaves_the_session_whole() -> None:
+    refusal = struct.pack("!IHHII", 0x6D747331, 1, 0xFFFF, 1, 8 + 4 + 14)
+    channel = FakeChannel(raw=refusal + u32(2, 2) + blob(b"read /no/such!"))
+    session = Session(channel)
+    with pytest.raises(GuestFileError, match="No such file") as caught:
+        session.get("/no/such")
+    assert (caught.value.errno, caught.value.path) == (2, "/no/such!")
+    assert session.broken is None
+
+
+def test_a_request_that_is_too_long_is_not_sent() -> None:
+    channel = FakeChannel()
+    with pytest.raises(InfraError, match="too long"):
+        Session(channel).put(bytes(MAX_PAYLOAD), "/tmp/big")
+    assert channel.sent == []
+
+
+def test_an_interrupt_breaks_the_session_for_later_calls() -> None:
+    class Interrupted(FakeChannel):
+        def receive(self, deadline: Deadline) -> bytes:
+            raise KeyboardInterrupt
+
+    session = Session(Interrupted(silent=True))
+    with pytest.raises(KeyboardInterrupt):
+        session.run(["probe"])
+    with pytest.raises(SessionError, match="interrupted"):
+        session.run(["probe"])
+
+
+def test_a_nonce_that_comes_back_changed_is_noticed() -> None:
+    wrong = blob(b"not yours") + u32(1, 4096) + blob(b"7.3.4") + blob(b"x86_64")
+    channel = FakeChannel(answers={Request.HELLO: lambda _: wrong})
+    with pytest.raises(ProbeProtocolError, match="nonce"):
+        Session(channel).hello()
+
+
+def test_calls_from_several_threads_go_one_after_the_other() -> None:
+    channel = _answering(_EXITED)
+    session = Session(channel)
+    threads = [
+        threading.Thread(target=lambda: [session.run(["probe"]) for _ in range(50)])
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [frame.id for frame in channel.sent] == list(range(1, 201))
+
+
+def test_a_long_log_is_asked_for_until_it_ends() -> None:
+    pieces = iter([u32(1) + blob(blob(b"a")), u32(2) + blob(blob(b"b"))])
+    channel = FakeChannel(answers={Request.LOG: lambda _: next(pieces) + blob(b"512\n")})
+    answer = Session(channel).log("mark")
+    assert (answer.records, answer.overrun, answer.tainted) == ((b"a", b"b"), True, 512)
+    assert [b"mark" in frame.payload for frame in channel.sent] == [True, False]
