@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from testbed.arch import Arch, host_uname
+from testbed.errors import SetupError
 from testbed.run import check_output, find_tool
 from testbed.settings import Toolchain
 
 # What a kernel build needs on any architecture, and the Debian packages that bring it.
 _TOOLS = {"make": "make", "flex": "flex", "bison": "bison", "bc": "bc", "depmod": "kmod"}
 
-# With LLVM=1 make takes these from PATH.
-_LLVM_TOOLS = {"clang": "clang", "ld.lld": "lld", "llvm-ar": "llvm", "llvm-objcopy": "llvm"}
+# What make calls with LLVM=1, and with the same suffix each with LLVM=-19.
+_LLVM_TOOLS = ("clang", "ld.lld", "llvm-ar", "llvm-nm", "llvm-objcopy", "llvm-strip")
+
+# 7.3 wants 17.0.1 (scripts/min-tool-version.sh). Debian 12's plain `clang` is 14; newer ones
+# are there under names with their version.
+_LLVM_OLDEST = 17
+_LLVM_NEWEST = 29
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +32,7 @@ class Compiler:
     arch: Arch
     prefix: str  # CROSS_COMPILE: empty where the host is of that architecture
     versions: tuple[str, ...]  # compiler and linker, as they name themselves
+    suffix: str = ""  # of LLVM's tools, such as -19
 
     @property
     def identity(self) -> str:
@@ -34,21 +42,22 @@ class Compiler:
     @property
     def command(self) -> str:
         """The compiler that make calls."""
-        return "clang" if self.kind is Toolchain.LLVM else f"{self.prefix}gcc"
+        return f"clang{self.suffix}" if self.kind is Toolchain.LLVM else f"{self.prefix}gcc"
 
     @property
     def host_command(self) -> str:
         """The compiler for what runs during the build."""
-        return "clang" if self.kind is Toolchain.LLVM else "gcc"
+        return f"clang{self.suffix}" if self.kind is Toolchain.LLVM else "gcc"
 
     def variables(self, *, ccache: bool = False) -> tuple[str, ...]:
         """What selects this toolchain on make's command line."""
         # Each is given even where it is empty: make takes it from the environment otherwise.
         launcher = "ccache " if ccache else ""
+        llvm = self.kind is Toolchain.LLVM
         return (
             f"ARCH={self.arch.kernel_arch}",
-            f"CROSS_COMPILE={self.prefix if self.kind is Toolchain.GCC else ''}",
-            f"LLVM={'1' if self.kind is Toolchain.LLVM else ''}",
+            f"CROSS_COMPILE={'' if llvm else self.prefix}",
+            f"LLVM={(self.suffix or '1') if llvm else ''}",
             f"CC={launcher}{self.command}",
             f"HOSTCC={launcher}{self.host_command}",
         )
@@ -78,16 +87,36 @@ def find_compiler(kind: Toolchain, arch: Arch) -> Compiler:
     """
     for tool, package in _TOOLS.items():
         find_tool(tool, package=package)
+    return _find_llvm(arch) if kind is Toolchain.LLVM else _find_gnu(arch)
+
+
+def _find_gnu(arch: Arch) -> Compiler:
+    find_tool("gcc", package="gcc")  # compiles what runs during the build
     prefix = cross_prefix(arch)
-    if kind is Toolchain.LLVM:
-        for tool, package in _LLVM_TOOLS.items():
-            find_tool(tool, package=package)
-        commands = ["clang", "ld.lld"]
-    else:
-        find_tool("gcc", package="gcc")  # compiles what runs during the build
-        commands = [find_gcc(arch), f"{prefix}ld"]
-    versions = tuple(_version(command) for command in commands)
-    return Compiler(kind=kind, arch=arch, prefix=prefix, versions=versions)
+    versions = _version(find_gcc(arch)), _version(f"{prefix}ld")
+    return Compiler(kind=Toolchain.GCC, arch=arch, prefix=prefix, versions=versions)
+
+
+def _find_llvm(arch: Arch) -> Compiler:
+    """The plain names where they are new enough, else the newest with a suffix."""
+    suffixes = ["", *(f"-{major}" for major in range(_LLVM_NEWEST, _LLVM_OLDEST - 1, -1))]
+    for suffix in suffixes:
+        if all(shutil.which(f"{tool}{suffix}") for tool in _LLVM_TOOLS):
+            versions = _version(f"clang{suffix}"), _version(f"ld.lld{suffix}")
+            if _major(versions[0]) >= _LLVM_OLDEST:
+                return Compiler(
+                    kind=Toolchain.LLVM, arch=arch, prefix="", versions=versions, suffix=suffix
+                )
+    raise SetupError(
+        f"LLVM {_LLVM_OLDEST} or later is not installed, or not all of it: "
+        f"a kernel needs {', '.join(_LLVM_TOOLS)}",
+        cure="apt install clang lld llvm; where those are older: clang-19 lld-19 llvm-19",
+    )
+
+
+def _major(version: str) -> int:
+    match = re.search(r"version (\d+)\.", version)
+    return int(match[1]) if match else 0
 
 
 def _version(command: str) -> str:

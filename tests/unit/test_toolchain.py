@@ -17,24 +17,27 @@ from testbed.kernel.toolchain import (
     find_gcc,
     read_ccache_use,
 )
+from testbed.run import find_tool
 from testbed.settings import Toolchain
 
 X86_64, ARM64 = ARCHES["x86_64"], ARCHES["arm64"]
 
-TOOLS = ("make", "flex", "bison", "bc", "depmod", "gcc", "ld", "setpriv")
+TOOLS = ("make", "flex", "bison", "bc", "depmod", "gcc", "ld")
 
 
-def install(folder: Path, *names: str) -> None:
-    """Tools that print their name and a version."""
+def install(folder: Path, *names: str, version: str = "12.2.0") -> None:
+    """Tools that print a version."""
     for name in names:
         tool = folder / name
-        tool.write_text(f'#!/bin/sh\necho "{name} 12.2.0"\necho "Copyright"\n')
+        tool.write_text(f'#!/bin/sh\necho "{version}"\necho "Copyright"\n')
         tool.chmod(0o755)
 
 
 @pytest.fixture
 def only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A host of x86_64 that has nothing but what a test installs in this folder."""
+    for tool in ("setpriv", "sh"):  # with these testbed.run starts the others
+        (tmp_path / tool).symlink_to(find_tool(tool))
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr("testbed.run.SYSTEM_PATH", "")
     monkeypatch.setattr("testbed.kernel.toolchain.host_uname", lambda: "x86_64")
@@ -97,11 +100,39 @@ def test_a_missing_tool_is_named_with_its_package(missing: str, package: str, on
     assert caught.value.cure == f"apt install {package}"
 
 
-def test_llvm_that_is_not_installed_is_named_with_its_package(only: Path) -> None:
-    install(only, *TOOLS, "clang")
-    with pytest.raises(SetupError, match=r"ld\.lld is not installed") as caught:
+LLVM = ("clang", "ld.lld", "llvm-ar", "llvm-nm", "llvm-objcopy", "llvm-strip")
+
+
+def install_llvm(folder: Path, suffix: str, major: int) -> None:
+    for name in LLVM:
+        install(folder, f"{name}{suffix}", version=f"Debian {name} version {major}.0.6")
+
+
+def test_plain_llvm_is_taken_where_it_is_new_enough(only: Path) -> None:
+    install(only, *TOOLS)
+    install_llvm(only, "", 19)
+    install_llvm(only, "-21", 21)
+    found = find_compiler(Toolchain.LLVM, ARM64)
+    assert "LLVM=1" in found.variables()
+    assert found.versions[0] == "Debian clang version 19.0.6"
+
+
+def test_the_newest_llvm_with_a_suffix_is_taken_where_the_plain_one_is_too_old(only: Path) -> None:
+    install(only, *TOOLS)
+    for suffix, major in (("", 14), ("-16", 16), ("-17", 17), ("-19", 19)):
+        install_llvm(only, suffix, major)
+    found = find_compiler(Toolchain.LLVM, ARM64)
+    assert "LLVM=-19" in found.variables()
+    assert found.command == "clang-19"
+
+
+def test_llvm_that_is_not_all_there_is_named_with_its_packages(only: Path) -> None:
+    install(only, *TOOLS)
+    install_llvm(only, "", 19)
+    (only / "ld.lld").unlink()
+    with pytest.raises(SetupError, match=r"not all of it: a kernel needs clang, ld\.lld") as caught:
         find_compiler(Toolchain.LLVM, X86_64)
-    assert caught.value.cure == "apt install lld"
+    assert "clang lld llvm" in caught.value.cure
 
 
 def test_the_compilers_and_linkers_versions_are_part_of_the_identity() -> None:
