@@ -8,7 +8,6 @@ Whatever touches `arch` runs once per architecture.
 from __future__ import annotations
 
 import contextlib
-import re
 import shlex
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -18,7 +17,7 @@ from _pytest.capture import CaptureManager
 from rich.console import Console
 
 from testbed.cache import Cache
-from testbed.errors import GuestError, KernelSplat, SetupError, TestbedError, TreeError
+from testbed.errors import KernelSplat, SetupError, TestbedError
 from testbed.kernel.build import Kernel
 from testbed.kernel.series import load_series
 from testbed.lab.cell import Cell
@@ -27,10 +26,11 @@ from testbed.lab.lab import Lab
 from testbed.mmap.path import MODULE as STACK_MODULE
 from testbed.mmap.path import HookPath
 from testbed.mmap.probe import Prober
-from testbed.recorder import Recorder, Verdict
+from testbed.recorder import Recorder
 from testbed.results.model import Status
 from testbed.settings import CHECKOUT, AccelChoice, Toolchain, load_settings
 from testbed.terminal import make_progress
+from testbed.verdict import Defect, Verdict, judge, judge_defect
 
 RING_MODULE = "mmap_ring"
 
@@ -214,48 +214,15 @@ def pytest_runtest_makereport(
 
 
 def _judge(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> Verdict:
-    """Who is to blame for how this phase of a test ended."""
     error = call.excinfo.value if call.excinfo else None
-    defect = item.get_closest_marker("defect")
-    if defect is not None and call.when == "call" and (error is None or report.failed):
-        return _judge_defect(item, defect, error)
-    if error is None:
-        return Verdict(Status.PASS)
     if report.skipped:
         return Verdict(Status.SKIP, str(error))
-    return Verdict(_blame(error, call.when), str(error) or type(error).__name__)
-
-
-def _blame(error: BaseException, when: str) -> Status:
-    """Only evidence from a guest that ran the test is held against the kernel.
-
-    A kernel that does not build or boot fails the test that is about that, in its
-    call; the tests that needed it could not run.
-    """
-    if isinstance(error, TreeError | GuestError):
-        return Status.MISS if when == "setup" else Status.FAIL
-    if isinstance(error, AssertionError | pytest.fail.Exception):
-        return Status.FAIL
-    return Status.MISS if isinstance(error, TestbedError) else Status.ERROR
-
-
-def _judge_defect(item: pytest.Item, defect: pytest.Mark, error: BaseException | None) -> Verdict:
-    """An open defect must show its symptom on the kernels where it was recorded."""
-    name = defect.args[0]
-    first, last = (_version(text) for text in defect.kwargs["recorded"])
-    version = item.config.stash[LAB].cell(item.callspec.params["arch"]).kernel.version  # type: ignore[attr-defined]
-    if error is None and first <= _version(version) <= last:
-        return Verdict(Status.FAIL, f"{name} did not show on {version}, where it was recorded")
-    if error is None:
-        return Verdict(Status.FIXED, f"{name}: fixed in {version}")
-    found = re.search(defect.kwargs["symptom"], str(error))
-    if isinstance(error, AssertionError | KernelSplat) and found:
-        return Verdict(Status.XFAIL, f"{name}: {found[0]}")
-    return Verdict(_blame(error, "call"), str(error))
-
-
-def _version(text: str) -> tuple[int, ...]:
-    return tuple(int(number) for number in re.findall(r"\d+", text))
+    marker = item.get_closest_marker("defect")
+    if marker is not None and call.when == "call":
+        assert isinstance(item, pytest.Function)
+        kernel = item.config.stash[LAB].cell(item.callspec.params["arch"]).kernel
+        return judge_defect(Defect(*marker.args, **marker.kwargs), kernel.version, error)
+    return Verdict(Status.PASS) if error is None else judge(error, call.when)
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:

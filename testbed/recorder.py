@@ -17,17 +17,10 @@ from testbed.lab.guest import Guest
 from testbed.lab.lab import Lab
 from testbed.results.model import Case, Environment, Run, Status, gravest
 from testbed.results.store import write_run
+from testbed.verdict import Verdict
 
 # Every case is appended here as it ends, so that a crash of the testbed loses none.
 CASES_FILE = "cases.jsonl"
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What one phase of a test says of it."""
-
-    status: Status
-    reason: str = ""
 
 
 @dataclass

@@ -56,10 +56,9 @@ def _findings(settings: Settings, cache: Cache) -> Iterator[Finding]:
         yield _look(tool, partial(find_tool, tool, package=package))
     for name in settings.arch:
         arch = find_arch(name)
-        compiler = f"compiler for {name}"
-        yield _look(compiler, lambda arch=arch: find_compiler(settings.toolchain, arch).versions[0])
-        yield _look(f"QEMU for {name}", lambda arch=arch: qemu_version(arch))
-        yield _look(f"accelerator for {name}", lambda arch=arch: str(outlook(arch, settings)))
+        yield _look(f"compiler for {name}", partial(_compiler, settings, arch))
+        yield _look(f"QEMU for {name}", partial(qemu_version, arch))
+        yield _look(f"accelerator for {name}", partial(outlook, arch, settings))
     yield _look("Debian mirror", lambda: settings.mirror or find_mirror())
     keys = settings.archive_keyring
     yield Finding("Debian's keys", keys.exists(), str(keys), "apt install debian-archive-keyring")
