@@ -26,6 +26,7 @@ class Arch:
     machine: str  # QEMU -machine
     tcg_cpu: str  # QEMU -cpu under TCG
     console: str  # the serial console as the guest names it
+    earlycon: str  # the same before its driver is up
 
     def __str__(self) -> str:
         return self.name
@@ -53,6 +54,7 @@ ARCHES = {
             machine="q35",
             tcg_cpu="max",
             console="ttyS0",
+            earlycon="uart8250,io,0x3f8",
         ),
         Arch(
             name="arm64",
@@ -69,6 +71,7 @@ ARCHES = {
             # `max` emulates pointer authentication in software: about twice as slow to boot.
             tcg_cpu="cortex-a57",
             console="ttyAMA0",
+            earlycon="pl011,0x9000000",
         ),
     )
 }

@@ -7,18 +7,15 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from testbed.cache import Cache, digest
 from testbed.image import cpio, userland
 from testbed.image.keys import find_client_key, make_host_key, public_line, read_client_key
 from testbed.kernel.apt import download_packages, find_packages
+from testbed.kernel.build import Kernel
+from testbed.kernel.modules import GuestSide
 from testbed.progress import Progress
 from testbed.settings import Settings
-
-if TYPE_CHECKING:
-    from testbed.kernel.build import Kernel
-    from testbed.kernel.modules import GuestSide
 
 _MODULES = "/lib/testbed"
 _PROGRAMS = "/bin"

@@ -1,0 +1,220 @@
+"""Which accelerator a VM gets, and why.
+
+/dev/kvm that opens, and even creates VMs, may still not run a kernel: inside
+some virtual machines it crawls. So KVM is used only once it has booted a
+kernel of the series to userspace, and what came of that is remembered per
+host, QEMU and kernel series.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import platform
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from testbed.arch import Arch, host_uname
+from testbed.cache import digest
+from testbed.deadline import Deadline
+from testbed.errors import BootHang, BootNoSsh, SetupError, TestbedError
+from testbed.image import Image
+from testbed.kernel.build import Kernel
+from testbed.kernel.version import release
+from testbed.progress import Progress
+from testbed.settings import AccelChoice, Settings
+from testbed.vm.machine import boot
+from testbed.vm.qemu import Accel, VmSpec, qemu_version
+
+__all__ = ["Accel", "AccelDecision", "choose_accel", "outlook"]
+
+PROOF_SECONDS = 20.0
+
+# _IO(KVMIO, 0x00): the version that every kernel since 2.6.22 answers is 12.
+_KVM_GET_API_VERSION = 0xAE00
+_KVM_API_VERSION = 12
+
+# What of /proc/cpuinfo tells one host from another, on x86 and on arm64.
+_CPU_KEYS = ("model name", "flags", "CPU implementer", "CPU part", "Features")
+
+
+@dataclass(frozen=True)
+class AccelDecision:
+    """An accelerator and the reason for it, as every report shows them."""
+
+    accel: Accel
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.accel} ({self.reason})"
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What came of booting a kernel under KVM."""
+
+    works: bool
+    kernel: str  # its release
+    when: str  # ISO 8601, UTC
+    detail: str = ""  # what went wrong
+
+    def __str__(self) -> str:
+        if self.works:
+            return f"KVM booted {self.kernel} to userspace on {self.when[:10]}"
+        return f"KVM did not boot {self.kernel} on {self.when[:10]}: {self.detail}"
+
+
+def choose_accel(
+    kernel: Kernel, image: Image, settings: Settings, progress: Progress
+) -> AccelDecision:
+    """The accelerator for a kernel; proves KVM by booting the kernel if nothing is known yet.
+
+    Raises:
+        SetupError: KVM was asked for and cannot be had, or QEMU is not installed.
+    """
+    if settings.accel is AccelChoice.TCG:
+        return AccelDecision(Accel.TCG, "asked for")
+    asked = settings.accel is AccelChoice.KVM
+    if obstacle := kvm_obstacle(kernel.arch):
+        return _without_kvm(obstacle, asked)
+    with _memory(settings) as memory:
+        key = f"{_place(kernel.arch)} | {_series(kernel)}"
+        proof = memory.proofs.get(key)
+        # Who asks for KVM by name wants to know how it is now, not how it was.
+        if proof is None or (asked and not proof.works):
+            try:
+                proof = _prove(kernel, image, settings, progress)
+            except SetupError:
+                raise
+            except TestbedError as error:
+                # A panic may be the kernel's own, an error of QEMU may pass: not remembered.
+                return _without_kvm(f"not proven under KVM: {error.message}", asked, error)
+            memory.keep(key, proof)
+    if proof.works:
+        return AccelDecision(Accel.KVM, str(proof))
+    return _without_kvm(f"{proof}; remembered in {memory.path}", asked)
+
+
+def outlook(arch: Arch, settings: Settings) -> AccelDecision:
+    """What `choose_accel` is going to say, as far as that can be told without a kernel.
+
+    Raises:
+        SetupError: QEMU is not installed.
+    """
+    if settings.accel is AccelChoice.TCG:
+        return AccelDecision(Accel.TCG, "asked for")
+    if obstacle := kvm_obstacle(arch):
+        return AccelDecision(Accel.TCG, obstacle)
+    with _memory(settings) as memory:
+        place = _place(arch)
+        known = [proof for key, proof in memory.proofs.items() if key.startswith(f"{place} | ")]
+    if not known:
+        return AccelDecision(Accel.KVM, "if the first boot proves it, otherwise tcg")
+    latest = max(known, key=lambda proof: proof.when)
+    return AccelDecision(Accel.KVM if latest.works else Accel.TCG, str(latest))
+
+
+def kvm_obstacle(arch: Arch, device: Path = Path("/dev/kvm"), host: str | None = None) -> str:
+    """Why KVM is out of the question, told in a moment; empty when it is worth a try."""
+    host = host or host_uname()
+    if host != arch.uname:
+        return f"the host is {host}, KVM runs no {arch} guest there"
+    try:
+        descriptor = os.open(device, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return f"the host has no {device}"
+    except OSError as exc:
+        return f"{device} cannot be opened: {exc.strerror} (is the user in the group kvm?)"
+    try:
+        version = fcntl.ioctl(descriptor, _KVM_GET_API_VERSION)
+    except OSError as exc:
+        return f"{device} is no KVM device: {exc.strerror}"
+    finally:
+        os.close(descriptor)
+    return "" if version == _KVM_API_VERSION else f"{device} has API version {version}"
+
+
+@dataclass(frozen=True)
+class _Memory:
+    """What is known of KVM, by host, QEMU, architecture and kernel series."""
+
+    path: Path
+    proofs: Mapping[str, Proof]
+
+    def keep(self, key: str, proof: Proof) -> None:
+        known = {**self.proofs, key: proof}
+        scratch = self.path.with_suffix(".new")
+        values = {key: asdict(proof) for key, proof in known.items()}
+        scratch.write_text(json.dumps(values, indent=2) + "\n")
+        scratch.rename(self.path)
+
+
+@contextmanager
+def _memory(settings: Settings) -> Iterator[_Memory]:
+    """The memory, for this process alone: of two runs that know nothing, one proves."""
+    settings.state_dir.mkdir(parents=True, exist_ok=True)
+    path = settings.state_dir / "accel.json"
+    with path.with_suffix(".lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield _Memory(path, _read_proofs(path))
+
+
+def _read_proofs(path: Path) -> dict[str, Proof]:
+    # Whatever cannot be read is not known: it will be proven again.
+    try:
+        return {key: Proof(**value) for key, value in json.loads(path.read_text()).items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def _prove(kernel: Kernel, image: Image, settings: Settings, progress: Progress) -> Proof:
+    """Boot the kernel under KVM once. Raises TestbedError for what does not tell about KVM."""
+    now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    with (
+        progress.step(f"prove KVM with {kernel.release} (at most {PROOF_SECONDS:.0f} s)"),
+        tempfile.TemporaryDirectory(prefix="kvm-proof-") as folder,
+    ):
+        spec = VmSpec(
+            kernel=kernel,
+            image=image,
+            accel=Accel.KVM,
+            memory_mib=settings.memory_mib,
+            log_dir=Path(folder),
+        )
+        try:
+            with boot(spec, Deadline.after(PROOF_SECONDS)):
+                pass
+        except BootHang as error:
+            return Proof(False, kernel.release, now, error.message)
+        except BootNoSsh:
+            pass  # userspace was there
+    return Proof(True, kernel.release, now)
+
+
+def _without_kvm(reason: str, asked: bool, error: TestbedError | None = None) -> AccelDecision:
+    if asked:
+        evidence = error.evidence if error else ""
+        cure = "give --accel tcg, or auto, which tells by itself"
+        raise SetupError(f"KVM cannot be used: {reason}", cure=cure, evidence=evidence) from error
+    return AccelDecision(Accel.TCG, reason)
+
+
+def _place(arch: Arch) -> str:
+    """Where a proof holds: on this host, with this QEMU, for this architecture."""
+    host = f"{platform.node()}, Linux {platform.release()}, CPU {digest(*_cpu_facts())}"
+    return f"{host} | QEMU {qemu_version(arch)} | {arch}"
+
+
+def _cpu_facts() -> list[str]:
+    first = Path("/proc/cpuinfo").read_text().partition("\n\n")[0]
+    return [line for line in first.splitlines() if line.startswith(_CPU_KEYS)]
+
+
+def _series(kernel: Kernel) -> str:
+    """Major and minor number, such as 7.3."""
+    return ".".join(map(str, release(kernel.version)))

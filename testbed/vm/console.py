@@ -1,0 +1,85 @@
+"""The guest's serial console: evidence, never a way for results. Only user of pexpect.
+
+A thread of its own reads whatever comes, all the time that the VM lives: a
+console that nobody reads would in the end block the guest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from pexpect import EOF
+from pexpect.socket_pexpect import SocketSpawn
+
+_CHUNK = 65536
+
+
+class Console:
+    """All that the guest has printed. Positions count bytes and only grow."""
+
+    def __init__(self, sock: socket.socket, sink: BinaryIO, on_change: Callable[[], None]) -> None:
+        self._spawn: SocketSpawn[bytes] = SocketSpawn(sock, timeout=None)
+        self._sink = sink
+        self._on_change = on_change
+        self._shown = bytearray()
+        self._closed = False
+        self._reader = threading.Thread(target=self._read, name="console", daemon=True)
+        self._reader.start()
+
+    @property
+    def closed(self) -> bool:
+        """Whether QEMU has closed its end: nothing more will come."""
+        return self._closed
+
+    @property
+    def position(self) -> int:
+        """Where the next text will stand; for `text`."""
+        return len(self._shown)
+
+    def text(self, since: int = 0) -> str:
+        """What was shown from a position on, with plain line ends."""
+        return bytes(self._shown[since:]).decode(errors="replace").replace("\r", "")
+
+    def type(self, text: str) -> None:
+        """Give the guest input, as if typed."""
+        self._spawn.send(text.encode())
+
+    def close(self) -> None:
+        """Stop reading."""
+        with contextlib.suppress(OSError):
+            self._spawn.close()
+        self._reader.join()
+
+    def _read(self) -> None:
+        # A guest that is killed may leave a reset connection behind instead of an end.
+        with contextlib.suppress(EOF, OSError):
+            while True:
+                chunk = self._spawn.read_nonblocking(_CHUNK, timeout=None)
+                self._sink.write(chunk)
+                self._shown += chunk
+                self._on_change()
+        self._closed = True
+        self._on_change()
+
+
+@contextmanager
+def open_console(
+    sock: socket.socket, log: Path, on_change: Callable[[], None]
+) -> Iterator[Console]:
+    """Read a console until the block ends, all of it into `log` as well.
+
+    Args:
+        on_change: called from the reading thread after each piece of text, and at the end.
+    """
+    with log.open("ab", buffering=0) as sink:
+        console = Console(sock, sink, on_change)
+        try:
+            yield console
+        finally:
+            console.close()

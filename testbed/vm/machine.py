@@ -1,0 +1,226 @@
+"""A VM from its start to its end."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from testbed.deadline import Deadline
+from testbed.errors import (
+    BootHang,
+    BootNoSsh,
+    BootPanic,
+    LaunchError,
+    QmpError,
+    TestbedError,
+)
+from testbed.run import Process, spawn
+from testbed.vm.bell import Bell
+from testbed.vm.console import Console, open_console
+from testbed.vm.phase import Phase, Snapshot, find_panic, judge, last_lines, panic_text
+from testbed.vm.qemu import VmSpec, command_by_hand, find_qemu, parse_ssh_port, qemu_argv
+from testbed.vm.qmp import Qmp, open_qmp
+
+__all__ = ["VirtualMachine", "VmSpec", "boot"]
+
+logger = logging.getLogger(__name__)
+
+# Seconds. What QEMU itself does under a loaded host; the guest has no part in it.
+_QMP_PATIENCE = 10.0
+_QUIT_PATIENCE = 5.0
+
+# A panic's text comes through a slow serial port before the machine resets.
+_PANIC_PATIENCE = 5.0
+
+# One try to see an SSH server: slirp takes every connection, whether the guest does or not.
+_BANNER_PATIENCE = 3.0
+_BANNER_PAUSE = 0.1
+_SSH_BANNER = b"SSH-2.0"
+
+E = TypeVar("E", bound=TestbedError)
+
+
+@dataclass
+class VirtualMachine:
+    """A QEMU process and the channels to it."""
+
+    spec: VmSpec
+    argv: tuple[str, ...]
+    process: Process
+    console: Console
+    qmp: Qmp
+    bell: Bell = field(repr=False)
+    ssh_port: int = 0  # on 127.0.0.1
+
+    def alive(self) -> bool:
+        """Whether the guest may still do something."""
+        return self.why_dead() is None
+
+    def why_dead(self) -> str | None:
+        """What ended the guest; None while it lives."""
+        phase = self._phase()
+        if phase is Phase.PANICKED:
+            return f"{phase}: {find_panic(self.console.text())}"
+        if phase is Phase.QEMU_DIED:
+            return f"{phase}, {self._exit_status()}"
+        return str(phase) if phase.is_end else None
+
+    def wait_until_gone(self) -> str:
+        """Wait as long as the guest lives; what ended it."""
+        reason = self.bell.wait_for(self.why_dead, None)
+        assert reason is not None
+        return reason
+
+    def connect(self, deadline: Deadline, sock: socket.socket) -> None:
+        """Reach the monitor, and learn the SSH port.
+
+        Raises:
+            LaunchError: QEMU ended at once; has what it said.
+            QmpError: QEMU runs but its monitor does not answer.
+        """
+        patience = deadline.capped(_QMP_PATIENCE)
+        try:
+            self.qmp.connect(sock, patience)
+            usernet = self.qmp.execute(
+                "human-monitor-command", {"command-line": "info usernet"}, deadline=patience
+            )
+        except QmpError as error:
+            if self.process.wait(Deadline.after(1.0)) is None:
+                raise
+            raise self._launch_error("QEMU did not start") from error
+        port = parse_ssh_port(usernet)
+        if port is None:
+            raise QmpError("QEMU does not tell the forwarded port", evidence=usernet)
+        self.ssh_port = port
+
+    def wait_until_up(self, deadline: Deadline) -> None:
+        """Wait until the guest's SSH server answers.
+
+        Raises:
+            BootPanic, BootHang, BootNoSsh: the guest did not come up; the class says how.
+            LaunchError: QEMU ended by itself.
+        """
+        phase = self.bell.wait_for(self._left_booting, deadline)
+        if phase is Phase.PANICKING:
+            self.bell.wait_for(self.why_dead, Deadline.after(_PANIC_PATIENCE))
+        if phase is not Phase.READY:
+            raise self._boot_error(deadline)
+        while not _ssh_answers(self.ssh_port, deadline.capped(_BANNER_PATIENCE)):
+            # Nothing tells when slirp forwards; the bell tells when waiting is in vain.
+            if self.bell.wait_for(self.why_dead, deadline.capped(_BANNER_PAUSE)):
+                raise self._boot_error(deadline)
+            if deadline.expired:
+                message = f"the guest is up, but its SSH server did not answer within {deadline}"
+                raise self._explain(BootNoSsh, message)
+
+    def stop(self) -> None:
+        """End QEMU: it is asked to quit, and killed when it does not."""
+        deadline = Deadline.after(_QUIT_PATIENCE)
+        try:
+            if self.process.returncode is None and not self.qmp.closed:
+                self.qmp.quit(deadline)
+        except QmpError as error:
+            logger.warning("%s; killing QEMU (pid %d)", error.message, self.process.pid)
+            deadline = Deadline.after(0)
+        if self.process.wait(deadline) is None:
+            self.process.kill()
+
+    def _phase(self) -> Phase:
+        gone = self.console.closed and self.qmp.closed
+        return judge(Snapshot(self.console.text(), self.qmp.events, gone))
+
+    def _left_booting(self) -> Phase | None:
+        phase = self._phase()
+        return None if phase is Phase.BOOTING else phase
+
+    def _boot_error(self, deadline: Deadline) -> TestbedError:
+        """What kept the guest from coming up, with the evidence for it."""
+        phase, text = self._phase(), self.console.text()
+        if cause := find_panic(text):
+            message = f"the kernel panicked at boot: {cause}"
+            return self._explain(BootPanic, message, panic_text(text))
+        if phase in (Phase.PANICKED, Phase.RESET, Phase.POWERED_OFF):
+            return self._explain(BootPanic, f"{phase} at boot, without a panic's text")
+        if phase is Phase.STOPPED:
+            return self._launch_error("QEMU stopped the guest while it booted")
+        if phase is Phase.QEMU_DIED:
+            return self._launch_error(f"QEMU ended while the guest booted, {self._exit_status()}")
+        return self._explain(BootHang, f"the kernel did not reach userspace within {deadline}")
+
+    def _launch_error(self, message: str) -> LaunchError:
+        said = (self.spec.log_dir / "qemu.log").read_text(errors="replace")
+        shown = f"{last_lines(said)}\n{last_lines(self.console.text())}".strip()
+        return self._explain(LaunchError, message, shown)
+
+    def _explain(self, kind: type[E], message: str, shown: str = "") -> E:
+        """An error with the console's last lines and the command line to run by hand."""
+        shown = shown or last_lines(self.console.text()) or "(the console is empty)"
+        evidence = f"{shown}\nby hand: {command_by_hand(self.spec)}"
+        logs = tuple(self.spec.log_dir / name for name in ("console.log", "qemu.log"))
+        return kind(message, evidence=evidence, logs=logs)
+
+    def _exit_status(self) -> str:
+        status = self.process.wait(Deadline.after(1.0))
+        return "and is not gone yet" if status is None else f"exit status {status}"
+
+
+@contextmanager
+def boot(spec: VmSpec, deadline: Deadline) -> Iterator[VirtualMachine]:
+    """Boot a VM and yield it once its SSH server answers; QEMU is gone when the block ends.
+
+    In spec.log_dir are then: console.log, qemu.log (what QEMU said), qmp.log,
+    and qemu.sh, which boots the same by hand.
+
+    Raises:
+        SetupError: QEMU is not installed.
+        LaunchError, QmpError: QEMU did not start, or ended by itself.
+        BootPanic, BootHang, BootNoSsh: the guest did not come up; the class says how.
+    """
+    find_qemu(spec.arch)
+    spec.log_dir.mkdir(parents=True, exist_ok=True)
+    (spec.log_dir / "qemu.sh").write_text(f"#!/bin/sh\n{command_by_hand(spec)}\n")
+    with ExitStack() as stack:
+        vm, monitor = _launch(spec, stack)
+        stack.callback(vm.stop)
+        vm.connect(deadline, monitor)
+        vm.wait_until_up(deadline)
+        yield vm
+
+
+def _launch(spec: VmSpec, stack: ExitStack) -> tuple[VirtualMachine, socket.socket]:
+    """Start QEMU with channels that exist before it does; the VM and the monitor's socket."""
+    bell = Bell()
+    our_monitor, monitor = stack.enter_context(_socketpair())
+    our_console, console = stack.enter_context(_socketpair())
+    reader = open_console(our_console, spec.log_dir / "console.log", bell.ring)
+    watched = stack.enter_context(reader)
+    qmp = stack.enter_context(open_qmp(spec.log_dir / "qmp.log", bell.ring))
+    argv = qemu_argv(spec, qmp_fd=monitor.fileno(), console_fd=console.fileno())
+    process = stack.enter_context(
+        spawn(argv, log=spec.log_dir / "qemu.log", pass_fds=(monitor.fileno(), console.fileno()))
+    )
+    # QEMU has them now; ours would keep the channels open after its end.
+    monitor.close()
+    console.close()
+    return VirtualMachine(spec, tuple(argv), process, watched, qmp, bell), our_monitor
+
+
+@contextmanager
+def _socketpair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        yield ours, theirs
+
+
+def _ssh_answers(port: int, deadline: Deadline) -> bool:
+    """Whether a server shows SSH's version string (RFC 4253, section 4.2) in time."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), deadline.remaining or None) as sock:
+            sock.settimeout(max(deadline.remaining, _BANNER_PAUSE))
+            return sock.recv(len(_SSH_BANNER), socket.MSG_WAITALL) == _SSH_BANNER
+    except OSError:
+        return False

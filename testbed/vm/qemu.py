@@ -1,0 +1,175 @@
+"""QEMU's command line: pure functions from what a VM should be."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from testbed.arch import Arch
+from testbed.deadline import Deadline
+from testbed.errors import CommandError, InfraError
+from testbed.image import Image
+from testbed.kernel.build import Kernel
+from testbed.run import check_output, find_tool
+
+# Where a human who boots by hand finds the guest's SSH server on the host.
+PORT_BY_HAND = 2222
+
+_ADDRESS = "10.0.2.15"  # what slirp expects of its first guest
+_GATEWAY = "10.0.2.2"
+_NETMASK = "255.255.255.0"
+
+_SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
+
+# Seconds after which a guest that runs at full speed is taken for stuck: the kernel's defaults
+# but for hung tasks, which nothing here can wait 120 s for.
+_WATCHDOG = 10  # a CPU's soft lockup is reported after twice this
+_RCU_STALL = 21
+_HUNG_TASK = 20
+
+_VERSION = re.compile(r"QEMU emulator version (?P<version>\S+)")
+_FORWARD = re.compile(r"TCP\[HOST_FORWARD\]\s+\S+\s+127\.0\.0\.1\s+(?P<port>\d+)\s")
+
+
+class Accel(StrEnum):
+    """QEMU's name of an accelerator."""
+
+    KVM = "kvm"
+    TCG = "tcg"
+
+    @property
+    def slowdown(self) -> int:
+        """How many times longer a guest's patience must be than on a machine of its own."""
+        return 1 if self is Accel.KVM else 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class VmSpec:
+    """What a VM should be."""
+
+    kernel: Kernel
+    image: Image
+    accel: Accel
+    memory_mib: int
+    log_dir: Path
+    cpus: int = 1  # under TCG a second one makes the boot a fifth longer
+    cmdline: tuple[str, ...] = ()  # more words for the kernel; the last of a kind counts
+
+    @property
+    def arch(self) -> Arch:
+        return self.kernel.arch
+
+
+def find_qemu(arch: Arch) -> str:
+    """QEMU for an architecture. Raises SetupError when it is not installed."""
+    return find_tool(_program(arch), package=arch.qemu_package)
+
+
+def qemu_version(arch: Arch) -> str:
+    """The version of the installed QEMU, such as 10.0.2.
+
+    Raises:
+        SetupError: it is not installed.
+        InfraError: it does not tell.
+    """
+    try:
+        text = check_output([find_qemu(arch), "--version"], deadline=Deadline.after(10))
+    except CommandError as exc:
+        raise InfraError(f"{_program(arch)} does not run", evidence=str(exc)) from exc
+    match = _VERSION.search(text)
+    if match is None:
+        raise InfraError(f"{_program(arch)} does not tell its version", evidence=text)
+    return match["version"]
+
+
+def qemu_argv(spec: VmSpec, *, qmp_fd: int, console_fd: int) -> list[str]:
+    """The command line of a VM whose monitor and console are sockets that QEMU inherits.
+
+    The host's port for SSH is the kernel's choice: `parse_ssh_port` tells it.
+    """
+    # fmt: off
+    return [
+        *_machine(spec, cmdline=kernel_cmdline(spec), ssh_port=0),
+        "-chardev", f"socket,id=qmp,fd={qmp_fd}",
+        "-mon", "chardev=qmp,mode=control",
+        "-chardev", f"socket,id=console,fd={console_fd}",
+        "-serial", "chardev:console",
+    ]
+    # fmt: on
+
+
+def argv_by_hand(spec: VmSpec) -> list[str]:
+    """The same VM with console and monitor on the terminal, and a shell on the console."""
+    cmdline = f"{kernel_cmdline(spec)} testbed.shell"
+    return [*_machine(spec, cmdline=cmdline, ssh_port=PORT_BY_HAND), "-serial", "mon:stdio"]
+
+
+def command_by_hand(spec: VmSpec) -> str:
+    """`argv_by_hand` for a shell: one option a line. Ctrl-A x ends the VM."""
+    lines: list[list[str]] = []
+    for word in argv_by_hand(spec):
+        if not lines or word.startswith("-"):
+            lines.append([])
+        lines[-1].append(word)
+    return " \\\n    ".join(shlex.join(words) for words in lines)
+
+
+def kernel_cmdline(spec: VmSpec) -> str:
+    """The guest kernel's command line."""
+    slowdown = spec.accel.slowdown
+    words = (
+        f"console={spec.arch.console}",
+        # What precedes the console's driver is seen too, also when the kernel stops there.
+        f"earlycon={spec.arch.earlycon}",
+        # A panic ends the VM at once, together with -no-reboot.
+        "panic=-1",
+        f"ip={_ADDRESS}::{_GATEWAY}:{_NETMASK}:testbed:eth0:off",
+        # Marks that are written to /dev/kmsg must not be rate limited away.
+        "printk.devkmsg=on",
+        f"watchdog_thresh={_WATCHDOG * slowdown}",
+        f"rcupdate.rcu_cpu_stall_timeout={_RCU_STALL * slowdown}",
+        f"sysctl.kernel.hung_task_timeout_secs={_HUNG_TASK * slowdown}",
+    )
+    return " ".join([*words, *spec.cmdline])
+
+
+def parse_ssh_port(usernet: str) -> int | None:
+    """The forwarded port on the host, out of what the monitor's `info usernet` prints."""
+    match = _FORWARD.search(usernet)
+    return int(match["port"]) if match else None
+
+
+def _program(arch: Arch) -> str:
+    return f"qemu-system-{arch.qemu}"
+
+
+def _machine(spec: VmSpec, *, cmdline: str, ssh_port: int) -> list[str]:
+    cpu = "host" if spec.accel is Accel.KVM else spec.arch.tcg_cpu
+    forward = f"hostfwd=tcp:127.0.0.1:{ssh_port}-:22"
+    # fmt: off
+    return [
+        _program(spec.arch),
+        "-machine", spec.arch.machine,
+        "-accel", spec.accel.value,
+        "-cpu", cpu,
+        "-smp", str(spec.cpus),
+        "-m", str(spec.memory_mib),
+        "-nodefaults",
+        "-no-user-config",
+        "-display", "none",
+        "-no-reboot",
+        "-sandbox", _SANDBOX,
+        "-kernel", str(spec.kernel.image),
+        "-initrd", str(spec.image.path),
+        "-append", cmdline,
+        "-netdev", f"user,id=net0,restrict=on,ipv6=off,{forward}",
+        # No boot ROM: nothing boots from the network.
+        "-device", "virtio-net-pci,netdev=net0,romfile=",
+        "-device", "virtio-rng-pci",
+        # Tells a memory dump's reader where the kernel's symbols are.
+        "-device", "vmcoreinfo",
+    ]
+    # fmt: on

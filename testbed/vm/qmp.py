@@ -1,0 +1,161 @@
+"""QEMU's monitor, as plain calls with deadlines. Only user of qemu.qmp.
+
+The library is asyncio; its loop runs in a thread of its own, so that events
+are seen when they come and not when the next command is given.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import socket
+import threading
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO, TypeVar
+
+from qemu.qmp import ExecInterruptedError, ExecuteError, Message, QMPClient, QMPError, Runstate
+
+from testbed.deadline import Deadline
+from testbed.errors import QmpError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that QEMU told by itself, such as SHUTDOWN."""
+
+    name: str
+    data: Mapping[str, Any]
+
+    @property
+    def reason(self) -> str:
+        """Why, of the events that say so; as QEMU's ShutdownCause, such as guest-reset."""
+        return str(self.data.get("reason", ""))
+
+
+class Qmp:
+    """One connection to QEMU's monitor."""
+
+    def __init__(self, log: TextIO, on_event: Callable[[], None]) -> None:
+        self._log = log
+        self._on_event = on_event
+        self._client = QMPClient("testbed")
+        self._closed = False
+        self._watchers: list[asyncio.Task[None]] = []
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="qmp", daemon=True)
+        self._thread.start()
+
+    @property
+    def events(self) -> tuple[Event, ...]:
+        """All events so far, in the order in which they came."""
+        return tuple(_event(message) for message in self._client.events.history)
+
+    @property
+    def closed(self) -> bool:
+        """Whether the connection has ended: no event will come any more."""
+        return self._closed
+
+    def connect(self, sock: socket.socket, deadline: Deadline) -> None:
+        """Greet and negotiate.
+
+        Raises:
+            QmpError: no greeting in time, or QEMU has hung up.
+        """
+        self._wait(self._connect(sock), "its greeting", deadline)
+
+    def execute(
+        self, command: str, arguments: Mapping[str, Any] | None = None, *, deadline: Deadline
+    ) -> Any:
+        """What a command returns.
+
+        Raises:
+            QmpError: QEMU refuses it, has hung up, or does not answer in time.
+        """
+        self._note("->", {"execute": command, "arguments": dict(arguments or {})})
+        request = self._client.execute(command, dict(arguments or {}))
+        answer = self._wait(request, f"an answer to {command}", deadline)
+        self._note("<-", answer)
+        return answer
+
+    def quit(self, deadline: Deadline) -> None:
+        """Ask QEMU to end. It may hang up before it has answered.
+
+        Raises:
+            QmpError: it does neither in time.
+        """
+        try:
+            self.execute("quit", deadline=deadline)
+        except QmpError as error:
+            if not isinstance(error.__cause__, ExecInterruptedError):
+                raise
+
+    def close(self) -> None:
+        """End the connection and its thread."""
+        asyncio.run_coroutine_threadsafe(self._disconnect(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    async def _connect(self, sock: socket.socket) -> None:
+        await self._client.connect(sock)
+        for watcher in (self._watch_events(), self._watch_state()):
+            self._watchers.append(asyncio.create_task(watcher))
+
+    async def _disconnect(self) -> None:
+        with contextlib.suppress(QMPError, OSError, EOFError):
+            await self._client.disconnect()
+        for watcher in self._watchers:
+            watcher.cancel()
+        await asyncio.gather(*self._watchers, return_exceptions=True)
+
+    async def _watch_events(self) -> None:
+        async for message in self._client.events:
+            self._note("<-", dict(message))
+            self._on_event()
+
+    async def _watch_state(self) -> None:
+        while self._client.runstate is Runstate.RUNNING:
+            await self._client.runstate_changed()
+        self._closed = True
+        self._on_event()
+
+    def _wait(self, work: Coroutine[Any, Any, T], what: str, deadline: Deadline) -> T:
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result(deadline.remaining)
+        except TimeoutError as exc:
+            future.cancel()
+            raise QmpError(f"QEMU's monitor did not give {what} within {deadline}") from exc
+        except ExecuteError as exc:
+            raise QmpError(f"QEMU's monitor refused: {exc}") from exc
+        except (QMPError, OSError, EOFError) as exc:
+            raise QmpError(f"QEMU's monitor hung up before {what}: {exc}") from exc
+
+    def _note(self, direction: str, content: object) -> None:
+        self._log.write(f"{direction} {json.dumps(content)}\n")
+
+
+def _event(message: Message) -> Event:
+    data = message.get("data")
+    return Event(str(message["event"]), data if isinstance(data, dict) else {})
+
+
+@contextmanager
+def open_qmp(log: Path, on_event: Callable[[], None]) -> Iterator[Qmp]:
+    """A monitor that is not yet connected; its traffic goes to `log`.
+
+    Args:
+        on_event: called from the monitor's thread after each event, and when QEMU hangs up.
+    """
+    with log.open("a", buffering=1) as sink:
+        qmp = Qmp(sink, on_event)
+        try:
+            yield qmp
+        finally:
+            qmp.close()
