@@ -5,6 +5,7 @@
  */
 #include <linux/debugfs.h>
 #include <linux/fs.h>
+#include <linux/mmap_lock.h>
 #include <linux/module.h>
 #include <linux/sched.h>
 #include <linux/spinlock.h>
@@ -64,6 +65,17 @@ void hook_log_end(void)
 		strscpy(text + len, "\n", 2);
 	hook_log.next++;
 	spin_unlock(&hook_log.lock);
+}
+
+/*
+ * Below MAP_FIXED the tree still holds what is being replaced, maybe with the
+ * same bounds: but that is detached by now.
+ */
+bool hook_log_is_visible(unsigned long start, unsigned long end)
+{
+	struct vm_area_struct *vma = find_exact_vma(current->mm, start, end);
+
+	return vma && vma_is_attached(vma);
 }
 
 /* A word of the log has no blanks, whatever it was made from. */

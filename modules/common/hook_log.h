@@ -38,6 +38,9 @@ void hook_log_private(struct seq_buf *s, const char *key, const void *data);
 void hook_log_vma(struct seq_buf *s, const struct vm_area_struct *vma);
 void hook_log_desc(struct seq_buf *s, const struct vm_area_desc *desc);
 
+/* For mapped(): is the VMA that is being mapped in the tree already? */
+bool hook_log_is_visible(unsigned long start, unsigned long end);
+
 void hook_log_put_file(struct seq_buf *s, const struct file *file);
 void hook_log_put_vm_ops(struct seq_buf *s,
 			 const struct vm_operations_struct *ops);

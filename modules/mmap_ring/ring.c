@@ -175,7 +175,7 @@ static void closing_close(struct vm_area_struct *vma)
 static int closing_mapped(unsigned long start, unsigned long end, pgoff_t pgoff,
 			  const struct file *file, void **vm_private_data)
 {
-	bool visible = find_exact_vma(current->mm, start, end);
+	bool visible = hook_log_is_visible(start, end);
 	struct seq_buf *s = hook_log_begin("mapped");
 
 	seq_buf_printf(s, " start=%#lx end=%#lx pgoff=%#lx", start, end, pgoff);

@@ -20,16 +20,10 @@ static void vma_close(struct vm_area_struct *vma)
 	log_vma_event("close", vma);
 }
 
-/* Is the VMA that is being mapped already found in the tree? */
-static bool is_visible(unsigned long start, unsigned long end)
-{
-	return find_exact_vma(current->mm, start, end);
-}
-
 static int vma_mapped(unsigned long start, unsigned long end, pgoff_t pgoff,
 		      const struct file *file, void **vm_private_data)
 {
-	bool visible = is_visible(start, end);
+	bool visible = hook_log_is_visible(start, end);
 	struct mmap_testbed_plan plan;
 	void *found = *vm_private_data;
 	struct seq_buf *s;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* plan, lower, replacement, counts, reset, vma: the ioctls of mmap_stack.ko */
+/* plan, lower, replacement, counts, reset, vma, ptes: the ioctls of mmap_stack.ko */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -223,17 +223,34 @@ void counts_step(struct step *step)
 	json_end();
 }
 
-/* 0 or an errno. */
-static int ask_any_node(unsigned long request, void *arg)
+static int open_any_node(void)
 {
-	int fd = open(ANY_NODE, O_RDWR | O_CLOEXEC);
-	int err;
+	return open(ANY_NODE, O_RDWR | O_CLOEXEC);
+}
 
-	if (fd < 0)
-		return errno;
-	err = ioctl(fd, request, arg) ? errno : 0;
-	close(fd);
-	return err;
+/* 0 or an errno. */
+static int ask(int fd, unsigned long request, void *arg)
+{
+	return ioctl(fd, request, arg) ? errno : 0;
+}
+
+static void report_pfn(uint64_t pfn, const struct module_memory *memory)
+{
+	json_hex("pte_pfn", pfn);
+	if (pfn - memory->pool_pfn < memory->pool_pages)
+		json_int("pool", pfn - memory->pool_pfn);
+	if (pfn - memory->ring_pfn < memory->ring_pages)
+		json_int("ring", pfn - memory->ring_pfn);
+}
+
+static void report_pte(const struct mmap_testbed_vma *vma,
+		       const struct module_memory *memory)
+{
+	if (!(vma->bits & MMAP_TESTBED_VMA_HAS_PTE))
+		return;
+	json_hex("pte_prot", vma->pte_prot);
+	json_bool("pte_writable", vma->bits & MMAP_TESTBED_VMA_PTE_WRITABLE);
+	report_pfn(vma->pte_pfn, memory);
 }
 
 static void report_vma(const struct mmap_testbed_vma *vma)
@@ -247,28 +264,61 @@ static void report_vma(const struct mmap_testbed_vma *vma)
 	json_str("vm_ops", vma->vm_ops);
 	json_str("file", vma->file);
 	json_bool("anon_vma", vma->bits & MMAP_TESTBED_VMA_ANON_VMA);
-	if (!(vma->bits & MMAP_TESTBED_VMA_HAS_PTE))
-		return;
-	json_hex("pte_prot", vma->pte_prot);
-	json_hex("pte_pfn", vma->pte_pfn);
-	json_bool("pte_writable", vma->bits & MMAP_TESTBED_VMA_PTE_WRITABLE);
 }
 
 void vma_step(struct step *step)
 {
 	struct mapping mapping = mapping_of(word(step, 1));
-	const char *page = optional_word(step, 2);
-	struct mapping run = parse_run(page, mapping);
+	struct mapping run = parse_run(optional_word(step, 2), mapping);
 	struct mmap_testbed_vma vma = { .addr = run.addr };
-	int err;
+	int fd, err;
 
 	no_more_words(step);
-	err = ask_any_node(MMAP_TESTBED_VMA, &vma);
+	fd = open_any_node();
+	err = ask(fd, MMAP_TESTBED_VMA, &vma);
+	close(fd);
 	json_begin(step);
 	json_errno(err);
 	if (!err)
 		report_vma(&vma);
 	json_end();
+}
+
+static void report_ptes(int fd, struct mapping mapping,
+			const struct pages *pages,
+			const struct module_memory *memory)
+{
+	size_t i;
+
+	for (i = 0; i < pages->count; i++) {
+		struct mmap_testbed_vma vma = {
+			.addr = mapping.addr + pages->index[i] * page_size(),
+		};
+
+		json_open(NULL, '{');
+		json_int("page", pages->index[i]);
+		json_errno(ask(fd, MMAP_TESTBED_VMA, &vma));
+		report_pte(&vma, memory);
+		json_close('}');
+	}
+}
+
+void ptes_step(struct step *step)
+{
+	struct mapping mapping = mapping_of(word(step, 1));
+	struct pages pages = parse_pages(optional_word(step, 2), mapping);
+	struct module_memory memory = find_module_memory();
+	int fd;
+
+	no_more_words(step);
+	fd = open_any_node();
+	json_begin(step);
+	json_open("pages", '[');
+	report_ptes(fd, mapping, &pages, &memory);
+	json_close(']');
+	json_end();
+	close(fd);
+	free_pages(&pages);
 }
 
 static uint64_t number_in(const char *path)
@@ -288,10 +338,12 @@ struct module_memory find_module_memory(void)
 		.ring_pfn = number_in("/sys/kernel/mmap_ring/pfn"),
 	};
 	struct mmap_testbed_info info;
+	int fd = open_any_node();
 
-	if (!ask_any_node(MMAP_TESTBED_INFO, &info)) {
+	if (!ask(fd, MMAP_TESTBED_INFO, &info)) {
 		memory.pool_pages = info.pool_pages;
 		memory.pool_pfn = info.pool_pfn;
 	}
+	close(fd);
 	return memory;
 }

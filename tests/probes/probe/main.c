@@ -5,7 +5,7 @@
  * the language and the facts; this table is the whole of the language:
  *
  *	files.c		open memfd close pread pwrite ftruncate
- *	device.c	plan lower replacement counts reset vma
+ *	device.c	plan lower replacement counts reset vma ptes
  *	mapping.c	map munmap mprotect mremap madvise mlock munlock msync
  *			remap_file_pages
  *	touch.c		read write
@@ -49,6 +49,7 @@ static const struct {
 	{ "counts", counts_step },
 	{ "reset", reset_step },
 	{ "vma", vma_step },
+	{ "ptes", ptes_step },
 	{ "map", map_step },
 	{ "munmap", munmap_step },
 	{ "mprotect", mprotect_step },

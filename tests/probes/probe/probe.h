@@ -127,7 +127,7 @@ typedef void step_function(struct step *step);
 step_function open_step, memfd_step, close_step, pread_step, pwrite_step,
 	ftruncate_step;
 step_function plan_step, lower_step, replacement_step, counts_step, reset_step,
-	vma_step;
+	vma_step, ptes_step;
 step_function map_step, munmap_step, mprotect_step, mremap_step, madvise_step,
 	mlock_step, munlock_step, msync_step, remap_file_pages_step;
 step_function read_step, write_step;

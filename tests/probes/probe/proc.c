@@ -95,8 +95,18 @@ static bool is_account(const char *key)
 	return false;
 }
 
+/*
+ * The counters are kept per CPU and added up now and then; reading this file
+ * has it done now.
+ */
+static void add_up_counters(void)
+{
+	free(slurp("/proc/sys/vm/stat_refresh"));
+}
+
 void meminfo_step(struct step *step)
 {
+	add_up_counters();
 	report_fields(step, "/proc/meminfo", is_account);
 }
 
