@@ -13,16 +13,16 @@ import json
 import os
 import platform
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from testbed.arch import Arch, host_uname
 from testbed.cache import digest
 from testbed.deadline import Deadline
-from testbed.errors import BootHang, BootNoSsh, SetupError, TestbedError
+from testbed.errors import BootHang, BootNoSsh, LaunchError, SetupError, TestbedError
 from testbed.image import Image
 from testbed.kernel.build import Kernel
 from testbed.kernel.version import release
@@ -33,7 +33,12 @@ from testbed.vm.qemu import Accel, VmSpec, qemu_version
 
 __all__ = ["Accel", "AccelDecision", "choose_accel", "outlook"]
 
+_KVM_DEVICE = Path("/dev/kvm")
+
 PROOF_SECONDS = 20.0
+
+# A failure is believed for so long: hosts are mended, and some failures pass by themselves.
+_BELIEVED = timedelta(days=7)
 
 # _IO(KVMIO, 0x00): the version that every kernel since 2.6.22 answers is 12.
 _KVM_GET_API_VERSION = 0xAE00
@@ -63,14 +68,47 @@ class Proof:
     when: str  # ISO 8601, UTC
     detail: str = ""  # what went wrong
 
+    @property
+    def counts(self) -> bool:
+        """Whether it is still to be believed."""
+        return self.works or datetime.now(UTC) - datetime.fromisoformat(self.when) < _BELIEVED
+
     def __str__(self) -> str:
         if self.works:
             return f"KVM booted {self.kernel} to userspace on {self.when[:10]}"
         return f"KVM did not boot {self.kernel} on {self.when[:10]}: {self.detail}"
 
 
+Prover = Callable[[Kernel, Image, Settings], Proof]
+
+
+def prove_by_boot(kernel: Kernel, image: Image, settings: Settings) -> Proof:
+    """Boot the kernel under KVM once. Raises TestbedError for what does not tell about KVM."""
+    with tempfile.TemporaryDirectory(prefix="kvm-proof-") as folder:
+        spec = VmSpec(
+            kernel=kernel,
+            image=image,
+            accel=Accel.KVM,
+            memory_mib=settings.memory_mib,
+            log_dir=Path(folder),
+        )
+        try:
+            with boot(spec, Deadline.after(PROOF_SECONDS)):
+                detail = ""
+        except BootNoSsh:
+            detail = ""  # userspace was there
+        except (BootHang, LaunchError) as error:
+            detail = ": ".join([error.message, *error.evidence.splitlines()[:1]])
+    return Proof(not detail, kernel.release, f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", detail)
+
+
 def choose_accel(
-    kernel: Kernel, image: Image, settings: Settings, progress: Progress
+    kernel: Kernel,
+    image: Image,
+    settings: Settings,
+    progress: Progress,
+    *,
+    prove: Prover = prove_by_boot,
 ) -> AccelDecision:
     """The accelerator for a kernel; proves KVM by booting the kernel if nothing is known yet.
 
@@ -86,18 +124,20 @@ def choose_accel(
         key = f"{_place(kernel.arch)} | {_series(kernel)}"
         proof = memory.proofs.get(key)
         # Who asks for KVM by name wants to know how it is now, not how it was.
-        if proof is None or (asked and not proof.works):
+        if proof is None or not proof.counts or (asked and not proof.works):
+            title = f"prove KVM with {kernel.release} (at most {PROOF_SECONDS:.0f} s)"
             try:
-                proof = _prove(kernel, image, settings, progress)
+                with progress.step(title):
+                    proof = prove(kernel, image, settings)
             except SetupError:
                 raise
             except TestbedError as error:
-                # A panic may be the kernel's own, an error of QEMU may pass: not remembered.
-                return _without_kvm(f"not proven under KVM: {error.message}", asked, error)
+                # A panic under KVM may be the kernel's own: nothing to remember.
+                return _without_kvm(f"not proven under KVM: {error.message}", asked)
             memory.keep(key, proof)
     if proof.works:
         return AccelDecision(Accel.KVM, str(proof))
-    return _without_kvm(f"{proof}; remembered in {memory.path}", asked)
+    return _without_kvm(f"{proof} (remembered in {memory.path})", asked)
 
 
 def outlook(arch: Arch, settings: Settings) -> AccelDecision:
@@ -119,7 +159,7 @@ def outlook(arch: Arch, settings: Settings) -> AccelDecision:
     return AccelDecision(Accel.KVM if latest.works else Accel.TCG, str(latest))
 
 
-def kvm_obstacle(arch: Arch, device: Path = Path("/dev/kvm"), host: str | None = None) -> str:
+def kvm_obstacle(arch: Arch, device: Path = _KVM_DEVICE, host: str | None = None) -> str:
     """Why KVM is out of the question, told in a moment; empty when it is worth a try."""
     host = host or host_uname()
     if host != arch.uname:
@@ -172,35 +212,9 @@ def _read_proofs(path: Path) -> dict[str, Proof]:
         return {}
 
 
-def _prove(kernel: Kernel, image: Image, settings: Settings, progress: Progress) -> Proof:
-    """Boot the kernel under KVM once. Raises TestbedError for what does not tell about KVM."""
-    now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
-    with (
-        progress.step(f"prove KVM with {kernel.release} (at most {PROOF_SECONDS:.0f} s)"),
-        tempfile.TemporaryDirectory(prefix="kvm-proof-") as folder,
-    ):
-        spec = VmSpec(
-            kernel=kernel,
-            image=image,
-            accel=Accel.KVM,
-            memory_mib=settings.memory_mib,
-            log_dir=Path(folder),
-        )
-        try:
-            with boot(spec, Deadline.after(PROOF_SECONDS)):
-                pass
-        except BootHang as error:
-            return Proof(False, kernel.release, now, error.message)
-        except BootNoSsh:
-            pass  # userspace was there
-    return Proof(True, kernel.release, now)
-
-
-def _without_kvm(reason: str, asked: bool, error: TestbedError | None = None) -> AccelDecision:
+def _without_kvm(reason: str, asked: bool) -> AccelDecision:
     if asked:
-        evidence = error.evidence if error else ""
-        cure = "give --accel tcg, or auto, which tells by itself"
-        raise SetupError(f"KVM cannot be used: {reason}", cure=cure, evidence=evidence) from error
+        raise SetupError(f"KVM cannot be used: {reason}", cure="give --accel tcg, or auto")
     return AccelDecision(Accel.TCG, reason)
 
 
