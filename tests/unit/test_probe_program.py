@@ -1,0 +1,166 @@
+"""The guest's probe, built for this host and given scripts that need no module."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+
+from testbed.run import check_output, run
+
+_ROOT = Path(__file__).parents[2]
+_FOLDER = _ROOT / "tests" / "probes" / "probe"
+_DOCUMENT = (_ROOT / "docs" / "probe.md").read_text()
+
+Fact = dict[str, Any]
+
+
+class RunScript(Protocol):
+    """Runs the lines, expects this exit status, returns the facts."""
+
+    def __call__(self, *lines: str, status: int = 0) -> list[Fact]: ...
+
+
+@pytest.fixture(scope="module")
+def probe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    program = tmp_path_factory.mktemp("probe") / "probe"
+    include = _ROOT / "modules" / "include"
+    sources = sorted(_FOLDER.glob("*.c"))
+    check_output(
+        ["cc", "-O0", "-Wall", "-Wextra", "-Werror", "-I", include, "-o", program, *sources]
+    )
+    return program
+
+
+@pytest.fixture
+def run_script(probe: Path) -> RunScript:
+    def run_it(*lines: str, status: int = 0) -> list[Fact]:
+        script = "\n".join(lines).encode("latin-1")
+        done = run([probe], stdin=script, ok=[status])
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    return run_it
+
+
+def _table(heading: str, end: str) -> list[str]:
+    """The cells of the first column of the tables between two lines of the document."""
+    text = _DOCUMENT.split(heading, 1)[1].split(end, 1)[0]
+    return re.findall(r"^\| (`.*?) \|", text, flags=re.MULTILINE)
+
+
+def test_a_script_that_was_run_to_its_end_says_so(run_script: RunScript) -> None:
+    assert run_script("# nothing", "")[-1] == {"done": True}
+
+
+def test_an_unknown_step_ends_the_script_with_status_2(run_script: RunScript) -> None:
+    (fact,) = run_script("", "frobnicate", "env", status=2)
+    assert fact == {"step": 2, "error": "usage", "text": "'frobnicate' is no step"}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "map m f",
+        "map m anon len=4q",
+        "map m anon len=-1",
+        "map m anon len=1p flags=shraed",
+        "map m anon len=1p colour=red",
+        "map 1m anon len=1p",
+        "read m 0-",
+        "open",
+        "fork",
+        "endfork",
+    ],
+)
+def test_what_cannot_be_understood_is_refused(run_script: RunScript, line: str) -> None:
+    facts = run_script("map m anon len=1p", line, status=2)
+    assert facts[-1]["error"] == "usage"
+
+
+def test_odd_bytes_come_out_as_valid_json(run_script: RunScript) -> None:
+    (fact,) = run_script('a"\\\x01\xe9', status=2)
+    assert fact["text"] == "'a\"\\\x01\xe9' is no step"
+
+
+def test_a_failed_call_is_a_fact_and_the_next_step_runs(run_script: RunScript) -> None:
+    opened, mapped, read, _ = run_script("open f /nonexistent/x", "map m f len=1p", "read m all")
+    assert (opened["errno"], opened["error"]) == (2, "ENOENT")
+    assert mapped["error"] == "EBADF"
+    assert "addr" not in mapped
+    assert read["pages"] == []
+
+
+def test_the_signals_of_a_touch_are_told_apart_per_page(run_script: RunScript) -> None:
+    facts = run_script(
+        "memfd f 1p", "map m f len=3p", "write m 0 0x1234", "munmap m 2", "mprotect m prot=r 0",
+        "write m 0 1", "read m all",
+    )  # fmt: skip
+    assert facts[5]["pages"][0]["code"] == "SEGV_ACCERR"
+    results = [(page["result"], page.get("code")) for page in facts[6]["pages"]]
+    assert results == [("ok", None), ("SIGBUS", "BUS_ADRERR"), ("SIGSEGV", "SEGV_MAPERR")]
+    assert facts[6]["pages"][0]["content"] == "fill:0x1234"
+
+
+def test_a_mapping_shows_its_vmas_and_the_hole_in_it(run_script: RunScript) -> None:
+    facts = run_script("map m anon len=4p prot=r", "munmap m 1", "maps m", "pagemap m")
+    addr, page = int(facts[0]["addr"], 16), facts[0]["len"] // 4
+    seen = [(int(vma["start"], 16) - addr, int(vma["end"], 16) - addr) for vma in facts[2]["vmas"]]
+    assert seen == [(0, page), (2 * page, 4 * page)]
+    assert {"rd", "mr"} <= set(facts[2]["vmas"][0]["vmflags"])
+    assert [entry["present"] for entry in facts[3]["pages"]] == [False] * 4
+
+
+def test_an_address_may_be_told_by_another_mapping(run_script: RunScript) -> None:
+    facts = run_script("map m anon len=4p", "map n anon len=1p addr=m+2p flags=private,fixed")
+    assert int(facts[1]["addr"], 16) - int(facts[0]["addr"], 16) == 2 * facts[1]["len"]
+
+
+def test_a_childs_facts_carry_its_mark_and_change_nothing_here(run_script: RunScript) -> None:
+    facts = run_script(
+        "map m anon len=1p", "fork", "write m 0 7", "read m 0", "endfork", "read m 0"
+    )  # fmt: skip
+    assert [fact.get("child", False) for fact in facts] == [False, True, True, False, False, False]
+    assert [fact["step"] for fact in facts[:-1]] == [1, 3, 4, 2, 6]
+    assert facts[2]["pages"][0]["content"] == "fill:0x7"
+    assert facts[3]["status"] == 0
+    assert facts[4]["pages"][0]["content"] == "zero"
+
+
+def test_a_usage_error_in_a_child_is_its_status(run_script: RunScript) -> None:
+    facts = run_script("fork", "frobnicate", "endfork")
+    assert facts[0]["child"]
+    assert facts[1]["status"] == 2
+
+
+def test_steps_do_not_add_to_the_probes_own_memory(run_script: RunScript) -> None:
+    facts = run_script(
+        "map m anon len=2p", "write m all 1", "status", "maps m", "pagemap m", "meminfo", "query m",
+        "status",
+    )  # fmt: skip
+    before, after = (fact["fields"] for fact in facts if fact.get("op") == "status")
+    assert before["RssAnon"] == after["RssAnon"]
+
+
+def _documented_steps() -> list[str]:
+    cells = _table("### Files", "## The facts")
+    return [name for cell in cells for name in re.findall(r"`([a-z_]+)", cell)]
+
+
+@pytest.mark.parametrize("name", _documented_steps())
+def test_a_documented_step_is_known(run_script: RunScript, name: str) -> None:
+    facts = run_script(f"{name} 1 2 3 4 5 6", status=2)
+    assert "is no step" not in facts[0]["text"]
+
+
+def _documented_keys() -> list[str]:
+    cells = _table("## The plan", "What the nodes do")
+    return [name for cell in cells for name in re.findall(r"`([a-z_]+)`", cell)]
+
+
+@pytest.mark.parametrize("key", _documented_keys())
+def test_a_documented_key_of_the_plan_is_known(run_script: RunScript, key: str) -> None:
+    facts = run_script("open f /dev/null", f"plan f {key}=frob", status=2)
+    assert "a plan has no" not in facts[-1]["text"]
