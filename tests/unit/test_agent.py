@@ -24,7 +24,7 @@ from testbed.guest.protocol import Frame, Request
 from testbed.guest.session import Session
 from testbed.run import check_output, spawn
 
-_SOURCE = Path(__file__).parents[1] / "probes" / "agent.c"
+_SOURCES = Path(__file__).parents[1] / "probes" / "agent"
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,9 @@ class SocketChannel:
 @pytest.fixture(scope="module")
 def agent(tmp_path_factory: pytest.TempPathFactory) -> Path:
     program = tmp_path_factory.mktemp("agent") / "agent"
-    check_output(["cc", "-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", _SOURCE, "-o", program])
+    sources = sorted(_SOURCES.glob("*.c"))
+    flags = ["-O1", "-Wall", "-Wextra", "-Werror"]
+    check_output(["cc", *flags, *sources, "-o", program])
     return program
 
 

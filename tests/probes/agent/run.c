@@ -1,45 +1,24 @@
-/* SPDX-License-Identifier: GPL-2.0 */
+// SPDX-License-Identifier: GPL-2.0
 /*
- * How the agent runs one command: in a session and process group of its own,
- * its output kept up to a limit and then read and dropped, its whole group
- * killed at the timeout.
+ * One command: in a session and process group of its own, its output kept up
+ * to a limit and then read and dropped, its whole group killed at the timeout.
  */
-#ifndef AGENT_RUN_H
-#define AGENT_RUN_H
-
+#define _GNU_SOURCE
+#include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
-#include <stdio.h>
+#include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
-#include "agent_wire.h"
+#include "agent.h"
 
 /* How long a killed group may take to go: exit of a big mapping, under emulation. */
 #define KILL_GRACE_USEC	2000000ull
-
-struct command {
-	uint32_t timeout_ms;
-	const char *cwd;
-	char **argv, **env;
-	struct bytes input;
-	struct store out, err;
-};
-
-struct outcome {
-	uint32_t flags;
-	int32_t status;
-	pid_t pid;
-	uint64_t usec;
-};
-
-/* A call that failed: `what` on `name`, with errno in `error`. */
-struct failure {
-	int error;
-	const char *what, *name;
-};
 
 struct child {
 	pid_t pid;
@@ -63,28 +42,6 @@ static void close_end(int *fd)
 	if (*fd >= 0)
 		close(*fd);
 	*fd = -1;
-}
-
-/* One write(2) into a file that exists: a file of proc or debugfs takes a request as a whole. */
-static bool write_once(const char *path, struct bytes content)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-	ssize_t n;
-	int error;
-
-	if (fd < 0)
-		return false;
-	n = write(fd, content.data, content.len);
-	error = n < 0 ? errno : n < content.len ? EIO : 0;
-	close(fd);
-	errno = error;
-	return !error;
-}
-
-static void set_oom_score(const char *score)
-{
-	write_once("/proc/self/oom_score_adj",
-		   (struct bytes){ (const uint8_t *)score, strlen(score) });
 }
 
 /* In the child: become the command, or tell through `report` what failed. */
@@ -274,8 +231,8 @@ static void reap_leader(struct child *child, struct outcome *outcome)
 }
 
 /* Run the command to its end. False: our own peer has gone, and nobody waits for an answer. */
-static bool run(struct command *cmd, int listen, int signals, struct outcome *outcome,
-		struct failure *failure)
+bool run(struct command *cmd, int listen, int signals, struct outcome *outcome,
+	 struct failure *failure)
 {
 	struct child child = { .in = -1, .out = -1, .err = -1 };
 	uint64_t began = now_usec();
@@ -305,5 +262,3 @@ static bool run(struct command *cmd, int listen, int signals, struct outcome *ou
 	close_end(&child.err);
 	return heard;
 }
-
-#endif

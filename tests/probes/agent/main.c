@@ -5,14 +5,28 @@
  * cannot reach these two. See docs/agent.md.
  */
 #define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/prctl.h>
-#include <sys/stat.h>
+#include <sys/signalfd.h>
 #include <sys/utsname.h>
+#include <unistd.h>
 
-#include "agent_run.h"
+#include "agent.h"
 
 #define KMSG	"/dev/kmsg"
 #define TAINTED	"/proc/sys/kernel/tainted"
+
+struct header {
+	uint32_t magic;
+	uint16_t version, type;
+	uint32_t id, len;
+};
 
 struct agent {
 	int in, out;		/* the peer */
@@ -21,43 +35,56 @@ struct agent {
 	struct frame request;
 };
 
-static bool send_answer(const struct agent *agent, uint16_t type, const struct store *payload)
+/* An answer begins with room for its header, so that one write sends both. */
+static struct store new_answer(void)
 {
-	struct {
-		uint32_t magic;
-		uint16_t version, type;
-		uint32_t id, len;
-	} header = {
+	static const struct header none;
+	struct store message = { .limit = SIZE_MAX };
+
+	keep(&message, &none, sizeof(none));
+	return message;
+}
+
+static bool send_answer(const struct agent *agent, uint16_t type, const struct store *message)
+{
+	struct header header = {
 		htonl(AGENT_MAGIC), htons(AGENT_VERSION), htons(type),
-		htonl(agent->request.id), htonl(payload->len),
+		htonl(agent->request.id), htonl(message->len - sizeof(header)),
 	};
 
-	return write_all(agent->out, &header, sizeof(header)) &&
-	       write_all(agent->out, payload->data, payload->len);
+	memcpy(message->data, &header, sizeof(header));
+	return write_all(agent->out, message->data, message->len);
 }
 
 /* Send what was kept, or nothing at all when memory did not suffice for it. */
-static bool answer(const struct agent *agent, struct store *payload)
+static bool answer(const struct agent *agent, struct store *message)
 {
-	bool sent = !payload->cut && send_answer(agent, agent->request.type | ANSWER_OK, payload);
+	bool sent = !message->cut && send_answer(agent, agent->request.type | ANSWER_OK, message);
 
-	free(payload->data);
+	free(message->data);
 	return sent;
+}
+
+static bool answer_done(const struct agent *agent)
+{
+	struct store message = new_answer();
+
+	return answer(agent, &message);
 }
 
 static bool answer_error(const struct agent *agent, enum error_class class, int error,
 			 const char *what, const char *name)
 {
-	struct store payload = { .limit = 8192 };
+	struct store message = new_answer();
 	char text[4096 + 128];
 	bool sent;
 
 	snprintf(text, sizeof(text), "%s%s%s", what, *name ? " " : "", name);
-	keep_u32(&payload, class);
-	keep_u32(&payload, error);
-	keep_bytes(&payload, text, strlen(text));
-	sent = send_answer(agent, ANSWER_ERROR, &payload);
-	free(payload.data);
+	keep_u32(&message, class);
+	keep_u32(&message, error);
+	keep_bytes(&message, text, strlen(text));
+	sent = !message.cut && send_answer(agent, ANSWER_ERROR, &message);
+	free(message.data);
 	return sent;
 }
 
@@ -80,34 +107,35 @@ static bool is_whole(const struct cursor *c)
 static bool hello(struct agent *agent, struct cursor *c)
 {
 	struct bytes nonce = take_bytes(c);
-	struct store payload = { .limit = SIZE_MAX };
+	struct store message;
 	struct utsname uts;
 
 	if (!is_whole(c))
 		return answer_malformed(agent);
+	message = new_answer();
 	uname(&uts);
-	keep_bytes(&payload, nonce.data, nonce.len);
-	keep_u32(&payload, getpid());
-	keep_u32(&payload, sysconf(_SC_PAGESIZE));
-	keep_bytes(&payload, uts.release, strlen(uts.release));
-	keep_bytes(&payload, uts.machine, strlen(uts.machine));
-	return answer(agent, &payload);
+	keep_bytes(&message, nonce.data, nonce.len);
+	keep_u32(&message, getpid());
+	keep_u32(&message, sysconf(_SC_PAGESIZE));
+	keep_bytes(&message, uts.release, strlen(uts.release));
+	keep_bytes(&message, uts.machine, strlen(uts.machine));
+	return answer(agent, &message);
 }
 
 static bool answer_run(const struct agent *agent, const struct command *cmd,
 		       const struct outcome *outcome)
 {
-	struct store payload = { .limit = SIZE_MAX };
+	struct store message = new_answer();
 
-	keep_u32(&payload, outcome->flags | (cmd->out.cut ? RUN_STDOUT_CUT : 0) |
+	keep_u32(&message, outcome->flags | (cmd->out.cut ? RUN_STDOUT_CUT : 0) |
 			   (cmd->err.cut ? RUN_STDERR_CUT : 0));
-	keep_u32(&payload, outcome->status);
-	keep_u32(&payload, outcome->pid);
-	keep_u32(&payload, outcome->usec >> 32);
-	keep_u32(&payload, outcome->usec);
-	keep_bytes(&payload, cmd->out.data, cmd->out.len);
-	keep_bytes(&payload, cmd->err.data, cmd->err.len);
-	return answer(agent, &payload);
+	keep_u32(&message, outcome->status);
+	keep_u32(&message, outcome->pid);
+	keep_u32(&message, outcome->usec >> 32);
+	keep_u32(&message, outcome->usec);
+	keep_bytes(&message, cmd->out.data, cmd->out.len);
+	keep_bytes(&message, cmd->err.data, cmd->err.len);
+	return answer(agent, &message);
 }
 
 static bool run_command(struct agent *agent, struct cursor *c)
@@ -140,37 +168,21 @@ static bool run_command(struct agent *agent, struct cursor *c)
 	return sent;
 }
 
-/* A new file under a name of its own that then takes `path`: readers see the old or the new. */
-static bool put_file(struct agent *agent, struct cursor *c)
+static bool put(struct agent *agent, struct cursor *c)
 {
 	const char *path = take_string(c);
 	uint32_t mode = take_u32(c);
 	struct bytes content = take_bytes(c);
-	struct store done = { 0 };
-	char fresh[4096];
-	int fd, error;
 
-	if (!is_whole(c) ||
-	    (size_t)snprintf(fresh, sizeof(fresh), "%s.agent-%d", path, getpid()) >= sizeof(fresh))
+	if (!is_whole(c))
 		return answer_malformed(agent);
-	fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
-	if (fd < 0)
-		return answer_errno(agent, "create", path);
-	if (write_all(fd, content.data, content.len) && !fchmod(fd, mode) && !rename(fresh, path)) {
-		close(fd);
-		return answer(agent, &done);
-	}
-	error = errno;
-	unlink(fresh);
-	close(fd);
-	errno = error;
-	return answer_errno(agent, "put", path);
+	return put_file(path, mode, content) ? answer_done(agent) :
+					       answer_errno(agent, "put", path);
 }
 
 /* Several files in order, up to the first that fails. */
 static bool write_files(struct agent *agent, struct cursor *c)
 {
-	struct store done = { 0 };
 
 	for (uint32_t count = take_u32(c); count && !c->bad; count--) {
 		const char *path = take_string(c);
@@ -181,79 +193,28 @@ static bool write_files(struct agent *agent, struct cursor *c)
 		if (!write_once(path, content))
 			return answer_errno(agent, "write", path);
 	}
-	return is_whole(c) ? answer(agent, &done) : answer_malformed(agent);
-}
-
-/* Files of proc and debugfs have no size: read until they end. */
-static bool read_up_to(int fd, struct store *content)
-{
-	static uint8_t chunk[65536];
-	ssize_t n;
-
-	do {
-		n = read(fd, chunk, sizeof(chunk));
-		if (n > 0)
-			keep(content, chunk, n);
-	} while (!content->cut && (n > 0 || (n < 0 && errno == EINTR)));
-	return n >= 0;
-}
-
-static bool read_file(const char *path, struct store *content)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	bool done;
-	int error;
-
-	if (fd < 0)
-		return false;
-	done = read_up_to(fd, content);
-	error = errno;
-	close(fd);
-	errno = error;
-	return done;
+	return is_whole(c) ? answer_done(agent) : answer_malformed(agent);
 }
 
 static bool get_file(struct agent *agent, struct cursor *c)
 {
 	const char *path = take_string(c);
 	struct store content = { .limit = take_u32(c) };
-	struct store payload = { .limit = SIZE_MAX };
+	struct store message;
 	bool sent;
 
 	if (!is_whole(c) || content.limit > MAX_PAYLOAD)
 		return answer_malformed(agent);
 	if (read_file(path, &content)) {
-		keep_u32(&payload, content.cut ? GET_CUT : 0);
-		keep_bytes(&payload, content.data, content.len);
-		sent = answer(agent, &payload);
+		message = new_answer();
+		keep_u32(&message, content.cut ? GET_CUT : 0);
+		keep_bytes(&message, content.data, content.len);
+		sent = answer(agent, &message);
 	} else {
 		sent = answer_errno(agent, "read", path);
 	}
 	free(content.data);
 	return sent;
-}
-
-/*
- * One record for each read(2), up to the last or to the limit. EPIPE: the next
- * ones were overwritten, and the read after this goes on with what is left.
- */
-static bool read_records(int fd, struct store *records, uint32_t *flags)
-{
-	/* More than a record can be: PRINTK_MESSAGE_MAX of kernel/printk/internal.h is 2048. */
-	static uint8_t record[8192];
-
-	while (records->limit - records->len >= sizeof(record) + sizeof(uint32_t)) {
-		ssize_t n = read(fd, record, sizeof(record));
-
-		if (n > 0)
-			keep_bytes(records, record, n);
-		else if (n < 0 && errno == EPIPE)
-			*flags |= LOG_OVERRUN;
-		else if (n == 0 || errno != EINTR)
-			return n == 0 || errno == EAGAIN;
-	}
-	*flags |= LOG_MORE;
-	return true;
 }
 
 /*
@@ -266,7 +227,7 @@ static bool kernel_log(struct agent *agent, struct cursor *c)
 {
 	struct bytes mark = take_bytes(c);
 	struct store records = { .limit = take_u32(c) };
-	struct store payload = { .limit = SIZE_MAX };
+	struct store message;
 	struct store tainted = { .limit = 64 };
 	uint32_t flags = 0;
 	bool sent;
@@ -284,10 +245,11 @@ static bool kernel_log(struct agent *agent, struct cursor *c)
 	} else if (!read_file(TAINTED, &tainted)) {
 		sent = answer_errno(agent, "read", TAINTED);
 	} else {
-		keep_u32(&payload, flags);
-		keep_bytes(&payload, records.data, records.len);
-		keep_bytes(&payload, tainted.data, tainted.len);
-		sent = answer(agent, &payload);
+		message = new_answer();
+		keep_u32(&message, flags);
+		keep_bytes(&message, records.data, records.len);
+		keep_bytes(&message, tainted.data, tainted.len);
+		sent = answer(agent, &message);
 	}
 	free(records.data);
 	free(tainted.data);
@@ -302,7 +264,7 @@ static bool serve_request(struct agent *agent, struct cursor *c)
 	case REQ_RUN:
 		return run_command(agent, c);
 	case REQ_PUT:
-		return put_file(agent, c);
+		return put(agent, c);
 	case REQ_WRITE:
 		return write_files(agent, c);
 	case REQ_GET:
@@ -317,7 +279,7 @@ static bool serve_request(struct agent *agent, struct cursor *c)
 /* False at the peer's end, and after a frame that leaves no way to find the next one. */
 static bool take_request(struct agent *agent)
 {
-	uint8_t raw[16], *payload;
+	uint8_t raw[sizeof(struct header)], *payload;
 	struct cursor header = { raw, raw + sizeof(raw), false };
 	struct cursor c;
 	uint32_t magic, word;

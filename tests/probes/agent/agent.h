@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The guest agent's parts, and its wire format: what is in a frame.
+ *
+ * docs/agent.md describes the format; its other end is testbed/guest/protocol.py.
+ * Numbers travel in network byte order.
+ */
+#ifndef AGENT_H
+#define AGENT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define AGENT_MAGIC	0x6d747331u	/* "mts1" */
+#define AGENT_VERSION	1
+#define MAX_PAYLOAD	(16u << 20)	/* of a request, and of each byte string in an answer */
+
+enum request_type {
+	REQ_HELLO = 1,
+	REQ_RUN = 2,
+	REQ_PUT = 3,
+	REQ_WRITE = 4,
+	REQ_GET = 5,
+	REQ_LOG = 6,
+};
+
+#define ANSWER_OK	0x8000		/* or-ed to the request's type */
+#define ANSWER_ERROR	0xffff
+
+enum error_class {
+	ERR_REQUEST = 1,		/* the request could not be understood */
+	ERR_SYSTEM = 2,			/* a system call failed: errno says how */
+};
+
+enum run_flag {
+	RUN_SIGNALLED = 1 << 0,		/* the status is a signal's number */
+	RUN_TIMED_OUT = 1 << 1,		/* the group was killed at the timeout */
+	RUN_STUCK = 1 << 2,		/* it did not die of that: there is no status */
+	RUN_STDOUT_CUT = 1 << 3,
+	RUN_STDERR_CUT = 1 << 4,
+	RUN_LEFTOVERS = 1 << 5,		/* others of its group outlived it, and were killed */
+};
+
+#define GET_CUT		1u		/* the file goes on beyond the limit */
+#define LOG_MORE	1u		/* there are more records: ask again */
+#define LOG_OVERRUN	2u		/* records were overwritten before they were read */
+
+struct frame {
+	uint16_t version, type;
+	uint32_t id, len;
+};
+
+struct bytes {
+	const uint8_t *data;
+	uint32_t len;
+};
+
+/* What is still to be taken from a payload; `bad` once it did not hold what was asked for. */
+struct cursor {
+	const uint8_t *at, *end;
+	bool bad;
+};
+
+/* Bytes kept up to a limit; what comes beyond it is dropped, and `cut` tells so. */
+struct store {
+	uint8_t *data;
+	size_t len, room, limit;
+	bool cut;
+};
+
+struct command {
+	uint32_t timeout_ms;
+	const char *cwd;
+	char **argv, **env;
+	struct bytes input;
+	struct store out, err;
+};
+
+struct outcome {
+	uint32_t flags;
+	int32_t status;
+	pid_t pid;
+	uint64_t usec;
+};
+
+/* A call that failed: `what` on `name`, with errno in `error`. */
+struct failure {
+	int error;
+	const char *what, *name;
+};
+
+/* wire.c: bytes in and out, and what is in a payload */
+bool read_all(int fd, void *data, size_t len);
+bool write_all(int fd, const void *data, size_t len);
+uint32_t take_u32(struct cursor *c);
+struct bytes take_bytes(struct cursor *c);
+const char *take_string(struct cursor *c);
+char **take_strings(struct cursor *c);
+void keep(struct store *s, const void *data, size_t len);
+void keep_u32(struct store *s, uint32_t v);
+void keep_bytes(struct store *s, const void *data, size_t len);
+
+/* run.c: one command from its start to the last of its group */
+bool run(struct command *cmd, int listen, int signals, struct outcome *outcome,
+	 struct failure *failure);
+
+/* files.c: files that are not the agent's own */
+bool write_once(const char *path, struct bytes content);
+bool read_file(const char *path, struct store *content);
+bool put_file(const char *path, mode_t mode, struct bytes content);
+bool read_records(int fd, struct store *records, uint32_t *flags);
+void set_oom_score(const char *score);
+
+#endif

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: GPL-2.0
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "agent.h"
+
+/* One write(2) into a file that exists: a file of proc or debugfs takes a request as a whole. */
+bool write_once(const char *path, struct bytes content)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	ssize_t n;
+	int error;
+
+	if (fd < 0)
+		return false;
+	n = write(fd, content.data, content.len);
+	error = n < 0 ? errno : n < content.len ? EIO : 0;
+	close(fd);
+	errno = error;
+	return !error;
+}
+
+void set_oom_score(const char *score)
+{
+	write_once("/proc/self/oom_score_adj",
+		   (struct bytes){ (const uint8_t *)score, strlen(score) });
+}
+
+/* A new file under a name of its own that then takes `path`: readers see the old or the new. */
+bool put_file(const char *path, mode_t mode, struct bytes content)
+{
+	char fresh[4096];
+	bool done;
+	int fd, error;
+
+	if ((size_t)snprintf(fresh, sizeof(fresh), "%s.agent-%d", path, getpid()) >= sizeof(fresh)) {
+		errno = ENAMETOOLONG;
+		return false;
+	}
+	fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return false;
+	done = write_all(fd, content.data, content.len) && !fchmod(fd, mode) &&
+	       !rename(fresh, path);
+	error = errno;
+	if (!done)
+		unlink(fresh);
+	close(fd);
+	errno = error;
+	return done;
+}
+
+/* Files of proc and debugfs have no size: read until they end. */
+static bool read_up_to(int fd, struct store *content)
+{
+	static uint8_t chunk[65536];
+	ssize_t n;
+
+	do {
+		n = read(fd, chunk, sizeof(chunk));
+		if (n > 0)
+			keep(content, chunk, n);
+	} while (!content->cut && (n > 0 || (n < 0 && errno == EINTR)));
+	return n >= 0;
+}
+
+bool read_file(const char *path, struct store *content)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	bool done;
+	int error;
+
+	if (fd < 0)
+		return false;
+	done = read_up_to(fd, content);
+	error = errno;
+	close(fd);
+	errno = error;
+	return done;
+}
+
+/*
+ * One record for each read(2), up to the last or to the limit. EPIPE: the next
+ * ones were overwritten, and the read after this goes on with what is left.
+ */
+bool read_records(int fd, struct store *records, uint32_t *flags)
+{
+	/* More than a record can be: PRINTK_MESSAGE_MAX of kernel/printk/internal.h is 2048. */
+	static uint8_t record[8192];
+
+	while (records->limit - records->len >= sizeof(record) + sizeof(uint32_t)) {
+		ssize_t n = read(fd, record, sizeof(record));
+
+		if (n > 0)
+			keep_bytes(records, record, n);
+		else if (n < 0 && errno == EPIPE)
+			*flags |= LOG_OVERRUN;
+		else if (n == 0 || errno != EINTR)
+			return n == 0 || errno == EAGAIN;
+	}
+	*flags |= LOG_MORE;
+	return true;
+}
