@@ -1,0 +1,101 @@
+"""Boots each architecture many times and calls the probe many times in each boot.
+
+Prints one line per architecture; the exit status is 1 when a single call was lost.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+
+from testbed.cache import Cache
+from testbed.deadline import Deadline
+from testbed.errors import TestbedError
+from testbed.kernel.series import load_series
+from testbed.lab.guest import guest_up
+from testbed.lab.lab import Lab
+from testbed.mmap.path import MODULE, HookPath
+from testbed.settings import load_settings
+from testbed.terminal import make_progress
+
+
+@dataclass
+class Tally:
+    """What came of the calls on one architecture. Seconds throughout."""
+
+    opens: list[float] = field(default_factory=list)  # from the start of QEMU to the first answer
+    calls: list[float] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        if not self.calls:
+            return f"no call was answered; {len(self.lost)} lost"
+        p99 = sorted(self.calls)[int(len(self.calls) * 0.99)]
+        return (
+            f"{len(self.opens)} boots, {len(self.calls)} calls answered, {len(self.lost)} lost; "
+            f"call median {1000 * statistics.median(self.calls):.1f} ms, p99 {1000 * p99:.1f} ms, "
+            f"max {1000 * max(self.calls):.1f} ms; "
+            f"boot to first answer median {statistics.median(self.opens):.2f} s"
+        )
+
+
+def soak(lab: Lab, arch: str, boots: int, calls: int) -> Tally:
+    """Every call maps four pages through a stack and reads them back."""
+    tally = Tally()
+    cell = lab.cell(arch)
+    with lab.progress.step(f"soak {arch}", total=boots) as step:
+        for boot in range(boots):
+            began = time.monotonic()
+            deadline = Deadline.after(lab.settings.boot_timeout)
+            try:
+                with guest_up(cell, lab.log_dir(arch), deadline) as guest:
+                    guest.session.hello()
+                    tally.opens.append(time.monotonic() - began)
+                    guest.load(MODULE)
+                    for _ in range(calls):
+                        began = time.monotonic()
+                        mapped = guest.prober.map(HookPath.STACK)
+                        tally.calls.append(time.monotonic() - began)
+                        guest.prober.observations.clear()
+                        if mapped.made.errno:
+                            tally.lost.append(f"boot {boot}: the mapping failed: {mapped.made}")
+            except TestbedError as error:
+                done = len(tally.calls) % calls
+                tally.lost.append(f"boot {boot}, after {done} calls: {error}")
+            step.update(boot + 1, note=str(tally))
+    return tally
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="scripts/soak", description=__doc__)
+    parser.add_argument("--arch", help="architectures, separated by commas (default: all)")
+    parser.add_argument("--kernel", help="debian, debian:X.Y, tree:PATH or tarball:PATH")
+    parser.add_argument("--boots", type=int, default=20)
+    parser.add_argument("--calls", type=int, default=500, help="in each boot")
+    parser.add_argument("--settings", type=Path, help="a TOML settings file")
+    options = parser.parse_args()
+    console = Console()
+    try:
+        settings = load_settings(options.settings, {"arch": options.arch, "kernel": options.kernel})
+        progress = make_progress(console)
+        cache = Cache(settings.cache_dir, settings.cache_limit, progress)
+        lab = Lab(settings, load_series(settings.series), cache, progress)
+        tallies = {arch: soak(lab, arch, options.boots, options.calls) for arch in settings.arch}
+    except TestbedError as error:
+        console.print(str(error), markup=False)
+        return 3
+    for arch, tally in tallies.items():
+        console.print(f"{arch}: {tally}", markup=False, soft_wrap=True)
+        for loss in tally.lost:
+            console.print(f"  lost: {loss}", markup=False, soft_wrap=True)
+    return 1 if any(tally.lost for tally in tallies.values()) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
