@@ -5,6 +5,7 @@
     ROOT/scratch/         entries in the making; what a dead run left is removed
     ROOT/locks/           flock(2) files; it dies with its process: a crash leaves no lock behind
     ROOT/manifests/       what each entry held when it was complete
+    ROOT/ccache/          the compiler cache's own
 
 An entry has two locks. `KIND-KEY` is shared by those who use it and exclusive to remove it;
 `KIND-KEY.make` is held by the one who makes it, so that another run that wants the same waits
@@ -32,7 +33,8 @@ from testbed.progress import Progress, SilentProgress
 
 _WORK = "work"
 _SCRATCH = "scratch"
-_PRIVATE = frozenset({"scratch", "locks", "manifests", "ccache"})
+_CCACHE = "ccache"
+_PRIVATE = frozenset({"scratch", "locks", "manifests", _CCACHE})
 _MAKE = ".make"
 
 
@@ -50,7 +52,7 @@ class CacheEntry:
     kind: str
     key: str
     path: Path
-    size: int  # bytes on disk; a file with several hard links counts once
+    size: int  # bytes on disk; its part of those files that other entries share
     used: float  # seconds since the epoch
 
 
@@ -113,6 +115,11 @@ class Cache:
             os.utime(path)
             yield path
 
+    @property
+    def ccache(self) -> Path:
+        """Where ccache keeps its objects. It bounds itself, and counts within the limit."""
+        return self.root / _CCACHE
+
     def entries(self) -> list[CacheEntry]:
         """All entries and work directories, the least recently used first."""
         found = [
@@ -128,7 +135,7 @@ class Cache:
         self._tidy_scratch()
         bound = self.limit if limit is None else limit
         entries = self.entries()
-        total = sum(entry.size for entry in entries)
+        total = sum(entry.size for entry in entries) + _disk_usage(self.ccache)
         removed = []
         for entry in entries:
             if total <= bound:
@@ -314,13 +321,15 @@ def _file_stamp(entry: os.DirEntry[str]) -> str:
 
 
 def _disk_usage(root: Path) -> int:
-    seen: dict[tuple[int, int], int] = {}
+    # A file with several names counts for each name in part: a work directory holds its
+    # source as hard links, and shares it with the entry and with other work directories.
+    total = 0
     for folder, _, names in os.walk(root):
         for name in names:
             with contextlib.suppress(FileNotFoundError):
                 status = os.lstat(os.path.join(folder, name))
-                seen[status.st_dev, status.st_ino] = status.st_blocks * 512
-    return sum(seen.values())
+                total += status.st_blocks * 512 // max(1, status.st_nlink)
+    return total
 
 
 def _write_atomically(path: Path, text: str) -> None:

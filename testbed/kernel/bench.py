@@ -159,7 +159,7 @@ def _ccache(root: Path, cache: Cache, progress: Progress) -> dict[str, str]:
         progress.note("ccache is not installed: compiling without it (apt install ccache)")
         return {}
     return ccache_environment(
-        directory=cache.root / "ccache",
+        directory=cache.ccache,
         base=root,
         limit=cache.limit // _CCACHE_SHARE,
         stats=root / "ccache-stats",

@@ -156,6 +156,25 @@ def test_the_least_recently_used_goes_first(tmp_path: Path) -> None:
         assert [entry.key for entry in cache.entries()] == ["older", "old"]
 
 
+def test_what_entries_share_by_hard_links_counts_once(tmp_path: Path, cache: Cache) -> None:
+    text = cache.get("source", "s", writes("x" * 100_000)) / "file"
+    with cache.work("one") as one, cache.work("other") as other:
+        (one / "file").hardlink_to(text)
+        (other / "file").hardlink_to(text)
+    # An entry is measured when it is complete: before others share it.
+    source, *works = sorted(entry.size for entry in cache.entries())[::-1]
+    assert sum(works) < source
+
+
+def test_the_compiler_cache_counts_within_the_limit(tmp_path: Path, cache: Cache) -> None:
+    with opened(tmp_path) as run:
+        run.get("kernel", "k", writes("text"))
+    cache.ccache.mkdir()
+    (cache.ccache / "object").write_bytes(b"x" * 100_000)
+    size = cache.entries()[0].size
+    assert [entry.key for entry in cache.prune(size + 50_000)] == ["k"]
+
+
 def test_use_makes_an_entry_recent(tmp_path: Path) -> None:
     with opened(tmp_path) as cache:
         for key in ("a", "b"):
