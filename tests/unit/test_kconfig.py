@@ -83,9 +83,9 @@ def test_a_missing_fragment_is_the_callers_fault(tmp_path: Path) -> None:
         read_fragments([tmp_path / "nosuch.config"])
 
 
-@pytest.mark.parametrize("arch", ARCHES)
-def test_our_own_fragments_do_not_contradict_each_other(arch: str) -> None:
-    files = [KERNEL_CONFIG / name for name in ("base.config", f"{arch}.config", "peer.config")]
+@pytest.mark.parametrize("target", ARCHES)
+def test_our_own_fragments_do_not_contradict_each_other(target: str) -> None:
+    files = [KERNEL_CONFIG / name for name in ("base.config", f"{target}.config", "peer.config")]
     merged = read_fragments(files)
     assert merged["OVERLAY_FS"].value == "m"
     assert merged["MULTIUSER"].origin.startswith("kernel-config/base.config:")

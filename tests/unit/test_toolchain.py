@@ -77,16 +77,16 @@ def test_llvm_needs_no_prefix() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arch", "package"),
+    ("target", "package"),
     [(ARM64, "gcc-aarch64-linux-gnu"), (X86_64, "gcc-x86-64-linux-gnu")],
     ids=["arm64", "x86_64"],
 )
 def test_a_missing_cross_compiler_is_named_with_its_package(
-    arch: Arch, package: str, only: Path, monkeypatch: pytest.MonkeyPatch
+    target: Arch, package: str, only: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("testbed.kernel.toolchain.host_uname", lambda: "riscv64")
-    with pytest.raises(SetupError, match=f"{arch.triplet}-gcc is not installed") as caught:
-        find_gcc(arch)
+    with pytest.raises(SetupError, match=f"{target.triplet}-gcc is not installed") as caught:
+        find_gcc(target)
     assert caught.value.cure == f"apt install {package}"
 
 
