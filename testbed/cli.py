@@ -89,8 +89,14 @@ _KERNEL_OPTIONS: tuple[Callable[..., Any], ...] = (
     click.option(
         "--series", metavar="PATH", help="A patch, or a folder of patches, to apply on top."
     ),
-    click.option("--accel", type=click.Choice([*AccelChoice]), help="Default auto."),
-    click.option("--toolchain", type=click.Choice([*Toolchain]), help="Default gcc."),
+    click.option(
+        "--accel", type=click.Choice([choice.value for choice in AccelChoice]), help="Default auto."
+    ),
+    click.option(
+        "--toolchain",
+        type=click.Choice([choice.value for choice in Toolchain]),
+        help="Default gcc.",
+    ),
     click.option("-j", "--jobs", type=int, help="Compiler jobs. Default: one per CPU."),
     settings_option,
 )

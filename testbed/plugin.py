@@ -7,7 +7,6 @@ Whatever touches `arch` runs once per architecture.
 
 from __future__ import annotations
 
-import contextlib
 import shlex
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -17,7 +16,7 @@ from _pytest.capture import CaptureManager
 from rich.console import Console
 
 from testbed.cache import Cache
-from testbed.errors import KernelSplat, SetupError, TestbedError
+from testbed.errors import KernelSplat, SetupError, TestbedError, TreeError
 from testbed.kernel.build import Kernel
 from testbed.kernel.series import load_series
 from testbed.lab.cell import Cell
@@ -114,9 +113,12 @@ def pytest_runtestloop(session: pytest.Session) -> None:
     assert isinstance(capture, CaptureManager)
     with capture.global_and_fixture_disabled():
         for arch in lab.settings.arch:
-            # The tests that need the cell raise this again.
-            with contextlib.suppress(TestbedError):
+            try:
                 lab.cell(arch)
+            except TreeError:
+                continue  # a finding: the test that is about building raises it again
+            except TestbedError as error:
+                raise pytest.UsageError(str(error)) from error
 
 
 @pytest.fixture(scope="session")
@@ -220,7 +222,7 @@ def _judge(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestRe
     marker = item.get_closest_marker("defect")
     if marker is not None and call.when == "call":
         assert isinstance(item, pytest.Function)
-        kernel = item.config.stash[LAB].cell(item.callspec.params["arch"]).kernel
+        kernel = item.config.stash[LAB].cell(str(item.callspec.params["arch"])).kernel
         return judge_defect(Defect(*marker.args, **marker.kwargs), kernel.version, error)
     return Verdict(Status.PASS) if error is None else judge(error, call.when)
 
@@ -231,7 +233,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     if not cells:
         return [f"testbed: {settings.kernel} on {', '.join(settings.arch)}, accel {settings.accel}"]
     return [
-        f"testbed: {cell.kernel.release} {cell.arch}, {cell.accel}, {cell.qemu_version}"
+        f"testbed: {cell.kernel.release} {cell.arch}, {cell.accel}, QEMU {cell.qemu_version}"
         for cell in cells
     ]
 

@@ -78,6 +78,8 @@ def run_suite(lab: Lab, expression: str | None, progress: Progress) -> Run:
         session = _Session(lab, step)
         with contextlib.redirect_stderr(io.StringIO()) as complaint:
             status = pytest.main(arguments, plugins=[session])
+    if status is pytest.ExitCode.USAGE_ERROR:
+        lab.raise_failure()
     if status is pytest.ExitCode.INTERRUPTED:
         raise KeyboardInterrupt
     if status is pytest.ExitCode.NO_TESTS_COLLECTED:

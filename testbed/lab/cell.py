@@ -15,10 +15,10 @@ from testbed.kernel.source import Source, resolve
 from testbed.progress import Progress
 from testbed.settings import Settings
 from testbed.vm.accel import AccelDecision, choose_accel
-from testbed.vm.machine import VmSpec
+from testbed.vm.qemu import VmSpec, qemu_version
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Cell:
     """What `prepare` made ready on one architecture."""
 
@@ -29,6 +29,7 @@ class Cell:
     guest_side: GuestSide
     image: Image
     accel: AccelDecision
+    qemu_version: str
     memory_mib: int
 
     def vm_spec(self, log_dir: Path) -> VmSpec:
@@ -58,4 +59,14 @@ def prepare(
     guest_side = build_guest_side(kernel, request, settings, cache, progress)
     image = build_image(kernel, guest_side, settings, cache, progress)
     accel = choose_accel(kernel, image, settings, progress)
-    return Cell(arch, source, series, kernel, guest_side, image, accel, settings.memory_mib)
+    return Cell(
+        arch=arch,
+        source=source,
+        series=series,
+        kernel=kernel,
+        guest_side=guest_side,
+        image=image,
+        accel=accel,
+        qemu_version=qemu_version(arch),
+        memory_mib=settings.memory_mib,
+    )
