@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import struct
+import sys
 import threading
+from collections.abc import Iterator
 
 import pytest
 from fake_agent import FakeChannel, blob, u32
@@ -33,6 +35,15 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """The margin that a real agent gets would make these tests wait."""
     for name in ("_ANSWER_MARGIN", "_DEATH_NEWS", "_PULSE"):
         monkeypatch.setattr(session_module, name, 0.001)
+
+
+@pytest.fixture
+def eager_threads() -> Iterator[None]:
+    """Threads take turns as often as can be."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(interval)
 
 
 def test_a_result_tells_what_the_command_did() -> None:
@@ -162,8 +173,10 @@ def test_a_nonce_that_comes_back_changed_is_noticed() -> None:
         Session(channel).hello()
 
 
+@pytest.mark.usefixtures("eager_threads")
 def test_calls_from_several_threads_go_one_after_the_other() -> None:
     channel = _answering(_EXITED)
+    channel.piece = 1  # many chances for another thread to come between
     session = Session(channel)
     threads = [
         threading.Thread(target=lambda: [session.run(["probe"]) for _ in range(50)])
@@ -173,6 +186,7 @@ def test_calls_from_several_threads_go_one_after_the_other() -> None:
         thread.start()
     for thread in threads:
         thread.join()
+    assert session.broken is None
     assert [frame.id for frame in channel.sent] == list(range(1, 201))
 
 

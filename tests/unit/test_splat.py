@@ -72,6 +72,13 @@ def test_every_cut_of_an_oops_is_found_and_called_truncated() -> None:
         assert splat.truncated, lines[count - 1]
 
 
+def test_an_oops_that_interrupts_another_is_a_splat_of_its_own() -> None:
+    log = _read("x86_64-null-pointer-cut-in-the-middle") + _read("x86_64-general-protection-fault")
+    first, second = find_splats(log)
+    assert (first.title, first.truncated) == ("NULL pointer dereference in trig_null", True)
+    assert (second.title, second.truncated) == ("general protection fault in trig_gpf", False)
+
+
 def test_a_log_without_splats_gives_none() -> None:
     assert find_splats("") == []
 
