@@ -34,7 +34,7 @@ _QMP_PATIENCE = 10.0
 _QUIT_PATIENCE = 5.0
 
 # A panic's text comes through a slow serial port before the machine resets.
-_PANIC_PATIENCE = 5.0
+_END_PATIENCE = 5.0
 
 # One try to see an SSH server: slirp takes every connection, whether the guest does or not.
 _BANNER_PATIENCE = 3.0
@@ -79,7 +79,8 @@ class VirtualMachine:
         """Reach the monitor, and learn the SSH port.
 
         Raises:
-            LaunchError: QEMU ended at once; has what it said.
+            LaunchError: QEMU has ended; has what it said.
+            BootPanic: the guest was quicker in its end than the testbed in its start.
             QmpError: QEMU runs but its monitor does not answer.
         """
         patience = deadline.capped(_QMP_PATIENCE)
@@ -91,7 +92,8 @@ class VirtualMachine:
         except QmpError as error:
             if self.process.wait(Deadline.after(1.0)) is None:
                 raise
-            raise self._launch_error("QEMU did not start") from error
+            self.bell.wait_for(self.why_dead, Deadline.after(_END_PATIENCE))
+            raise self._boot_error(deadline) from error
         port = parse_ssh_port(usernet)
         if port is None:
             raise QmpError("QEMU does not tell the forwarded port", evidence=usernet)
@@ -105,8 +107,8 @@ class VirtualMachine:
             LaunchError: QEMU ended by itself.
         """
         phase = self.bell.wait_for(self._left_booting, deadline)
-        if phase is Phase.PANICKING:
-            self.bell.wait_for(self.why_dead, Deadline.after(_PANIC_PATIENCE))
+        if phase is Phase.ENDING:
+            self.bell.wait_for(self.why_dead, Deadline.after(_END_PATIENCE))
         if phase is not Phase.READY:
             raise self._boot_error(deadline)
         while not _ssh_answers(self.ssh_port, deadline.capped(_BANNER_PATIENCE)):
@@ -148,7 +150,8 @@ class VirtualMachine:
         if phase is Phase.STOPPED:
             return self._launch_error("QEMU stopped the guest while it booted")
         if phase is Phase.QEMU_DIED:
-            return self._launch_error(f"QEMU ended while the guest booted, {self._exit_status()}")
+            when = "ended while the guest booted" if text else "did not start"
+            return self._launch_error(f"QEMU {when}, {self._exit_status()}")
         return self._explain(BootHang, f"the kernel did not reach userspace within {deadline}")
 
     def _launch_error(self, message: str) -> LaunchError:

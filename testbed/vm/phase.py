@@ -12,13 +12,13 @@ from enum import StrEnum
 from testbed.vm.qmp import Event
 
 # Printed by the image's /init.
-_READY = re.compile(r"^(?:\[[ .\d]+\] )?testbed: ready$", re.MULTILINE)
+_READY = re.compile(r"(?:^|\] )testbed: ready$", re.MULTILINE)
 
 _PANIC = re.compile(r"Kernel panic - not syncing: (?P<cause>.*)")
 _PANIC_END = "end Kernel panic - not syncing"
 
 # Where the text that belongs to a panic may begin, some lines before it.
-_PREAMBLE = re.compile(r"\bBUG: |\bOops\b|Internal error: |Unable to handle kernel|Call trace:")
+_PREAMBLE = re.compile(r"\bBUG: |\bOops\b|Internal error: |Unable to handle kernel")
 _PREAMBLE_LINES = 80
 
 
@@ -27,7 +27,7 @@ class Phase(StrEnum):
 
     BOOTING = "booting"
     READY = "userspace is up"
-    PANICKING = "panic under way"
+    ENDING = "the guest is ending"
     PANICKED = "the guest kernel panicked"
     RESET = "the guest reset itself"
     POWERED_OFF = "the guest powered itself off"
@@ -37,7 +37,15 @@ class Phase(StrEnum):
     @property
     def is_end(self) -> bool:
         """Whether nothing more can come of this VM."""
-        return self not in (Phase.BOOTING, Phase.READY, Phase.PANICKING)
+        return self not in (Phase.BOOTING, Phase.READY, Phase.ENDING)
+
+
+# The SHUTDOWN event's reasons that are the guest's own doing; any other is QEMU's end.
+_END_BY_REASON = {
+    "guest-reset": Phase.RESET,
+    "guest-shutdown": Phase.POWERED_OFF,
+    "guest-panic": Phase.PANICKED,
+}
 
 
 @dataclass(frozen=True)
@@ -50,22 +58,26 @@ class Snapshot:
 
 
 def judge(snapshot: Snapshot) -> Phase:
-    """The phase that a VM is in. What the guest said counts before what QEMU made of it."""
+    """The phase that a VM is in. What the guest said counts before what QEMU made of it.
+
+    Console and monitor are read by two threads: only when both have come to
+    their end is it known that there was no panic before a reset.
+    """
     shutdown = [event.reason for event in snapshot.events if event.name == "SHUTDOWN"]
-    if find_panic(snapshot.console):
-        ended = snapshot.gone or bool(shutdown) or _PANIC_END in snapshot.console
-        return Phase.PANICKED if ended else Phase.PANICKING
-    if any(event.name == "GUEST_PANICKED" for event in snapshot.events):
+    panicked = bool(find_panic(snapshot.console))
+    if panicked and _PANIC_END in snapshot.console:
         return Phase.PANICKED
-    if "guest-reset" in shutdown:
-        return Phase.RESET
-    if "guest-shutdown" in shutdown:
-        return Phase.POWERED_OFF
-    if snapshot.gone or shutdown:
-        return Phase.QEMU_DIED
+    if snapshot.gone:
+        return Phase.PANICKED if panicked else _ended_by(shutdown)
+    if panicked or shutdown:
+        return Phase.ENDING
     if snapshot.events and snapshot.events[-1].name == "STOP":
         return Phase.STOPPED
     return Phase.READY if _READY.search(snapshot.console) else Phase.BOOTING
+
+
+def _ended_by(reasons: list[str]) -> Phase:
+    return _END_BY_REASON.get(reasons[0], Phase.QEMU_DIED) if reasons else Phase.QEMU_DIED
 
 
 def find_panic(console: str) -> str:

@@ -46,6 +46,7 @@ class Qmp:
         self._on_event = on_event
         self._client = QMPClient("testbed")
         self._closed = False
+        self._connecting = asyncio.Lock()
         self._watchers: list[asyncio.Task[None]] = []
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="qmp", daemon=True)
@@ -67,7 +68,11 @@ class Qmp:
         Raises:
             QmpError: no greeting in time, or QEMU has hung up.
         """
-        self._wait(self._connect(sock), "its greeting", deadline)
+        try:
+            self._wait(self._connect(sock), "its greeting", deadline)
+        except QmpError:
+            self._closed = True
+            raise
 
     def execute(
         self, command: str, arguments: Mapping[str, Any] | None = None, *, deadline: Deadline
@@ -103,13 +108,16 @@ class Qmp:
         self._loop.close()
 
     async def _connect(self, sock: socket.socket) -> None:
-        await self._client.connect(sock)
+        async with self._connecting:
+            await self._client.connect(sock)
         for watcher in (self._watch_events(), self._watch_state()):
             self._watchers.append(asyncio.create_task(watcher))
 
     async def _disconnect(self) -> None:
-        with contextlib.suppress(QMPError, OSError, EOFError):
-            await self._client.disconnect()
+        # A connect that was given up tidies up after itself: two at that would collide.
+        async with self._connecting:
+            with contextlib.suppress(QMPError, OSError, EOFError):
+                await self._client.disconnect()
         for watcher in self._watchers:
             watcher.cancel()
         await asyncio.gather(*self._watchers, return_exceptions=True)
@@ -126,16 +134,19 @@ class Qmp:
         self._on_event()
 
     def _wait(self, work: Coroutine[Any, Any, T], what: str, deadline: Deadline) -> T:
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        bounded = asyncio.wait_for(work, deadline.remaining)
+        future = asyncio.run_coroutine_threadsafe(bounded, self._loop)
         try:
-            return future.result(deadline.remaining)
+            return future.result()
         except TimeoutError as exc:
-            future.cancel()
             raise QmpError(f"QEMU's monitor did not give {what} within {deadline}") from exc
         except ExecuteError as exc:
             raise QmpError(f"QEMU's monitor refused: {exc}") from exc
         except (QMPError, OSError, EOFError) as exc:
             raise QmpError(f"QEMU's monitor hung up before {what}: {exc}") from exc
+        except BaseException:  # an interrupt
+            future.cancel()
+            raise
 
     def _note(self, direction: str, content: object) -> None:
         self._log.write(f"{direction} {json.dumps(content)}\n")

@@ -1,0 +1,169 @@
+"""Which accelerator is chosen, why, and what is remembered of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import vm_parts
+
+from testbed.arch import find_arch
+from testbed.errors import BootPanic, SetupError
+from testbed.image import Image
+from testbed.kernel.build import Kernel
+from testbed.progress import SilentProgress
+from testbed.settings import AccelChoice, Settings
+from testbed.vm import accel
+from testbed.vm.accel import Accel, AccelDecision, Proof, choose_accel, kvm_obstacle, outlook
+
+X86_64 = find_arch("x86_64")
+ARM64 = find_arch("arm64")
+
+
+def moment(ago: timedelta = timedelta()) -> str:
+    return f"{datetime.now(UTC) - ago:%Y-%m-%dT%H:%M:%SZ}"
+
+
+@dataclasses.dataclass
+class Host:
+    """A host whose /dev/kvm opens; `proofs` are what booting under it comes to, in order."""
+
+    settings: Settings
+    proofs: list[Proof | Exception]
+    booted: list[str] = dataclasses.field(default_factory=list)
+
+    def choose(
+        self, choice: AccelChoice = AccelChoice.AUTO, version: str = "7.3.4"
+    ) -> AccelDecision:
+        settings = dataclasses.replace(self.settings, accel=choice)
+        kernel = dataclasses.replace(vm_parts.kernel(), version=version)
+        return choose_accel(kernel, vm_parts.image(), settings, SilentProgress(), prove=self._prove)
+
+    def _prove(self, kernel: Kernel, image: Image, settings: Settings) -> Proof:
+        self.booted.append(kernel.version)
+        proof = self.proofs.pop(0)
+        if isinstance(proof, Exception):
+            raise proof
+        return proof
+
+
+MakeHost = Callable[..., Host]
+
+WORKS = Proof(True, "7.3.4-testbed-k", moment())
+FAILS = Proof(False, "7.3.4-testbed-k", moment(), "no userspace within 20 s")
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeHost:
+    monkeypatch.setattr(accel, "kvm_obstacle", lambda arch: "")
+    monkeypatch.setattr(accel, "qemu_version", lambda arch: "7.2.22")
+
+    def make(*proofs: Proof | Exception) -> Host:
+        return Host(Settings(state_dir=tmp_path / "state"), list(proofs))
+
+    return make
+
+
+def test_kvm_is_used_once_it_has_booted_the_kernel(host: MakeHost) -> None:
+    decision = host(WORKS).choose()
+    assert decision.accel is Accel.KVM
+    assert "booted 7.3.4-testbed-k to userspace" in decision.reason
+
+
+def test_kvm_that_boots_nothing_is_not_used(host: MakeHost) -> None:
+    decision = host(FAILS).choose()
+    assert decision.accel is Accel.TCG
+    assert "no userspace within 20 s" in decision.reason
+
+
+@pytest.mark.parametrize("proof", [WORKS, FAILS], ids=["works", "fails"])
+def test_what_was_proven_is_remembered_for_the_series(host: MakeHost, proof: Proof) -> None:
+    machine = host(proof)
+    first, second = machine.choose(), machine.choose(version="7.3.9")
+    assert first == second
+    assert machine.booted == ["7.3.4"]
+
+
+def test_another_series_is_proven_by_itself(host: MakeHost) -> None:
+    machine = host(WORKS, FAILS)
+    assert machine.choose(version="7.2.1").accel is Accel.KVM
+    assert machine.choose(version="7.3.4").accel is Accel.TCG
+
+
+def test_another_qemu_is_proven_by_itself(host: MakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = host(FAILS, WORKS)
+    assert machine.choose().accel is Accel.TCG
+    monkeypatch.setattr(accel, "qemu_version", lambda arch: "10.0.2")
+    assert machine.choose().accel is Accel.KVM
+
+
+def test_a_failure_is_tried_again_after_a_week(host: MakeHost) -> None:
+    machine = host(dataclasses.replace(FAILS, when=moment(timedelta(days=8))), WORKS)
+    assert machine.choose().accel is Accel.TCG
+    assert machine.choose().accel is Accel.KVM
+
+
+def test_asking_for_kvm_tries_again_what_had_failed(host: MakeHost) -> None:
+    machine = host(FAILS, WORKS)
+    machine.choose()
+    assert machine.choose(AccelChoice.KVM).accel is Accel.KVM
+    assert machine.choose().accel is Accel.KVM
+
+
+def test_asking_for_kvm_that_fails_is_an_error_that_says_why(host: MakeHost) -> None:
+    with pytest.raises(SetupError, match="KVM cannot be used: KVM did not boot"):
+        host(FAILS).choose(AccelChoice.KVM)
+
+
+def test_asking_for_tcg_boots_nothing(host: MakeHost) -> None:
+    assert host().choose(AccelChoice.TCG) == AccelDecision(Accel.TCG, "asked for")
+
+
+def test_a_panic_under_kvm_says_nothing_of_the_next_kernel(host: MakeHost) -> None:
+    machine = host(BootPanic("the kernel panicked at boot: x"), WORKS)
+    assert "panicked at boot: x" in machine.choose().reason
+    assert machine.choose().accel is Accel.KVM
+
+
+def test_a_damaged_memory_is_no_memory(host: MakeHost) -> None:
+    machine = host(WORKS, WORKS)
+    machine.choose()
+    (machine.settings.state_dir / "accel.json").write_text("{")
+    assert machine.choose().accel is Accel.KVM
+    assert len(machine.booted) == 2
+
+
+def test_the_memory_can_be_read_by_people(host: MakeHost) -> None:
+    machine = host(FAILS)
+    machine.choose()
+    [(key, value)] = json.loads((machine.settings.state_dir / "accel.json").read_text()).items()
+    assert key.endswith(" | QEMU 7.2.22 | x86_64 | 7.3")
+    assert value["detail"] == "no userspace within 20 s"
+
+
+def test_the_outlook_boots_nothing(host: MakeHost) -> None:
+    machine = host(FAILS)
+    assert outlook(X86_64, machine.settings).accel is Accel.KVM
+    machine.choose()
+    assert outlook(X86_64, machine.settings) == AccelDecision(Accel.TCG, str(FAILS))
+
+
+def test_a_foreign_architecture_has_no_kvm() -> None:
+    assert kvm_obstacle(ARM64, host="x86_64") == "the host is x86_64, KVM runs no arm64 guest there"
+    assert "the host is aarch64" in kvm_obstacle(X86_64, host="aarch64")
+
+
+def test_a_host_without_the_device_has_no_kvm(tmp_path: Path) -> None:
+    assert "has no" in kvm_obstacle(X86_64, tmp_path / "kvm", "x86_64")
+
+
+def test_a_device_that_is_not_kvm_is_noticed() -> None:
+    assert "is no KVM device" in kvm_obstacle(X86_64, Path("/dev/null"), "x86_64")
+
+
+def test_a_device_that_does_not_open_is_told_with_the_reason(tmp_path: Path) -> None:
+    assert "cannot be opened: Is a directory" in kvm_obstacle(X86_64, tmp_path, "x86_64")

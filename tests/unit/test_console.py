@@ -1,0 +1,74 @@
+"""The console's reader, over a socket pair."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from testbed.deadline import Deadline
+from testbed.vm.bell import Bell
+from testbed.vm.console import Console, open_console
+
+
+@dataclass
+class Line:
+    """A console and the guest's end of it."""
+
+    console: Console
+    guest: socket.socket
+    bell: Bell
+    log: Path
+
+    def wait(self, condition: Callable[[], bool]) -> None:
+        assert self.bell.wait_for(lambda: condition() or None, Deadline.after(5))
+
+
+@pytest.fixture
+def line(tmp_path: Path) -> Iterator[Line]:
+    ours, guest = socket.socketpair()
+    bell, log = Bell(), tmp_path / "console.log"
+    with ours, guest, open_console(ours, log, bell.ring) as console:
+        yield Line(console, guest, bell, log)
+
+
+def test_all_that_comes_is_kept_and_logged_as_it_came(line: Line) -> None:
+    line.guest.sendall(b"one\r\ntwo\r\n")
+    line.wait(lambda: line.console.text() == "one\ntwo\n")
+    assert line.log.read_bytes() == b"one\r\ntwo\r\n"
+
+
+def test_text_since_a_position_leaves_out_what_came_before(line: Line) -> None:
+    line.guest.sendall(b"before\n")
+    line.wait(lambda: line.console.position == 7)
+    here = line.console.position
+    line.guest.sendall(b"after\n")
+    line.wait(lambda: line.console.text(since=here) == "after\n")
+
+
+def test_bytes_that_are_no_text_do_no_harm(line: Line) -> None:
+    line.guest.sendall(b"\xff\xfe kept\n")
+    line.wait(lambda: line.console.text().endswith(" kept\n"))
+
+
+def test_a_flood_never_blocks_the_guest(line: Line) -> None:
+    flood = b"x" * 1_000_000
+    line.guest.settimeout(5)
+    line.guest.sendall(flood)
+    line.wait(lambda: line.console.position == len(flood))
+
+
+def test_a_console_is_closed_when_the_guests_end_is(line: Line) -> None:
+    line.guest.sendall(b"last words")
+    assert not line.console.closed
+    line.guest.close()
+    line.wait(lambda: line.console.closed)
+    assert line.console.text() == "last words"
+
+
+def test_what_is_typed_reaches_the_guest(line: Line) -> None:
+    line.console.type("ls\n")
+    assert line.guest.recv(100) == b"ls\n"

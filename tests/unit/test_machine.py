@@ -1,0 +1,142 @@
+"""A VM's life, with a QEMU that plays every way in which it can go."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+import vm_parts
+
+from testbed.deadline import Deadline
+from testbed.errors import BootHang, BootNoSsh, BootPanic, LaunchError, QmpError, TestbedError
+from testbed.vm import machine
+from testbed.vm.machine import VirtualMachine, boot
+
+FAKE_QEMU = Path(__file__).with_name("fake_qemu.py")
+
+Boot = Callable[..., AbstractContextManager[VirtualMachine]]
+
+
+@pytest.fixture
+def logs(tmp_path: Path) -> Path:
+    return tmp_path / "logs"
+
+
+@pytest.fixture
+def start(tmp_path: Path, logs: Path, monkeypatch: pytest.MonkeyPatch) -> Boot:
+    program = tmp_path / "qemu-system-x86_64"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} {FAKE_QEMU} "$@"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+
+    def start(plays: str, seconds: float = 10.0) -> AbstractContextManager[VirtualMachine]:
+        spec = vm_parts.spec(log_dir=logs, cmdline=(f"fake={plays}",))
+        return boot(spec, Deadline.after(seconds))
+
+    return start
+
+
+def failure(start: Boot, plays: str, seconds: float = 10.0) -> TestbedError:
+    with pytest.raises(TestbedError) as raised, start(plays, seconds):
+        pass
+    return raised.value
+
+
+def is_running(vm: VirtualMachine) -> bool:
+    return Path(f"/proc/{vm.process.pid}").exists()
+
+
+def test_a_vm_is_there_in_the_block_and_gone_after_it(start: Boot) -> None:
+    with start("up") as vm:
+        assert vm.alive()
+        assert vm.ssh_port > 0
+        assert "testbed: ready" in vm.console.text()
+    assert not is_running(vm)
+    assert vm.process.returncode == 0
+
+
+def test_a_vm_is_gone_after_an_exception_too(start: Boot) -> None:
+    with pytest.raises(KeyboardInterrupt), start("up") as vm:
+        raise KeyboardInterrupt
+    assert not is_running(vm)
+
+
+def test_a_run_leaves_its_logs(start: Boot, logs: Path) -> None:
+    with start("up"):
+        pass
+    assert "testbed: ready" in (logs / "console.log").read_text()
+    assert "info usernet" in (logs / "qmp.log").read_text()
+    assert "-serial mon:stdio" in (logs / "qemu.sh").read_text()
+    assert (logs / "qemu.log").exists()
+
+
+def test_a_panic_at_boot_is_told_in_the_kernels_words(start: Boot) -> None:
+    error = failure(start, "panic")
+    assert isinstance(error, BootPanic)
+    assert error.message == "the kernel panicked at boot: fake"
+
+
+def test_a_reset_without_a_panic_is_the_kernels_fault_too(start: Boot) -> None:
+    error = failure(start, "reset")
+    assert isinstance(error, BootPanic)
+    assert "reset itself at boot" in error.message
+
+
+def test_a_kernel_that_falls_silent_hangs(start: Boot) -> None:
+    error = failure(start, "hang", 1.5)
+    assert isinstance(error, BootHang)
+    assert "userspace within 1.5 s" in error.message
+    assert "Linux version 7.3.4" in error.evidence
+    assert "by hand: qemu-system-x86_64" in error.evidence
+
+
+def test_a_guest_without_ssh_is_no_hang(start: Boot) -> None:
+    with start("up") as vm, socket.create_server(("127.0.0.1", 0)) as mute:
+        vm.ssh_port = mute.getsockname()[1]
+        with pytest.raises(BootNoSsh, match="SSH server did not answer"):
+            vm.wait_until_up(Deadline.after(0.05))
+
+
+def test_qemu_that_dies_while_the_guest_boots_is_at_fault_itself(start: Boot) -> None:
+    error = failure(start, "dies")
+    assert isinstance(error, LaunchError)
+    assert "exit status 1" in error.message
+    assert "out of memory" in error.evidence
+
+
+def test_qemu_that_does_not_start_tells_why(start: Boot) -> None:
+    error = failure(start, "refuses")
+    assert isinstance(error, LaunchError)
+    assert "no such machine" in error.evidence
+
+
+@pytest.mark.parametrize("plays", ["panic", "reset", "dies", "refuses"])
+def test_every_failure_has_the_console_and_the_command_to_run_by_hand(
+    start: Boot, logs: Path, plays: str
+) -> None:
+    error = failure(start, plays)
+    assert "by hand: qemu-system-x86_64" in error.evidence
+    assert f"fake={plays}" in error.evidence
+    assert logs / "console.log" in error.logs
+    if plays not in ("panic", "refuses"):
+        assert "Linux version 7.3.4" in error.evidence
+
+
+def test_qemu_that_ignores_quit_is_killed(start: Boot, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "_QUIT_PATIENCE", 0.1)
+    with start("stubborn") as vm:
+        pass
+    assert vm.process.returncode == -9
+
+
+def test_a_vm_that_ends_by_itself_says_how(start: Boot) -> None:
+    with start("dies-late") as vm:
+        with pytest.raises(QmpError):
+            vm.qmp.execute("stop", deadline=Deadline.after(5))
+        assert vm.wait_until_gone() == "QEMU ended by itself, exit status 3"
+        assert not vm.alive()

@@ -1,0 +1,152 @@
+"""QEMU's command lines, and what its monitor's text means."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import vm_parts
+
+from testbed.arch import find_arch
+from testbed.errors import InfraError, SetupError
+from testbed.vm.qemu import (
+    Accel,
+    argv_by_hand,
+    command_by_hand,
+    kernel_cmdline,
+    parse_ssh_port,
+    qemu_argv,
+    qemu_version,
+)
+
+USERNET = (
+    "Hub -1 (net0):\r\n"
+    "  Protocol[State]    FD  Source Address  Port   Dest. Address  Port RecvQ SendQ\r\n"
+    "  TCP[ESTABLISHED]  12       127.0.0.1 40001       10.0.2.15    22     0     0\r\n"
+    "  TCP[HOST_FORWARD]  3       127.0.0.1 35761       10.0.2.15    22     0     0\r\n"
+)
+
+
+def value(argv: Sequence[str], option: str) -> str:
+    assert argv.count(option) == 1
+    return argv[argv.index(option) + 1]
+
+
+def values(argv: Sequence[str], option: str) -> list[str]:
+    return [argv[i + 1] for i, word in enumerate(argv) if word == option]
+
+
+@pytest.mark.parametrize(
+    ("name", "program", "machine", "cpu"),
+    [
+        ("x86_64", "qemu-system-x86_64", "q35", "max"),
+        ("arm64", "qemu-system-aarch64", "virt", "cortex-a57"),
+    ],
+)
+def test_each_architecture_has_its_machine(name: str, program: str, machine: str, cpu: str) -> None:
+    argv = qemu_argv(vm_parts.spec(name), qmp_fd=5, console_fd=6)
+    assert argv[0] == program
+    assert value(argv, "-machine") == machine
+    assert value(argv, "-cpu") == cpu
+    assert value(argv, "-accel") == "tcg"
+
+
+def test_kvm_gives_the_hosts_cpu() -> None:
+    argv = qemu_argv(vm_parts.spec(accel=Accel.KVM), qmp_fd=5, console_fd=6)
+    assert value(argv, "-accel") == "kvm"
+    assert value(argv, "-cpu") == "host"
+
+
+def test_monitor_and_console_are_sockets_that_qemu_inherits() -> None:
+    argv = qemu_argv(vm_parts.spec(), qmp_fd=5, console_fd=6)
+    assert values(argv, "-chardev") == ["socket,id=qmp,fd=5", "socket,id=console,fd=6"]
+    assert value(argv, "-mon") == "chardev=qmp,mode=control"
+    assert value(argv, "-serial") == "chardev:console"
+
+
+def test_the_guest_reaches_nothing_and_is_reached_on_loopback_alone() -> None:
+    network = value(qemu_argv(vm_parts.spec(), qmp_fd=5, console_fd=6), "-netdev")
+    assert "restrict=on" in network
+    assert "hostfwd=tcp:127.0.0.1:0-:22" in network
+
+
+def test_qemu_is_in_its_sandbox() -> None:
+    sandbox = value(qemu_argv(vm_parts.spec(), qmp_fd=5, console_fd=6), "-sandbox")
+    assert sandbox.startswith("on,")
+    for what in ("obsolete", "elevateprivileges", "spawn", "resourcecontrol"):
+        assert f"{what}=deny" in sandbox
+
+
+def test_a_panic_ends_the_machine() -> None:
+    argv = qemu_argv(vm_parts.spec(), qmp_fd=5, console_fd=6)
+    assert "-no-reboot" in argv
+    assert "panic=-1" in value(argv, "-append").split()
+
+
+def test_a_slow_guest_has_more_patience() -> None:
+    fast = kernel_cmdline(vm_parts.spec(accel=Accel.KVM)).split()
+    slow = kernel_cmdline(vm_parts.spec(accel=Accel.TCG)).split()
+    assert "watchdog_thresh=10" in fast
+    assert "watchdog_thresh=30" in slow
+
+
+def test_words_of_the_caller_come_after_the_testbeds() -> None:
+    words = kernel_cmdline(vm_parts.spec(cmdline=("ip=off", "nokaslr"))).split()
+    assert words[-2:] == ["ip=off", "nokaslr"]
+
+
+@pytest.mark.parametrize(
+    ("name", "console"), [("x86_64", "console=ttyS0"), ("arm64", "console=ttyAMA0")]
+)
+def test_the_kernel_speaks_on_the_machines_serial_port(name: str, console: str) -> None:
+    assert console in kernel_cmdline(vm_parts.spec(name)).split()
+
+
+def test_by_hand_the_console_is_the_terminal_and_nothing_is_inherited() -> None:
+    argv = argv_by_hand(vm_parts.spec())
+    assert value(argv, "-serial") == "mon:stdio"
+    assert "fd=" not in " ".join(argv)
+    assert "hostfwd=tcp:127.0.0.1:2222-:22" in value(argv, "-netdev")
+    assert value(argv, "-append").endswith(" testbed.shell")
+
+
+def test_the_command_by_hand_can_be_pasted() -> None:
+    spec = vm_parts.spec("arm64", cmdline=("quiet",))
+    assert shlex.split(command_by_hand(spec).replace("\\\n", "")) == argv_by_hand(spec)
+
+
+def test_the_ssh_port_is_the_listening_one() -> None:
+    assert parse_ssh_port(USERNET) == 35761
+    assert parse_ssh_port("Hub -1 (net0):\r\n") is None
+
+
+def fake_qemu(folder: Path, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = folder / "qemu-system-x86_64"
+    program.write_text(f"#!/bin/sh\necho '{says}'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+
+
+def test_the_version_is_the_programs_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_qemu(tmp_path, "QEMU emulator version 10.0.2 (Debian 1:10.0.2+ds-2)", monkeypatch)
+    assert qemu_version(find_arch("x86_64")) == "10.0.2"
+
+
+def test_a_program_that_is_no_qemu_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_qemu(tmp_path, "hello", monkeypatch)
+    with pytest.raises(InfraError, match="does not tell its version"):
+        qemu_version(find_arch("x86_64"))
+
+
+def test_a_missing_qemu_is_named_with_its_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SetupError) as raised:
+        qemu_version(find_arch("arm64"))
+    assert "qemu-system-aarch64" in raised.value.message
+    assert "qemu-system-arm" in raised.value.cure
