@@ -253,7 +253,7 @@ class Index:
             ) from error
         since = datetime.fromtimestamp(self._state().checked, UTC)
         self.progress.note(
-            f"suite {self.suite} cannot be refreshed, its index of {since:%Y-%m-%d %H:%M} UTC is used: "
+            f"suite {self.suite} cannot be refreshed, its index of {since:%F %H:%M} UTC is used: "
             + error.evidence.strip().splitlines()[-1]
         )
 

@@ -200,8 +200,11 @@ def _counted(tar: tarfile.TarFile, file: IO[bytes], step: Step | None) -> Iterat
         yield member
     # The end of an archive is two empty blocks. tarfile reads one of them and is as content with
     # none, which is how a zstd stream looks that was cut off between two members.
-    if not cast(IO[bytes], tar.fileobj).read(1):
+    rest = cast(IO[bytes], tar.fileobj)
+    if not rest.read(tarfile.BLOCKSIZE):
         raise tarfile.ReadError("it has no end")
+    while rest.read(tarfile.RECORDSIZE):
+        pass  # to the end: only there are xz and gzip sure of all that came before
 
 
 def _opener(path: Path) -> Callable[[IO[bytes]], IO[bytes]]:

@@ -25,6 +25,14 @@ _FOREIGN = (
     "GIT_PREFIX",
 )
 
+_OPTIONS = (
+    "core.bare=false",
+    "core.fsmonitor=false",
+    "core.splitIndex=false",
+    # A hard link to an exported file changes its ctime: git would take it for changed.
+    "core.trustctime=false",
+)
+
 
 @dataclass(frozen=True)
 class Repository:
@@ -41,8 +49,17 @@ class GitTree:
     """A working tree, and a private repository that looks at it."""
 
     path: Path
-    private: Path
+    root: Path
     repository: Repository
+
+    @property
+    def text(self) -> Path:
+        """Where `export` puts the text."""
+        return self.root / "text"
+
+    @property
+    def private(self) -> Path:
+        return self.root / "git"
 
     def content(self) -> str:
         """The id of the git tree that holds exactly this text."""
@@ -50,22 +67,22 @@ class GitTree:
         self._git(self.path, "add", "--all")
         return f"git {self._git(self.path, 'write-tree').strip()}"
 
-    def export(self, content: str, folder: Path) -> None:
-        """Make `folder` exactly that text. A file is replaced only when it differs.
+    def export(self, content: str) -> None:
+        """Make `text` exactly that content. A file is replaced only when it differs.
 
         Raises:
             InfraError: the private repository has lost that content.
         """
-        under_way = folder.with_name("export-under-way")
+        under_way = self.root / "export-under-way"
         if under_way.exists():
             # git judges by its index, which an interrupted export has not brought up to date.
-            shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(self.text, ignore_errors=True)
             (self.private / "index.export").unlink(missing_ok=True)
         under_way.touch()
-        folder.mkdir(exist_ok=True)
-        tree = content.removeprefix("git ")
+        self.text.mkdir(exist_ok=True)
+        words = ["read-tree", "--reset", "-u", content.removeprefix("git ")]
         try:
-            self._git(folder, "read-tree", "--reset", "-u", tree, index="index.export")
+            self._git(self.text, *words, index="index.export")
         except CommandError as exc:
             raise InfraError(f"{self.path} cannot be exported", evidence=exc.evidence) from exc
         under_way.unlink()
@@ -73,7 +90,7 @@ class GitTree:
     def _prepare(self) -> None:
         if not (self.private / "HEAD").exists():
             form = f"--object-format={self.repository.format}"
-            check_output([*_GIT, "init", "--quiet", "--bare", form, self.private])
+            check_output([*_ENV, "git", "init", "--quiet", "--bare", form, self.private])
         (self.private / "info").mkdir(exist_ok=True)
         (self.private / "objects/info/alternates").write_text(f"{self.repository.objects}\n")
         _copy(self.repository.exclude, self.private / "info/exclude")
@@ -93,12 +110,11 @@ class GitTree:
         stamp.write_text(current)
 
     def _git(self, worktree: Path, *words: str, index: str = "index") -> str:
-        argv = [*_GIT, f"--git-dir={self.private}", f"--work-tree={worktree}"]
-        for option in ("core.bare=false", "core.splitIndex=false", "core.fsmonitor=false"):
+        argv = [*_ENV, f"GIT_INDEX_FILE={self.private / index}", "git"]
+        argv += [f"--git-dir={self.private}", f"--work-tree={worktree}"]
+        for option in _OPTIONS:
             argv += ["-c", option]
-        return check_output(
-            [*argv, *words], env={"GIT_INDEX_FILE": str(self.private / index)}, cwd=worktree
-        )
+        return check_output([*argv, *words], cwd=worktree)
 
 
 def find_repository(path: Path) -> Repository | None:
@@ -109,7 +125,15 @@ def find_repository(path: Path) -> Repository | None:
     """
     if not (path / ".git").exists():
         return None
-    argv = [*_GIT, "-C", str(path), "rev-parse", "--show-object-format", "--path-format=absolute"]
+    argv = [
+        *_ENV,
+        "git",
+        "-C",
+        str(path),
+        "rev-parse",
+        "--show-object-format",
+        "--path-format=absolute",
+    ]
     for name in ("index", "objects", "info/exclude"):
         argv += ["--git-path", name]
     try:
@@ -134,4 +158,4 @@ def _stamp(path: Path) -> str:
     return f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}"
 
 
-_GIT = ["env", *(word for name in _FOREIGN for word in ("-u", name)), "git"]
+_ENV = ["env", *(word for name in _FOREIGN for word in ("-u", name))]

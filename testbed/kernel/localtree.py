@@ -7,6 +7,8 @@ place: of such a tree its own text, without what was built, is exported to the c
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,13 +55,12 @@ class TreeText:
             return self.path
 
         def make(scratch: Path) -> None:
-            with cache.work(_work_name(self.path)) as root:
-                if not (root / "text").exists():
+            with _open_tree(self.path, cache) as tree, progress.step(f"export {self.path}"):
+                if not tree.text.exists():
                     cache.require_space(_ROOM, f"a copy of {self.path}")
-                with progress.step(f"export {self.path}"):
-                    _open_tree(self.path, root).export(self.content, root / "text")
-                    # The next export replaces files and never writes into them.
-                    run(["cp", "--archive", "--link", root / "text", scratch / "tree"])
+                tree.export(self.content)
+                # The next export replaces files and never writes into them.
+                run(["cp", "--archive", "--link", tree.text, scratch / "tree"])
 
         return cache.get("source", digest(self.identity), make, verify=Verify.SIZE) / "tree"
 
@@ -73,8 +74,8 @@ def find_text(wanted: str, settings: Settings, cache: Cache, progress: Progress)
     path = Path(wanted).expanduser().resolve()
     version = tree_version(path)
     require_supported(version, str(path))
-    with cache.work(_work_name(path)) as root, progress.step(f"look at {path}"):
-        content = _open_tree(path, root).content()
+    with _open_tree(path, cache) as tree, progress.step(f"look at {path}"):
+        content = tree.content()
     return TreeText(path=path, content=content, version=version, in_place=not built_in_place(path))
 
 
@@ -103,12 +104,10 @@ def built_in_place(path: Path) -> bool:
     return any((path / trace).exists() for trace in traces)
 
 
-def _open_tree(path: Path, root: Path) -> GitTree | PlainTree:
+@contextmanager
+def _open_tree(path: Path, cache: Cache) -> Iterator[GitTree | PlainTree]:
+    """The tree, with what the cache keeps for it; one process at a time has it."""
     repository = find_repository(path) if shutil.which("git") else None
-    if repository is None:
-        return PlainTree(path, root)
-    return GitTree(path, root / "git", repository)
-
-
-def _work_name(path: Path) -> str:
-    return f"tree-{digest(str(path))}"
+    kind = "git" if repository else "plain"
+    with cache.work(f"tree-{kind}-{digest(str(path))}") as root:
+        yield GitTree(path, root, repository) if repository else PlainTree(path, root)

@@ -36,6 +36,11 @@ class PlainTree:
     path: Path
     root: Path
 
+    @property
+    def text(self) -> Path:
+        """Where `export` puts the text."""
+        return self.root / "text"
+
     def content(self) -> str:
         """A digest over the names, modes and bytes of all files."""
         known = self._read("digests.json")
@@ -53,32 +58,32 @@ class PlainTree:
         self._write("digests.json", kept)
         return f"sha256 {total.hexdigest()}"
 
-    def export(self, content: str, folder: Path) -> None:
-        """Make `folder` the text as it is now. A file is replaced only when it differs.
+    def export(self, content: str) -> None:
+        """Make `text` what the tree is now. A file is replaced only when it differs.
 
         Raises:
             SetupError: the tree has changed since `content` was told, or `make mrproper` fails.
         """
-        folder.mkdir(exist_ok=True)
+        self.text.mkdir(exist_ok=True)
         wanted = dict(_files(self.path))
-        for name, _ in list(_files(folder)):
+        for name, _ in list(_files(self.text)):
             if name not in wanted:
-                (folder / name).unlink()
+                (self.text / name).unlink()
         copied = self._read("copied.json")
         for name, entry in wanted.items():
             stamp = [_stamp(entry.stat(follow_symlinks=False))]
-            if copied.get(name) != stamp or not (folder / name).exists():
-                _replace(Path(entry.path), folder / name)
+            if copied.get(name) != stamp or not os.path.lexists(self.text / name):
+                _replace(Path(entry.path), self.text / name)
                 copied[name] = stamp
         self._write("copied.json", copied)
-        self._clean(folder)
+        self._clean()
         if self.content() != content:
             raise SetupError(f"{self.path} was changed while it was copied", cure="run again")
 
-    def _clean(self, folder: Path) -> None:
+    def _clean(self) -> None:
         for arch in ARCHES.values():
             try:
-                run(["make", "-C", folder, f"ARCH={arch.kernel_arch}", "mrproper"])
+                run(["make", "-C", self.text, f"ARCH={arch.kernel_arch}", "mrproper"])
             except CommandError as exc:
                 message = f"`make mrproper` fails in a copy of {self.path}"
                 raise SetupError(message, evidence=exc.evidence) from exc

@@ -1,0 +1,52 @@
+"""What a user may write for a kernel source."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from testbed.cache import Cache
+from testbed.errors import SetupError
+from testbed.kernel.source import resolve
+from testbed.progress import SilentProgress
+from testbed.settings import Settings
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Iterator[Cache]:
+    cache = Cache(tmp_path / "cache", 10**9)
+    yield cache
+    cache.close()
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("debain", "unknown kind of kernel source 'debain'\ncure: did you mean debian?"),
+        ("tarbal:x.tar.xz", "unknown kind of kernel source 'tarbal'\ncure: did you mean tarball?"),
+        ("7.3", "did you mean debian:7.3?"),
+        ("/home/me/linux", "did you mean tree:/home/me/linux?"),
+        ("", "give debian, debian:7.3, tree:PATH or tarball:PATH"),
+        ("tree", "'tree' names no tree"),
+        ("tree:", "'tree:' names no tree"),
+        ("tarball:", "'tarball:' names no tarball"),
+        ("debian:trixie", "debian:trixie is no version"),
+    ],
+)
+def test_what_cannot_be_understood_is_answered_with_what_can(
+    cache: Cache, tmp_path: Path, spec: str, message: str
+) -> None:
+    with pytest.raises(SetupError) as caught:
+        resolve(spec, Settings(cache_dir=tmp_path / "cache"), cache, SilentProgress())
+    assert message in str(caught.value)
+
+
+def test_an_old_debian_kernel_is_refused_without_asking_the_archive(
+    cache: Cache, tmp_path: Path
+) -> None:
+    settings = Settings(cache_dir=tmp_path / "cache", mirror="file:/nonexistent")
+    with pytest.raises(SetupError, match=r"debian:6\.12 is Linux 6\.12\.0: 7\.2 and later"):
+        resolve("debian:6.12", settings, cache, SilentProgress())
+    assert not (tmp_path / "cache" / "work").exists()

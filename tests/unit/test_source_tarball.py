@@ -1,0 +1,182 @@
+"""Kernel text from tarballs."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import lzma
+import tarfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from testbed.cache import Cache
+from testbed.errors import InfraError, SetupError
+from testbed.kernel.source import resolve, unpack
+from testbed.progress import SilentProgress
+from testbed.settings import Settings
+
+MAKEFILE = "VERSION = 7\nPATCHLEVEL = 3\nSUBLEVEL = 4\nEXTRAVERSION =\n"
+TEXT = {"Makefile": MAKEFILE, "Kconfig": "", "mm/util.c": "int util;\n" * 5000}
+
+PACKERS: dict[str, Callable[[bytes], bytes]] = {
+    ".tar.xz": lzma.compress,
+    ".tar.gz": gzip.compress,
+    ".tar.zst": zstandard.ZstdCompressor().compress,
+}
+
+PROGRESS = SilentProgress()
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Iterator[Cache]:
+    cache = Cache(tmp_path / "cache", 10**9)
+    yield cache
+    cache.close()
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(cache_dir=tmp_path / "cache")
+
+
+def packed(files: dict[str, str], *extra: tarfile.TarInfo, top: str = "linux-7.3.4/") -> bytes:
+    """A tar of these files, then of these other members."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for name, text in files.items():
+            member = tarfile.TarInfo(top + name)
+            member.size = len(text)
+            tar.addfile(member, io.BytesIO(text.encode()))
+        for member in extra:
+            tar.addfile(member)
+    return buffer.getvalue()
+
+
+def link(name: str, target: str, kind: bytes = tarfile.SYMTYPE) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.type, member.linkname = kind, target
+    return member
+
+
+def test_every_kind_is_unpacked_without_its_top_directory(
+    tmp_path: Path, settings: Settings, cache: Cache
+) -> None:
+    for suffix, pack in PACKERS.items():
+        file = tmp_path / f"linux{suffix}"
+        file.write_bytes(pack(packed(TEXT, link("linux-7.3.4/arch/now", "../mm"))))
+        source = resolve(f"tarball:{file}", settings, cache, PROGRESS)
+        assert source.version == "7.3.4"
+        assert str(file) in source.description
+        tree = unpack(source, settings, cache, PROGRESS)
+        assert not tree.in_place
+        assert (tree.path / "Makefile").read_text() == MAKEFILE
+        assert (tree.path / "arch/now/util.c").read_text() == TEXT["mm/util.c"]
+
+
+def test_equal_files_are_one_source_and_others_are_not(
+    tmp_path: Path, settings: Settings, cache: Cache
+) -> None:
+    def identity(name: str, text: dict[str, str]) -> str:
+        (tmp_path / name).write_bytes(gzip.compress(packed(text), mtime=0))
+        return resolve(f"tarball:{tmp_path / name}", settings, cache, PROGRESS).identity
+
+    first = identity("one.tar.gz", TEXT)
+    assert identity("two.tar.gz", TEXT) == first
+    assert identity("one.tar.gz", TEXT | {"Kconfig": "config NEW\n"}) != first
+
+
+def test_an_old_tarball_is_refused_before_it_is_unpacked(
+    tmp_path: Path, settings: Settings, cache: Cache
+) -> None:
+    file = tmp_path / "old.tar.gz"
+    text = packed({"Makefile": "VERSION = 6\nPATCHLEVEL = 12\nSUBLEVEL = 1\n"})
+    file.write_bytes(gzip.compress(text))
+    with pytest.raises(SetupError, match=r"is Linux 6\.12\.1"):
+        resolve(f"tarball:{file}", settings, cache, PROGRESS)
+
+
+@pytest.mark.parametrize("suffix", PACKERS)
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.98])
+def test_a_truncated_tarball_is_noticed(
+    tmp_path: Path, settings: Settings, cache: Cache, suffix: str, share: float
+) -> None:
+    whole = PACKERS[suffix](packed(TEXT))
+    file = tmp_path / f"linux{suffix}"
+    file.write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(SetupError, match="truncated or damaged"):
+        unpack(resolve(f"tarball:{file}", settings, cache, PROGRESS), settings, cache, PROGRESS)
+    assert not list(settings.cache_dir.glob("source/*"))
+
+
+def test_a_zstd_stream_that_ends_between_two_members_is_noticed(
+    tmp_path: Path, settings: Settings, cache: Cache
+) -> None:
+    end = 2 * 512  # Makefile: one block of header, one of text
+    file = tmp_path / "linux.tar.zst"
+    file.write_bytes(PACKERS[".tar.zst"](packed(TEXT)[:end]))
+    source = resolve(f"tarball:{file}", settings, cache, PROGRESS)
+    with pytest.raises(SetupError, match="it has no end"):
+        unpack(source, settings, cache, PROGRESS)
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        [tarfile.TarInfo("../escape")],
+        [tarfile.TarInfo("/escape")],
+        [tarfile.TarInfo("linux/../../escape")],
+        [link("linux/out", "/etc")],
+        [link("linux/out", "../../etc")],
+        # A chain: each link leads to a place inside, one through the other does not.
+        [link("linux/a/up", ".."), link("linux/out", "a/up/../..")],
+        [link("linux/dir", "mm"), tarfile.TarInfo("linux/dir/file")],
+        [link("linux/file", "mm"), tarfile.TarInfo("linux/file")],
+        [link("linux/hard", "../passwd", tarfile.LNKTYPE)],
+        [link("linux/soft", "mm"), link("linux/hard", "linux/soft", tarfile.LNKTYPE)],
+        [link("linux/fifo", "", tarfile.FIFOTYPE)],
+    ],
+    ids=lambda members: " ".join(f"{member.name}:{member.linkname}" for member in members),
+)
+def test_a_member_that_leads_out_is_refused(
+    tmp_path: Path, settings: Settings, cache: Cache, members: list[tarfile.TarInfo]
+) -> None:
+    file = tmp_path / "linux.tar.gz"
+    file.write_bytes(gzip.compress(packed(TEXT, *members, top="linux/")))
+    source = resolve(f"tarball:{file}", settings, cache, PROGRESS)
+    with pytest.raises(SetupError, match=f"member {members[-1].name!r} leads out"):
+        unpack(source, settings, cache, PROGRESS)
+    assert not list(tmp_path.rglob("escape"))
+
+
+def test_a_tarball_of_something_else_is_refused(
+    tmp_path: Path, settings: Settings, cache: Cache
+) -> None:
+    file = tmp_path / "other.tar.gz"
+    file.write_bytes(gzip.compress(packed({"README": "", "src/Makefile": MAKEFILE})))
+    with pytest.raises(SetupError, match="holds no kernel tree"):
+        resolve(f"tarball:{file}", settings, cache, PROGRESS)
+
+
+def test_a_missing_tarball_and_an_unknown_kind_are_named(
+    tmp_path: Path, settings: Settings, cache: Cache
+) -> None:
+    with pytest.raises(SetupError, match="there is no tarball at"):
+        resolve(f"tarball:{tmp_path / 'none.tar.xz'}", settings, cache, PROGRESS)
+    (tmp_path / "linux.zip").touch()
+    with pytest.raises(SetupError, match=r"must end in \.tar\.xz, \.tar\.gz, \.tar\.zst"):
+        resolve(f"tarball:{tmp_path / 'linux.zip'}", settings, cache, PROGRESS)
+
+
+def test_a_full_disk_is_said_before_the_tarball_is_unpacked(
+    tmp_path: Path, settings: Settings, cache: Cache
+) -> None:
+    file = tmp_path / "linux.tar.gz"
+    file.write_bytes(gzip.compress(packed(TEXT)))
+    source = resolve(f"tarball:{file}", settings, cache, PROGRESS)
+    with file.open("r+b") as sparse:
+        sparse.truncate(2**43)
+    with pytest.raises(InfraError, match=r"unpacking linux\.tar\.gz needs 105553\.1 GB"):
+        unpack(source, settings, cache, PROGRESS)
