@@ -1,12 +1,14 @@
 """The text of a git working tree: tracked, modified, and untracked files that are not ignored.
 
-All that git writes goes to a repository of the testbed's own in the cache, which borrows the
-objects of the user's. It starts from a copy of the user's index, so that git need not read
-files that have not changed.
+All that git writes goes to a repository of the testbed's own in the cache. It starts from a copy
+of the user's index, so that git need not read files that have not changed. The user's objects
+are lent to it for an export only, which reads: whoever writes an object that is there already
+makes git give the old one a new time ("freshens" it), also in a repository that only lends.
 """
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,13 +27,7 @@ _FOREIGN = (
     "GIT_PREFIX",
 )
 
-_OPTIONS = (
-    "core.bare=false",
-    "core.fsmonitor=false",
-    "core.splitIndex=false",
-    # A hard link to an exported file changes its ctime: git would take it for changed.
-    "core.trustctime=false",
-)
+_OPTIONS = ("core.bare=false", "core.fsmonitor=false", "core.splitIndex=false")
 
 
 @dataclass(frozen=True)
@@ -65,7 +61,8 @@ class GitTree:
         """The id of the git tree that holds exactly this text."""
         self._prepare()
         self._git(self.path, "add", "--all")
-        return f"git {self._git(self.path, 'write-tree').strip()}"
+        # --missing-ok: the objects of what did not change are in the user's repository alone.
+        return f"git {self._git(self.path, 'write-tree', '--missing-ok').strip()}"
 
     def export(self, content: str) -> None:
         """Make `text` exactly that content. A file is replaced only when it differs.
@@ -80,9 +77,11 @@ class GitTree:
             (self.private / "index.export").unlink(missing_ok=True)
         under_way.touch()
         self.text.mkdir(exist_ok=True)
-        words = ["read-tree", "--reset", "-u", content.removeprefix("git ")]
+        # A hard link to an exported file changes its ctime: git would take it for changed.
+        words = ["-c", "core.trustctime=false", "read-tree", "--reset", "-u"]
+        words.append(content.removeprefix("git "))
         try:
-            self._git(self.text, *words, index="index.export")
+            self._git(self.text, *words, index="index.export", lender=self.repository.objects)
         except CommandError as exc:
             raise InfraError(f"{self.path} cannot be exported", evidence=exc.evidence) from exc
         under_way.unlink()
@@ -92,7 +91,6 @@ class GitTree:
             form = f"--object-format={self.repository.format}"
             check_output([*_ENV, "git", "init", "--quiet", "--bare", form, self.private])
         (self.private / "info").mkdir(exist_ok=True)
-        (self.private / "objects/info/alternates").write_text(f"{self.repository.objects}\n")
         _copy(self.repository.exclude, self.private / "info/exclude")
         self._copy_index()
 
@@ -109,9 +107,15 @@ class GitTree:
         _copy(index, self.private / "index")
         stamp.write_text(current)
 
-    def _git(self, worktree: Path, *words: str, index: str = "index") -> str:
-        argv = [*_ENV, f"GIT_INDEX_FILE={self.private / index}", "git"]
-        argv += [f"--git-dir={self.private}", f"--work-tree={worktree}"]
+    def _git(
+        self, worktree: Path, *words: str, index: str = "index", lender: Path | None = None
+    ) -> str:
+        argv = [*_ENV, f"GIT_INDEX_FILE={self.private / index}"]
+        if lender is not None:
+            # In quotes, for colons separate several.
+            quoted = json.dumps(str(lender), ensure_ascii=False)
+            argv.append(f"GIT_ALTERNATE_OBJECT_DIRECTORIES={quoted}")
+        argv += ["git", f"--git-dir={self.private}", f"--work-tree={worktree}"]
         for option in _OPTIONS:
             argv += ["-c", option]
         return check_output([*argv, *words], cwd=worktree)
