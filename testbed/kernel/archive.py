@@ -51,6 +51,10 @@ class TarballText:
         return f"tarball {self.sha256}"
 
     @property
+    def family(self) -> str:
+        return self.identity
+
+    @property
     def description(self) -> str:
         return f"{self.version} from {self.path}"
 

@@ -149,8 +149,7 @@ def _work_name(request: KernelRequest, tree: SourceTree) -> str:
     """
     flavours = [file.stem for file in request.fragments] or ["base"]
     direct = tree.in_place and not request.series.patches
-    text = str(tree.path) if tree.in_place else request.source.identity
-    where = digest(text, "direct" if direct else "copy")
+    where = digest(request.source.family, "direct" if direct else "copy")
     return "-".join((request.arch.name, request.toolchain, *flavours, where))
 
 

@@ -47,6 +47,10 @@ class DebianText:
         return f"deb {self.package.hash}"
 
     @property
+    def family(self) -> str:
+        return self.identity
+
+    @property
     def version(self) -> str:
         return upstream_version(self.package.version)
 

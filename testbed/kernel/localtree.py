@@ -40,6 +40,10 @@ class TreeText:
         return f"tree {self.content}"
 
     @property
+    def family(self) -> str:
+        return f"tree {self.path}"
+
+    @property
     def description(self) -> str:
         how = "" if self.in_place else ", exported because it was built in place"
         return f"{self.version} from {self.path} ({self.content}{how})"

@@ -21,6 +21,8 @@ class Text(Protocol):
     @property
     def identity(self) -> str: ...
     @property
+    def family(self) -> str: ...
+    @property
     def version(self) -> str: ...
     @property
     def description(self) -> str: ...
@@ -37,6 +39,11 @@ class Source:
     version: str  # as `make kernelversion` has it, such as 7.3.4
     description: str  # for people: what was taken, and where from
     text: Text
+
+    @property
+    def family(self) -> str:
+        """Equal for stages of one text: a later one is built from the objects of an earlier."""
+        return self.text.family
 
 
 @dataclass(frozen=True)

@@ -239,6 +239,13 @@ def test_a_patch_of_one_file_compiles_one_object(yard: Yard) -> None:
     assert yard.recorder.steps == [f"compile 7.3.0 for {HOST}"]
 
 
+def test_a_later_stage_of_a_tree_that_was_built_in_place_compiles_what_changed(yard: Yard) -> None:
+    (yard.tree / ".config").touch()
+    assert len(compiled(yard.build())) == 3
+    (yard.tree / "mm/vma.c").write_text("int may_merge = 1;\n")
+    assert compiled(yard.build()) == ["mm/vma.o"]
+
+
 def test_the_users_tree_is_never_written(yard: Yard) -> None:
     before = content(yard.tree)
     yard.build()
