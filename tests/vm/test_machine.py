@@ -1,0 +1,57 @@
+"""VMs that do not come up, or go down: real kernels on QEMU."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from testbed.deadline import Deadline
+from testbed.errors import BootHang, BootNoSsh, BootPanic, TestbedError
+from testbed.lab.cell import Cell
+from testbed.vm.machine import VmSpec, boot
+
+
+def spec(cell: Cell, log_dir: Path, *words: str) -> VmSpec:
+    return dataclasses.replace(cell.vm_spec(log_dir), cmdline=words)
+
+
+def failure(spec: VmSpec, seconds: float) -> TestbedError:
+    with pytest.raises(TestbedError) as raised, boot(spec, Deadline.after(seconds)):
+        pass
+    assert "by hand: qemu-system-" in raised.value.evidence
+    return raised.value
+
+
+def test_a_kernel_that_panics_at_boot(cell: Cell, tmp_path: Path) -> None:
+    error = failure(spec(cell, tmp_path, "rdinit=/nonexistent"), 60)
+    assert isinstance(error, BootPanic)
+    assert "Unable to mount root fs" in error.message
+    assert "mount_root_generic" in error.evidence
+
+
+def test_a_kernel_that_hangs_at_boot(cell: Cell, tmp_path: Path) -> None:
+    # busybox's init finds nothing to do, and never says that it is ready.
+    error = failure(spec(cell, tmp_path, "rdinit=/bin/init"), 10)
+    assert isinstance(error, BootHang)
+    assert "Run /bin/init as init process" in error.evidence
+
+
+def test_a_guest_without_network(cell: Cell, tmp_path: Path) -> None:
+    error = failure(spec(cell, tmp_path, "ip=off"), 12)
+    assert isinstance(error, BootNoSsh)
+    assert "testbed: ready" in error.evidence
+
+
+def test_a_guest_that_panics_later_is_known_to_be_dead(cell: Cell, tmp_path: Path) -> None:
+    with boot(spec(cell, tmp_path, "testbed.shell"), Deadline.after(60)) as vm:
+        vm.console.type("echo c >/proc/sysrq-trigger\n")
+        reason = vm.bell.wait_for(vm.why_dead, Deadline.after(30))
+    assert reason == "the guest kernel panicked: sysrq triggered crash"
+
+
+def test_a_guest_has_as_many_cpus_as_asked_for(cell: Cell, tmp_path: Path) -> None:
+    two = dataclasses.replace(cell.vm_spec(tmp_path), cpus=2)
+    with boot(two, Deadline.after(60)) as vm:
+        assert "2 CPUs" in vm.console.text()
