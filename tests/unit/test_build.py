@@ -25,6 +25,7 @@ from testbed.kernel.build import Kernel, KernelRequest, build_kernel
 from testbed.kernel.diagnose import blame, build_error, first_error, first_warning
 from testbed.kernel.series import Series
 from testbed.kernel.source import Source, resolve
+from testbed.kernel.toolchain import have_ccache
 from testbed.progress import Step
 from testbed.settings import CHECKOUT, Settings
 
@@ -134,8 +135,25 @@ class Yard:
 
 
 @pytest.fixture
-def yard(tmp_path: Path) -> Iterator[Yard]:
-    yard = Yard(tmp_path)
+def yard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
+    # Three objects are compiled sooner than ccache has looked for them.
+    monkeypatch.setattr("testbed.kernel.bench.have_ccache", lambda: False)
+    with laid_out(tmp_path) as yard:
+        yield yard
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Yard]:
+    """A kernel that is there: for tests that leave its tree alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("testbed.kernel.bench.have_ccache", lambda: False)
+        with laid_out(tmp_path_factory.mktemp("built")) as yard:
+            yield yard
+
+
+@contextmanager
+def laid_out(top: Path) -> Iterator[Yard]:
+    yard = Yard(top)
     shutil.copytree(FAKE, yard.tree)
     yard.config_dir.mkdir()
     yard.fragment("CONFIG_64BIT=y\nCONFIG_NET_CORE=y\n")
@@ -154,8 +172,8 @@ def content(tree: Path) -> dict[str, tuple[bytes, int]]:
     return {str(path): (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
 
 
-def test_a_kernel_has_its_parts_and_its_identity(yard: Yard) -> None:
-    kernel = yard.build()
+def test_a_kernel_has_its_parts_and_its_identity(built: Yard) -> None:
+    kernel = built.build()
     assert kernel.release == f"7.3.0-testbed-{kernel.key}"
     assert kernel.version == "7.3.0"
     assert kernel.release.encode() in kernel.image.read_bytes()
@@ -164,15 +182,15 @@ def test_a_kernel_has_its_parts_and_its_identity(yard: Yard) -> None:
     assert os.access(kernel.gen_init_cpio, os.X_OK)
 
 
-def test_the_modules_are_staged_without_links_to_the_work_directory(yard: Yard) -> None:
-    kernel = yard.build()
+def test_the_modules_are_staged_without_links_to_the_work_directory(built: Yard) -> None:
+    kernel = built.build()
     installed = kernel.modules / "lib" / "modules" / kernel.release
     assert sorted(path.name for path in installed.iterdir()) == ["kernel", "modules.dep"]
     assert (installed / "kernel/fs/overlay.ko").exists()
 
 
-def test_a_symbol_is_what_the_final_configuration_says(yard: Yard) -> None:
-    kernel = yard.build()
+def test_a_symbol_is_what_the_final_configuration_says(built: Yard) -> None:
+    kernel = built.build()
     assert kernel.symbol("VIRTIO_NET") == "m"
     assert kernel.symbol("CONFIG_64BIT") == "y"
     assert kernel.symbol("MEM_SOFT_DIRTY") == "n"
@@ -351,10 +369,21 @@ def test_two_runs_at_once_build_once(yard: Yard) -> None:
     assert sorted(steps) == [f"compile 7.3.0 for {HOST}", f"configure 7.3.0 for {HOST}"]
 
 
-def test_without_ccache_a_kernel_is_built_with_a_note(
+@pytest.mark.skipif(not have_ccache(), reason="ccache is not installed")
+def test_with_ccache_another_family_has_the_objects_of_the_first(
     yard: Yard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("testbed.kernel.bench.have_ccache", lambda: False)
+    monkeypatch.setattr("testbed.kernel.bench.have_ccache", lambda: True)
+    text = yard.tarball()
+    first = yard.build(yard.request(text))
+    assert json.loads(first.build_json.read_text())["ccache"] == {"hits": 0, "misses": 3}
+    fragment = yard.fragment("CONFIG_CHECKPOINT_RESTORE=y\n", "restore.config")
+    other = yard.build(dataclasses.replace(yard.request(text), fragments=(fragment,)))
+    assert len(compiled(other)) == 3
+    assert json.loads(other.build_json.read_text())["ccache"] == {"hits": 3, "misses": 0}
+
+
+def test_without_ccache_a_kernel_is_built_with_a_note(yard: Yard) -> None:
     kernel = yard.build()
     assert any("ccache is not installed" in note for note in yard.recorder.notes)
     assert json.loads(kernel.build_json.read_text())["ccache"] == {"hits": 0, "misses": 0}

@@ -6,12 +6,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from test_build import HOST, Yard, compiled, yard
+from test_build import HOST, Yard, built, compiled, yard
 
 from testbed.errors import BuildError
 from testbed.kernel.modules import GuestSide, GuestSources, build_guest_side
 
-__all__ = ["yard"]
+__all__ = ["built", "yard"]
 
 MODULE = '#include "shared.h"\nint probe(void)\n{\n\treturn SHARED;\n}\n'
 PROGRAM = """\
@@ -55,39 +55,44 @@ def build(yard: Yard, sources: GuestSources) -> GuestSide:
     return build_guest_side(kernel, request, yard.settings, cache, yard.recorder, sources=sources)
 
 
-def test_modules_and_programs_are_built_for_a_kernel(yard: Yard, sources: GuestSources) -> None:
-    side = build(yard, sources)
+def guest_sides(yard: Yard) -> list[Path]:
+    return list(yard.settings.cache_dir.glob("guest/*"))
+
+
+def test_modules_and_programs_are_built_for_a_kernel(built: Yard, sources: GuestSources) -> None:
+    side = build(built, sources)
     assert [path.name for path in side.modules] == ["mmap_one.ko"]
     assert [path.name for path in side.programs] == ["agent", "pair"]
 
 
 def test_a_program_is_static_and_shares_a_header_with_the_modules(
-    yard: Yard, sources: GuestSources
+    built: Yard, sources: GuestSources
 ) -> None:
-    agent, pair = build(yard, sources).programs
+    agent, pair = build(built, sources).programs
     assert subprocess.check_output([agent]) == b"42\n"
     assert subprocess.call([pair]) == 7
     assert b"INTERP" not in subprocess.check_output(["readelf", "--program-headers", agent])
 
 
-def test_they_are_built_once(yard: Yard, sources: GuestSources) -> None:
-    first = build(yard, sources)
-    assert yard.recorder.steps[-1] == f"modules and programs for 7.3.0 for {HOST}"
-    assert build(yard, sources) == first
-    assert yard.recorder.steps == []
+def test_they_are_built_once(built: Yard, sources: GuestSources) -> None:
+    (sources.modules / "include/new.h").touch()
+    first = build(built, sources)
+    assert built.recorder.steps[-1] == f"modules and programs for 7.3.0 for {HOST}"
+    assert build(built, sources) == first
+    assert built.recorder.steps == []
 
 
-def test_a_changed_source_is_built_again(yard: Yard, sources: GuestSources) -> None:
-    first = build(yard, sources)
+def test_a_changed_source_is_built_again(built: Yard, sources: GuestSources) -> None:
+    first = build(built, sources)
     (sources.modules / "include/shared.h").write_text("#define SHARED 43\n")
-    second = build(yard, sources)
+    second = build(built, sources)
     assert second.path != first.path
     assert subprocess.check_output([second.programs[0]]) == b"43\n"
 
 
-def test_the_sources_are_never_written(yard: Yard, sources: GuestSources) -> None:
+def test_the_sources_are_never_written(built: Yard, sources: GuestSources) -> None:
     before = sources.identity
-    build(yard, sources)
+    build(built, sources)
     assert sources.identity == before
 
 
@@ -120,14 +125,15 @@ MODULE_FILE = "modules/mmap_one/mmap_one.c"
     ],
 )
 def test_what_does_not_compile_without_a_warning_is_told_by_its_first_line(
-    yard: Yard, sources: GuestSources, file: str, text: str, message: str
+    built: Yard, sources: GuestSources, file: str, text: str, message: str
 ) -> None:
     (sources.modules.parent / file).write_text(text)
+    before = guest_sides(built)
     with pytest.raises(BuildError, match=message) as caught:
-        build(yard, sources)
+        build(built, sources)
     (log,) = caught.value.logs
     assert log.exists()
-    assert "guest" not in yard.entries()
+    assert guest_sides(built) == before
 
 
 def test_a_warning_of_modpost_is_an_error(yard: Yard, sources: GuestSources) -> None:
