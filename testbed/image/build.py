@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from testbed.cache import Cache, digest
 from testbed.image import cpio, userland
-from testbed.image.keys import find_client_key, make_host_key, public_line, read_client_key
+from testbed.image.keys import HostKey, find_client_key, make_host_key, public_line, read_client_key
 from testbed.kernel.apt import download_packages, find_packages
 from testbed.kernel.build import Kernel
 from testbed.kernel.modules import GuestSide
@@ -92,11 +92,17 @@ def _base(
 
     def make(scratch: Path) -> None:
         debs = download_packages(userland.PACKAGES, arch, settings, cache, progress)
-        host_key = make_host_key()
+        with progress.step(f"guest userland for {kernel.arch}"):
+            host_key = make_host_key()
+            pack_base(debs.values(), host_key, scratch)
+            (scratch / "host_key.pub").write_text(host_key.public + "\n")
+            (scratch / "packages").write_text("".join(f"{version}\n" for version in versions))
+
+    def pack_base(debs: Iterable[Path], host_key: HostKey, scratch: Path) -> None:
         with tempfile.TemporaryDirectory(dir=scratch) as temporary:
             root, staging = Path(temporary) / "root", Path(temporary) / "staging"
             root.mkdir()
-            userland.unpack(debs.values(), root)
+            userland.unpack(debs, root)
             lines = userland.lay_out(root, staging, host_key, client_key)
             cpio.pack(
                 lines,
@@ -104,11 +110,8 @@ def _base(
                 folder=staging,
                 output=scratch / "base.cpio",
             )
-        (scratch / "host_key.pub").write_text(host_key.public + "\n")
-        (scratch / "packages").write_text("".join(f"{version}\n" for version in versions))
 
-    with progress.step(f"guest userland for {kernel.arch}"):
-        return cache.get("userland", key, make)
+    return cache.get("userland", key, make)
 
 
 def _pack_top(files: Mapping[str, Path], gen_init_cpio: Path, output: Path) -> None:

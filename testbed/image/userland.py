@@ -13,7 +13,7 @@ from pathlib import Path
 from testbed.errors import InfraError
 from testbed.image import cpio
 from testbed.image.keys import HostKey
-from testbed.run import check_output
+from testbed.run import check_output, find_tool
 
 PACKAGES = ("busybox-static", "dropbear-bin", "kmod")
 
@@ -130,7 +130,8 @@ def _dynamic_needs(program: Path) -> list[str]:
 
     readelf reads every architecture's files.
     """
-    text = check_output(["readelf", "--wide", "--program-headers", "--dynamic", program])
+    readelf = find_tool("readelf", package="binutils")
+    text = check_output([readelf, "--wide", "--program-headers", "--dynamic", program])
     interpreters = [match["path"] for match in _INTERPRETER.finditer(text)]
     return interpreters + [f"/lib/{match['name']}" for match in _NEEDED.finditer(text)]
 
