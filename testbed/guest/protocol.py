@@ -37,6 +37,8 @@ class Request(IntEnum):
     WRITE = 4
     GET = 5
     LOG = 6
+    LOAD = 7
+    UNLOAD = 8
 
 
 class ErrorClass(IntEnum):
@@ -216,6 +218,14 @@ def get_request(path: str, limit: int) -> bytes:
 
 def log_request(mark: bytes, limit: int) -> bytes:
     return _bytes(mark) + _U32.pack(limit)
+
+
+def load_request(path: str, parameters: str) -> bytes:
+    return _string(path) + _string(parameters)
+
+
+def unload_request(name: str) -> bytes:
+    return _string(name)
 
 
 def parse_hello(payload: bytes) -> Hello:

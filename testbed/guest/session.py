@@ -218,6 +218,18 @@ class Session:
             raise GuestFileError(message, path=path, errno=27)
         return answer.content
 
+    def load_module(self, path: str, parameters: str = "") -> None:
+        """Load a kernel module (finit_module(2)). Raises GuestFileError."""
+        self._call(Request.LOAD, protocol.load_request(path, parameters), None)
+
+    def unload_module(self, name: str) -> None:
+        """Unload a kernel module (delete_module(2)).
+
+        Raises:
+            GuestFileError: EAGAIN when it is still in use.
+        """
+        self._call(Request.UNLOAD, protocol.unload_request(name), None)
+
     def log(self, mark: str = "", *, deadline: Deadline | None = None) -> protocol.LogAnswer:
         """The kernel log's records since the last call of this; first writes `mark` into it."""
         records: tuple[bytes, ...] = ()
@@ -240,7 +252,7 @@ class Session:
         until = deadline or Deadline.after(_DEFAULT)
         with self._lock:
             if self._broken is not None:
-                raise self._broken
+                raise self._broken.with_traceback(None)
             self._number += 1
             request = Frame(kind, self._number, payload)
             try:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from testbed.deadline import Deadline
-from testbed.errors import GuestCommandError, GuestLost, KernelSplat, SessionError
+from testbed.errors import GuestFileError, GuestLost, KernelSplat, SessionError
 from testbed.guest.expect import Expectation, match_splats
 from testbed.guest.kernellog import KernelLog
 from testbed.guest.openings import SplatKind
@@ -47,11 +47,11 @@ class Guest:
 
         Raises:
             KernelSplat: it did print something; explains better than what it led to.
-            GuestCommandError: a module is still in use.
+            GuestFileError: a module is still in use.
         """
         try:
             self._unload()
-        except (GuestCommandError, GuestLost, SessionError) as error:
+        except (GuestFileError, GuestLost, SessionError) as error:
             self.broken = error.message
             self._check_log()
             raise
@@ -60,7 +60,7 @@ class Guest:
 
     def load(self, module: str) -> None:
         """Load one of the project's modules until the end of the test."""
-        self.session.check(["insmod", f"{MODULE_DIR}/{module}.ko"])
+        self.session.load_module(f"{MODULE_DIR}/{module}.ko")
         self.loaded.append(module)
 
     @contextmanager
@@ -77,7 +77,7 @@ class Guest:
 
     def _unload(self) -> None:
         while self.loaded:
-            self.session.check(["rmmod", self.loaded[-1]])
+            self.session.unload_module(self.loaded[-1])
             self.loaded.pop()
 
     def _check_log(self, *wishes: Expectation) -> None:

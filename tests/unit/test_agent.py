@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import struct
@@ -281,3 +282,13 @@ def _ask(channel: SocketChannel, request: bytes) -> Frame:
     while (frame := reader.next_frame()) is None:
         reader.feed(channel.receive(Deadline.after(5)))
     return frame
+
+
+def test_a_module_that_is_not_there_gives_the_guests_errno(session: Session) -> None:
+    with pytest.raises(GuestFileError) as loading:
+        session.load_module("/nowhere.ko")
+    with pytest.raises(GuestFileError) as unloading:
+        session.unload_module("no_such_module")
+    assert loading.value.errno == errno.ENOENT
+    # As root on a kernel with modules, as a user, and on a host kernel without any.
+    assert unloading.value.errno in (errno.ENOENT, errno.EPERM, errno.ENOSYS)

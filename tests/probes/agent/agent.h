@@ -24,6 +24,8 @@ enum request_type {
 	REQ_WRITE = 4,
 	REQ_GET = 5,
 	REQ_LOG = 6,
+	REQ_LOAD = 7,
+	REQ_UNLOAD = 8,
 };
 
 #define ANSWER_OK	0x8000		/* or-ed to the request's type */
@@ -112,5 +114,7 @@ bool read_file(const char *path, struct store *content);
 bool put_file(const char *path, mode_t mode, struct bytes content);
 bool read_records(int fd, struct store *records, uint32_t *flags);
 void set_oom_score(const char *score);
+bool load_module(const char *path, const char *parameters);
+bool unload_module(const char *name);
 
 #endif

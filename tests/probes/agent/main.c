@@ -256,6 +256,26 @@ static bool kernel_log(struct agent *agent, struct cursor *c)
 	return sent;
 }
 
+static bool load(struct agent *agent, struct cursor *c)
+{
+	const char *path = take_string(c);
+	const char *parameters = take_string(c);
+
+	if (!is_whole(c))
+		return answer_malformed(agent);
+	return load_module(path, parameters) ? answer_done(agent) :
+					       answer_errno(agent, "load", path);
+}
+
+static bool unload(struct agent *agent, struct cursor *c)
+{
+	const char *name = take_string(c);
+
+	if (!is_whole(c))
+		return answer_malformed(agent);
+	return unload_module(name) ? answer_done(agent) : answer_errno(agent, "unload", name);
+}
+
 static bool serve_request(struct agent *agent, struct cursor *c)
 {
 	switch (agent->request.type) {
@@ -271,6 +291,10 @@ static bool serve_request(struct agent *agent, struct cursor *c)
 		return get_file(agent, c);
 	case REQ_LOG:
 		return kernel_log(agent, c);
+	case REQ_LOAD:
+		return load(agent, c);
+	case REQ_UNLOAD:
+		return unload(agent, c);
 	default:
 		return answer_error(agent, ERR_REQUEST, EOPNOTSUPP, "unknown request", "");
 	}

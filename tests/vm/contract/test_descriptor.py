@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from testbed.lab.guest import Guest
+from testbed.mmap.observation import named
 from testbed.mmap.oracle import canonical_descriptor
-from testbed.mmap.path import PREPARING, STACKS, HookPath
+from testbed.mmap.path import PREPARING, STACKS, TOP, HookPath
 from testbed.mmap.plan import (
     VM_MAYEXEC,
     VM_MAYREAD,
@@ -19,7 +22,7 @@ from testbed.mmap.plan import (
     Plan,
     VmOps,
 )
-from testbed.mmap.probe import Prober
+from testbed.mmap.probe import Prober, path_script
 
 pytestmark = pytest.mark.paths(*PREPARING)
 
@@ -97,14 +100,17 @@ def test_there_is_no_action_yet(stack: Prober, path: HookPath) -> None:
     )
 
 
-@pytest.mark.parametrize("flags", ["shared", "private"])
-@pytest.mark.parametrize("prot", ["none", "r", "rw", "rwx"])
-def test_the_descriptor_is_that_of_the_direct_path(
-    stack: Prober, path: HookPath, prot: str, flags: str
-) -> None:
-    direct = stack.map(HookPath.DIRECT, prot=prot, flags=flags, offset=2)
-    mapped = stack.map(path, prot=prot, flags=flags, offset=2)
-    assert canonical_descriptor(mapped.descriptor) == canonical_descriptor(direct.descriptor)
+def test_the_descriptor_is_that_of_the_direct_path(stack: Prober, path: HookPath) -> None:
+    script = path_script(path)
+    script.open("other", "/dev/mmap_direct")
+    kinds = list(itertools.product(("none", "r", "rw", "rwx"), ("shared", "private")))
+    for prot, flags in kinds:
+        for file in (TOP, "other"):
+            script.map("m", file, offset=2, prot=prot, flags=flags)
+    log = script.hooklog()
+    entries = iter(named(stack.run(script)[log].events, "prepare"))
+    for kind, mapped, direct in zip(kinds, entries, entries, strict=True):
+        assert canonical_descriptor(mapped) == canonical_descriptor(direct), kind
 
 
 def test_a_locked_mapping_says_so(guest: Guest, stack: Prober, path: HookPath) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from testbed.mmap.observation import names
@@ -12,18 +14,27 @@ from testbed.mmap.probe import Prober, path_script
 
 FULL = Plan(vm_ops=VmOps.FULL, private=0x51)
 
+PROTS = ("none", "r", "rw", "rwx")
+SHARINGS = ("shared", "private")
+
 REMAP_VMFLAGS = {"io", "pf", "de", "dd"}
 
 
-@pytest.mark.parametrize("flags", ["shared", "private"])
-@pytest.mark.parametrize("prot", ["none", "r", "rw", "rwx"])
-def test_the_vma_is_that_of_the_direct_path(
-    stack: Prober, path: HookPath, prot: str, flags: str
-) -> None:
-    direct = stack.map(HookPath.DIRECT, FULL, prot=prot, flags=flags, offset=3, pages=5)
-    mapped = stack.map(path, FULL, prot=prot, flags=flags, offset=3, pages=5)
-    assert mapped.made.errno == 0
-    assert canonical_vma(mapped.vma) == canonical_vma(direct.vma)
+def test_the_vma_is_that_of_the_direct_path(stack: Prober, path: HookPath) -> None:
+    script = path_script(path, FULL)
+    script.open("other", "/dev/mmap_direct")
+    script.plan("other", FULL)
+    shown = {}
+    for prot, flags in itertools.product(PROTS, SHARINGS):
+        made = [
+            (script.map("m", file, pages=5, offset=3, prot=prot, flags=flags), script.maps("m"))
+            for file in (TOP, "other")
+        ]
+        shown[prot, flags] = made
+    seen = stack.run(script)
+    for kind, ((mapped, vma), (_, direct)) in shown.items():
+        assert seen[mapped].errno == 0, kind
+        assert canonical_vma(seen[vma].vma) == canonical_vma(seen[direct].vma), kind
 
 
 def test_the_vma_lies_where_mmap_said(stack: Prober, path: HookPath) -> None:
