@@ -254,7 +254,7 @@ class Index:
         since = datetime.fromtimestamp(self._state().checked, UTC)
         self.progress.note(
             f"suite {self.suite} cannot be refreshed, its index of {since:%F %H:%M} UTC is used: "
-            + error.evidence.strip().splitlines()[-1]
+            + last_line(error)
         )
 
     def _record(self, mirror: str, valid_until: float | None) -> None:
@@ -328,7 +328,7 @@ def download_packages(
     try:
         return _fetch_packages(packages, debian_arch, settings, cache, progress)
     except CommandError as exc:
-        progress.note(f"download failed, trying once more: {exc.evidence.splitlines()[-1]}")
+        progress.note(f"download failed, trying once more: {last_line(exc)}")
     packages = find_packages(names, debian_arch, settings, cache, progress, refresh=True)
     return _fetch_packages(packages, debian_arch, settings, cache, progress)
 
@@ -348,6 +348,11 @@ def _fetch_packages(
     key = digest(*(f"{package.file} {package.hash}" for package in packages))
     folder = cache.get("packages", key, make)
     return {package: folder / package.file for package in packages}
+
+
+def last_line(error: CommandError) -> str:
+    """The end of what a command said, which is where apt says why."""
+    return (error.evidence.strip().splitlines() or [error.message])[-1]
 
 
 def parse_uris(text: str) -> tuple[Package, ...]:

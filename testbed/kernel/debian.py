@@ -12,10 +12,10 @@ from pathlib import Path
 
 from testbed.cache import Cache, Verify, digest
 from testbed.errors import CommandError, InfraError, SetupError
-from testbed.kernel.apt import Index, Package, open_index
+from testbed.kernel.apt import Index, Package, last_line, open_index
 from testbed.kernel.version import DebianVersion, require_supported, upstream_version
 from testbed.progress import Progress
-from testbed.run import check_output, run
+from testbed.run import check_output, find_tool, run
 from testbed.settings import Settings
 
 # linux-source is for all architectures; every architecture's index lists it.
@@ -82,7 +82,7 @@ class DebianText:
             with open_index(self.suite, _INDEX_ARCH, settings, cache, progress) as index:
                 index.download([self.package], folder)
         except CommandError as exc:
-            progress.note(f"download failed, trying once more: {exc.evidence.splitlines()[-1]}")
+            progress.note(f"download failed, trying once more: {last_line(exc)}")
             shutil.rmtree(folder)
             folder.mkdir()
             find_text(self.package.version, settings, cache, progress, refresh=True)
@@ -200,6 +200,7 @@ def _not_there(wanted: str, texts: list[DebianText], missing: list[str]) -> Setu
 
 def _unpack_deb(deb: Path, scratch: Path, progress: Progress) -> None:
     """Leave the text in scratch/tree, and nothing else."""
+    find_tool("xz", package="xz-utils")
     with progress.step(f"unpack {deb.name}") as step:
         run(["dpkg-deb", "--extract", deb, deb.parent])
         archive = next(deb.parent.glob("usr/src/*.tar.xz"))

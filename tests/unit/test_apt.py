@@ -13,6 +13,7 @@ import io
 import lzma
 import os
 import shutil
+import signal
 import tarfile
 import threading
 import urllib.parse
@@ -54,6 +55,7 @@ class Archive:
     url: str = ""
     asked: list[str] = field(default_factory=list)
     truncate: dict[str, int] = field(default_factory=dict)
+    interrupt: str = ""  # the name of a file: who asks for it is sent Ctrl-C instead
 
     def publish(
         self, suite: str, stanzas: list[str], *, arch: str = "amd64", valid: int | None = 7
@@ -165,6 +167,10 @@ def serving(archive: Archive) -> Iterator[str]:
             file = archive.root / path.lstrip("/")
             if not file.is_file():
                 self.send_error(404)
+                return
+            if file.name == archive.interrupt:
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+                self.rfile.read()  # until apt is gone
                 return
             content = file.read_bytes()
             if archive.truncate.get(file.name, 0) > 0:
@@ -285,6 +291,19 @@ def test_a_download_that_stays_damaged_is_an_error_and_leaves_nothing(
     assert cache.find("source", "any") is None
     assert list(settings.cache_dir.glob("source/*")) == []
     assert list(settings.cache_dir.glob("scratch/*")) == []
+
+
+def test_ctrl_c_during_the_download_leaves_nothing(
+    archive: Archive, settings: Settings, cache: Cache, notes: Notes
+) -> None:
+    archive.interrupt = "linux-source-7.3_7.3.4-1~bpo13+1_all.deb"
+    source = found("debian", settings, cache, notes)
+    with pytest.raises(KeyboardInterrupt):
+        unpack(source, settings, cache, notes)
+    assert list(settings.cache_dir.glob("source/*")) == []
+    assert list(settings.cache_dir.glob("scratch/*")) == []
+    archive.interrupt = ""
+    assert unpack(source, settings, cache, notes).path.is_dir()
 
 
 def test_a_version_that_left_the_archive_is_said_with_what_is_there(

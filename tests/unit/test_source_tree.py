@@ -214,6 +214,15 @@ def test_an_edit_within_one_tick_of_the_clock_is_seen(
     assert have(tree, settings, cache).source.identity != first
 
 
+@pytest.mark.parametrize("tree", ["plain"], indirect=True)
+def test_the_digest_of_a_file_as_young_as_this_is_not_kept(
+    tree: Path, settings: Settings, cache: Cache
+) -> None:
+    have(tree, settings, cache)
+    (kept,) = settings.cache_dir.glob("work/tree-*/digests.json")
+    assert kept.read_text() == "{}"
+
+
 def test_a_tree_whose_path_is_a_link_is_the_same_tree(
     tmp_path: Path, tree: Path, settings: Settings, cache: Cache
 ) -> None:
