@@ -44,9 +44,17 @@ class Cell:
 
 
 def prepare(
-    arch_name: str, series: Series, settings: Settings, cache: Cache, progress: Progress
+    arch_name: str,
+    series: Series,
+    settings: Settings,
+    cache: Cache,
+    progress: Progress,
+    *,
+    fragments: tuple[Path, ...] = (),
 ) -> Cell:
     """Build what is missing for one architecture, and choose its accelerator.
+
+    `fragments` are merged after those of every kernel.
 
     Raises:
         SetupError, InfraError: the host lacks something.
@@ -54,7 +62,13 @@ def prepare(
     """
     arch = find_arch(arch_name)
     source = resolve(settings.kernel, settings, cache, progress)
-    request = KernelRequest(source=source, arch=arch, series=series, toolchain=settings.toolchain)
+    request = KernelRequest(
+        source=source,
+        arch=arch,
+        series=series,
+        fragments=fragments,
+        toolchain=settings.toolchain,
+    )
     kernel = build_kernel(request, settings, cache, progress)
     guest_side = build_guest_side(kernel, request, settings, cache, progress)
     image = build_image(kernel, guest_side, settings, cache, progress)
