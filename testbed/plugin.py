@@ -95,7 +95,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         marker = metafunc.definition.get_closest_marker("arches")
         wanted = [name for name in arches if marker is None or name in marker.args]
         metafunc.parametrize("arch", wanted, scope="session")
-    if "path" in metafunc.fixturenames:
+    # A path is one through a guest's kernel; elsewhere the name is the test's own.
+    if {"arch", "path"} <= set(metafunc.fixturenames):
         marker = metafunc.definition.get_closest_marker("paths")
         paths = list(HookPath) if marker is None else [HookPath(path) for path in marker.args]
         metafunc.parametrize("path", paths, ids=str)
