@@ -271,6 +271,15 @@ def test_the_users_tree_is_never_written(yard: Yard) -> None:
     assert content(yard.tree) == before
 
 
+def test_what_a_surrounding_make_has_set_does_not_matter(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    surroundings = {"MAKEFLAGS": "n", "ARCH": "alien", "KCFLAGS": "-Dmode=nothing", "LLVM": "1"}
+    for name, value in surroundings.items():
+        monkeypatch.setenv(name, value)
+    assert len(compiled(yard.build())) == 3
+
+
 def test_a_compile_error_is_told_by_its_first_line_and_the_whole_log(yard: Yard) -> None:
     (yard.tree / "mm/util.c").write_text("int broken(void)\n{\n\treturn none;\n}\nint 1;\n")
     with pytest.raises(BuildError) as caught:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -147,6 +148,12 @@ def test_a_patch_never_reaches_the_pristine_text_through_a_link(desk: Desk) -> N
     src = desk.prepare(desk.patch("p", diff("mm/util.c", "int util;", "int patched;"))).src
     assert (src / "mm/util.c").read_text() == "int patched;\n"
     assert content(desk.pristine) == before
+
+
+def test_a_repository_around_the_cache_does_not_matter(desk: Desk) -> None:
+    subprocess.run(["git", "init", "--quiet", desk.top], check=True)
+    src = desk.prepare(desk.patch("p", diff("mm/util.c", "int util;", "int patched;"))).src
+    assert (src / "mm/util.c").read_text() == "int patched;\n"
 
 
 def test_only_what_a_series_changes_is_new_to_make(desk: Desk) -> None:
