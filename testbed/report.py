@@ -31,9 +31,8 @@ def print_report(console: Console, run: Run, folder: Path) -> None:
     for case in run.cases:
         if not case.status.as_expected:
             console.print(_failure(case))
-    for case in run.cases:
-        if case.status in (Status.XFAIL, Status.FIXED):
-            console.print(_remark(case), soft_wrap=True)
+    for remark in _remarks(run.cases):
+        console.print(remark, soft_wrap=True)
     console.print(summary(run), highlight=False)
     console.print(f"results: {folder}", highlight=False, soft_wrap=True)
 
@@ -92,7 +91,12 @@ def _failure(case: Case) -> RenderableType:
     return Group(head, Text(case.evidence or case.reason))
 
 
-def _remark(case: Case) -> Text:
-    return Text(
-        f"{case.status} {case.test.rpartition('::')[2]}: {case.reason}", style=_STYLES[case.status]
-    )
+def _remarks(cases: Iterable[Case]) -> Iterator[Text]:
+    """One line for each recorded defect and how it showed, or that it is gone."""
+    places: dict[tuple[Status, str], list[str]] = {}
+    for case in cases:
+        if case.status in (Status.XFAIL, Status.FIXED):
+            place = f"{case.arch} {case.path}".strip()
+            places.setdefault((case.status, case.reason), []).append(place)
+    for (status, reason), where in places.items():
+        yield Text(f"{status.lower()} {reason} ({', '.join(where)})", style=_STYLES[status])

@@ -93,10 +93,14 @@ COMPAT = tuple(path for path in HookPath if path.shape.compat)
 STACKS = tuple(path for path in HookPath if len(path.shape.nodes) > 1)
 
 
-def open_path(script: Script, path: HookPath, plan: Plan, *, outer: Plan = NOTHING) -> None:
+def open_path(
+    script: Script, path: HookPath, plan: Plan, *, outer: Plan = NOTHING, replacement: str = ""
+) -> None:
     """Open the files of a path: TOP is the one to map, HOOK the one that carries `plan`.
 
-    `outer` is the plan of the outermost stack node; only a stack has one.
+    Args:
+        outer: the plan of the outermost stack node; only a stack has one.
+        replacement: an open file that a plan with `replace=file` puts into vm_file.
     """
     nodes = path.shape.nodes
     names = [HOOK, *(f"level{n}" for n in range(1, len(nodes) - 1)), TOP]
@@ -105,6 +109,8 @@ def open_path(script: Script, path: HookPath, plan: Plan, *, outer: Plan = NOTHI
         script.open(name, f"/dev/{node}")
         if lower:
             script.step("lower", name, lower)
+        elif replacement:
+            script.step("replacement", name, replacement)
         lower = name
     script.plan(hook_name(path), plan)
     if outer is not NOTHING:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from testbed.mmap.path import HookPath
+from testbed.mmap.path import PREPARING, TOP, HookPath, hook_name, open_path
+from testbed.mmap.plan import Action, Plan
 from testbed.mmap.probe import Prober
 from testbed.mmap.script import Script
 
@@ -47,3 +48,24 @@ def test_a_replaced_vm_file_is_released_on_the_direct_path(stack: Prober) -> Non
     seen = stack.run(script)
     grown = seen[after].values["fields"]["Shmem"] - seen[before].values["fields"]["Shmem"]
     assert grown < PAGES * 4, f"Shmem grew by {grown} kB after {ROUNDS} mappings"
+
+
+@pytest.mark.defect(
+    "KD12", symptom=r"the replacement has \d+ references, had \d+", recorded=("7.2", "7.3.4")
+)
+@pytest.mark.paths(*PREPARING)
+def test_a_replaced_vm_file_is_released_when_the_action_is_refused(
+    stack: Prober, path: HookPath
+) -> None:
+    """mm/vma.c call_mmap_prepare() returns before it knows of the replacement."""
+    plan = Plan(replace="file", action=Action.KERNEL_PAGES, action_offset="3p", action_size="2p")
+    script = Script()
+    script.step("memfd", "spare", "4p")
+    open_path(script, path, plan, replacement="spare")
+    before = script.step("counts", hook_name(path))
+    made = script.map("m", TOP, pages=4)
+    after = script.step("counts", hook_name(path))
+    seen = stack.run(script)
+    assert seen[made].error == "EFAULT"
+    had, has = (seen[step].values["replacement"] for step in (before, after))
+    assert has == had, f"the replacement has {has} references, had {had}"
