@@ -83,14 +83,16 @@ class Guest:
     def _check_log(self, *wishes: Expectation) -> None:
         """Hold what was printed since the last look against what was expected."""
         found = self.log.end()
-        if found.from_console or any(splat.kind not in _SURVIVED for splat in found.splats):
+        # What came between two tests, or at boot, is told by the first test that finds it.
+        splats = (*found.earlier, *found.splats)
+        if found.from_console or any(splat.kind not in _SURVIVED for splat in splats):
             self.broken = self.broken or "the kernel printed a splat that it does not survive"
-        matched = match_splats(found.splats, wishes)
+        matched = match_splats(splats, wishes)
         if matched.unexpected:
             titles = "; ".join(f"{splat.kind}: {splat.title}" for splat in matched.unexpected)
             evidence = "\n".join(splat.text for splat in matched.unexpected)
             raise KernelSplat(titles, evidence=evidence)
-        if found.tainted and not found.splats:
+        if found.tainted and not splats:
             raise KernelSplat(f"the kernel became tainted: {found.tainted}", evidence=found.text)
         assert not matched.unmet, f"the kernel did not print {matched.unmet[0]}:\n{found.text}"
 
