@@ -92,25 +92,30 @@ class Bench:
         return CompileStats(seconds, objects, read_ccache_use(stats), self.make.command(*words))
 
     def _make(self, words: tuple[str, ...], title: str, log: Path) -> int:
-        """Run make with a step that counts objects; how many there were."""
-        figure = self.root / "objects"
-        known = int(figure.read_text()) if figure.exists() else 0
-        whole = not (self.obj / "vmlinux").exists()
-        total = known or _LIKELY_OBJECTS
-        done = 0
-        with self.progress.step(title, total if whole else None) as step:
+        """Run make with a step that counts objects; how many it made."""
+        whole, reached = self.root / "objects", self.root / "objects-reached"
+        fresh = not (self.obj / "vmlinux").exists()
+        before = _number(reached) if fresh else 0  # by a build that was interrupted
+        total = (_number(whole) or _LIKELY_OBJECTS) if fresh else None
+        made = 0
+        with self.progress.step(title, total) as step:
 
             def count(line: str) -> None:
-                nonlocal done
+                nonlocal made
                 target = target_of(line)
                 if target is not None:
-                    done += 1
-                    step.update(done, total=max(done, total) if whole else None, note=target)
+                    made += 1
+                    done = before + made
+                    step.update(done, total=total and max(done, total), note=target)
 
-            self.make.run(*words, what=title, log=log, on_line=count)
-        if done > known:
-            figure.write_text(str(done))
-        return done
+            try:
+                self.make.run(*words, what=title, log=log, on_line=count)
+            finally:
+                if fresh:
+                    reached.write_text(str(before + made))
+        if fresh:
+            reached.rename(whole)
+        return made
 
 
 @contextmanager
@@ -163,6 +168,13 @@ def _ccache(root: Path, cache: Cache, progress: Progress) -> dict[str, str]:
         limit=cache.limit // _CCACHE_SHARE,
         stats=root / "ccache-stats",
     )
+
+
+def _number(file: Path) -> int:
+    try:
+        return int(file.read_text())
+    except (OSError, ValueError):
+        return 0
 
 
 def _copy_if_changed(origin: Path, target: Path) -> None:

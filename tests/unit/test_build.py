@@ -236,7 +236,7 @@ def test_another_configuration_is_another_kernel(yard: Yard) -> None:
     assert yard.build().key != first.key
 
 
-def test_progress_counts_objects_against_the_last_build(yard: Yard) -> None:
+def test_progress_counts_objects_against_the_last_build_from_nothing(yard: Yard) -> None:
     yard.build()
     objects = ["fs/overlay.ko", "init/main.o", "mm/util.o", "mm/vma.o", "vmlinux"]
     assert sorted(yard.recorder.targets) == objects
@@ -445,6 +445,7 @@ def test_a_build_that_is_interrupted_leaves_nothing_and_continues(yard: Yard) ->
 
     kernel = yard.build()
     assert compiled(kernel) == []
+    assert yard.recorder.figures[0][0] == 5  # three objects and the wait came before
     assert "  LD      vmlinux" in kernel.log.read_text()
 
 
