@@ -97,6 +97,9 @@ _KERNEL_OPTIONS: tuple[Callable[..., Any], ...] = (
         type=click.Choice([choice.value for choice in Toolchain]),
         help="Default gcc.",
     ),
+    click.option(
+        "--results", "results_dir", metavar="DIR", help="Where runs are written. Default results/."
+    ),
     click.option("-j", "--jobs", type=int, help="Compiler jobs. Default: one per CPU."),
     settings_option,
 )
@@ -117,7 +120,6 @@ def cli(verbose: bool) -> None:
 @cli.command()
 @kernel_options
 @click.option("-k", "expression", metavar="EXPR", help="Only tests that match, as pytest -k.")
-@click.option("--results", "results_dir", type=click.Path(path_type=Path), help="Default results/.")
 def run(expression: str | None, **options: Any) -> None:
     """Build, boot and test; a table of paths and architectures at the end.
 
