@@ -24,6 +24,7 @@ from typing import Any
 from testbed.cache import Cache, digest
 from testbed.errors import CommandError, InfraError, SetupError
 from testbed.kernel.mirror import find_mirror
+from testbed.kernel.package import Package, parse_uris
 from testbed.progress import Progress
 from testbed.run import check_output, run
 from testbed.settings import Settings
@@ -65,28 +66,11 @@ Dir::State::status "{root}/status";
 """
 
 _EXPIRED = re.compile(r"is expired \(invalid since ([^)]*)\)")
-_URI = re.compile(r"^'[^']*' (?P<file>\S+) (?P<size>\d+) (?P<hash>\S*)$", re.MULTILINE)
 _STATUS = re.compile(r"^dlstatus:[^:]*:(?P<percent>[\d.]+):")
 
 
 class SuiteExpired(InfraError):
     """The mirror serves a Release file of this suite that is past its Valid-Until."""
-
-
-@dataclass(frozen=True)
-class Package:
-    """One binary package in an exact version."""
-
-    name: str
-    version: str
-    file: str  # the .deb's name
-    size: int  # bytes
-    hash: str  # as the signed index has it, such as SHA256:0123...
-
-    @property
-    def pinned(self) -> str:
-        """As apt-get's command line takes it."""
-        return f"{self.name}={self.version}"
 
 
 @dataclass(frozen=True)
@@ -353,23 +337,6 @@ def _fetch_packages(
 def last_line(error: CommandError) -> str:
     """The end of what a command said, which is where apt says why."""
     return (error.evidence.strip().splitlines() or [error.message])[-1]
-
-
-def parse_uris(text: str) -> tuple[Package, ...]:
-    """The packages that `apt-get --print-uris` prints, which must be .deb files."""
-    return tuple(_package(match) for match in _URI.finditer(text))
-
-
-def _package(match: re.Match[str]) -> Package:
-    # The name has the version with its colon escaped: dropbear_1%3a2025.89-1_arm64.deb
-    name, version, _ = match["file"].split("_")
-    return Package(
-        name=name,
-        version=version.replace("%3a", ":"),
-        file=match["file"],
-        size=int(match["size"]),
-        hash=match["hash"],
-    )
 
 
 def _seconds(text: str) -> float:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from testbed.cache import Cache, Verify, digest
 from testbed.errors import CommandError, InfraError, SetupError
-from testbed.kernel.apt import Index, Package, last_line, open_index
+from testbed.kernel.apt import Index, last_line, open_index
+from testbed.kernel.package import Package
 from testbed.kernel.version import DebianVersion, require_supported, upstream_version
 from testbed.progress import Progress
 from testbed.run import check_output, find_tool, run

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -16,6 +15,8 @@ import pytest
 from testbed.cache import Cache, Verify, digest
 from testbed.errors import InfraError
 from testbed.progress import SilentProgress
+from testbed.run import run
+from testbed.settings import CHECKOUT
 
 GB = 1_000_000_000
 
@@ -211,8 +212,7 @@ def test_what_a_killed_run_had_begun_is_removed(tmp_path: Path) -> None:
         "    (scratch / 'half').touch(); os.kill(os.getpid(), signal.SIGKILL)\n"
         "Cache(Path(sys.argv[1]), 1).get('kernel', 'k', make)\n"
     )
-    ended = subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=False)
-    assert ended.returncode == -signal.SIGKILL
+    run([sys.executable, "-c", script, tmp_path], cwd=CHECKOUT, ok=[-signal.SIGKILL])
     assert list(tmp_path.rglob("half"))
     with opened(tmp_path) as cache:
         cache.prune()
