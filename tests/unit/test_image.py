@@ -15,9 +15,9 @@ from testbed.cache import Cache
 from testbed.errors import CommandError, InfraError, SetupError
 from testbed.image import Image, build, build_image, cpio, userland
 from testbed.image.keys import find_client_key, make_host_key, public_line, read_client_key
-from testbed.kernel.package import Package
 from testbed.kernel.build import Kernel
 from testbed.kernel.modules import GuestSide
+from testbed.kernel.package import Package
 from testbed.progress import SilentProgress
 from testbed.run import check_output
 from testbed.settings import Settings
