@@ -59,6 +59,13 @@ def test_fragments_that_contradict_each_other_are_named_with_both_lines() -> Non
     assert "SMP" not in caught.value.message
 
 
+def test_a_later_fragment_may_build_in_what_an_earlier_one_has_as_a_module() -> None:
+    module, built_in = (parse_fragment(f"CONFIG_KSM={value}\n", "f") for value in "my")
+    assert merge_fragments([module, built_in])["KSM"].value == "y"
+    with pytest.raises(ConfigError):
+        merge_fragments([built_in, module])
+
+
 def test_equal_requests_give_equal_text_whatever_their_order() -> None:
     one = asked("CONFIG_SMP=y", "CONFIG_KSM=n")
     other = asked("# CONFIG_KSM is not set", "CONFIG_SMP=y")
@@ -87,7 +94,7 @@ def test_a_missing_fragment_is_the_callers_fault(tmp_path: Path) -> None:
 def test_our_own_fragments_do_not_contradict_each_other(target: str) -> None:
     files = [KERNEL_CONFIG / name for name in ("base.config", f"{target}.config", "peer.config")]
     merged = read_fragments(files)
-    assert merged["OVERLAY_FS"].value == "m"
+    assert merged["OVERLAY_FS"].value == "y"
     assert merged["MULTIUSER"].origin.startswith("kernel-config/base.config:")
 
 
