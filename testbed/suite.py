@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from testbed.errors import SetupError, TestbedError
+from testbed.errors import SetupError, TestbedError, TreeError
 from testbed.lab.lab import Lab
 from testbed.plugin import LAB, RECORDER
 from testbed.progress import Progress, Step
@@ -62,9 +62,14 @@ def run_suite(lab: Lab, expression: str | None, progress: Progress) -> Run:
     """Run the tests on every cell, and write the run's folder.
 
     Raises:
-        SetupError: the tests cannot be collected, or `expression` matches none.
+        SetupError: the host lacks something, or `expression` matches no test.
+        InfraError: the host failed before the first test.
         KeyboardInterrupt: after the results so far were written.
     """
+    for arch in lab.settings.arch:
+        # A tree that does not build is a finding: the test that is about that raises it again.
+        with contextlib.suppress(TreeError):
+            lab.cell(arch)
     arguments = [
         str(CONTRACT_TESTS),
         f"--rootdir={CHECKOUT}",
@@ -78,8 +83,6 @@ def run_suite(lab: Lab, expression: str | None, progress: Progress) -> Run:
         session = _Session(lab, step)
         with contextlib.redirect_stderr(io.StringIO()) as complaint:
             status = pytest.main(arguments, plugins=[session])
-    if status is pytest.ExitCode.USAGE_ERROR:
-        lab.raise_failure()
     if status is pytest.ExitCode.INTERRUPTED:
         raise KeyboardInterrupt
     if status is pytest.ExitCode.NO_TESTS_COLLECTED:

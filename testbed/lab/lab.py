@@ -9,7 +9,7 @@ from pathlib import Path
 
 from testbed.cache import Cache
 from testbed.deadline import Deadline
-from testbed.errors import InfraError, TestbedError, TreeError
+from testbed.errors import InfraError, TestbedError
 from testbed.kernel.series import Series
 from testbed.lab.cell import Cell, prepare
 from testbed.lab.guest import Guest, guest_up
@@ -61,12 +61,6 @@ class Lab:
             # An exception that is raised again would drag along every place it was raised at.
             raise place.cell.with_traceback(None)
         return place.cell
-
-    def raise_failure(self) -> None:
-        """Raise what kept a cell from being prepared, unless the tree under test did."""
-        for arch, place in self._places.items():
-            if isinstance(place.cell, TestbedError) and not isinstance(place.cell, TreeError):
-                self.cell(arch)
 
     def prepared(self) -> list[Cell]:
         """The cells that are ready."""
