@@ -202,9 +202,8 @@ def doctor(**options: Any) -> None:
     """
     with _context(options) as context:
         findings = examine(context.settings, context.cache)
-        context.console.print(_doctor_table(findings))
-        for line in _settings_lines(context.settings):
-            context.console.print(line, highlight=False, soft_wrap=True)
+        for line in (*_finding_lines(findings), *_settings_lines(context.settings)):
+            context.console.print(line, highlight=False, soft_wrap=True, markup=False)
     sys.exit(0 if all(finding.good for finding in findings) else EXIT_SETUP)
 
 
@@ -322,12 +321,11 @@ def _date(seconds: float) -> str:
     return datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M")
 
 
-def _doctor_table(findings: list[Finding]) -> Table:
-    table = Table("", "what", "found", "cure", box=None)
+def _finding_lines(findings: list[Finding]) -> Iterator[str]:
     for finding in findings:
-        mark = "[green]✓[/]" if finding.good else "[red]✗[/]"
-        table.add_row(mark, finding.what, finding.found, finding.cure)
-    return table
+        yield f"{'ok  ' if finding.good else 'LACK'} {finding.what}: {finding.found}"
+        if finding.cure and not finding.good:
+            yield f"     cure: {finding.cure}"
 
 
 def _settings_lines(settings: Settings) -> Iterator[str]:

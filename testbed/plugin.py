@@ -120,6 +120,11 @@ def pytest_runtestloop(session: pytest.Session) -> None:
                 continue  # a finding: the test that is about building raises it again
             except TestbedError as error:
                 raise pytest.UsageError(str(error)) from error
+    reporter = session.config.pluginmanager.getplugin("terminalreporter")
+    if reporter is not None:
+        reporter.write_line("")
+        for line in _cell_lines(lab):
+            reporter.write_line(line)
 
 
 @pytest.fixture(scope="session")
@@ -228,14 +233,16 @@ def _judge(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestRe
     return Verdict(Status.PASS) if error is None else judge(error, call.when)
 
 
-def pytest_report_header(config: pytest.Config) -> list[str]:
+def pytest_report_header(config: pytest.Config) -> str:
     settings = config.stash[LAB].settings
-    cells = config.stash[LAB].prepared()
-    if not cells:
-        return [f"testbed: {settings.kernel} on {', '.join(settings.arch)}, accel {settings.accel}"]
+    return f"testbed: {settings.kernel} on {', '.join(settings.arch)}, accel {settings.accel}"
+
+
+def _cell_lines(lab: Lab) -> list[str]:
+    """What each architecture's tests run on; known once the kernels are built."""
     return [
-        f"testbed: {cell.kernel.release} {cell.arch}, {cell.accel}, QEMU {cell.qemu_version}"
-        for cell in cells
+        f"{cell.arch}: {cell.kernel.release}, {cell.accel}, QEMU {cell.qemu_version}"
+        for cell in lab.prepared()
     ]
 
 
