@@ -1,0 +1,86 @@
+"""The report shows paths and architectures, and evidence for what was not as expected."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+from rich.console import Console
+
+from testbed.report import print_report
+from testbed.results.model import Case, Environment, Run, Status
+
+ENVIRONMENT = Environment(
+    arch="arm64",
+    kernel="7.3.4-testbed-0",
+    source="linux-source-7.3",
+    series=("a.patch",),
+    accel="tcg",
+    accel_reason="the host has no /dev/kvm",
+    qemu="10.0.2",
+)
+
+
+def case(
+    name: str, arch: str, path: str, status: Status, *, reason: str = "", evidence: str = ""
+) -> Case:
+    test = f"tests/vm/contract/test_in_tree_stacks.py::{name}[{arch}]"
+    return Case(test=test, arch=arch, path=path, status=status, reason=reason, evidence=evidence)
+
+
+def report(*cases: Case) -> str:
+    console = Console(file=io.StringIO(), width=100)
+    run = Run(name="r", command="c", started="t", environments=(ENVIRONMENT,), cases=cases)
+    print_report(console, run, Path("results/r"))
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def row(text: str, name: str) -> list[str]:
+    (line,) = (line for line in text.splitlines() if line.startswith(f"{name} "))
+    return line.removeprefix(name).split()
+
+
+def test_each_path_has_a_row_and_each_architecture_a_column() -> None:
+    text = report(
+        case("a", "x86_64", "stack", Status.PASS),
+        case("a", "arm64", "stack", Status.FAIL, evidence="errno EINVAL"),
+        case("b", "arm64", "stack", Status.PASS),
+    )
+    assert row(text, "path") == ["arm64", "x86_64"]
+    assert row(text, "stack") == ["1", "fail", "1", "pass", "1", "pass"]
+
+
+def test_a_case_without_a_path_is_in_its_files_row() -> None:
+    text = report(case("a", "arm64", "", Status.PASS))
+    assert row(text, "in tree stacks") == ["1", "pass"]
+
+
+def test_the_environment_says_kernel_series_accelerator_and_why() -> None:
+    text = report(case("a", "arm64", "stack", Status.PASS))
+    assert "arm64: 7.3.4-testbed-0 (linux-source-7.3 + a.patch)" in text
+    assert "tcg (the host has no /dev/kvm), QEMU 10.0.2" in text
+
+
+def test_a_failure_comes_with_its_evidence_and_a_pass_without() -> None:
+    text = report(
+        case("a", "arm64", "stack", Status.FAIL, evidence="errno EINVAL\nagain: testbed run"),
+        case("b", "arm64", "stack", Status.PASS, evidence="secret"),
+    )
+    assert "FAIL tests/vm/contract/test_in_tree_stacks.py::a[arm64]" in text
+    assert "errno EINVAL\nagain: testbed run" in text
+    assert "secret" not in text
+
+
+def test_a_recorded_defect_is_told_once_with_its_places() -> None:
+    text = report(
+        case("a", "arm64", "stack", Status.XFAIL, reason="KD1: Shmem grew"),
+        case("a", "x86_64", "stack", Status.XFAIL, reason="KD1: Shmem grew"),
+        case("b", "arm64", "custom", Status.FIXED, reason="KD8: fixed in 7.4"),
+    )
+    assert "xfail KD1: Shmem grew (arm64 stack, x86_64 stack)" in text
+    assert "fixed KD8: fixed in 7.4 (arm64 custom)" in text
+
+
+def test_a_run_without_tests_is_no_success() -> None:
+    assert "no test ran" in report()
