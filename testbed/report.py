@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -28,9 +28,8 @@ def print_report(console: Console, run: Run, folder: Path) -> None:
     for line in _environment_lines(run):
         console.print(line, highlight=False, soft_wrap=True)
     console.print(path_table(run))
-    for case in run.cases:
-        if not case.status.as_expected:
-            console.print(_failure(case))
+    for case, more in _failures(run.cases):
+        console.print(_failure(case, more), soft_wrap=True)
     for remark in _remarks(run.cases):
         console.print(remark, soft_wrap=True)
     console.print(summary(run), highlight=False)
@@ -86,9 +85,22 @@ def _cell(cases: Iterable[Case]) -> Text:
     return text
 
 
-def _failure(case: Case) -> RenderableType:
-    head = Text(f"\n{case.status} {case.test}", style=_STYLES[case.status])
-    return Group(head, Text(case.evidence or case.reason))
+def _failures(cases: Iterable[Case]) -> Iterator[tuple[Case, int]]:
+    """What was not as expected; of tests that never ran for one reason, the first and a count."""
+    shown = [case for case in cases if not case.status.as_expected]
+    missed = Counter(case.reason for case in shown if case.status is Status.MISS)
+    for case in shown:
+        if case.status is not Status.MISS:
+            yield case, 0
+        elif more := missed.pop(case.reason, 0):
+            yield case, more - 1
+
+
+def _failure(case: Case, more: int) -> Text:
+    text = Text(f"\n{case.status} {case.test}", style=_STYLES[case.status])
+    if more:
+        text.append(f" and {more} more for the same reason")
+    return text.append(f"\n{case.evidence or case.reason}", style="default")
 
 
 def _remarks(cases: Iterable[Case]) -> Iterator[Text]:

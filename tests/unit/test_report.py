@@ -72,6 +72,14 @@ def test_a_failure_comes_with_its_evidence_and_a_pass_without() -> None:
     assert "secret" not in text
 
 
+def test_what_kept_many_tests_from_running_is_told_once() -> None:
+    reason = "x.c:1: error: no such thing"
+    cases = [case(name, "arm64", "stack", Status.MISS, reason=reason) for name in "abc"]
+    text = report(*cases)
+    assert text.count(reason) == 1
+    assert "a[arm64] and 2 more for the same reason" in text
+
+
 def test_a_recorded_defect_is_told_once_with_its_places() -> None:
     text = report(
         case("a", "arm64", "stack", Status.XFAIL, reason="KD1: Shmem grew"),

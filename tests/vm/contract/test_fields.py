@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from testbed.mmap.observation import named
-from testbed.mmap.path import PREPARING, STACKS, TOP, HookPath, hook_name
+from testbed.mmap.path import PREPARING, STACKS, TOP, HookPath, hook_name, open_path
 from testbed.mmap.plan import (
     VM_DONTCOPY,
     VM_DONTDUMP,
@@ -18,6 +18,7 @@ from testbed.mmap.plan import (
     VmOps,
 )
 from testbed.mmap.probe import Prober, path_script
+from testbed.mmap.script import Script
 
 # As smaps abbreviates them (proc_pid_smaps(5)).
 FLAGS = {
@@ -144,3 +145,33 @@ def test_a_private_mapping_can_be_wiped_on_fork(stack: Prober, path: HookPath) -
     parent = script.read("m")
     seen = stack.run(script)
     assert (seen[child].contents, seen[parent].contents) == (["zero"], ["fill:0xbeef"])
+
+
+def test_page_prot_is_that_of_the_direct_path(stack: Prober, path: HookPath) -> None:
+    plain, noncached = Plan(vm_ops=VmOps.FULL), Plan(vm_ops=VmOps.FULL, page_prot="noncached")
+    script = path_script(path, noncached)
+    script.open("other", "/dev/mmap_direct")
+    shown = []
+    for file, plan in ((TOP, noncached), ("other", noncached), ("other", plain)):
+        if file == "other":
+            script.plan(file, plan)
+        script.map("m", file, pages=1)
+        shown.append(script.step("vma", "m"))
+    seen = stack.run(script)
+    mapped, direct, cached = (seen[step].values["page_prot"] for step in shown)
+    assert mapped == direct
+    assert mapped != cached
+
+
+# What switches the file after the hook puts its own lower file in the replacement's place.
+@pytest.mark.paths(*(path for path in PREPARING if path is not HookPath.STACK_AFTER))
+def test_a_replaced_vm_file_is_the_mappings(stack: Prober, path: HookPath) -> None:
+    script = Script()
+    script.step("memfd", "spare", "4p")
+    open_path(script, path, Plan(vm_ops=VmOps.FULL, replace="file"), replacement="spare")
+    made = script.map("m", TOP, pages=2)
+    maps, read = script.maps("m"), script.read("m")
+    seen = stack.run(script)
+    assert seen[made].errno == 0
+    assert seen[maps].vma.path.startswith("/memfd:spare")
+    assert seen[read].contents == ["pool:0", "pool:1"]
