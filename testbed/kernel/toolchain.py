@@ -24,6 +24,11 @@ _LLVM_OLDEST = 17
 _LLVM_NEWEST = 29
 
 
+# Kconfig notes their versions in .config wherever the host has them, although nothing here
+# is written in Rust or described in BTF: equal requests would come to different kernels.
+_UNUSED = ("RUSTC", "BINDGEN", "PAHOLE")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Compiler:
     """A toolchain that is installed, for one architecture."""
@@ -60,6 +65,7 @@ class Compiler:
             f"LLVM={(self.suffix or '1') if llvm else ''}",
             f"CC={launcher}{self.command}",
             f"HOSTCC={launcher}{self.host_command}",
+            *(f"{tool}=none" for tool in _UNUSED),
         )
 
 
