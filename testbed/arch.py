@@ -19,7 +19,6 @@ class Arch:
     srcarch: str  # directory below arch/
     debian: str  # dpkg's architecture
     triplet: str  # GNU triplet; CROSS_COMPILE is this with a dash
-    llvm_target: str  # clang's --target, where it differs from the triplet
     image: str  # make target and file name below arch/SRCARCH/boot
     qemu: str  # suffix of qemu-system-*
     qemu_package: str  # Debian package that brings it
@@ -47,7 +46,6 @@ ARCHES = {
             srcarch="x86",
             debian="amd64",
             triplet="x86_64-linux-gnu",
-            llvm_target="x86_64-linux-gnu",
             image="bzImage",
             qemu="x86_64",
             qemu_package="qemu-system-x86",
@@ -63,7 +61,6 @@ ARCHES = {
             srcarch="arm64",
             debian="arm64",
             triplet="aarch64-linux-gnu",
-            llvm_target="aarch64-linux-gnu",
             image="Image",
             qemu="aarch64",
             qemu_package="qemu-system-arm",

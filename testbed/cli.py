@@ -7,6 +7,7 @@ import logging
 import shlex
 import signal
 import sys
+import traceback
 import types
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -21,7 +22,7 @@ from rich.table import Table
 
 from testbed.cache import Cache
 from testbed.deadline import Deadline
-from testbed.errors import InfraError, SetupError, TestbedError
+from testbed.errors import GuestError, GuestLost, SetupError, TestbedError, TreeError
 from testbed.kernel.series import Series, load_series
 from testbed.lab.cell import Cell, prepare
 from testbed.lab.doctor import Finding, examine
@@ -35,6 +36,7 @@ from testbed.run import interact
 from testbed.settings import AccelChoice, Settings, Toolchain, load_settings
 from testbed.suite import run_suite
 from testbed.terminal import make_progress
+from testbed.vm.phase import Phase
 from testbed.vm.qemu import command_by_hand
 
 # The shell's convention: 128 and the number of the signal.
@@ -132,7 +134,7 @@ def run(expression: str | None, **options: Any) -> None:
         with closing(lab):
             found = run_suite(lab, expression, context.progress)
         print_report(context.console, found, lab.run_dir)
-    sys.exit(exit_status(found.cases))
+    sys.exit(EXIT_KERNEL if lab.kernel_at_fault else exit_status(found.cases))
 
 
 @cli.command()
@@ -148,7 +150,7 @@ def build(**options: Any) -> None:
             kernel = cell.kernel
             context.console.print(f"{cell.arch}: {kernel.release}", highlight=False)
             for path in (kernel.image, kernel.vmlinux, kernel.config, kernel.log, cell.image.path):
-                context.console.print(f"  {path}", highlight=False, soft_wrap=True)
+                context.console.print(f"  {path}", highlight=False, soft_wrap=True, markup=False)
 
 
 @cli.command()
@@ -170,9 +172,11 @@ def boot(only_print: bool, **options: Any) -> None:
         with _booted(context, cell) as guest:
             login = shlex.join(_ssh_argv(guest))
             context.console.print(f"up: {cell.kernel.release}", highlight=False)
-            context.console.print(f"log in: {login}", highlight=False, soft_wrap=True)
+            context.console.print(f"log in: {login}", highlight=False, soft_wrap=True, markup=False)
             context.console.print(f"console: {guest.vm.spec.log_dir}", highlight=False)
-            guest.vm.wait_until_gone()
+            reason = guest.vm.wait_until_gone()
+            if reason != Phase.POWERED_OFF:
+                raise GuestLost(reason, logs=(guest.vm.spec.log_dir / "console.log",))
 
 
 @cli.command()
@@ -188,7 +192,7 @@ def shell(command: tuple[str, ...], **options: Any) -> None:
     with _context(options) as context:
         cell = context.one_cell()
         with _booted(context, cell) as guest:
-            status = interact([*_ssh_argv(guest), *command])
+            status = interact([*_ssh_argv(guest), *([shlex.join(command)] if command else [])])
     sys.exit(status)
 
 
@@ -259,6 +263,13 @@ def main() -> NoReturn:
     except TestbedError as error:
         click.echo(f"testbed: {type(error).__name__}: {error}", err=True)
         sys.exit(_exit_status(error))
+    except OSError as error:
+        click.echo(f"testbed: the host: {error}", err=True)
+        sys.exit(EXIT_INFRA)
+    except Exception:
+        # A fault of the testbed's own must not look like one of the kernel's.
+        traceback.print_exc()
+        sys.exit(EXIT_INFRA)
     sys.exit(0)
 
 
@@ -270,7 +281,7 @@ def _terminate(number: int, frame: types.FrameType | None) -> None:
 def _exit_status(error: TestbedError) -> int:
     if isinstance(error, SetupError):
         return EXIT_SETUP
-    return EXIT_INFRA if isinstance(error, InfraError) else EXIT_KERNEL
+    return EXIT_KERNEL if isinstance(error, TreeError | GuestError) else EXIT_INFRA
 
 
 @contextmanager
@@ -289,7 +300,7 @@ def _context(options: dict[str, Any]) -> Iterator[Context]:
 
 @contextmanager
 def _booted(context: Context, cell: Cell) -> Iterator[Guest]:
-    log_dir = new_run_dir(context.settings.results_dir)
+    log_dir = new_run_dir(context.settings.results_dir, latest=False)
     with ExitStack() as stack:
         with context.progress.step(f"boot {cell.arch} {cell.kernel.release}"):
             deadline = Deadline.after(context.settings.boot_timeout)

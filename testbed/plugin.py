@@ -37,7 +37,7 @@ LAB = pytest.StashKey[Lab]()
 GUEST = pytest.StashKey[Guest]()
 RECORDER = pytest.StashKey[Recorder]()
 
-_OPTIONS = ("arch", "kernel", "series", "accel", "toolchain", "results_dir")
+_OPTIONS = ("arch", "kernel", "series", "accel", "toolchain", "jobs", "results_dir")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -47,6 +47,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--series", help="a patch or a folder of patches to apply on top")
     group.addoption("--accel", choices=[*AccelChoice], help="accelerator (default: auto)")
     group.addoption("--toolchain", choices=[*Toolchain], help="compiler (default: gcc)")
+    group.addoption("--jobs", type=int, help="compiler jobs (default: one per CPU)")
     group.addoption("--results", dest="results_dir", type=Path, help="where runs are written")
     group.addoption("--settings", dest="settings_file", type=Path, help="a TOML settings file")
 

@@ -81,7 +81,7 @@ class Recorder:
             seconds=round(time.monotonic() - self._clock, 3),
             environments=tuple(_environment(cell) for cell in self.lab.prepared()),
             cases=(*self.cases, *(phases.case for phases in self._open.values())),
-            facts={"retried": self.lab.retried},
+            retried=tuple(self.lab.retried),
         )
 
     def write(self) -> None:
@@ -90,11 +90,14 @@ class Recorder:
             write_run(self.lab.run_dir, self.run())
 
     def _reproduce(self, item: pytest.Item) -> str:
+        """The command that runs this test again, alone, with all that was chosen."""
         settings = self.lab.settings
-        words = ["testbed", "run", "--arch", _parameters(item).get("arch", "")]
-        words += ["--kernel", settings.kernel]
+        contract = "/contract/" in item.nodeid
+        words = ["scripts/run"] if contract else ["scripts/test", item.nodeid]
+        words += ["--arch", _parameters(item).get("arch", ""), "--kernel", settings.kernel]
         words += ["--series", settings.series] if settings.series else []
-        return shlex.join([*words, "-k", item.name])
+        words += ["--accel", settings.accel, "--toolchain", settings.toolchain]
+        return shlex.join([*words, *(["-k", item.name] if contract else [])])
 
     def _close(self, nodeid: str) -> None:
         case = self._open.pop(nodeid).judged()

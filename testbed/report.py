@@ -26,14 +26,16 @@ _STYLES = {
 def print_report(console: Console, run: Run, folder: Path) -> None:
     """The environments, the table, and each case that was not as expected with its evidence."""
     for line in _environment_lines(run):
-        console.print(line, highlight=False, soft_wrap=True)
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
+    for line in run.retried:
+        console.print(f"tried again after {line}", highlight=False, soft_wrap=True, markup=False)
     console.print(path_table(run))
     for case, more in _failures(run.cases):
         console.print(_failure(case, more), soft_wrap=True)
     for remark in _remarks(run.cases):
         console.print(remark, soft_wrap=True)
     console.print(summary(run), highlight=False)
-    console.print(f"results: {folder}", highlight=False, soft_wrap=True)
+    console.print(f"results: {folder}", highlight=False, soft_wrap=True, markup=False)
 
 
 def path_table(run: Run) -> Table:

@@ -108,8 +108,11 @@ def _checked(values: Mapping[str, Any], path: Path) -> Settings:
     settings = Settings(**{key: _convert(key, value) for key, value in values.items()})
     for name in settings.arch:
         find_arch(name)
-    if settings.jobs < 1:
-        raise SetupError(f"jobs is {settings.jobs}", cure="give 1 or more")
+    if not settings.arch:
+        raise SetupError("no architecture is given", cure=f"known are {', '.join(ARCHES)}")
+    for key in ("jobs", "memory_mib", "boot_timeout", "cache_limit"):
+        if getattr(settings, key) < 1:
+            raise SetupError(f"{key} is {getattr(settings, key)}", cure="give 1 or more")
     return settings
 
 
@@ -119,12 +122,12 @@ def _convert(key: str, value: Any) -> Any:
     try:
         if kind is tuple:
             words = value.split(",") if isinstance(value, str) else value
-            return tuple(str(word).strip() for word in words)
+            return tuple(dict.fromkeys(str(word).strip() for word in words))
         if kind is bool and not isinstance(value, bool):
             raise ValueError("want true or false")
         if kind in (int, float) and isinstance(value, bool | str):
             raise ValueError("want a number")
-        return kind(Path(value).expanduser()) if issubclass(kind, Path) else kind(value)
+        return Path(value).expanduser().absolute() if issubclass(kind, Path) else kind(value)
     except (TypeError, ValueError) as exc:
         choices = ", ".join(kind) if issubclass(kind, StrEnum) else kind.__name__
         raise SetupError(f"setting {key}: {value!r} does not fit: {exc}", cure=choices) from exc

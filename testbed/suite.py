@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from testbed.errors import SetupError, TestbedError, TreeError
+from testbed.errors import InfraError, SetupError, TreeError
 from testbed.lab.lab import Lab
 from testbed.plugin import LAB, RECORDER
 from testbed.progress import Progress, Step
@@ -88,7 +88,7 @@ def run_suite(lab: Lab, expression: str | None, progress: Progress) -> Run:
     if status is pytest.ExitCode.NO_TESTS_COLLECTED:
         raise SetupError(f"no test matches -k {expression!r}")
     if session.trouble or status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
-        raise TestbedError(
+        raise InfraError(
             "pytest failed", evidence="\n".join([*session.trouble, complaint.getvalue()])
         )
     assert session.recorder is not None

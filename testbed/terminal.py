@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as RichBars
 
@@ -29,7 +30,7 @@ class _LiveStep:
     task: TaskID
 
     def update(self, done: float, *, total: float | None = None, note: str = "") -> None:
-        self.bars.update(self.task, completed=done, note=note)
+        self.bars.update(self.task, completed=done, note=escape(note))
         if total is not None:
             self.bars.update(self.task, total=total)
 
@@ -55,21 +56,23 @@ class LiveProgress:
     def step(self, title: str, total: float | None = None) -> Iterator[Step]:
         started = time.monotonic()
         self._enter()
-        task = self._bars.add_task(title, total=total, note="")
+        task = self._bars.add_task(escape(title), total=total, note="")
         try:
             yield _LiveStep(self._bars, task)
         except BaseException:
-            self._console.print(f"[red]✗[/] {title}", highlight=False)
+            self._console.print(f"[red]✗[/] {escape(title)}", highlight=False)
             raise
         else:
             seconds = time.monotonic() - started
-            self._console.print(f"[green]✓[/] {title} [dim]{seconds:.1f} s[/]", highlight=False)
+            self._console.print(
+                f"[green]✓[/] {escape(title)} [dim]{seconds:.1f} s[/]", highlight=False
+            )
         finally:
             self._bars.remove_task(task)
             self._leave()
 
     def note(self, text: str) -> None:
-        self._console.print(f"[yellow]note:[/] {text}", highlight=False)
+        self._console.print(f"[yellow]note:[/] {escape(text)}", highlight=False)
 
     def _enter(self) -> None:
         with self._lock:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from testbed.arch import Arch, find_arch
+from testbed.arch import ARCHES, Arch, find_arch
 from testbed.cache import Cache
-from testbed.errors import TestbedError
+from testbed.errors import SetupError, TestbedError
 from testbed.kernel.mirror import find_mirror
-from testbed.kernel.toolchain import find_compiler
-from testbed.run import find_tool
-from testbed.settings import Settings
-from testbed.vm.accel import outlook
+from testbed.kernel.toolchain import find_compiler, find_gcc
+from testbed.run import find_tool, run
+from testbed.settings import AccelChoice, Settings
+from testbed.vm.accel import Accel, outlook
 from testbed.vm.qemu import qemu_version
 
 # A fresh run for both architectures: source, two build directories, kernels, compiler cache.
@@ -33,6 +33,14 @@ _TOOLS = {
     "setpriv": "util-linux",
     "ssh": "openssh-client",
     "xz": "xz-utils",
+}
+
+
+# Headers for what runs on the host during a build, and for the guest programs.
+_HOST_HEADERS = {"gelf.h": "libelf-dev", "openssl/evp.h": "libssl-dev"}
+_LIBC = {
+    name: {"stdlib.h": f"libc6-dev-{arch.debian}-cross, or libc6-dev on {name}"}
+    for name, arch in ARCHES.items()
 }
 
 
@@ -54,11 +62,13 @@ def examine(settings: Settings, cache: Cache) -> list[Finding]:
 def _findings(settings: Settings, cache: Cache) -> Iterator[Finding]:
     for tool, package in _TOOLS.items():
         yield _look(tool, partial(find_tool, tool, package=package))
+    yield _look("headers for the build", partial(_headers, "gcc", _HOST_HEADERS))
     for name in settings.arch:
         arch = find_arch(name)
         yield _look(f"compiler for {name}", partial(_compiler, settings, arch))
+        yield _look(f"C library for {name}", partial(_libc, arch))
         yield _look(f"QEMU for {name}", partial(qemu_version, arch))
-        yield _look(f"accelerator for {name}", partial(outlook, arch, settings))
+        yield _look(f"accelerator for {name}", partial(_accelerator, arch, settings))
     yield _look("Debian mirror", lambda: settings.mirror or find_mirror())
     keys = settings.archive_keyring
     yield Finding("Debian's keys", keys.exists(), str(keys), "apt install debian-archive-keyring")
@@ -72,6 +82,26 @@ def _look(what: str, find: Callable[[], object]) -> Finding:
         return Finding(what, True, str(find()))
     except TestbedError as error:
         return Finding(what, False, error.message, error.cure)
+
+
+def _accelerator(arch: Arch, settings: Settings) -> str:
+    decision = outlook(arch, settings)
+    if settings.accel is AccelChoice.KVM and decision.accel is not Accel.KVM:
+        raise SetupError(f"KVM is asked for: {decision.reason}", cure="accel = auto")
+    return str(decision)
+
+
+def _headers(compiler: str, headers: Mapping[str, str]) -> str:
+    """Headers and the packages that bring them, as a compiler finds them."""
+    for header, package in headers.items():
+        source = f"#include <{header}>\n".encode()
+        if run([compiler, "-E", "-x", "c", "-"], stdin=source, ok=range(256)).status:
+            raise SetupError(f"{header} is not installed", cure=f"apt install {package}")
+    return ", ".join(headers)
+
+
+def _libc(arch: Arch) -> str:
+    return _headers(find_gcc(arch), _LIBC[arch.name])
 
 
 def _compiler(settings: Settings, arch: Arch) -> str:

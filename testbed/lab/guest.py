@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from testbed.deadline import Deadline
-from testbed.errors import GuestFileError, GuestLost, KernelSplat, SessionError
+from testbed.errors import GuestError, GuestLost, KernelSplat, SessionError
 from testbed.guest.expect import Expectation, match_splats
 from testbed.guest.kernellog import KernelLog
 from testbed.guest.openings import SplatKind
@@ -35,6 +35,12 @@ class Guest:
     broken: str = ""
     test: str = ""  # the test that has it, empty between two
     loaded: list[str] = field(default_factory=list)
+    endings: list[Callable[[], object]] = field(default_factory=list)
+
+    @property
+    def usable(self) -> bool:
+        """Whether another test may have it."""
+        return not (self.broken or self.session.broken or self.vm.why_dead())
 
     def begin(self, test: str) -> None:
         """Give the guest to a test; its kernel log is watched from here on."""
@@ -51,7 +57,9 @@ class Guest:
         """
         try:
             self._unload()
-        except (GuestFileError, GuestLost, SessionError) as error:
+            while self.endings:
+                self.endings.pop()()
+        except (GuestError, SessionError) as error:
             self.broken = error.message
             self._check_log()
             raise
@@ -62,6 +70,10 @@ class Guest:
         """Load one of the project's modules until the end of the test."""
         self.session.load_module(f"{MODULE_DIR}/{module}.ko")
         self.loaded.append(module)
+
+    def at_end(self, ending: Callable[[], object]) -> None:
+        """Call this when the test has ended, before its kernel log is looked at."""
+        self.endings.append(ending)
 
     @contextmanager
     def expect_splat(self, kind: SplatKind, title: str = "") -> Iterator[None]:
@@ -92,6 +104,11 @@ class Guest:
             titles = "; ".join(f"{splat.kind}: {splat.title}" for splat in matched.unexpected)
             evidence = "\n".join(splat.text for splat in matched.unexpected)
             raise KernelSplat(titles, evidence=evidence)
+        if found.from_console and not splats:
+            # It went without a word: the log alone would look like a clean end.
+            if (reason := self.vm.why_dead()) is not None:
+                raise GuestLost(reason)
+            raise self.session.broken or SessionError("the guest's kernel log cannot be read")
         if found.tainted and not splats:
             raise KernelSplat(f"the kernel became tainted: {found.tainted}", evidence=found.text)
         assert not matched.unmet, f"the kernel did not print {matched.unmet[0]}:\n{found.text}"

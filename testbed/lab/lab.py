@@ -9,13 +9,16 @@ from pathlib import Path
 
 from testbed.cache import Cache
 from testbed.deadline import Deadline
-from testbed.errors import InfraError, TestbedError
+from testbed.errors import BootError, InfraError, TestbedError, TreeError
 from testbed.kernel.series import Series
 from testbed.lab.cell import Cell, prepare
 from testbed.lab.guest import Guest, guest_up
 from testbed.progress import Progress
 from testbed.results.store import new_run_dir
 from testbed.settings import Settings
+
+# After as many boots in a row that failed, a kernel is not booted again.
+_BOOT_FAILURES = 2
 
 
 @dataclass
@@ -26,6 +29,8 @@ class _Place:
     guest: Guest | None = None
     guest_stack: ExitStack = field(default_factory=ExitStack)
     boots: int = 0
+    failed: TestbedError | None = None  # why the last boot failed
+    failures: int = 0  # boots in a row that failed
 
 
 @dataclass
@@ -62,6 +67,15 @@ class Lab:
             raise place.cell.with_traceback(None)
         return place.cell
 
+    @property
+    def kernel_at_fault(self) -> bool:
+        """Whether a kernel did not build, or not boot: a finding, whatever the tests were."""
+        return any(
+            isinstance(place.cell, TreeError)
+            or (isinstance(place.failed, BootError) and place.failures > 0)
+            for place in self._places.values()
+        )
+
     def prepared(self) -> list[Cell]:
         """The cells that are ready."""
         return [place.cell for place in self._places.values() if isinstance(place.cell, Cell)]
@@ -69,10 +83,10 @@ class Lab:
     def guest(self, arch: str) -> Guest:
         """A guest that is healthy: the one that runs, or a fresh one."""
         place = self._place(arch)
-        if place.guest is not None and (place.guest.broken or place.guest.vm.why_dead()):
+        if place.guest is not None and not place.guest.usable:
             self.discard(arch)
         if place.guest is None:
-            place.guest = self._boot_twice(arch, place)
+            place.guest = self._boot_guarded(arch, place)
         return place.guest
 
     def discard(self, arch: str) -> None:
@@ -95,6 +109,18 @@ class Lab:
             for arch in self._places:
                 stack.callback(self.discard, arch)
 
+    def _boot_guarded(self, arch: str, place: _Place) -> Guest:
+        """Boot, unless that has failed too often: each further test would wait in vain."""
+        if place.failed is not None and place.failures >= _BOOT_FAILURES:
+            raise place.failed.with_traceback(None)
+        try:
+            guest = self._boot_twice(arch, place)
+        except TestbedError as error:
+            place.failed, place.failures = error, place.failures + 1
+            raise
+        place.failures = 0
+        return guest
+
     def _boot_twice(self, arch: str, place: _Place) -> Guest:
         """Boot; what the host broke is tried once more, and both outcomes are kept."""
         try:
@@ -106,8 +132,9 @@ class Lab:
 
     def _boot(self, arch: str, place: _Place) -> Guest:
         cell = self.cell(arch)
-        deadline = Deadline.after(self.settings.boot_timeout)
-        return place.guest_stack.enter_context(guest_up(cell, self.log_dir(arch), deadline))
+        with self.progress.step(f"boot {arch} {cell.kernel.release}"):
+            deadline = Deadline.after(self.settings.boot_timeout)
+            return place.guest_stack.enter_context(guest_up(cell, self.log_dir(arch), deadline))
 
     def _place(self, arch: str) -> _Place:
         return self._places.setdefault(arch, _Place())

@@ -165,6 +165,13 @@ def named(events: Sequence[Event], name: str) -> Iterator[Event]:
     return (event for event in events if event.name == name)
 
 
+def only(events: Sequence[Event], name: str) -> Event:
+    """The one event of that name. Raises AssertionError when there are none or several."""
+    found = list(named(events, name))
+    assert len(found) == 1, f"expected one {name}, found {len(found)} in {names(events)}"
+    return found[0]
+
+
 def _parse_line(line: str) -> dict[str, Any]:
     try:
         value = json.loads(line)

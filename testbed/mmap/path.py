@@ -89,7 +89,6 @@ SHAPES = {
 }
 
 PREPARING = tuple(path for path in HookPath if path.shape.prepares)
-COMPAT = tuple(path for path in HookPath if path.shape.compat)
 STACKS = tuple(path for path in HookPath if len(path.shape.nodes) > 1)
 
 

@@ -10,14 +10,11 @@ from enum import StrEnum
 # Bits of vm_flags_t that tests set and clear (include/linux/mm.h).
 VM_READ = 1 << 0
 VM_WRITE = 1 << 1
-VM_EXEC = 1 << 2
 VM_SHARED = 1 << 3
 VM_MAYREAD = 1 << 4
 VM_MAYWRITE = 1 << 5
 VM_MAYEXEC = 1 << 6
 VM_MAYSHARE = 1 << 7
-VM_PFNMAP = 1 << 10
-VM_IO = 1 << 14
 VM_SEQ_READ = 1 << 15
 VM_RAND_READ = 1 << 16
 VM_DONTCOPY = 1 << 17
@@ -25,7 +22,6 @@ VM_DONTEXPAND = 1 << 18
 VM_NORESERVE = 1 << 21
 VM_WIPEONFORK = 1 << 25
 VM_DONTDUMP = 1 << 26
-VM_MIXEDMAP = 1 << 28
 
 
 class VmOps(StrEnum):

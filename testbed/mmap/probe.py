@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from testbed.deadline import Deadline
 from testbed.guest.session import Session
-from testbed.mmap.observation import Event, Fact, Observation, Vma, parse_observation
+from testbed.mmap.observation import Event, Fact, Observation, Vma, only, parse_observation
 from testbed.mmap.path import TOP, HookPath, open_path
 from testbed.mmap.plan import NOTHING, Plan
 from testbed.mmap.script import Script
@@ -33,8 +33,7 @@ class Mapped:
     @property
     def descriptor(self) -> Event:
         """The descriptor on entry of the hook, which must have run once."""
-        (entry,) = (event for event in self.events if event.name == "prepare")
-        return entry
+        return only(self.events, "prepare")
 
 
 @dataclass

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from enum import StrEnum
 
 
@@ -64,7 +64,7 @@ class Run:
     seconds: float = 0.0
     environments: tuple[Environment, ...] = ()
     cases: tuple[Case, ...] = ()
-    facts: Mapping[str, object] = field(default_factory=dict)
+    retried: tuple[str, ...] = ()  # infrastructure errors that a second try got over
 
     def count(self, status: Status) -> int:
         return sum(case.status is status for case in self.cases)
@@ -78,11 +78,11 @@ EXIT_INFRA = 3
 
 
 def exit_status(cases: Iterable[Case]) -> int:
-    """0 all as expected, 1 the kernel misbehaved, 3 infrastructure; no case at all is 3."""
+    """0 all as expected, 1 the kernel misbehaved, 3 infrastructure; no case that ran is 3."""
     found = {case.status for case in cases}
     if Status.FAIL in found:
         return EXIT_KERNEL
-    if not found or Status.ERROR in found or Status.MISS in found:
+    if not found - {Status.SKIP} or Status.ERROR in found or Status.MISS in found:
         return EXIT_INFRA
     return EXIT_EXPECTED
 

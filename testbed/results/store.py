@@ -17,8 +17,8 @@ JUNIT_FILE = "junit.xml"
 FORMAT_VERSION = 1
 
 
-def new_run_dir(root: Path) -> Path:
-    """A fresh folder named after the time (UTC); `latest` points at it from now on."""
+def new_run_dir(root: Path, *, latest: bool = True) -> Path:
+    """A fresh folder named after the time (UTC); `latest` points at it unless told otherwise."""
     root.mkdir(parents=True, exist_ok=True)
     stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%S")
     for number in range(1000):
@@ -27,7 +27,8 @@ def new_run_dir(root: Path) -> Path:
             path.mkdir()
         except FileExistsError:
             continue
-        _point_latest(root, path.name)
+        if latest:
+            _point_latest(root, path.name)
         return path
     raise FileExistsError(f"too many runs named {stamp} in {root}")
 

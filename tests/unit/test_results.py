@@ -19,8 +19,9 @@ from testbed.results.store import new_run_dir, write_run
         ([Status.PASS, Status.MISS], 3),
         ([Status.PASS, Status.ERROR], 3),
         ([], 3),
+        ([Status.SKIP], 3),
     ],
-    ids=["as-expected", "kernel-misbehaved", "host-broke", "test-broke", "no-test-is-no-pass"],
+    ids=["as-expected", "kernel-misbehaved", "host-broke", "test-broke", "no-test", "all-skipped"],
 )
 def test_exit_status_tells_who_is_to_blame(statuses: list[Status], status: int) -> None:
     cases = [Case(test=f"t{n}", status=one) for n, one in enumerate(statuses)]

@@ -42,6 +42,19 @@ def test_an_option_may_list_architectures_with_commas(file: Path) -> None:
     assert load_settings(file, {"arch": "arm64, x86_64"}).arch == ("arm64", "x86_64")
 
 
+def test_an_architecture_that_is_named_twice_is_run_once(file: Path) -> None:
+    file.write_text("")
+    assert load_settings(file, {"arch": "arm64,arm64"}).arch == ("arm64",)
+
+
+def test_a_relative_path_is_taken_from_the_folder_at_hand(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file.write_text('cache_dir = "cache"')
+    monkeypatch.chdir(tmp_path)
+    assert load_settings(file).cache_dir == tmp_path / "cache"
+
+
 def test_a_path_may_begin_at_home(file: Path) -> None:
     file.write_text('cache_dir = "~/elsewhere"')
     assert load_settings(file).cache_dir == Path.home() / "elsewhere"
@@ -56,6 +69,8 @@ def test_a_path_may_begin_at_home(file: Path) -> None:
         ("accel = 'xen'", "auto, kvm, tcg"),
         ("jobs = 'many'", "want a number"),
         ("jobs = 0", "give 1 or more"),
+        ("memory_mib = -1", "give 1 or more"),
+        ("arch = []", "known are x86_64, arm64"),
         ("accept_expired = 'no'", "want true or false"),
         ("kernel =", "not valid TOML"),
     ],

@@ -34,7 +34,20 @@ def _words(lab: Lab, arch: str, results: Path, command: str) -> list[str]:
 
 
 @pytest.mark.usefixtures("cell")
-def test_an_interrupted_boot_leaves_no_vm(lab: Lab, arch: str, tmp_path: Path) -> None:
+def test_an_interrupt_while_the_guest_boots_leaves_no_vm(
+    lab: Lab, arch: str, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    with spawn(_words(lab, arch, tmp_path / "results", "boot"), log=log) as testbed:
+        _wait_for_text(log, f"boot {arch}", testbed)
+        vms = _wait_for_descendants(testbed)
+        os.kill(testbed.pid, signal.SIGINT)
+        assert testbed.wait(Deadline.after(30)) == _INTERRUPTED
+        assert [pid for pid in vms if _alive(pid)] == []
+
+
+@pytest.mark.usefixtures("cell")
+def test_an_interrupt_of_a_running_guest_leaves_no_vm(lab: Lab, arch: str, tmp_path: Path) -> None:
     log = tmp_path / "log"
     with spawn(_words(lab, arch, tmp_path / "results", "boot"), log=log) as testbed:
         _wait_for_text(log, "up: ", testbed)
@@ -77,6 +90,14 @@ def _wait_for_text(file: Path, text: str, process: Process) -> None:
         assert process.returncode is None, f"ended before it wrote {text!r} to {file}"
         assert not deadline.expired, f"{text!r} did not appear in {file} within {deadline}"
         time.sleep(_POLL)
+
+
+def _wait_for_descendants(process: Process) -> list[int]:
+    deadline = Deadline.after(30)
+    while not (found := _descendants(process.pid)):
+        assert not deadline.expired, f"no VM was started within {deadline}"
+        time.sleep(_POLL)
+    return found
 
 
 def _wait_until_gone(pids: list[int]) -> None:

@@ -56,6 +56,14 @@ def test_7_after_it(guest, stack):
     pass
 
 
+def test_7b_power_off(guest):
+    guest.session.write(("/proc/sysrq-trigger", b"o"))
+
+
+def test_7c_after_it(guest, stack):
+    pass
+
+
 def test_8_hangs(guest):
     from testbed.deadline import Deadline
 
@@ -74,6 +82,8 @@ EXPECTED = {
     "test_5_after_it": "PASS",
     "test_6_panic": "FAIL",
     "test_7_after_it": "PASS",
+    "test_7b_power_off": "FAIL",
+    "test_7c_after_it": "PASS",
     "test_8_hangs": "FAIL",
     "test_9_after_it": "PASS",
 }

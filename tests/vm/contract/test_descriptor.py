@@ -108,7 +108,9 @@ def test_the_descriptor_is_that_of_the_direct_path(stack: Prober, path: HookPath
         for file in (TOP, "other"):
             script.map("m", file, offset=2, prot=prot, flags=flags)
     log = script.hooklog()
-    entries = iter(named(stack.run(script)[log].events, "prepare"))
+    found = list(named(stack.run(script)[log].events, "prepare"))
+    assert len(found) == 2 * len(kinds)
+    entries = iter(found)
     for kind, mapped, direct in zip(kinds, entries, entries, strict=True):
         assert canonical_descriptor(mapped) == canonical_descriptor(direct), kind
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from testbed.mmap.observation import names
+from testbed.mmap.observation import names, only
 from testbed.mmap.path import PREPARING, TOP, HookPath, hook_name
 from testbed.mmap.plan import Action, Plan, VmOps
 from testbed.mmap.probe import Prober, path_script
@@ -69,7 +69,7 @@ def test_a_fixed_mapping_replaces_the_middle_of_another(
 @pytest.mark.paths(*PREPARING)
 def test_mapped_is_called_once_with_the_final_range(stack: Prober, path: HookPath) -> None:
     mapped = stack.map(path, FULL, offset=3)
-    (event,) = (event for event in mapped.events if event.name == "mapped")
+    event = only(mapped.events, "mapped")
     assert (event.number("start"), event.number("end")) == (mapped.vma.start, mapped.vma.end)
     assert event.number("pgoff") == 3
 
@@ -89,7 +89,7 @@ def test_mapped_is_not_called_again_by_fork_or_split(stack: Prober, path: HookPa
 def test_mapped_sees_the_vma_in_the_tree_only_on_the_direct_path(
     stack: Prober, path: HookPath
 ) -> None:
-    (event,) = (event for event in stack.map(path, FULL).events if event.name == "mapped")
+    event = only(stack.map(path, FULL).events, "mapped")
     assert event.values["visible"] == ("0" if path.shape.compat else "1")
 
 
@@ -108,7 +108,7 @@ def test_private_data_that_mapped_stores_is_the_vmas(stack: Prober, path: HookPa
     script.map("m", TOP, pages=1)
     script.step("munmap", "m")
     log = script.hooklog()
-    (close,) = (event for event in stack.run(script)[log].events if event.name == "close")
+    close = only(stack.run(script)[log].events, "close")
     assert close.values["private"] == "0x2"
 
 

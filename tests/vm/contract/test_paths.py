@@ -106,6 +106,7 @@ def test_a_hole_splits_and_closes_balance(stack: Prober, path: HookPath) -> None
     log = script.hooklog()
     seen = stack.run(script)
     assert seen[hole].errno == 0
+    assert len(seen[maps].vmas) == 2
     first, last = seen[maps].vmas
     assert last.offset - first.offset == 2 * first.size
     order = names(seen[log].events)
