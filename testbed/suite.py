@@ -23,6 +23,14 @@ from testbed.settings import CHECKOUT
 CONTRACT_TESTS = CHECKOUT / "tests" / "vm" / "contract"
 
 
+_ENDS = (
+    pytest.ExitCode.OK,
+    pytest.ExitCode.TESTS_FAILED,
+    pytest.ExitCode.INTERRUPTED,
+    pytest.ExitCode.NO_TESTS_COLLECTED,
+)
+
+
 @dataclass
 class _Session:
     """A pytest plugin: lends its lab to the session and reports progress instead of dots."""
@@ -83,13 +91,13 @@ def run_suite(lab: Lab, expression: str | None, progress: Progress) -> Run:
         session = _Session(lab, step)
         with contextlib.redirect_stderr(io.StringIO()) as complaint:
             status = pytest.main(arguments, plugins=[session])
+    # Pytest calls itself interrupted also when tests cannot be collected.
+    if session.trouble or status not in _ENDS:
+        evidence = "\n".join([*session.trouble, complaint.getvalue()])
+        raise InfraError("pytest failed", evidence=evidence)
     if status is pytest.ExitCode.INTERRUPTED:
         raise KeyboardInterrupt
     if status is pytest.ExitCode.NO_TESTS_COLLECTED:
         raise SetupError(f"no test matches -k {expression!r}")
-    if session.trouble or status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
-        raise InfraError(
-            "pytest failed", evidence="\n".join([*session.trouble, complaint.getvalue()])
-        )
     assert session.recorder is not None
     return session.recorder.run()
