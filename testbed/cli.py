@@ -252,6 +252,8 @@ def cache_prune(limit: float | None, **options: Any) -> None:
 def main() -> NoReturn:
     """The entry point: maps errors to exit statuses, and ends cleanly on SIGINT and SIGTERM."""
     signal.signal(signal.SIGTERM, _terminate)
+    # Also where a shell that started us in the background had us ignore it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         cli.main(standalone_mode=False)
     except click.ClickException as error:
