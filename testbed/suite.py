@@ -31,7 +31,7 @@ _ENDS = (
 )
 
 
-@dataclass
+@dataclass(eq=False)  # pytest puts its plugins into sets
 class _Session:
     """A pytest plugin: lends its lab to the session and reports progress instead of dots."""
 
