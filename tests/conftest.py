@@ -3,7 +3,36 @@
 from __future__ import annotations
 
 import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from testbed.lab.cell import Cell
+from testbed.lab.lab import Lab
 
 # A shell that starts the tests in the background has them ignore SIGINT, and so whatever they
 # start (signal(7)): a test that interrupts a child would wait for ever.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def command(lab: Lab, cell: Cell, tmp_path: Path) -> Callable[..., list[str]]:
+    """Makes the words of a `testbed` command for the kernel under test, as a user types them.
+
+    Its results are in a folder below `tmp_path`.
+    """
+    settings = lab.settings
+
+    def words(name: str, *more: str, results: str = "results") -> list[str]:
+        # fmt: off
+        return [
+            str(Path(sys.executable).with_name("testbed")), name,
+            "--arch", cell.arch.name, "--kernel", settings.kernel,
+            "--accel", settings.accel, "--toolchain", settings.toolchain,
+            "--results", str(tmp_path / results), *more,
+        ]
+        # fmt: on
+
+    return words

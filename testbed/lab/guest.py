@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from testbed.deadline import Deadline
@@ -34,7 +35,6 @@ class Guest:
     prober: Prober
     broken: str = ""
     test: str = ""  # the test that has it, empty between two
-    loaded: list[str] = field(default_factory=list)
     endings: list[Callable[[], object]] = field(default_factory=list)
 
     @property
@@ -56,7 +56,6 @@ class Guest:
             GuestFileError: a module is still in use.
         """
         try:
-            self._unload()
             while self.endings:
                 self.endings.pop()()
         except (GuestError, SessionError) as error:
@@ -69,10 +68,10 @@ class Guest:
     def load(self, module: str) -> None:
         """Load one of the project's modules until the end of the test."""
         self.session.load_module(f"{MODULE_DIR}/{module}.ko")
-        self.loaded.append(module)
+        self.at_end(partial(self.session.unload_module, module))
 
     def at_end(self, ending: Callable[[], object]) -> None:
-        """Call this when the test has ended, before its kernel log is looked at."""
+        """Call this at the test's end, the latest first, before its kernel log is looked at."""
         self.endings.append(ending)
 
     @contextmanager
@@ -86,11 +85,6 @@ class Guest:
         yield
         self._check_log(Expectation(kind, title))
         self.log.begin(self.test)
-
-    def _unload(self) -> None:
-        while self.loaded:
-            self.session.unload_module(self.loaded[-1])
-            self.loaded.pop()
 
     def _check_log(self, *wishes: Expectation) -> None:
         """Hold what was printed since the last look against what was expected."""

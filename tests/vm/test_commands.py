@@ -2,38 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-import pytest
-
 from testbed.deadline import Deadline
 from testbed.lab.cell import Cell
-from testbed.lab.lab import Lab
 from testbed.run import run, spawn
 
-TESTBED = Path(sys.executable).with_name("testbed")
-
 Command = Callable[..., list[str]]
-
-
-@pytest.fixture
-def command(lab: Lab, cell: Cell, tmp_path: Path) -> Command:
-    """The words of a command for the kernel under test."""
-    settings = lab.settings
-
-    def words(name: str, *more: str, results: str = "results") -> list[str]:
-        # fmt: off
-        return [
-            str(TESTBED), name, "--arch", cell.arch.name, "--kernel", settings.kernel,
-            "--accel", settings.accel, "--toolchain", settings.toolchain,
-            "--results", str(tmp_path / results), *more,
-        ]
-        # fmt: on
-
-    return words
 
 
 def test_shell_runs_a_command_in_the_guest(cell: Cell, command: Command) -> None:

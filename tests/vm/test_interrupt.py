@@ -5,17 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from testbed.deadline import Deadline
-from testbed.lab.lab import Lab
 from testbed.run import Process, spawn
 
-TESTBED = Path(sys.executable).with_name("testbed")
+Command = Callable[..., list[str]]
 
 _INTERRUPTED = 130
 
@@ -23,22 +20,11 @@ _INTERRUPTED = 130
 _POLL = 0.05
 
 
-def _words(lab: Lab, arch: str, results: Path, command: str) -> list[str]:
-    settings = lab.settings
-    # fmt: off
-    return [
-        str(TESTBED), command, "--arch", arch, "--kernel", settings.kernel,
-        "--accel", settings.accel, "--toolchain", settings.toolchain, "--results", str(results),
-    ]
-    # fmt: on
-
-
-@pytest.mark.usefixtures("cell")
 def test_an_interrupt_while_the_guest_boots_leaves_no_vm(
-    lab: Lab, arch: str, tmp_path: Path
+    arch: str, command: Command, tmp_path: Path
 ) -> None:
     log = tmp_path / "log"
-    with spawn(_words(lab, arch, tmp_path / "results", "boot"), log=log) as testbed:
+    with spawn(command("boot"), log=log) as testbed:
         _wait_for_text(log, f"boot {arch}", testbed)
         vms = _wait_for_descendants(testbed)
         os.kill(testbed.pid, signal.SIGINT)
@@ -46,10 +32,9 @@ def test_an_interrupt_while_the_guest_boots_leaves_no_vm(
         assert [pid for pid in vms if _alive(pid)] == []
 
 
-@pytest.mark.usefixtures("cell")
-def test_an_interrupt_of_a_running_guest_leaves_no_vm(lab: Lab, arch: str, tmp_path: Path) -> None:
+def test_an_interrupt_of_a_running_guest_leaves_no_vm(command: Command, tmp_path: Path) -> None:
     log = tmp_path / "log"
-    with spawn(_words(lab, arch, tmp_path / "results", "boot"), log=log) as testbed:
+    with spawn(command("boot"), log=log) as testbed:
         _wait_for_text(log, "up: ", testbed)
         vms = _descendants(testbed.pid)
         assert vms
@@ -58,11 +43,10 @@ def test_an_interrupt_of_a_running_guest_leaves_no_vm(lab: Lab, arch: str, tmp_p
         assert [pid for pid in vms if _alive(pid)] == []
 
 
-@pytest.mark.usefixtures("cell")
-def test_an_interrupted_run_keeps_the_results_so_far(lab: Lab, arch: str, tmp_path: Path) -> None:
+def test_an_interrupted_run_keeps_the_results_so_far(command: Command, tmp_path: Path) -> None:
     results = tmp_path / "results"
     cases = results / "latest" / "cases.jsonl"
-    with spawn(_words(lab, arch, results, "run"), log=tmp_path / "log") as testbed:
+    with spawn(command("run"), log=tmp_path / "log") as testbed:
         _wait_for_text(cases, "\n", testbed)
         vms = _descendants(testbed.pid)
         os.kill(testbed.pid, signal.SIGINT)
@@ -73,10 +57,9 @@ def test_an_interrupted_run_keeps_the_results_so_far(lab: Lab, arch: str, tmp_pa
     assert len(found) >= len(kept) >= 1
 
 
-@pytest.mark.usefixtures("cell")
-def test_a_killed_testbed_takes_its_vm_along(lab: Lab, arch: str, tmp_path: Path) -> None:
+def test_a_killed_testbed_takes_its_vm_along(command: Command, tmp_path: Path) -> None:
     log = tmp_path / "log"
-    with spawn(_words(lab, arch, tmp_path / "results", "boot"), log=log) as testbed:
+    with spawn(command("boot"), log=log) as testbed:
         _wait_for_text(log, "up: ", testbed)
         vms = _descendants(testbed.pid)
         os.kill(testbed.pid, signal.SIGKILL)

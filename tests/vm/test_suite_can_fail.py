@@ -3,49 +3,43 @@
 from __future__ import annotations
 
 import json
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
-from testbed.lab.lab import Lab
 from testbed.mmap.path import STACKS, HookPath
 from testbed.results.model import EXIT_KERNEL
 from testbed.run import run
 
-TESTBED = Path(sys.executable).with_name("testbed")
+Command = Callable[..., list[str]]
+
 FOLDER = Path(__file__).parent
 SAMPLE = "test_the_vma_is_that_of_the_direct_path or test_pages_come_from_the_hooks_fault_handler"
 
 
-def run_sample(lab: Lab, arch: str, patch: str, results: Path) -> list[dict[str, str]]:
+def run_sample(command: Command, patch: str, tmp_path: Path) -> list[dict[str, str]]:
     """Run a few tests on a kernel with a patch that breaks it, and hand back the cases."""
-    settings = lab.settings
-    # fmt: off
-    done = run([
-        TESTBED, "run", "--arch", arch, "--kernel", settings.kernel, "--series", FOLDER / patch,
-        "--accel", settings.accel, "--toolchain", settings.toolchain,
-        "--results", results, "-k", SAMPLE,
-    ], ok=range(256))
-    # fmt: on
+    series = str(FOLDER / patch)
+    done = run(command("run", "--series", series, "-k", SAMPLE), ok=range(256))
     assert done.status == EXIT_KERNEL, done.stdout + done.stderr
-    cases = json.loads((results / "latest" / "result.json").read_text())["cases"]
+    cases = json.loads((tmp_path / "results" / "latest" / "result.json").read_text())["cases"]
     assert isinstance(cases, list)
     return cases
 
 
 def test_without_the_layer_stacks_fail_and_the_rest_passes(
-    lab: Lab, arch: str, tmp_path: Path
+    command: Command, tmp_path: Path
 ) -> None:
-    cases = run_sample(lab, arch, "no-layer.patch", tmp_path)
+    cases = run_sample(command, "no-layer.patch", tmp_path)
     found = {path: {case["status"] for case in cases if case["path"] == path} for path in HookPath}
     expected = {path: {"FAIL"} if path in STACKS else {"PASS"} for path in HookPath}
     assert found == expected
 
 
 def test_a_kernel_that_does_not_boot_is_blamed_although_no_test_ran(
-    lab: Lab, arch: str, tmp_path: Path
+    command: Command, tmp_path: Path
 ) -> None:
-    cases = run_sample(lab, arch, "no-boot.patch", tmp_path)
+    cases = run_sample(command, "no-boot.patch", tmp_path)
     reason = "the kernel panicked at boot: this kernel does not boot"
     assert {(case["status"], case["reason"]) for case in cases} == {("MISS", reason)}
     # It is not booted again for each test.
-    assert len(list((tmp_path / "latest").glob("vm-*"))) == 2
+    assert len(list((tmp_path / "results" / "latest").glob("vm-*"))) == 2
