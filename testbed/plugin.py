@@ -57,6 +57,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "arches(*names): only on these architectures",
         "paths(*paths): only on these paths to a hook",
         "kconfig(symbol): skipped where the kernel is built without the symbol",
+        "guarantee(*numbers): what of the contract is tested (testbed/mmap/guarantees.py)",
         "defect(name, symptom, recorded): an open kernel defect. `symptom` is searched in the "
         "failure; `recorded` is the first and last version it was seen on, and strict there",
     ):
