@@ -24,7 +24,8 @@
 #define MMAP_TESTBED_LATE_PAGE_PROT	(1U << 5)
 #define MMAP_TESTBED_HIDE		(1U << 6)
 #define MMAP_TESTBED_UNCHECKED		(1U << 7)
-#define MMAP_TESTBED_ALL_FIELDS		((1U << 8) - 1)
+#define MMAP_TESTBED_PFN		(1U << 8)
+#define MMAP_TESTBED_ALL_FIELDS		((1U << 9) - 1)
 
 enum mmap_testbed_page_prot {
 	MMAP_TESTBED_PROT_LEAVE,
@@ -73,6 +74,7 @@ enum mmap_testbed_replace {
  * @action_size: bytes
  * @pool_page: first page of the pool that the action maps
  * @pool_byte: bytes by which a simple_ioremap starts further on
+ * @pfn: first page frame of other memory that the action maps instead of the pool
  * @shrink_start: bytes by which the hook moves desc->start up
  * @shrink_end: bytes by which the hook moves desc->end down
  * @page_prot: enum mmap_testbed_page_prot
@@ -98,6 +100,7 @@ struct mmap_testbed_plan {
 	__u64 action_size;
 	__u64 pool_page;
 	__u64 pool_byte;
+	__u64 pfn;
 	__u64 shrink_start;
 	__u64 shrink_end;
 	__u32 page_prot;

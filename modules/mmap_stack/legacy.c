@@ -32,7 +32,7 @@ static int act(struct vm_area_struct *vma,
 	       const struct mmap_testbed_plan *plan)
 {
 	unsigned long start = vma->vm_start + plan->action_offset;
-	unsigned long pfn = pool_pfn() + plan->pool_page;
+	unsigned long pfn = action_pfn(plan);
 	unsigned long size, nr;
 	int err;
 

@@ -95,6 +95,9 @@ static bool plan_is_valid(const struct mmap_testbed_plan *plan)
 	if (plan->action == MMAP_TESTBED_ACTION_SIMPLE_IOREMAP &&
 	    plan->fields & MMAP_TESTBED_ACTION_OFFSET)
 		return false;
+	if (plan->action == MMAP_TESTBED_ACTION_KERNEL_PAGES &&
+	    plan->fields & MMAP_TESTBED_PFN)
+		return false;
 	return PAGE_ALIGNED(plan->action_offset | plan->shrink_start |
 			    plan->shrink_end);
 }

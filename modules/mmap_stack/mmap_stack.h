@@ -92,7 +92,18 @@ static inline unsigned long pool_pfn(void)
 	return page_to_pfn(pool_pages[0]);
 }
 
-/* Which part of the pool an action maps; -ENXIO when it would leave it. */
+/* The first page frame that an action maps. */
+static inline unsigned long action_pfn(const struct mmap_testbed_plan *plan)
+{
+	bool other = plan->fields & MMAP_TESTBED_PFN;
+
+	return (other ? plan->pfn : pool_pfn()) + plan->pool_page;
+}
+
+/*
+ * How many bytes an action maps; -ENXIO when it would leave the pool. Of other
+ * memory nobody knows the end: it is taken to be as long as the pool.
+ */
 int pool_range(const struct mmap_testbed_plan *plan, unsigned long vma_size,
 	       unsigned long *size);
 

@@ -105,7 +105,7 @@ static int set_action(const struct mmap_testbed_plan *plan,
 	bool part = plan->fields &
 		(MMAP_TESTBED_ACTION_OFFSET | MMAP_TESTBED_ACTION_SIZE);
 	unsigned long start = desc->start + plan->action_offset;
-	unsigned long pfn = pool_pfn() + plan->pool_page;
+	unsigned long pfn = action_pfn(plan);
 	struct page **pages = &pool_pages[plan->pool_page];
 	unsigned long size;
 	int err;

@@ -65,6 +65,7 @@ class Plan:
     action_size: str | None = None
     pool_page: int | None = None
     pool_byte: int | None = None
+    pfn: int | None = None
     hook_error: str | None = None
     hook_error_after: str | None = None
     mapped_error: str | None = None

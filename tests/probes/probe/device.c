@@ -73,6 +73,7 @@ static const struct key keys[] = {
 	  MMAP_TESTBED_ACTION_SIZE, NULL },
 	{ "pool_page", NUMBER, AT(pool_page), 0, NULL },
 	{ "pool_byte", NUMBER, AT(pool_byte), 0, NULL },
+	{ "pfn", NUMBER, AT(pfn), MMAP_TESTBED_PFN, NULL },
 	{ "shrink_start", NUMBER, AT(shrink_start), 0, NULL },
 	{ "shrink_end", NUMBER, AT(shrink_end), 0, NULL },
 	{ "page_prot", CHOICE, AT(page_prot), 0, page_prots },
