@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note */
 /*
- * What mmap_stack.ko, mmap_ring.ko and the guest programs share.
+ * What the modules and the guest programs share.
  * docs/probe.md says what each field of the plan does, and on which node.
  */
 #ifndef MMAP_TESTBED_H
@@ -9,9 +9,10 @@
 #include <linux/ioctl.h>
 #include <linux/types.h>
 
-/* Word @word of page @page of the pool or the ring, in its pattern. */
+/* Word @word of page @page of a module's memory, in its pattern. */
 #define MMAP_TESTBED_POOL_MAGIC	0x6d6d617000000000ULL
 #define MMAP_TESTBED_RING_MAGIC	0x72696e6700000000ULL
+#define MMAP_TESTBED_UIO_MAGIC	0x2d75696f00000000ULL
 #define MMAP_TESTBED_WORD(magic, page, word) \
 	((magic) | (__u64)(page) << 16 | (__u64)(word))
 

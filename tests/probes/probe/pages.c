@@ -138,6 +138,9 @@ void describe_content(const void *content, size_t len)
 	} else if (is_pattern(words, count, MMAP_TESTBED_RING_MAGIC)) {
 		format = "ring:%llu";
 		number = (words[0] ^ MMAP_TESTBED_RING_MAGIC) >> 16;
+	} else if (is_pattern(words, count, MMAP_TESTBED_UIO_MAGIC)) {
+		format = "uio:%llu";
+		number = (words[0] ^ MMAP_TESTBED_UIO_MAGIC) >> 16;
 	} else if (is_fill(words, count)) {
 		format = words[0] ? "fill:0x%llx" : "zero";
 		number = words[0];

@@ -161,6 +161,8 @@ static const char *log_path(struct step *step)
 {
 	if (has_word(step, "ring"))
 		return "/sys/kernel/debug/mmap_ring/log";
+	if (has_word(step, "uio"))
+		return "/sys/kernel/debug/mmap_uio/log";
 	has_word(step, "stack");
 	return "/sys/kernel/debug/mmap_testbed/log";
 }

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: GPL-2.0
+/* The devices and their memory. */
+#include <linux/io.h>
+#include <linux/module.h>
+
+#include "hook_log.h"
+#include "mmap_testbed.h"
+#include "mmap_uio.h"
+
+struct page *pool_pages[POOL_PAGES];
+
+static struct device *parent;
+
+static struct uio_info hooked = {
+	.name = "mmap_uio",
+	.version = "1",
+	.irq = UIO_IRQ_NONE,
+	.mmap_prepare = mmap_uio_prepare,
+};
+
+static struct uio_info legacy = {
+	.name = "mmap_uio_legacy",
+	.version = "1",
+	.irq = UIO_IRQ_NONE,
+};
+
+static void reset_page(unsigned long page)
+{
+	u64 *words = page_address(pool_pages[page]);
+	unsigned long w;
+
+	for (w = 0; w < PAGE_SIZE / sizeof(*words); w++)
+		words[w] = MMAP_TESTBED_WORD(MMAP_TESTBED_UIO_MAGIC, page, w);
+	flush_dcache_page(pool_pages[page]);
+}
+
+/* Contiguous, with a reference count of its own for each page. */
+static int pool_init(void)
+{
+	struct page *first = alloc_pages(GFP_KERNEL, POOL_ORDER);
+	unsigned long i;
+
+	if (!first)
+		return -ENOMEM;
+	split_page(first, POOL_ORDER);
+	for (i = 0; i < POOL_PAGES; i++) {
+		pool_pages[i] = first + i;
+		reset_page(i);
+	}
+	return 0;
+}
+
+static void pool_exit(void)
+{
+	unsigned long i;
+
+	for (i = 0; i < POOL_PAGES; i++)
+		__free_page(pool_pages[i]);
+}
+
+/*
+ * Map 0 is faulted in, map 1 is remapped at once. UIO_MEM_IOVA leaves the
+ * caching as it is, which suits RAM.
+ */
+static void describe_maps(struct uio_info *info)
+{
+	info->mem[0] = (struct uio_mem) {
+		.name = "logical",
+		.addr = (unsigned long)page_address(pool_pages[0]),
+		.size = MAP_PAGES * PAGE_SIZE,
+		.memtype = UIO_MEM_LOGICAL,
+	};
+	info->mem[1] = (struct uio_mem) {
+		.name = "physical",
+		.addr = page_to_phys(pool_pages[MAP_PAGES]),
+		.size = MAP_PAGES * PAGE_SIZE,
+		.memtype = UIO_MEM_IOVA,
+	};
+}
+
+static int register_devices(void)
+{
+	int err;
+
+	parent = root_device_register("mmap_uio");
+	if (IS_ERR(parent))
+		return PTR_ERR(parent);
+	describe_maps(&hooked);
+	describe_maps(&legacy);
+	err = uio_register_device(parent, &hooked);
+	if (err)
+		goto unregister_parent;
+	err = uio_register_device(parent, &legacy);
+	if (err)
+		goto unregister_hooked;
+	return 0;
+
+unregister_hooked:
+	uio_unregister_device(&hooked);
+unregister_parent:
+	root_device_unregister(parent);
+	return err;
+}
+
+static int __init mmap_uio_init(void)
+{
+	int err = mmap_uio_check_parameters();
+
+	if (!err)
+		err = pool_init();
+	if (err)
+		return err;
+	err = mmap_uio_log_init();
+	if (err)
+		goto free_pool;
+	err = register_devices();
+	if (err)
+		goto exit_log;
+	return 0;
+
+exit_log:
+	hook_log_exit();
+free_pool:
+	pool_exit();
+	return err;
+}
+
+static void __exit mmap_uio_exit(void)
+{
+	uio_unregister_device(&legacy);
+	uio_unregister_device(&hooked);
+	root_device_unregister(parent);
+	hook_log_exit();
+	pool_exit();
+}
+
+module_init(mmap_uio_init);
+module_exit(mmap_uio_exit);
+MODULE_DESCRIPTION("UIO devices with and without an mmap_prepare hook");
+MODULE_LICENSE("GPL");

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * mmap_uio.ko: two UIO devices on the same memory. One has a mmap_prepare hook
+ * (drivers/uio/uio.c runs it from its own .mmap); the other has none, and
+ * uio.c maps its memory as it did before there were such hooks.
+ */
+#ifndef MMAP_UIO_H
+#define MMAP_UIO_H
+
+#include <linux/mm.h>
+#include <linux/uio_driver.h>
+
+/* Each device has two maps, of half of the pool each. */
+#define POOL_ORDER	3
+#define POOL_PAGES	(1 << POOL_ORDER)
+#define MAP_PAGES	(POOL_PAGES / 2)
+
+/* main.c */
+extern struct page *pool_pages[POOL_PAGES];
+
+/* prepare.c */
+int mmap_uio_check_parameters(void);
+int mmap_uio_prepare(struct uio_info *info, struct vm_area_desc *desc);
+
+extern const struct vm_operations_struct mmap_uio_vm_ops;
+
+/* log.c */
+int mmap_uio_log_init(void);
+
+#endif /* MMAP_UIO_H */

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * A file server that outlives the command which starts it. `start` returns
+ * when the server serves, and prints its pid; `stop` unmounts, and returns
+ * when the server is gone: no file of its is open any more then.
+ */
+#ifndef BACKGROUND_H
+#define BACKGROUND_H
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mount.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define STOP_SECONDS	10
+
+__attribute__((noreturn, format(printf, 1, 2)))
+static inline void die(const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	vfprintf(stderr, format, args);
+	va_end(args);
+	fputc('\n', stderr);
+	exit(1);
+}
+
+/*
+ * Whoever started us ends with its own session and process group: leave them,
+ * and all that they can read or wait for.
+ */
+static inline void leave_session(void)
+{
+	int null = open("/dev/null", O_RDWR);
+
+	if (setsid() < 0)
+		die("setsid: %m");
+	if (null < 0 || dup2(null, STDIN_FILENO) < 0 ||
+	    dup2(null, STDOUT_FILENO) < 0 || dup2(null, STDERR_FILENO) < 0)
+		die("/dev/null: %m");
+	close(null);
+}
+
+/* A descriptor that is readable when the process is gone. */
+static inline int open_process(const char *pid)
+{
+	int fd = syscall(SYS_pidfd_open, atoi(pid), 0);
+
+	if (fd < 0)
+		die("the server %s: %m", pid);
+	return fd;
+}
+
+/* @end: it does not notice by itself that nobody can ask it any more */
+static inline int stop_server(const char *dir, const char *pid, bool end)
+{
+	int process = open_process(pid);
+	struct pollfd gone = { .fd = process, .events = POLLIN };
+
+	if (umount(dir))
+		die("umount %s: %m", dir);
+	if (end && syscall(SYS_pidfd_send_signal, process, SIGTERM, NULL, 0))
+		die("the server %s: %m", pid);
+	if (poll(&gone, 1, STOP_SECONDS * 1000) != 1)
+		die("the server %s still runs %d s after the unmount", pid,
+		    STOP_SECONDS);
+	return 0;
+}
+
+#endif /* BACKGROUND_H */

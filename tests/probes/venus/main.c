@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * venus: the user's side of a Coda file system (fs/coda): its files' contents
+ * are in container files, those of a folder, and mmap goes to the container.
+ *
+ *	venus start DIR FOLDER	mount FOLDER's files at DIR; prints a pid
+ *	venus stop DIR PID	unmount, wait until the server is gone
+ *
+ * A link in FOLDER makes a container of any file, a device's too.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <string.h>
+
+#include "../common/background.h"
+#include "serve.h"
+#include "wire.h"
+
+#define DEVICE	"/dev/cfs0"
+
+/* The kernel asks for the root while it mounts: the server must be there. */
+static void mount_at(const char *dir, int dev)
+{
+	struct coda_mount_data data = {
+		.version = CODA_MOUNT_VERSION,
+		.fd = dev,
+	};
+
+	if (mount("testbed", dir, "coda", 0, &data))
+		die("mount %s: %m", dir);
+}
+
+static int start(const char *dir, const char *folder)
+{
+	int dev = open(DEVICE, O_RDWR | O_CLOEXEC);
+	int at = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	pid_t pid;
+
+	if (dev < 0 || at < 0)
+		die(DEVICE ", %s: %m", folder);
+	pid = fork();
+	if (pid < 0)
+		die("fork: %m");
+	if (!pid) {
+		leave_session();
+		return serve(dev, at);
+	}
+	mount_at(dir, dev);
+	printf("%d\n", pid);
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	if (argc == 4 && !strcmp(argv[1], "start"))
+		return start(argv[2], argv[3]);
+	if (argc == 4 && !strcmp(argv[1], "stop"))
+		return stop_server(argv[2], argv[3], true);
+	die("venus start DIR FOLDER | venus stop DIR PID");
+}
