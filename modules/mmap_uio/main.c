@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* The devices and their memory. */
-#include <linux/io.h>
+#include <linux/highmem.h>
 #include <linux/module.h>
 
 #include "hook_log.h"

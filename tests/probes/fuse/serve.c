@@ -189,6 +189,18 @@ static void open_node(struct server *server, const struct request *request)
 	reply(server, request, known ? 0 : EISDIR, &out, sizeof(out));
 }
 
+/* An overlay asks its lower file system how long names may be. */
+static void reply_statfs(struct server *server, const struct request *request)
+{
+	struct statfs_out out = {
+		.bsize = 4096,
+		.frsize = 4096,
+		.namelen = sizeof(server->nodes[0].name) - 1,
+	};
+
+	reply(server, request, 0, &out, sizeof(out));
+}
+
 static void answer(struct server *server, const struct request *request)
 {
 	switch ((enum opcode)request->opcode) {
@@ -202,6 +214,8 @@ static void answer(struct server *server, const struct request *request)
 		return setattr(server, request);
 	case OPEN:
 		return open_node(server, request);
+	case STATFS:
+		return reply_statfs(server, request);
 	case RELEASE:
 	case DESTROY:
 		return reply(server, request, 0, NULL, 0);

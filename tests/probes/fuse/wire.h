@@ -19,6 +19,7 @@ enum opcode {
 	GETATTR = 3,
 	SETATTR = 4,
 	OPEN = 14,
+	STATFS = 17,
 	RELEASE = 18,
 	INIT = 26,
 	INTERRUPT = 36,
@@ -124,6 +125,18 @@ struct setattr_in {
 	uint64_t fh;
 	uint64_t size;
 	uint64_t unused[8];
+};
+
+struct statfs_out {
+	uint64_t blocks;
+	uint64_t bfree;
+	uint64_t bavail;
+	uint64_t files;
+	uint64_t ffree;
+	uint32_t bsize;
+	uint32_t namelen;
+	uint32_t frsize;
+	uint32_t unused[7];
 };
 
 struct open_out {

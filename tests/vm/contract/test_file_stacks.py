@@ -1,0 +1,235 @@
+"""A file that one of the kernel's own stacks serves is mapped as the file below (contract B2)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import PurePosixPath
+
+import pytest
+
+from testbed.lab.guest import Guest
+from testbed.lab.stacks import FILE_STACKS, FILL, FileStack, set_up
+from testbed.mmap.observation import Fact
+from testbed.mmap.oracle import canonical_vma
+from testbed.mmap.script import Script
+
+FILLED = f"fill:{FILL:#x}"
+WRITTEN = "fill:0x88"
+
+
+def _stacks(*, writable: bool = False) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize(
+        "served",
+        [
+            pytest.param(stack, marks=pytest.mark.kconfig(*stack.symbols), id=stack.name)
+            for stack in FILE_STACKS
+            if stack.writable or not writable
+        ],
+    )
+
+
+def _script(served: FileStack) -> Script:
+    """A script with the file open: `above` through the stack, `below` where it lies."""
+    mode = "rw" if served.writable else "ro"
+    script = Script()
+    script.open("above", served.above, mode)
+    script.open("below", served.below, mode)
+    script.open("writer", served.below)
+    # KD30: Coda's first mapping of an open file must not be a shared one, or the container's
+    # count of writable mappings falls below zero.
+    script.map("first", "above", pages=1, prot="r", flags="private")
+    return script
+
+
+@_stacks()
+@pytest.mark.guarantee(13, 27, 73)
+def test_the_vma_is_that_of_the_file_below(guest: Guest, served: FileStack) -> None:
+    set_up(guest, served)
+    script = _script(served)
+    shown = {}
+    prots = {"shared": ("none", "r", "rx"), "private": ("none", "r", "rw", "rwx")}
+    if served.writable:
+        prots["shared"] += ("rw", "rwx")
+    for flags in prots:
+        for prot in prots[flags]:
+            shown[prot, flags] = [
+                (script.map("m", file, offset=1, pages=2, prot=prot, flags=flags), script.maps("m"))
+                for file in ("above", "below")
+            ]
+    script.map("m", "above", prot="r")
+    query = script.step("query", "m")
+    seen = guest.prober.run(script)
+    for kind, ((mapped, maps), (_, direct)) in shown.items():
+        assert seen[mapped].errno == 0, kind
+        above, below = seen[maps].vma, seen[direct].vma
+        assert canonical_vma(above) == canonical_vma(below), kind
+        assert (above.path, below.path) == (served.shown, served.below), kind
+    assert seen[query].values["vmas"][0]["name"] == served.shown
+
+
+@_stacks()
+@pytest.mark.guarantee(73)
+def test_the_vma_shows_the_inode_of_the_path_that_it_shows(guest: Guest, served: FileStack) -> None:
+    set_up(guest, served)
+    script = _script(served)
+    script.map("m", "above", prot="r")
+    query = script.step("query", "m")
+    seen = guest.prober.run(script)
+    inode = _stat(guest, "%i", served.shown)
+    # A file's st_dev may be that of a layer (Documentation/filesystems/overlayfs.rst).
+    device = _stat(guest, "%d", str(PurePosixPath(served.shown).parent))
+    vma = seen[query].values["vmas"][0]
+    major, minor = (int(part, 16) for part in vma["dev"].split(":"))
+    assert (vma["inode"], os.makedev(major, minor)) == (inode, device)
+
+
+@_stacks()
+@pytest.mark.guarantee(24, 70)
+def test_the_pages_are_those_of_the_file_below(guest: Guest, served: FileStack) -> None:
+    """Not copies: the same page frames, counted alike."""
+    set_up(guest, served)
+    script = _script(served)
+    for name, file in (("m", "above"), ("n", "below")):
+        script.map(name, file, prot="r", flags="shared,populate")
+    shown = [(script.read(m), script.step("pagemap", m), script.maps(m)) for m in ("m", "n")]
+    seen = guest.prober.run(script)
+    (read, frames, maps), (_, frames_below, maps_below) = shown
+    assert seen[read].contents == [FILLED] * 4
+    assert _frames(seen[frames]) == _frames(seen[frames_below])
+    assert seen[maps].vma.smaps["Rss"] == seen[maps_below].vma.smaps["Rss"]
+
+
+@_stacks(writable=True)
+def test_a_shared_write_reaches_the_file(guest: Guest, served: FileStack) -> None:
+    set_up(guest, served)
+    script = _script(served)
+    script.map("m", "above")
+    script.map("n", "below")
+    script.write("m", 0x88, "1")
+    synced = script.step("msync", "m")
+    script.open("again", served.above, "ro")
+    views = [script.step("pread", file, off=0, len="4p") for file in ("again", "below")]
+    views.append(script.read("n"))
+    script.step("pwrite", "above", off="2p", len="1p", value="0x99")
+    back = script.read("m")
+    seen = guest.prober.run(script)
+    assert seen[synced].errno == 0
+    for view in views:
+        assert seen[view].contents == [FILLED, WRITTEN, FILLED, FILLED]
+    assert seen[back].contents == [FILLED, WRITTEN, "fill:0x99", FILLED]
+
+
+@_stacks()
+def test_a_private_write_stays_private(guest: Guest, served: FileStack) -> None:
+    set_up(guest, served)
+    script = _script(served)
+    script.map("m", "above", flags="private")
+    script.write("m", 0x88, "0,1")
+    own, maps = script.read("m"), script.maps("m")
+    views = [script.step("pread", file, off=0, len="4p") for file in ("above", "below")]
+    with script.fork():
+        script.write("m", 0x99, "2")
+    after_child = script.read("m")
+    seen = guest.prober.run(script)
+    assert seen[own].contents == [WRITTEN, WRITTEN, FILLED, FILLED]
+    assert seen[maps].vma.smaps["Anonymous"] * 1024 * 2 == seen[maps].vma.size
+    for view in views:
+        assert seen[view].contents == [FILLED] * 4
+    assert seen[after_child].contents == seen[own].contents
+
+
+@_stacks(writable=True)
+def test_what_a_child_writes_is_shared(guest: Guest, served: FileStack) -> None:
+    set_up(guest, served)
+    script = _script(served)
+    script.map("m", "above")
+    with script.fork():
+        script.write("m", 0x88, "2")
+        script.step("munmap", "m", "0")
+    parent = script.read("m")
+    seen = guest.prober.run(script)
+    assert seen[parent].contents == [FILLED, FILLED, WRITTEN, FILLED]
+
+
+@_stacks()
+def test_a_file_that_shrinks_below_a_mapping_is_sigbus(guest: Guest, served: FileStack) -> None:
+    set_up(guest, served)
+    script = _script(served)
+    script.map("m", "above", prot="r")
+    script.map("p", "above", flags="private")
+    script.write("p", 0x88)
+    before = script.read("m")
+    cut = script.step("ftruncate", "above" if served.writable else "writer", "2p")
+    shrunk = [script.read(name) for name in ("m", "p")]
+    grown = script.step("ftruncate", "above" if served.writable else "writer", "4p")
+    after = script.read("m")
+    seen = guest.prober.run(script)
+    assert seen[before].contents == [FILLED] * 4
+    assert (seen[cut].errno, seen[grown].errno) == (0, 0)
+    assert seen[shrunk[0]].contents == [FILLED, FILLED, "SIGBUS", "SIGBUS"]
+    assert seen[shrunk[1]].contents == [WRITTEN, WRITTEN, "SIGBUS", "SIGBUS"]
+    assert seen[after].contents == [FILLED, FILLED, "zero", "zero"]
+
+
+# What is done to a mapping.
+OPERATIONS = {
+    "hole": ("munmap m 1",),
+    "protect": ("mprotect m 2 prot=none",),
+    "grow": ("mremap m len=6p flags=maymove",),
+    "shrink": ("mremap m len=3p",),
+    "move": ("map room anon len=4p", "mremap m len=4p flags=maymove,fixed addr=room"),
+    "duplicate": ("mremap m len=4p flags=maymove,dontunmap as=copy",),
+    "lock": ("mlock m 1-2",),
+    "dontneed": ("madvise m dontneed",),
+    "dontfork": ("madvise m dontfork 1", "fork", "maps m", "endfork"),
+    "wipeonfork": ("madvise m wipeonfork",),
+    "nonlinear": ("remap_file_pages m 0 off=2p",),
+    "remove": ("madvise m remove 3",),
+}
+
+
+@_stacks()
+@pytest.mark.parametrize("flags", ["shared", "private"])
+@pytest.mark.guarantee(65, 66, 67, 68, 69)
+def test_later_operations_are_those_on_the_file_below(
+    guest: Guest, served: FileStack, flags: str
+) -> None:
+    set_up(guest, served)
+    script = _script(served)
+    prot = "rw" if served.writable or flags == "private" else "r"
+    shown = {
+        name: [_operate(script, file, prot, flags, lines) for file in ("above", "below")]
+        for name, lines in OPERATIONS.items()
+    }
+    seen = guest.prober.run(script)
+    for name, (above, below) in shown.items():
+        assert [_comparable(seen[step]) for step in above] == [
+            _comparable(seen[step]) for step in below
+        ], name
+
+
+def _operate(script: Script, file: str, prot: str, flags: str, lines: tuple[str, ...]) -> list[int]:
+    """Map a file, do something to the mapping, look at it; the steps that show what came of it."""
+    script.map("m", file, prot=prot, flags=flags)
+    script.read("m", "0")
+    steps = [script.step(line) for line in lines]
+    steps += [script.maps("m"), script.read("m")]
+    script.step("munmap", "m")
+    return [step for step in steps if script.lines[step - 1] != "endfork"]
+
+
+def _comparable(fact: Fact) -> object:
+    """What a step reports, without addresses and files."""
+    if "vmas" in fact.values:
+        return [canonical_vma(vma) for vma in fact.vmas]
+    if "pages" in fact.values:
+        return fact.contents
+    return fact.error
+
+
+def _frames(fact: Fact) -> list[str]:
+    return [page["pfn"] for page in fact.values["pages"]]
+
+
+def _stat(guest: Guest, what: str, path: str) -> int:
+    return int(guest.session.check(["stat", "-c", what, path]).out)
