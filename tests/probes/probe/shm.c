@@ -18,10 +18,11 @@ void shmget_step(struct step *step)
 {
 	const char *name = word(step, 1);
 	uint64_t size = parse_number(word(step, 2));
+	int flags = has_word(step, "hugetlb") ? SHM_HUGETLB : 0;
 	int id, err;
 
 	no_more_words(step);
-	id = shmget(IPC_PRIVATE, size, IPC_CREAT | 0600);
+	id = shmget(IPC_PRIVATE, size, IPC_CREAT | 0600 | flags);
 	err = id < 0 ? errno : 0;
 	name_segment(name, id);
 	report(step, err);

@@ -1,0 +1,196 @@
+"""SysV shared memory: a stack that keeps vm_file (contract B2, P2), and its legacy control."""
+
+from __future__ import annotations
+
+import pytest
+
+from testbed.lab.guest import Guest
+from testbed.mmap.oracle import canonical_vma
+from testbed.mmap.script import Script
+
+pytestmark = pytest.mark.kconfig("SYSVIPC")
+
+PAGES = 4
+
+
+def _attached(*, pages: int = PAGES) -> Script:
+    """A script with a segment `s` that is attached as `m`."""
+    script = Script()
+    script.step("shmget", "s", f"{pages}p")
+    script.step("shmat", "m", "s")
+    return script
+
+
+def test_a_segment_is_written_and_read_back(guest: Guest) -> None:
+    script = _attached()
+    attached = script.step("shmat", "n", "s", "ro")
+    before = script.read("n")
+    script.write("m", 0x51)
+    after = script.read("n")
+    script.step("shmrm", "s")
+    seen = guest.prober.run(script)
+    assert seen[attached].errno == 0
+    assert seen[before].contents == ["zero"] * PAGES
+    assert seen[after].contents == ["fill:0x51"] * PAGES
+
+
+@pytest.mark.guarantee(13, 27)
+def test_the_vma_is_that_of_a_memfd(guest: Guest) -> None:
+    """The same hook without a stack: shmem's."""
+    script = _attached()
+    script.step("memfd", "f", f"{PAGES}p")
+    script.map("direct", "f", pages=PAGES)
+    script.step("shmat", "ro", "s", "ro")
+    maps = {name: script.maps(name) for name in ("m", "direct", "ro")}
+    query = script.step("query", "m")
+    script.step("shmrm", "s")
+    seen = guest.prober.run(script)
+    vma = {name: seen[step].vma for name, step in maps.items()}
+    assert canonical_vma(vma["m"]) == canonical_vma(vma["direct"])
+    assert vma["ro"].perms == "r--s"
+    assert vma["m"].path == "/SYSV00000000 (deleted)"
+    assert seen[query].values["vmas"][0]["name"] == vma["m"].path
+
+
+def test_attachments_are_counted_through_fork_and_detach(guest: Guest) -> None:
+    script = _attached()
+    with script.fork():
+        child = script.step("shmstat", "s")
+    parent = script.step("shmstat", "s")
+    script.step("shmdt", "m")
+    detached = script.step("shmstat", "s")
+    script.step("shmrm", "s")
+    seen = guest.prober.run(script)
+    assert [seen[step].values["nattch"] for step in (child, parent, detached)] == [2, 1, 0]
+
+
+@pytest.mark.guarantee(65, 66)
+def test_attachments_are_counted_through_splits_and_moves(guest: Guest) -> None:
+    script = _attached()
+    script.map("room", "anon", pages=1)
+    script.step("munmap", "m", "1")
+    split = script.step("shmstat", "s")
+    script.step("mremap m len=1p old=1p flags=maymove,fixed addr=room as=room")
+    moved = script.step("shmstat", "s")
+    script.step("munmap", "m")
+    script.step("munmap", "room")
+    detached = script.step("shmstat", "s")
+    script.step("shmrm", "s")
+    seen = guest.prober.run(script)
+    assert [seen[step].values["nattch"] for step in (split, moved, detached)] == [2, 2, 0]
+
+
+def test_a_read_only_attachment_refuses_writes(guest: Guest) -> None:
+    script = Script()
+    script.step("shmget", "s", f"{PAGES}p")
+    script.step("shmat", "m", "s", "ro")
+    write = script.write("m", 0x1)
+    protect = script.step("mprotect", "m", prot="rw")
+    script.step("shmrm", "s")
+    seen = guest.prober.run(script)
+    assert seen[write].results == ["SIGSEGV"] * PAGES
+    assert seen[protect].error == "EACCES"
+
+
+def test_a_child_writes_to_the_segment(guest: Guest) -> None:
+    script = _attached()
+    with script.fork():
+        script.write("m", 0x99, "2")
+    parent = script.read("m")
+    script.step("shmrm", "s")
+    seen = guest.prober.run(script)
+    assert seen[parent].contents == ["zero", "zero", "fill:0x99", "zero"]
+
+
+def test_a_removed_segment_lives_until_it_is_detached(guest: Guest) -> None:
+    script = _attached()
+    before = script.step("meminfo")
+    script.step("shmrm", "s")
+    script.write("m", 0x42)
+    read = script.read("m")
+    again = script.step("shmat", "n", "s")
+    alive = script.step("meminfo")
+    for name in ("m", "n"):
+        script.step("shmdt", name)
+    gone = script.step("shmat", "n", "s")
+    after = script.step("meminfo")
+    seen = guest.prober.run(script)
+    assert seen[read].contents == ["fill:0x42"] * PAGES
+    assert (seen[again].error, seen[gone].error) == ("", "EINVAL")
+    shmem = [seen[step].values["fields"]["Shmem"] for step in (before, alive, after)]
+    assert shmem[1] - shmem[0] == PAGES * _page_kib(guest)
+    assert shmem[2] == shmem[0]
+
+
+@pytest.mark.guarantee(68)
+def test_remap_file_pages_runs_the_stack_again(guest: Guest) -> None:
+    script = _attached()
+    script.write("m", 0x2, "2")
+    remapped = script.step("remap_file_pages", "m", "0", off="2p")
+    read, maps, count = script.read("m"), script.maps("m"), script.step("shmstat", "s")
+    script.step("munmap", "m")
+    after = script.step("shmstat", "s")
+    script.step("shmrm", "s")
+    seen = guest.prober.run(script)
+    assert seen[remapped].errno == 0
+    assert seen[read].contents == ["fill:0x2", "zero", "fill:0x2", "zero"]
+    assert [vma.path for vma in seen[maps].vmas] == ["/SYSV00000000 (deleted)"] * 2
+    assert [seen[step].values["nattch"] for step in (count, after)] == [2, 0]
+
+
+@pytest.mark.guarantee(55, 68)
+def test_remap_file_pages_of_a_removed_segment_fails_and_leaves_a_hole(guest: Guest) -> None:
+    """The last attachment is closed before the hook runs, and the segment is gone by then."""
+    script = _attached()
+    script.step("shmrm", "s")
+    part = script.step("remap_file_pages", "m", "0", off="2p")
+    left = script.maps("m")
+    other = _attached()
+    other.step("shmrm", "s")
+    whole = other.step("remap_file_pages", "m", off="0p")
+    hole = other.maps("m")
+    seen = guest.prober.run(script)
+    assert (seen[part].errno, len(seen[left].vmas)) == (0, 2)
+    seen = guest.prober.run(other)
+    assert (seen[whole].error, seen[hole].vmas) == ("EINVAL", [])
+
+
+@pytest.fixture
+def huge_page(guest: Guest) -> int:
+    """The size of a huge page in bytes; one is reserved until the end of the test."""
+    nodes = "/proc/sys/vm/nr_hugepages"
+    if guest.cell.kernel.symbol("HUGETLBFS") != "y":
+        pytest.skip("the kernel is built without HUGETLBFS")
+    guest.at_end(lambda: guest.session.write((nodes, b"0")))
+    guest.session.write((nodes, b"1"))
+    if guest.session.get(nodes).strip() != b"1":
+        pytest.skip("no huge page can be had in the guest's memory")
+    lines = guest.session.get("/proc/meminfo").decode().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("Hugepagesize")) << 10
+
+
+def test_a_segment_of_huge_pages_takes_the_legacy_hook(guest: Guest, huge_page: int) -> None:
+    """A control: hugetlbfs has a .mmap, which vfs_mmap() calls as it is."""
+    script = Script()
+    script.step("shmget", "s", str(huge_page), "hugetlb")
+    attached = script.step("shmat", "m", "s")
+    last = huge_page // (_page_kib(guest) << 10) - 1
+    script.write("m", 0x7, f"0,{last}")
+    with script.fork():
+        child = script.read("m", f"0,{last}")
+    maps = script.maps("m")
+    script.step("shmdt", "m")
+    count = script.step("shmstat", "s")
+    script.step("shmrm", "s")
+    seen = guest.prober.run(script)
+    assert seen[attached].errno == 0
+    assert seen[child].contents == ["fill:0x7"] * 2
+    assert "ht" in seen[maps].vma.vmflags
+    assert seen[maps].vma.smaps["KernelPageSize"] << 10 == huge_page
+    assert seen[count].values["nattch"] == 0
+
+
+def _page_kib(guest: Guest) -> int:
+    script = Script()
+    env = script.step("env")
+    return int(guest.prober.run(script)[env].values["page_size"]) >> 10
