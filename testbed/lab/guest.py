@@ -65,9 +65,9 @@ class Guest:
         self._check_log()
         self.test = ""
 
-    def load(self, module: str) -> None:
+    def load(self, module: str, parameters: str = "") -> None:
         """Load one of the project's modules until the end of the test."""
-        self.session.load_module(f"{MODULE_DIR}/{module}.ko")
+        self.session.load_module(f"{MODULE_DIR}/{module}.ko", parameters)
         self.at_end(partial(self.session.unload_module, module))
 
     def at_end(self, ending: Callable[[], object]) -> None:

@@ -11,7 +11,7 @@
  *	touch.c		read write
  *	vmas.c		maps query pagemap
  *	shm.c		shmget shmat shmdt shmstat shmrm
- *	proc.c		env status meminfo hooklog clearlog
+ *	proc.c		env status meminfo hooklog clearlog rmmod
  *	this file	fork endfork
  */
 #define _GNU_SOURCE
@@ -74,6 +74,7 @@ static const struct {
 	{ "meminfo", meminfo_step },
 	{ "hooklog", hooklog_step },
 	{ "clearlog", clearlog_step },
+	{ "rmmod", rmmod_step },
 	{ "fork", fork_step },
 	{ "endfork", endfork_step },
 };

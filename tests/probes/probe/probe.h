@@ -133,7 +133,8 @@ step_function map_step, munmap_step, mprotect_step, mremap_step, madvise_step,
 step_function read_step, write_step;
 step_function maps_step, query_step, pagemap_step;
 step_function shmget_step, shmat_step, shmdt_step, shmstat_step, shmrm_step;
-step_function env_step, status_step, meminfo_step, hooklog_step, clearlog_step;
+step_function env_step, status_step, meminfo_step, hooklog_step,
+	clearlog_step, rmmod_step;
 
 void remember_pid(pid_t pid);
 

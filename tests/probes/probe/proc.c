@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -199,6 +200,19 @@ void hooklog_step(struct step *step)
 		json_int("lost", report_lines(text, all));
 	json_end();
 	free(text);
+}
+
+/* While this very process has something mapped. */
+void rmmod_step(struct step *step)
+{
+	const char *module = word(step, 1);
+	int err;
+
+	no_more_words(step);
+	err = syscall(SYS_delete_module, module, O_NONBLOCK) ? errno : 0;
+	json_begin(step);
+	json_errno(err);
+	json_end();
 }
 
 void clearlog_step(struct step *step)

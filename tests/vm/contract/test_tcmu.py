@@ -1,0 +1,108 @@
+"""tcmu, the one provider in the tree whose UIO device has a mmap_prepare hook (contract B2, P3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from testbed.lab.guest import Guest
+from testbed.mmap.script import Script
+
+pytestmark = pytest.mark.kconfig("TCM_USER2")
+
+# A backstore of user_0, with as little memory as it takes; nobody answers by netlink.
+CONTROL = "dev_size=1048576,dev_config=testbed,nl_reply_supported=-1"
+CONTROL += ",max_data_area_mb=1,data_pages_per_blk=1"
+
+UP = f"""
+modprobe target_core_user
+mount -t configfs configfs /sys/kernel/config
+mkdir -p /sys/kernel/config/target/core/user_0/t
+cd /sys/kernel/config/target/core/user_0/t
+echo {CONTROL} >control
+echo 1 >enable
+grep -l ^tcm-user/0/t /sys/class/uio/*/name
+"""
+DOWN = """
+cd /sys/kernel/config/target/core
+rmdir user_0/t
+rmdir user_0
+cd /
+umount /sys/kernel/config
+modprobe -r target_core_user
+"""
+
+
+@dataclass(frozen=True)
+class Device:
+    """The UIO device of a backstore."""
+
+    node: str
+    pages: int  # of its map, all of which have to be mapped at once
+
+
+@pytest.fixture
+def device(guest: Guest) -> Device:
+    """A backstore until the end of the test: what was mapped must have let go of it by then."""
+    guest.at_end(lambda: guest.session.check(["sh", "-ec", DOWN]))
+    name = guest.session.check(["sh", "-ec", UP]).out.split("/")[-2]
+    size = int(guest.session.get(f"/sys/class/uio/{name}/maps/map0/size"), 16)
+    script = Script()
+    env = script.step("env")
+    page_size = int(guest.prober.run(script)[env].values["page_size"])
+    return Device(f"/dev/{name}", size // page_size)
+
+
+def _script(device: Device) -> Script:
+    script = Script()
+    script.open("f", device.node)
+    return script
+
+
+def test_the_command_ring_is_shared_with_the_kernel(guest: Guest, device: Device) -> None:
+    script = _script(device)
+    made = script.map("m", "f", pages=device.pages)
+    maps, mailbox = script.maps("m"), script.read("m", "0,1")
+    with script.fork():
+        script.write("m", 0x5, "1")
+    ring = script.read("m", "1")
+    seen = guest.prober.run(script)
+    assert seen[made].errno == 0
+    assert seen[maps].vma.vmflags >= {"de", "dd", "sh"}
+    assert seen[maps].vma.path == device.node
+    # struct tcmu_mailbox: a u16 version 2, u16 flags, a u32 offset of the ring
+    first = int(seen[mailbox].values["pages"][0]["word"], 16)
+    assert first & 0xFFFF == 2
+    assert seen[mailbox].contents[1] == "zero"
+    assert seen[ring].contents == ["fill:0x5"]
+
+
+def test_a_data_page_without_a_command_is_sigbus(guest: Guest, device: Device) -> None:
+    script = _script(device)
+    script.map("m", "f", pages=device.pages)
+    read = script.read("m", str(device.pages - 1))
+    assert guest.prober.run(script)[read].results == ["SIGBUS"]
+
+
+@pytest.mark.guarantee(54)
+@pytest.mark.parametrize("more", [-1, 1])
+def test_another_size_than_the_maps_is_refused(guest: Guest, device: Device, more: int) -> None:
+    """One page less by the hook, one more by uio.c already."""
+    script = _script(device)
+    made = script.map("m", "f", pages=device.pages + more)
+    again = script.map("m", "f", pages=device.pages)
+    seen = guest.prober.run(script)
+    assert (seen[made].error, seen[again].error) == ("EINVAL", "")
+
+
+def test_a_split_mapping_outlives_its_file_and_lets_go(guest: Guest, device: Device) -> None:
+    """The ending of the device is what would fail."""
+    script = _script(device)
+    script.map("m", "f", pages=device.pages)
+    script.step("close", "f")
+    with script.fork():
+        script.step("munmap", "m", "1")
+    read = script.read("m", "0")
+    seen = guest.prober.run(script)
+    assert seen[read].results == ["ok"]
