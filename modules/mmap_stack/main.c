@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* The device nodes, their open files and their ioctls. */
+#include <linux/debugfs.h>
 #include <linux/file.h>
 #include <linux/module.h>
 #include <linux/slab.h>
@@ -292,6 +293,23 @@ static int add_nodes(void)
 	return 0;
 }
 
+/*
+ * FUSE passes only regular files through, so it has one with both hooks to
+ * refuse. Neither is ever called.
+ */
+static int refuse_mmap(struct file *file, struct vm_area_struct *vma)
+{
+	return -EBADF;
+}
+
+static const struct file_operations both_fops = {
+	.owner = THIS_MODULE,
+	.mmap = refuse_mmap,
+	.mmap_prepare = prepare_hook,
+};
+
+static struct dentry *both_file;
+
 static int __init mmap_stack_init(void)
 {
 	int err = pool_init();
@@ -302,9 +320,13 @@ static int __init mmap_stack_init(void)
 	if (err)
 		goto free_pool;
 	err = add_nodes();
-	if (!err)
-		return 0;
+	if (err)
+		goto exit_log;
+	both_file = debugfs_create_file_unsafe("mmap_both", 0600, NULL, NULL,
+					       &both_fops);
+	return 0;
 
+exit_log:
 	hook_log_exit();
 free_pool:
 	pool_exit();
@@ -313,6 +335,7 @@ free_pool:
 
 static void __exit mmap_stack_exit(void)
 {
+	debugfs_remove(both_file);
 	remove_nodes(ARRAY_SIZE(nodes));
 	hook_log_exit();
 	pool_exit();

@@ -1,0 +1,134 @@
+"""Coda: its mmap goes to a container file, which its server chooses (contract B2, P2f).
+
+A container may be any file, also a device's: the one stack in the tree above every hook.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from testbed.guest.openings import SplatKind
+from testbed.lab.guest import Guest
+from testbed.lab.stacks import FOLDER, FileStack, coda, set_up
+from testbed.mmap.observation import names, only
+from testbed.mmap.probe import Prober
+from testbed.mmap.script import Script
+
+pytestmark = pytest.mark.kconfig("CODA_FS")
+
+SERVED = FileStack(name="coda-tmpfs", layers=(coda("one", "base"),), shows="base")
+
+ROUNDS = 50
+PAGES = 64
+
+
+def _serve(guest: Guest, container: str) -> str:
+    """Mount Coda, and have it serve a device: its path as a Coda file."""
+    set_up(guest, SERVED)
+    guest.session.check(["ln", "-s", container, f"{FOLDER}/base/device"])
+    return f"{FOLDER}/one/device"
+
+
+def _serve_zero(guest: Guest) -> str:
+    """A node of its own for /dev/zero: what goes wrong with its inode ends with it."""
+    set_up(guest, SERVED)
+    guest.session.check(["mknod", f"{FOLDER}/base/zero", "c", "1", "5"])
+    return f"{FOLDER}/one/zero"
+
+
+@pytest.mark.guarantee(10, 11)
+def test_the_containers_hook_sees_the_container(guest: Guest, stack: Prober) -> None:
+    path = _serve(guest, "/dev/mmap_direct")
+    script = Script()
+    script.step("clearlog")
+    script.open("f", path)
+    made = script.map("m", "f", pages=2, offset=3, flags="private")
+    log, read = script.hooklog(), script.read("m")
+    seen = stack.run(script)
+    assert names(seen[log].events) == ["prepare", "prepare_done"]
+    entry = only(seen[log].events, "prepare")
+    assert (entry.node("file"), entry.node("vm_file")) == ("mmap_direct", "mmap_direct")
+    assert (entry.number("start"), entry.number("pgoff")) == (seen[made].address, 3)
+    assert (entry.values["vm_ops"], entry.values["private"]) == ("dummy", "NULL")
+    assert seen[read].results == ["SIGBUS", "SIGBUS"], "the hook has left vm_ops alone"
+
+
+@pytest.mark.guarantee(2, 3)
+def test_a_container_without_a_hook_is_refused(guest: Guest, stack: Prober) -> None:
+    path = _serve(guest, "/dev/mmap_none")
+    script = Script()
+    script.open("f", path)
+    made = script.map("m", "f")
+    assert stack.run(script)[made].error == "ENODEV"
+
+
+@pytest.mark.guarantee(1, 3)
+def test_a_container_with_both_hooks_is_refused_with_one_warning(
+    guest: Guest, stack: Prober
+) -> None:
+    path = _serve(guest, "/dev/mmap_both")
+    script = Script()
+    script.open("f", path)
+    first, second = script.map("m", "f"), script.map("m", "f")
+    with guest.expect_splat(SplatKind.WARNING, r"coda_file_mmap|can_mmap_file"):
+        seen = stack.run(script)
+    assert (seen[first].error, seen[second].error) == ("ENODEV", "ENODEV")
+
+
+@pytest.mark.guarantee(28, 54)
+def test_a_containers_error_comes_back_and_leaves_nothing(guest: Guest, stack: Prober) -> None:
+    """A stack node without a lower file answers ENOTCONN."""
+    path = _serve(guest, "/dev/mmap_stack")
+    script = Script()
+    script.open("f", path)
+    script.map("m", "anon", pages=3)
+    made = script.map("failed", "f", pages=1, flags="private,fixed", addr="m+1p")
+    left = script.maps("m")
+    seen = stack.run(script)
+    assert seen[made].error == "ENOTCONN"
+    assert len(seen[left].vmas) == 2
+
+
+@pytest.mark.defect(
+    "KD1", symptom=r"Shmem grew by \d+ kB after 50 mappings", recorded=("7.2", "7.3.4")
+)
+@pytest.mark.guarantee(31)
+def test_a_replaced_vm_file_is_released_with_its_mapping(guest: Guest) -> None:
+    """/dev/zero's hook hands a file over, and Coda's .mmap runs it: no module of ours takes part.
+
+    Each round opens the file anew: because of KD30 a second shared mapping would be refused.
+    """
+    path = _serve_zero(guest)
+    script = Script()
+    before = script.step("meminfo")
+    for _ in range(ROUNDS):
+        script.open("f", path)
+        script.map("m", "f", pages=PAGES)
+        wrote = script.write("m", 0x1)
+        script.step("munmap", "m")
+        script.step("close", "f")
+    after = script.step("meminfo")
+    seen = guest.prober.run(script)
+    assert seen[wrote].results == ["ok"] * PAGES
+    grown = seen[after].values["fields"]["Shmem"] - seen[before].values["fields"]["Shmem"]
+    assert grown < PAGES * 4, f"Shmem grew by {grown} kB after {ROUNDS} mappings"
+
+
+@pytest.mark.defect(
+    "KD30",
+    symptom=r"a shared mapping of the container fails with EPERM",
+    recorded=("7.2", "7.3.4"),
+)
+def test_writable_mappings_of_the_container_are_counted(guest: Guest) -> None:
+    """mm/vma.c mmap_region() counts in file->f_mapping, which coda_file_mmap() changes."""
+    set_up(guest, SERVED)
+    script = Script()
+    script.open("f", SERVED.above)
+    made = script.map("m", "f")
+    script.step("munmap", "m")
+    script.open("below", SERVED.below)
+    direct = script.map("n", "below")
+    seen = guest.prober.run(script)
+    assert seen[made].errno == 0
+    error = seen[direct].error
+    assert not error, f"a shared mapping of the container fails with {error}"

@@ -1,0 +1,83 @@
+"""What FUSE passthrough refuses, and what it does beyond serving a file (contract B2)."""
+
+from __future__ import annotations
+
+import pytest
+
+from testbed.guest.openings import SplatKind
+from testbed.lab.guest import Guest
+from testbed.lab.stacks import FOLDER, FileStack, fuse, overlay, set_up
+from testbed.mmap.probe import Prober
+from testbed.mmap.script import Script
+
+pytestmark = pytest.mark.kconfig("FUSE_PASSTHROUGH")
+
+DEBUGFS = FileStack(name="fuse-debugfs", layers=(fuse("one", "/sys/kernel/debug"),))
+
+
+@pytest.mark.guarantee(2, 3)
+def test_a_backing_file_without_a_hook_is_refused(guest: Guest, stack: Prober) -> None:
+    """debugfs' proxies have none, whatever is behind them; do_mmap() sees only FUSE's own."""
+    set_up(guest, DEBUGFS)
+    script = Script()
+    opened = script.open("f", f"{FOLDER}/one/sleep_time", "ro")
+    made = script.map("m", "f", prot="r")
+    seen = stack.run(script)
+    assert (seen[opened].error, seen[made].error) == ("", "ENODEV")
+
+
+@pytest.mark.guarantee(1, 3)
+def test_a_backing_file_with_both_hooks_is_refused_with_one_warning(
+    guest: Guest, stack: Prober
+) -> None:
+    set_up(guest, DEBUGFS)
+    script = Script()
+    script.open("f", f"{FOLDER}/one/mmap_both")
+    first, second = script.map("m", "f"), script.map("m", "f")
+    with guest.expect_splat(SplatKind.WARNING, r"backing_file_mmap|can_mmap_file"):
+        seen = stack.run(script)
+    assert (seen[first].error, seen[second].error) == ("ENODEV", "ENODEV")
+
+
+@pytest.mark.kconfig("OVERLAY_FS")
+@pytest.mark.parametrize(("depth", "error"), [(1, "ELOOP"), (2, "")])
+def test_a_stack_is_no_deeper_than_the_server_said(guest: Guest, depth: int, error: str) -> None:
+    inner = overlay("one", "base/lower", "base/upper")
+    served = FileStack(
+        name="fuse-overlay", layers=(inner, fuse("two", "one", depth=depth)), home="base/upper"
+    )
+    set_up(guest, served)
+    script = Script()
+    opened = script.open("f", served.above)
+    assert guest.prober.run(script)[opened].error == error
+
+
+@pytest.mark.kconfig("OVERLAY_FS")
+def test_nothing_is_stacked_on_a_stack_of_the_highest_depth(guest: Guest) -> None:
+    """FILESYSTEM_MAX_STACK_DEPTH is 2: a fourth level cannot be mounted."""
+    inner = overlay("one", "base/lower", "base/upper")
+    served = FileStack(
+        name="fuse-overlay", layers=(inner, fuse("two", "one", depth=2)), home="base/upper"
+    )
+    set_up(guest, served)
+    outer = overlay("three", "two", "base/upper-three")
+    mounted = guest.session.run(["sh", "-ec", outer.up], cwd=FOLDER)
+    assert mounted.status != 0
+    assert "Invalid argument" in mounted.err
+
+
+def test_each_open_file_has_a_mapping_of_its_own(guest: Guest) -> None:
+    """Two backing files, one cache."""
+    served = FileStack(name="fuse-tmpfs", layers=(fuse("one", "base"),))
+    set_up(guest, served)
+    script = Script()
+    for file, mapping in (("f", "m"), ("g", "n")):
+        script.open(file, served.above)
+        script.map(mapping, file)
+        script.step("close", file)
+    script.write("m", 0x88, "0")
+    read = script.read("n", "0")
+    script.step("munmap", "m")
+    after = script.read("n", "0")
+    seen = guest.prober.run(script)
+    assert (seen[read].contents, seen[after].contents) == (["fill:0x88"], ["fill:0x88"])
