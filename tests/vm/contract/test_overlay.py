@@ -147,7 +147,7 @@ def test_addresses_are_the_overlays_choice(guest: Guest) -> None:
     set_up(guest, UPPER)
     _shell(guest, f"mount -o remount,huge=always {FOLDER}/base")
     script = Script()
-    made = {}
+    made: dict[str, list[int]] = {}
     for name, path in (("above", UPPER.above), ("below", UPPER.below)):
         script.open(name, path)
         made[name] = []
