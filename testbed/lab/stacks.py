@@ -82,6 +82,7 @@ class FileStack:
     base: str = "tmpfs"
     writable: bool = True  # a write reaches `home`, not a copy
     shows: str = ""  # the folder whose path a VMA shows, if it is not the uppermost layer's
+    held: int = 0  # references of the open file that a mapping takes, beside those of vm_file
 
     def __str__(self) -> str:
         return self.name
@@ -128,10 +129,15 @@ FILE_STACKS = (
         home="base/home",
         writable=False,
     ),
-    # Coda puts the container itself into vm_file (fs/coda/file.c), not a backing file.
-    FileStack(name="coda-tmpfs", layers=(coda("one", "base"),), shows="base"),
+    # Coda puts the container itself into vm_file (fs/coda/file.c), not a backing file, and
+    # keeps its own file open for the sake of close().
+    FileStack(name="coda-tmpfs", layers=(coda("one", "base"),), shows="base", held=1),
     FileStack(
-        name="coda-overlay", layers=(_INNER, coda("two", "one")), home="base/upper", shows="one"
+        name="coda-overlay",
+        layers=(_INNER, coda("two", "one")),
+        home="base/upper",
+        shows="one",
+        held=1,
     ),
 )
 

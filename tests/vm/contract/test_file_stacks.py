@@ -11,6 +11,7 @@ from testbed.lab.guest import Guest
 from testbed.lab.stacks import FILE_STACKS, FILL, FileStack, set_up
 from testbed.mmap.observation import Fact
 from testbed.mmap.oracle import canonical_vma
+from testbed.mmap.probe import Prober
 from testbed.mmap.script import Script
 
 FILLED = f"fill:{FILL:#x}"
@@ -169,6 +170,37 @@ def test_a_file_that_shrinks_below_a_mapping_is_sigbus(guest: Guest, served: Fil
     assert seen[shrunk[0]].contents == [FILLED, FILLED, "SIGBUS", "SIGBUS"]
     assert seen[shrunk[1]].contents == [WRITTEN, WRITTEN, "SIGBUS", "SIGBUS"]
     assert seen[after].contents == [FILLED, FILLED, "zero", "zero"]
+
+
+@_stacks()
+@pytest.mark.guarantee(27)
+def test_a_mapping_gives_back_what_it_took(guest: Guest, stack: Prober, served: FileStack) -> None:
+    """A node of ours, of which the file is the lower one, counts its references."""
+    set_up(guest, served)
+    script = _script(served)
+    script.step("munmap", "first", "0")
+    script.open("node", "/dev/mmap_stack")
+    script.step("lower", "node", "above")
+    before = script.step("counts", "node"), script.step("meminfo")
+    prot = "rw" if served.writable else "r"
+    for name, flags in (("p", "private"), ("m", "shared")):
+        script.map(name, "above", prot=prot, flags=flags)
+    mapped = script.step("counts", "node")
+    with script.fork():
+        script.step("munmap", "m", "1")
+    for _ in range(20):
+        script.map("p", "above", flags="private,fixed", addr="p")
+        script.write("p", 0x1)
+        script.map("m", "above", prot=prot, flags="shared,fixed", addr="m")
+        script.read("m")
+    for name in ("p", "m"):
+        script.step("munmap", name)
+    after = script.step("counts", "node"), script.step("meminfo")
+    seen = stack.run(script)
+    references = [seen[step].values["lower"] for step in (before[0], mapped, after[0])]
+    assert references == [references[0], references[0] + 2 * served.held, references[0]]
+    for key in ("Shmem", "Committed_AS"):
+        assert seen[after[1]].values["fields"][key] == seen[before[1]].values["fields"][key], key
 
 
 # What is done to a mapping.

@@ -7,6 +7,7 @@ import pytest
 from testbed.guest.openings import SplatKind
 from testbed.lab.guest import Guest
 from testbed.lab.stacks import FOLDER, FileStack, fuse, overlay, set_up
+from testbed.mmap.oracle import canonical_vma
 from testbed.mmap.probe import Prober
 from testbed.mmap.script import Script
 
@@ -81,3 +82,25 @@ def test_each_open_file_has_a_mapping_of_its_own(guest: Guest) -> None:
     after = script.read("n", "0")
     seen = guest.prober.run(script)
     assert (seen[read].contents, seen[after].contents) == (["fill:0x88"], ["fill:0x88"])
+
+
+@pytest.mark.kconfig("RELAY")
+@pytest.mark.guarantee(23, 24)
+def test_a_hooks_operations_and_private_data_arrive_through_passthrough(guest: Guest) -> None:
+    """relay's hook sets both, and its fault handler needs both."""
+    guest.load("mmap_relay")
+    folder = "/sys/kernel/debug/mmap_relay"
+    set_up(guest, FileStack(name="fuse-relay", layers=(fuse("one", folder),)))
+    script = Script()
+    for name, path in (("f", f"{FOLDER}/one/buffer0"), ("g", f"{folder}/buffer0")):
+        script.open(name, path, "ro")
+    made = [script.map(name, file, prot="r") for name, file in (("m", "f"), ("n", "g"))]
+    shown = [(script.maps(name), script.read(name)) for name in ("m", "n")]
+    partial = script.map("p", "f", pages=2, prot="r")
+    seen = guest.prober.run(script)
+    assert [seen[step].errno for step in made] == [0, 0]
+    (above, read), (below, read_below) = shown
+    assert canonical_vma(seen[above].vma) == canonical_vma(seen[below].vma)
+    assert seen[read].contents == seen[read_below].contents
+    assert seen[read].contents == [f"fill:{0x72656C6179000000 + page:#x}" for page in range(4)]
+    assert seen[partial].error == "EINVAL", "relay's hook wants the whole buffer"
