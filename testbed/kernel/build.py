@@ -62,7 +62,7 @@ class Order:
     def of(
         cls, request: KernelRequest, settings: Settings, cache: Cache, progress: Progress
     ) -> Order:
-        asked = read_fragments(request.config_files)
+        asked = read_fragments(request.common_fragments, request.fragments)
         compiler = find_compiler(request.toolchain, request.arch)
         return cls(request, compiler, asked, settings, cache, progress)
 
@@ -120,7 +120,7 @@ class Order:
             "source": request.source.identity,
             "description": request.source.description,
             "series": list(request.series.names),
-            "fragments": [str(file) for file in request.config_files],
+            "fragments": [str(file) for file in (*request.common_fragments, *request.fragments)],
             "toolchain": request.toolchain.value,
             "compiler": list(self.compiler.versions),
             "command": stats.command,

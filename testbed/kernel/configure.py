@@ -19,13 +19,17 @@ from testbed.kernel.make import Make
 from testbed.settings import CHECKOUT
 
 
-def read_fragments(files: Iterable[Path]) -> dict[str, Asked]:
-    """All that the fragments ask for.
+def read_fragments(common: Iterable[Path], special: Iterable[Path] = ()) -> dict[str, Asked]:
+    """All that the fragments of every kernel ask for, and those of one: these have the last word.
 
     Raises:
         SetupError: a fragment cannot be read.
-        ConfigError: a line is malformed, or two fragments contradict each other.
+        ConfigError: a line is malformed, or two fragments of one rank contradict each other.
     """
+    return {**_merge(common), **_merge(special)}
+
+
+def _merge(files: Iterable[Path]) -> dict[str, Asked]:
     return merge_fragments(parse_fragment(_read(file), _name(file)) for file in files)
 
 

@@ -50,9 +50,7 @@ def parse_fragment(text: str, file: str) -> list[Asked]:
 
 
 def merge_fragments(fragments: Iterable[list[Asked]]) -> dict[str, Asked]:
-    """All that is asked for, by name.
-
-    A later fragment may build in what an earlier one has as a module; not the other way.
+    """All that is asked for by fragments of one rank, by name.
 
     Raises:
         ConfigError: the same symbol is asked for with two values; names both places.
@@ -61,9 +59,7 @@ def merge_fragments(fragments: Iterable[list[Asked]]) -> dict[str, Asked]:
     clashes = []
     for asked in (asked for fragment in fragments for asked in fragment):
         first = merged.setdefault(asked.name, asked)
-        if (first.value, asked.value) == ("m", "y"):
-            merged[asked.name] = asked
-        elif first.value != asked.value:
+        if first.value != asked.value:
             clashes.append(f"{first} against {asked}")
     if clashes:
         raise ConfigError(

@@ -20,15 +20,14 @@ class KernelRequest:
     source: Source
     arch: Arch
     series: Series = field(default_factory=Series)
-    fragments: tuple[Path, ...] = ()  # merged after those of every kernel
+    fragments: tuple[Path, ...] = ()  # these have the last word over those of every kernel
     toolchain: Toolchain = Toolchain.GCC
     config_dir: Path = CHECKOUT / "kernel-config"
 
     @property
-    def config_files(self) -> tuple[Path, ...]:
-        """The fragments in the order in which they are merged."""
-        common = self.config_dir / "base.config", self.config_dir / f"{self.arch}.config"
-        return (*common, *self.fragments)
+    def common_fragments(self) -> tuple[Path, ...]:
+        """The fragments of every kernel for the architecture."""
+        return self.config_dir / "base.config", self.config_dir / f"{self.arch}.config"
 
     def __str__(self) -> str:
         return f"{self.source.version} for {self.arch}"

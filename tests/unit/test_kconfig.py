@@ -59,11 +59,14 @@ def test_fragments_that_contradict_each_other_are_named_with_both_lines() -> Non
     assert "SMP" not in caught.value.message
 
 
-def test_a_later_fragment_may_build_in_what_an_earlier_one_has_as_a_module() -> None:
-    module, built_in = (parse_fragment(f"CONFIG_KSM={value}\n", "f") for value in "my")
-    assert merge_fragments([module, built_in])["KSM"].value == "y"
-    with pytest.raises(ConfigError):
-        merge_fragments([built_in, module])
+def test_a_special_kernels_fragment_has_the_last_word(tmp_path: Path) -> None:
+    base, flavour = tmp_path / "base.config", tmp_path / "flavour.config"
+    base.write_text("CONFIG_KSM=m\nCONFIG_SMP=y\n")
+    flavour.write_text("CONFIG_KSM=y\n# CONFIG_SMP is not set\n")
+    merged = read_fragments([base], [flavour])
+    assert {name: ask.value for name, ask in merged.items()} == {"KSM": "y", "SMP": "n"}
+    with pytest.raises(ConfigError, match="contradict"):
+        read_fragments([base, flavour])
 
 
 def test_equal_requests_give_equal_text_whatever_their_order() -> None:
@@ -92,8 +95,8 @@ def test_a_missing_fragment_is_the_callers_fault(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("target", ARCHES)
 def test_our_own_fragments_do_not_contradict_each_other(target: str) -> None:
-    files = [KERNEL_CONFIG / name for name in ("base.config", f"{target}.config", "peer.config")]
-    merged = read_fragments(files)
+    files = [KERNEL_CONFIG / name for name in ("base.config", f"{target}.config")]
+    merged = read_fragments(files, [KERNEL_CONFIG / "peer.config"])
     assert merged["OVERLAY_FS"].value == "y"
     assert merged["MULTIUSER"].origin.startswith("kernel-config/base.config:")
 
