@@ -52,7 +52,7 @@ def soak(lab: Lab, arch: str, boots: int, calls: int) -> Tally:
     with lab.progress.step(f"soak {arch}", total=boots) as step:
         for boot in range(boots):
             began = time.monotonic()
-            deadline = Deadline.after(lab.settings.boot_timeout)
+            deadline = Deadline.after(lab.settings.boot_seconds)
             try:
                 with guest_up(cell, lab.log_dir(arch), deadline) as guest:
                     guest.session.hello()

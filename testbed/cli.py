@@ -23,6 +23,7 @@ from rich.table import Table
 from testbed.cache import Cache
 from testbed.deadline import Deadline
 from testbed.errors import GuestError, GuestLost, SetupError, TestbedError, TreeError
+from testbed.flavour import FLAVOURS
 from testbed.kernel.series import Series, load_series
 from testbed.lab.cell import Cell, prepare
 from testbed.lab.doctor import Finding, examine
@@ -91,6 +92,7 @@ _KERNEL_OPTIONS: tuple[Callable[..., Any], ...] = (
     click.option(
         "--series", metavar="PATH", help="A patch, or a folder of patches, to apply on top."
     ),
+    click.option("--flavour", metavar="NAME", help=f"{', '.join(FLAVOURS)}. Default base."),
     click.option(
         "--accel", type=click.Choice([choice.value for choice in AccelChoice]), help="Default auto."
     ),
@@ -305,7 +307,7 @@ def _booted(context: Context, cell: Cell) -> Iterator[Guest]:
     log_dir = new_run_dir(context.settings.results_dir, latest=False)
     with ExitStack() as stack:
         with context.progress.step(f"boot {cell.arch} {cell.kernel.release}"):
-            deadline = Deadline.after(context.settings.boot_timeout)
+            deadline = Deadline.after(context.settings.boot_seconds)
             guest = stack.enter_context(guest_up(cell, log_dir, deadline))
         yield guest
 

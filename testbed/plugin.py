@@ -17,6 +17,7 @@ from rich.console import Console
 
 from testbed.cache import Cache
 from testbed.errors import KernelSplat, SetupError, TestbedError, TreeError
+from testbed.flavour import FLAVOURS
 from testbed.kernel.build import Kernel
 from testbed.kernel.series import load_series
 from testbed.lab.cell import Cell
@@ -37,7 +38,7 @@ LAB = pytest.StashKey[Lab]()
 GUEST = pytest.StashKey[Guest]()
 RECORDER = pytest.StashKey[Recorder]()
 
-_OPTIONS = ("arch", "kernel", "series", "accel", "toolchain", "jobs", "results_dir")
+_OPTIONS = ("arch", "kernel", "series", "flavour", "accel", "toolchain", "jobs", "results_dir")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -45,6 +46,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--arch", help="architectures, separated by commas (default: all)")
     group.addoption("--kernel", help="debian, debian:X.Y, tree:PATH or tarball:PATH")
     group.addoption("--series", help="a patch or a folder of patches to apply on top")
+    group.addoption("--flavour", help=f"{', '.join(FLAVOURS)} (default: base)")
     group.addoption("--accel", choices=[*AccelChoice], help="accelerator (default: auto)")
     group.addoption("--toolchain", choices=[*Toolchain], help="compiler (default: gcc)")
     group.addoption("--jobs", type=int, help="compiler jobs (default: one per CPU)")
@@ -237,7 +239,8 @@ def _judge(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestRe
 
 def pytest_report_header(config: pytest.Config) -> str:
     settings = config.stash[LAB].settings
-    return f"testbed: {settings.kernel} on {', '.join(settings.arch)}, accel {settings.accel}"
+    kernel = f"{settings.kernel}, flavour {settings.flavour}"
+    return f"testbed: {kernel}, on {', '.join(settings.arch)}, accel {settings.accel}"
 
 
 def _cell_lines(lab: Lab) -> list[str]:

@@ -96,6 +96,7 @@ class Recorder:
         words = ["scripts/run"] if contract else ["scripts/test", item.nodeid]
         words += ["--arch", _parameters(item).get("arch", ""), "--kernel", settings.kernel]
         words += ["--series", settings.series] if settings.series else []
+        words += ["--flavour", settings.flavour]
         words += ["--accel", settings.accel, "--toolchain", settings.toolchain]
         return shlex.join([*words, *(["-k", item.name] if contract else [])])
 
@@ -122,6 +123,7 @@ def _environment(cell: Cell) -> Environment:
         kernel=cell.kernel.release,
         source=cell.source.description,
         series=cell.series.names,
+        flavour=cell.flavour.name,
         accel=cell.accel.accel,
         accel_reason=cell.accel.reason,
         qemu=cell.qemu_version,

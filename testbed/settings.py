@@ -16,10 +16,12 @@ import platformdirs
 
 from testbed.arch import ARCHES, find_arch
 from testbed.errors import SetupError
+from testbed.flavour import BASE, find_flavour
 
 APP = "mmap-testbed"
 
 CHECKOUT = Path(__file__).resolve().parent.parent
+KERNEL_CONFIG = CHECKOUT / "kernel-config"
 
 _GB = 1_000_000_000
 
@@ -48,11 +50,12 @@ class Settings:
     arch: tuple[str, ...] = tuple(ARCHES)
     kernel: str = "debian"
     series: str = ""  # a patch, or a folder of patches, to apply on top
+    flavour: str = BASE
     accel: AccelChoice = AccelChoice.AUTO
     toolchain: Toolchain = Toolchain.GCC
     jobs: int = field(default_factory=_default_jobs)
-    memory_mib: int = 512  # of a VM
-    boot_timeout: float = 60.0  # seconds until SSH must answer, under TCG on an idle host
+    memory_mib: int = 512  # of a VM; some flavours add to it
+    boot_timeout: float = 60.0  # seconds until SSH must answer; more for a slow flavour
     mirror: str = ""  # URL of a Debian mirror; empty: the one that the host's apt uses
     suites: tuple[str, ...] = ("trixie-backports", "sid")  # where linux-source is looked for
     guest_suite: str = "trixie"  # where the guest's programs come from
@@ -64,6 +67,16 @@ class Settings:
     data_dir: Path = field(default_factory=lambda: Path(platformdirs.user_data_dir(APP)))
     state_dir: Path = field(default_factory=lambda: Path(platformdirs.user_state_dir(APP)))
     results_dir: Path = CHECKOUT / "results"
+
+    @property
+    def vm_memory_mib(self) -> int:
+        """What a VM of the flavour gets."""
+        return self.memory_mib + find_flavour(self.flavour).more_memory_mib
+
+    @property
+    def boot_seconds(self) -> float:
+        """How long a VM of the flavour is waited for."""
+        return self.boot_timeout * find_flavour(self.flavour).slowdown
 
 
 def default_settings_file() -> Path:
@@ -110,6 +123,7 @@ def _checked(values: Mapping[str, Any], path: Path) -> Settings:
         find_arch(name)
     if not settings.arch:
         raise SetupError("no architecture is given", cure=f"known are {', '.join(ARCHES)}")
+    find_flavour(settings.flavour, settings.arch)
     for key in ("jobs", "memory_mib", "boot_timeout", "cache_limit"):
         if getattr(settings, key) < 1:
             raise SetupError(f"{key} is {getattr(settings, key)}", cure="give 1 or more")

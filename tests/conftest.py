@@ -30,6 +30,7 @@ def command(lab: Lab, cell: Cell, tmp_path: Path) -> Callable[..., list[str]]:
         return [
             str(Path(sys.executable).with_name("testbed")), name,
             "--arch", cell.arch.name, "--kernel", settings.kernel,
+            "--flavour", settings.flavour,
             "--accel", settings.accel, "--toolchain", settings.toolchain,
             "--results", str(tmp_path / results), *more,
         ]

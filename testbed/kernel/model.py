@@ -10,7 +10,7 @@ from testbed.arch import Arch
 from testbed.kernel.kconfig import parse_config
 from testbed.kernel.series import Series
 from testbed.kernel.source import Source
-from testbed.settings import CHECKOUT, Toolchain
+from testbed.settings import KERNEL_CONFIG, Toolchain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +22,7 @@ class KernelRequest:
     series: Series = field(default_factory=Series)
     fragments: tuple[Path, ...] = ()  # these have the last word over those of every kernel
     toolchain: Toolchain = Toolchain.GCC
-    config_dir: Path = CHECKOUT / "kernel-config"
+    config_dir: Path = KERNEL_CONFIG
 
     @property
     def common_fragments(self) -> tuple[Path, ...]:

@@ -7,13 +7,14 @@ from pathlib import Path
 
 from testbed.arch import Arch, find_arch
 from testbed.cache import Cache
+from testbed.flavour import Flavour, find_flavour
 from testbed.image import Image, build_image
 from testbed.kernel.build import Kernel, KernelRequest, build_kernel
 from testbed.kernel.modules import GuestSide, build_guest_side
 from testbed.kernel.series import Series
 from testbed.kernel.source import Source, resolve
 from testbed.progress import Progress
-from testbed.settings import Settings
+from testbed.settings import KERNEL_CONFIG, Settings
 from testbed.vm.accel import AccelDecision, choose_accel
 from testbed.vm.qemu import VmSpec, qemu_version
 
@@ -25,6 +26,7 @@ class Cell:
     arch: Arch
     source: Source
     series: Series
+    flavour: Flavour
     kernel: Kernel
     guest_side: GuestSide
     image: Image
@@ -39,6 +41,7 @@ class Cell:
             image=self.image,
             accel=self.accel.accel,
             memory_mib=self.memory_mib,
+            slowdown=self.flavour.slowdown,
             log_dir=log_dir,
         )
 
@@ -54,19 +57,21 @@ def prepare(
 ) -> Cell:
     """Build what is missing for one architecture, and choose its accelerator.
 
-    `fragments` are merged after those of every kernel.
+    `fragments` have the last word over those of every kernel, as the flavour's have.
 
     Raises:
-        SetupError, InfraError: the host lacks something.
+        SetupError: the architecture has no such flavour, or the host lacks something.
+        InfraError: the host is at fault.
         TreeError: the kernel text does not build.
     """
     arch = find_arch(arch_name)
+    flavour = find_flavour(settings.flavour, (arch.name,))
     source = resolve(settings.kernel, settings, cache, progress)
     request = KernelRequest(
         source=source,
         arch=arch,
         series=series,
-        fragments=fragments,
+        fragments=(*(KERNEL_CONFIG / name for name in flavour.fragments), *fragments),
         toolchain=settings.toolchain,
     )
     kernel = build_kernel(request, settings, cache, progress)
@@ -77,10 +82,11 @@ def prepare(
         arch=arch,
         source=source,
         series=series,
+        flavour=flavour,
         kernel=kernel,
         guest_side=guest_side,
         image=image,
         accel=accel,
         qemu_version=qemu_version(arch),
-        memory_mib=settings.memory_mib,
+        memory_mib=settings.vm_memory_mib,
     )

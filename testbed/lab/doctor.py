@@ -11,6 +11,7 @@ from functools import partial
 from testbed.arch import ARCHES, Arch, find_arch
 from testbed.cache import Cache
 from testbed.errors import SetupError, TestbedError
+from testbed.flavour import find_flavour
 from testbed.kernel.mirror import find_mirror
 from testbed.kernel.toolchain import find_compiler, find_gcc
 from testbed.run import find_tool, run
@@ -73,8 +74,7 @@ def _findings(settings: Settings, cache: Cache) -> Iterator[Finding]:
     keys = settings.archive_keyring
     yield Finding("Debian's keys", keys.exists(), str(keys), "apt install debian-archive-keyring")
     yield _room(settings, cache)
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    yield Finding("memory", memory >= _MEMORY, f"{memory / 1e9:.1f} GB", "2 GB are needed")
+    yield _memory(settings)
 
 
 def _look(what: str, find: Callable[[], object]) -> Finding:
@@ -106,6 +106,14 @@ def _libc(arch: Arch) -> str:
 
 def _compiler(settings: Settings, arch: Arch) -> str:
     return find_compiler(settings.toolchain, arch).versions[0]
+
+
+def _memory(settings: Settings) -> Finding:
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    more = len(settings.arch) * find_flavour(settings.flavour).more_memory_mib
+    needed = _MEMORY + more * 1024 * 1024
+    cure = f"{needed / 1e9:.1f} GB are needed"
+    return Finding("memory", memory >= needed, f"{memory / 1e9:.1f} GB", cure)
 
 
 def _room(settings: Settings, cache: Cache) -> Finding:

@@ -125,4 +125,10 @@ def guest_up(cell: Cell, log_dir: Path, deadline: Deadline) -> Iterator[Guest]:
             why_dead=vm.why_dead,
         ) as session,
     ):
-        yield Guest(cell, vm, session, KernelLog(session, vm.console.text), Prober(session))
+        yield Guest(
+            cell,
+            vm,
+            session,
+            KernelLog(session, vm.console.text),
+            Prober(session, cell.flavour.slowdown),
+        )

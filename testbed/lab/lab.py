@@ -133,7 +133,7 @@ class Lab:
     def _boot(self, arch: str, place: _Place) -> Guest:
         cell = self.cell(arch)
         with self.progress.step(f"boot {arch} {cell.kernel.release}"):
-            deadline = Deadline.after(self.settings.boot_timeout)
+            deadline = Deadline.after(self.settings.boot_seconds)
             return place.guest_stack.enter_context(guest_up(cell, self.log_dir(arch), deadline))
 
     def _place(self, arch: str) -> _Place:

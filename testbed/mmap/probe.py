@@ -41,6 +41,7 @@ class Prober:
     """The guest program in one guest; keeps what it observed, as evidence."""
 
     session: Session
+    slowdown: int = 1  # of the guest's kernel
     observations: list[Observation] = field(default_factory=list)
 
     def run(self, script: Script) -> Observation:
@@ -51,7 +52,7 @@ class Prober:
             GuestTimeout, GuestLost, SessionError: as the session raises them.
         """
         result = self.session.run(
-            [PROGRAM], stdin=script.text.encode(), deadline=Deadline.after(_SECONDS)
+            [PROGRAM], stdin=script.text.encode(), deadline=Deadline.after(_SECONDS * self.slowdown)
         )
         observation = parse_observation(script, result.stdout.decode(), str(result))
         self.observations.append(observation)

@@ -49,6 +49,7 @@ class Environment:
     kernel: str  # the guest's `uname -r`
     source: str
     series: tuple[str, ...]
+    flavour: str
     accel: str
     accel_reason: str
     qemu: str

@@ -89,7 +89,7 @@ def prove_by_boot(kernel: Kernel, image: Image, settings: Settings) -> Proof:
             kernel=kernel,
             image=image,
             accel=Accel.KVM,
-            memory_mib=settings.memory_mib,
+            memory_mib=settings.vm_memory_mib,
             log_dir=Path(folder),
         )
         try:

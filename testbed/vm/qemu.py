@@ -55,6 +55,7 @@ class VmSpec:
     accel: Accel
     memory_mib: int
     log_dir: Path
+    slowdown: int = 1  # of what the kernel is built with
     cpus: int = 1  # under TCG a second one makes the boot a fifth longer
     cmdline: tuple[str, ...] = ()  # more words for the kernel; the last of a kind counts
 
@@ -119,7 +120,7 @@ def command_by_hand(spec: VmSpec) -> str:
 
 def kernel_cmdline(spec: VmSpec) -> str:
     """The guest kernel's command line."""
-    slowdown = spec.accel.slowdown
+    slowdown = spec.accel.slowdown * spec.slowdown
     words = (
         f"console={spec.arch.console}",
         # What precedes the console's driver is seen too, also when the kernel stops there.

@@ -378,6 +378,16 @@ def test_two_runs_at_once_build_once(yard: Yard) -> None:
     assert sorted(steps) == [f"compile 7.3.0 for {HOST}", f"configure 7.3.0 for {HOST}"]
 
 
+def test_a_flavour_has_a_work_directory_that_tells_its_name(yard: Yard) -> None:
+    text = yard.tarball()
+    yard.build(yard.request(text))
+    fragment = yard.fragment("CONFIG_CHECKPOINT_RESTORE=y\n", "flavour-debug.config")
+    yard.build(dataclasses.replace(yard.request(text), fragments=(fragment,)))
+    works = (yard.settings.cache_dir / "work").glob(f"{HOST}-*")
+    names = {path.name.rpartition("-")[0] for path in works}
+    assert names == {f"{HOST}-gcc-base", f"{HOST}-gcc-flavour-debug"}
+
+
 @pytest.mark.skipif(not have_ccache(), reason="ccache is not installed")
 def test_with_ccache_another_family_has_the_objects_of_the_first(
     yard: Yard, monkeypatch: pytest.MonkeyPatch

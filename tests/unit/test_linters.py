@@ -15,7 +15,7 @@ from testbed.settings import CHECKOUT
 ROOMS = ["", "results", "kernel", "image", "vm", "guest", "mmap", "lab"]
 ROOMS += ["terminal", "verdict", "report", "recorder", "plugin", "suite", "cli"]
 # What every room stands on.
-FOUNDATION = {"errors", "deadline", "run", "settings", "arch", "progress", "cache"}
+FOUNDATION = {"errors", "deadline", "run", "settings", "arch", "flavour", "progress", "cache"}
 # Each library has one module that knows it.
 SOLE_IMPORTERS = {
     "subprocess": "testbed/run.py",

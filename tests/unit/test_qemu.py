@@ -88,8 +88,10 @@ def test_a_panic_ends_the_machine() -> None:
 def test_a_slow_guest_has_more_patience() -> None:
     fast = kernel_cmdline(vm_parts.spec(accel=Accel.KVM)).split()
     slow = kernel_cmdline(vm_parts.spec(accel=Accel.TCG)).split()
+    checked = kernel_cmdline(vm_parts.spec(accel=Accel.TCG, slowdown=4)).split()
     assert "watchdog_thresh=10" in fast
     assert "watchdog_thresh=30" in slow
+    assert "watchdog_thresh=120" in checked
 
 
 def test_words_of_the_caller_come_after_the_testbeds() -> None:

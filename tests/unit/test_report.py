@@ -15,6 +15,7 @@ ENVIRONMENT = Environment(
     kernel="7.3.4-testbed-0",
     source="linux-source-7.3",
     series=("a.patch",),
+    flavour="debug",
     accel="tcg",
     accel_reason="the host has no /dev/kvm",
     qemu="10.0.2",
@@ -59,7 +60,7 @@ def test_a_case_without_a_path_is_in_its_files_row() -> None:
 def test_the_environment_says_kernel_series_accelerator_and_why() -> None:
     text = report(case("a", "arm64", "stack", Status.PASS))
     assert "arm64: 7.3.4-testbed-0 (linux-source-7.3 + a.patch)" in text
-    assert "tcg (the host has no /dev/kvm), QEMU 10.0.2" in text
+    assert "flavour debug, tcg (the host has no /dev/kvm), QEMU 10.0.2" in text
 
 
 def test_a_failure_comes_with_its_evidence_and_a_pass_without() -> None:

@@ -8,7 +8,8 @@ import pytest
 
 from testbed.arch import find_arch
 from testbed.errors import SetupError
-from testbed.settings import AccelChoice, Settings, load_settings
+from testbed.flavour import FLAVOURS
+from testbed.settings import KERNEL_CONFIG, AccelChoice, Settings, load_settings
 
 
 @pytest.fixture
@@ -71,6 +72,8 @@ def test_a_path_may_begin_at_home(file: Path) -> None:
         ("jobs = 0", "give 1 or more"),
         ("memory_mib = -1", "give 1 or more"),
         ("arch = []", "known are x86_64, arm64"),
+        ("flavour = 'debgu'", "did you mean debug"),
+        ("flavour = '16k'", "x86_64 has no flavour 16k\ncure: give --arch arm64"),
         ("accept_expired = 'no'", "want true or false"),
         ("kernel =", "not valid TOML"),
     ],
@@ -80,6 +83,19 @@ def test_what_does_not_fit_is_named(file: Path, text: str, complaint: str) -> No
     with pytest.raises(SetupError) as caught:
         load_settings(file)
     assert complaint in str(caught.value)
+
+
+def test_a_flavour_may_need_more_memory_and_time() -> None:
+    base = load_settings(options={"arch": "arm64"})
+    debug = load_settings(options={"arch": "arm64", "flavour": "debug"})
+    assert (base.vm_memory_mib, base.boot_seconds) == (base.memory_mib, base.boot_timeout)
+    assert debug.vm_memory_mib > base.vm_memory_mib
+    assert debug.boot_seconds > base.boot_seconds
+
+
+def test_every_flavours_fragments_exist_and_every_fragment_of_one_is_used() -> None:
+    used = {name for flavour in FLAVOURS.values() for name in flavour.fragments}
+    assert used == {file.name for file in KERNEL_CONFIG.glob("flavour-*.config")}
 
 
 def test_a_named_file_that_is_missing_is_an_error(file: Path) -> None:

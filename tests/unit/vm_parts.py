@@ -31,6 +31,7 @@ def spec(
     *,
     accel: Accel = Accel.TCG,
     log_dir: Path = Path("/logs"),
+    slowdown: int = 1,
     cpus: int = 1,
     cmdline: tuple[str, ...] = (),
 ) -> VmSpec:
@@ -40,6 +41,7 @@ def spec(
         accel=accel,
         memory_mib=512,
         log_dir=log_dir,
+        slowdown=slowdown,
         cpus=cpus,
         cmdline=cmdline,
     )

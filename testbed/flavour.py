@@ -1,0 +1,66 @@
+"""Flavours: kinds of kernel that differ in configuration alone, as one table."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+
+from testbed.arch import ARCHES
+from testbed.errors import SetupError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flavour:
+    """One kind of kernel: its fragments, and what it costs beside the base flavour."""
+
+    name: str
+    fragments: tuple[str, ...] = ()  # files of kernel-config, with the last word
+    arches: tuple[str, ...] = tuple(ARCHES)
+    more_memory_mib: int = 0  # that a VM needs
+    slowdown: int = 1  # how many times longer a guest is waited for
+
+    def __str__(self) -> str:
+        return self.name
+
+
+BASE = "base"
+
+FLAVOURS = {
+    flavour.name: flavour
+    for flavour in (
+        Flavour(name=BASE),
+        # KASAN's shadow and quarantine, kmemleak's record of each object, page_ext.
+        Flavour(
+            name="debug",
+            fragments=("flavour-debug.config",),
+            more_memory_mib=1024,
+            slowdown=4,
+        ),
+        Flavour(name="16k", fragments=("flavour-16k.config",), arches=("arm64",)),
+        # A page table, a stack, a page of the page cache: each is 16 times what it was.
+        Flavour(
+            name="64k",
+            fragments=("flavour-64k.config",),
+            arches=("arm64",),
+            more_memory_mib=512,
+        ),
+    )
+}
+
+
+def find_flavour(name: str, arches: tuple[str, ...] = ()) -> Flavour:
+    """The flavour of that name, as given by a user, which each of `arches` must have.
+
+    Raises:
+        SetupError: no such flavour, or an architecture does not have it.
+    """
+    if name not in FLAVOURS:
+        near = difflib.get_close_matches(name, FLAVOURS, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise SetupError(f"unknown flavour {name!r}", cure=f"{hint}known are {', '.join(FLAVOURS)}")
+    flavour = FLAVOURS[name]
+    for arch in arches:
+        if arch not in flavour.arches:
+            cure = f"give --arch {','.join(flavour.arches)}"
+            raise SetupError(f"{arch} has no flavour {name}", cure=cure)
+    return flavour
