@@ -64,6 +64,7 @@ class Cache:
     limit: int  # bytes
     progress: Progress = field(default_factory=SilentProgress)
     _held: dict[tuple[str, str], IO[bytes]] = field(default_factory=dict)
+    _made: list[tuple[str, str]] = field(default_factory=list)
 
     def get(
         self,
@@ -87,6 +88,7 @@ class Cache:
                 return found
             with self._shared(kind, key) as keep:
                 self._make(kind, key, make, verify)
+                self._made.append((kind, key))
                 keep()
         self.prune()
         return self.root / kind / key
@@ -114,6 +116,21 @@ class Cache:
             path.mkdir(parents=True, exist_ok=True)
             os.utime(path)
             yield path
+
+    @contextmanager
+    def passing(self, *kinds: str) -> Iterator[None]:
+        """Entries of these kinds that are made in the block are gone when it ends.
+
+        One that another run has taken up meanwhile stays.
+        """
+        before = len(self._made)
+        try:
+            yield
+        finally:
+            for kind, key in self._made[before:]:
+                if kind in kinds and (lock := self._held.pop((kind, key), None)):
+                    lock.close()
+                    self._remove_unused(kind, key)
 
     @property
     def ccache(self) -> Path:

@@ -29,6 +29,16 @@ from testbed.lab.cell import Cell, prepare
 from testbed.lab.doctor import Finding, examine
 from testbed.lab.guest import Guest, guest_up
 from testbed.lab.lab import Lab
+from testbed.lab.mutants import (
+    MUTANTS,
+    Mutation,
+    Outcome,
+    load_mutations,
+    summary_lines,
+    table_lines,
+)
+from testbed.mutants import Campaign, select
+from testbed.mutants import exit_status as mutants_status
 from testbed.progress import Progress
 from testbed.report import print_report
 from testbed.results.model import EXIT_INFRA, EXIT_KERNEL, EXIT_SETUP, exit_status
@@ -213,6 +223,35 @@ def doctor(**options: Any) -> None:
     sys.exit(0 if all(finding.good for finding in findings) else EXIT_SETUP)
 
 
+@cli.command()
+@kernel_options
+@click.option("-k", "expression", metavar="EXPR", help="Only mutations that match, as pytest -k.")
+@click.option("--list", "only_list", is_flag=True, help="List the mutations only.")
+@click.option(
+    "--from", "origin", type=click.Path(path_type=Path), default=MUTANTS, metavar="DIR",
+    help="A folder of *.patch, *.diff or *.cocci. Default: the testbed's own.",
+)  # fmt: skip
+@click.option("--fresh", is_flag=True, help="Try also what was tried before with these tests.")
+def mutants(
+    expression: str | None, only_list: bool, origin: Path, fresh: bool, **options: Any
+) -> None:
+    """Run the tests on known-bad kernels, and show which of them they tell from the good one.
+
+    \b
+    testbed mutants --arch x86_64
+    testbed mutants --list -k "util or vma"
+    testbed mutants --from ~/mutations --kernel debian:7.2
+    """
+    chosen = select(load_mutations(origin), expression)
+    if only_list:
+        for mutation in chosen:
+            click.echo(f"{mutation.name}: {mutation.what or ', '.join(mutation.files)}")
+        return
+    with _context(options) as context:
+        outcomes = _run_campaign(context, chosen, fresh)
+    sys.exit(mutants_status(outcomes))
+
+
 @cli.group()
 def cache() -> None:
     """What is kept between runs, and how much room it takes."""
@@ -300,6 +339,20 @@ def _context(options: dict[str, Any]) -> Iterator[Context]:
         yield Context(settings, cache, load_series(settings.series), progress, console)
     finally:
         cache.close()
+
+
+def _run_campaign(context: Context, mutations: list[Mutation], fresh: bool) -> list[Outcome]:
+    folder = new_run_dir(context.settings.results_dir, latest=False)
+    campaign = Campaign(
+        context.settings, context.series, context.cache, context.progress, folder, fresh
+    )
+    try:
+        campaign.run(mutations)
+    finally:
+        found = campaign.outcomes
+        for line in (*table_lines(mutations, found), *summary_lines(found), f"results: {folder}"):
+            context.console.print(line, highlight=False, soft_wrap=True, markup=False)
+    return campaign.outcomes
 
 
 @contextmanager

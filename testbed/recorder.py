@@ -37,11 +37,12 @@ class _Phases:
         if not self.verdicts:
             return self.case
         status = gravest(verdict.status for verdict in self.verdicts)
-        reason = next(verdict.reason for verdict in self.verdicts if verdict.status is status)
+        verdict = next(verdict for verdict in self.verdicts if verdict.status is status)
         return dataclasses.replace(
             self.case,
             status=status,
-            reason=reason.partition("\n")[0],
+            error=verdict.error,
+            reason=verdict.reason.partition("\n")[0],
             evidence="\n".join(self.evidence),
             seconds=round(self.seconds, 3),
         )

@@ -6,6 +6,7 @@ import contextlib
 import io
 import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -37,6 +38,7 @@ class _Session:
 
     lab: Lab
     step: Step
+    first: Sequence[str]
     total: int = 0
     done: int = 0
     trouble: list[str] = field(default_factory=list)
@@ -55,6 +57,11 @@ class _Session:
         if report.failed:
             self.trouble.append(report.longreprtext)
 
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        place = {nodeid: number for number, nodeid in enumerate(self.first)}
+        items.sort(key=lambda item: place.get(item.nodeid, len(place)))
+
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         self.total = len(session.items)
 
@@ -66,8 +73,18 @@ class _Session:
         self.step.update(self.done, total=self.total)
 
 
-def run_suite(lab: Lab, expression: str | None, progress: Progress) -> Run:
+def run_suite(
+    lab: Lab,
+    expression: str | None,
+    progress: Progress,
+    *,
+    stop_early: bool = False,
+    first: Sequence[str] = (),
+) -> Run:
     """Run the tests on every cell, and write the run's folder.
+
+    With `stop_early` the first test that does not end as expected is the last one; `first`
+    are node ids of tests that come before all others.
 
     Raises:
         SetupError: the host lacks something, or `expression` matches no test.
@@ -87,8 +104,9 @@ def run_suite(lab: Lab, expression: str | None, progress: Progress) -> Run:
     arguments += ["-p", "no:terminal", "-p", "no:cacheprovider", "-o", "addopts="]
     arguments += [f"--junitxml={lab.run_dir / JUNIT_FILE}"]
     arguments += ["-k", expression] if expression else []
+    arguments += ["--exitfirst"] if stop_early else []
     with progress.step("test") as step:
-        session = _Session(lab, step)
+        session = _Session(lab, step, first)
         with contextlib.redirect_stderr(io.StringIO()) as complaint:
             status = pytest.main(arguments, plugins=[session])
     # Pytest calls itself interrupted also when tests cannot be collected.

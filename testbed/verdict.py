@@ -17,6 +17,7 @@ class Verdict:
 
     status: Status
     reason: str = ""
+    error: str = ""  # the class of what was raised
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ class Defect:
 
 def judge(error: BaseException, when: str) -> Verdict:
     """The verdict on a phase (setup, call or teardown) that raised `error`."""
-    return Verdict(_blame(error, when), str(error) or type(error).__name__)
+    name = type(error).__name__
+    return Verdict(_blame(error, when), str(error) or name, name)
 
 
 def judge_defect(defect: Defect, version: str, error: BaseException | None) -> Verdict:

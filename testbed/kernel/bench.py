@@ -155,7 +155,8 @@ def _work_name(request: KernelRequest, tree: SourceTree) -> str:
     flavours = [file.stem for file in request.fragments] or ["base"]
     direct = tree.in_place and not request.series.patches
     where = digest(request.source.family, "direct" if direct else "copy")
-    return "-".join((request.arch.name, request.toolchain, *flavours, where))
+    apart = [request.workplace] if request.workplace else []
+    return "-".join((request.arch.name, request.toolchain, *flavours, *apart, where))
 
 
 def _ccache(root: Path, cache: Cache, progress: Progress) -> dict[str, str]:

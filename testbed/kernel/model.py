@@ -22,6 +22,7 @@ class KernelRequest:
     series: Series = field(default_factory=Series)
     fragments: tuple[Path, ...] = ()  # these have the last word over those of every kernel
     toolchain: Toolchain = Toolchain.GCC
+    workplace: str = ""  # builds in a work directory of that name, apart from all other kernels
     config_dir: Path = KERNEL_CONFIG
 
     @property

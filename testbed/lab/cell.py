@@ -54,10 +54,12 @@ def prepare(
     progress: Progress,
     *,
     fragments: tuple[Path, ...] = (),
+    workplace: str = "",
 ) -> Cell:
     """Build what is missing for one architecture, and choose its accelerator.
 
-    `fragments` have the last word over those of every kernel, as the flavour's have.
+    `fragments` have the last word over those of every kernel, as the flavour's have; with a
+    `workplace` it is built apart from other kernels.
 
     Raises:
         SetupError: the architecture has no such flavour, or the host lacks something.
@@ -73,6 +75,7 @@ def prepare(
         series=series,
         fragments=(*(KERNEL_CONFIG / name for name in flavour.fragments), *fragments),
         toolchain=settings.toolchain,
+        workplace=workplace,
     )
     kernel = build_kernel(request, settings, cache, progress)
     guest_side = build_guest_side(kernel, request, settings, cache, progress)

@@ -41,6 +41,7 @@ class Lab:
     series: Series
     cache: Cache
     progress: Progress
+    workplace: str = ""  # as KernelRequest has it
     _places: dict[str, _Place] = field(default_factory=dict)
     retried: list[str] = field(default_factory=list)
 
@@ -59,7 +60,14 @@ class Lab:
         place = self._place(arch)
         if place.cell is None:
             try:
-                place.cell = prepare(arch, self.series, self.settings, self.cache, self.progress)
+                place.cell = prepare(
+                    arch,
+                    self.series,
+                    self.settings,
+                    self.cache,
+                    self.progress,
+                    workplace=self.workplace,
+                )
             except TestbedError as error:
                 place.cell = error
         if isinstance(place.cell, TestbedError):

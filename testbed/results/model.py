@@ -32,6 +32,7 @@ class Case:
     path: str = ""
     status: Status = Status.MISS
     seconds: float = 0.0
+    error: str = ""  # the class of what it raised, when that was not expected
     reason: str = ""  # why it was skipped, expected to fail, or what failed, in one line
     evidence: str = ""  # what a reader needs to judge it: facts, hook log, splat
 
