@@ -103,11 +103,11 @@ class Campaign:
         try:
             with self.progress.step("mutants", total) as step:
                 for arch in self.settings.arch:
-                    good = self._control(arch)
+                    good = self.good_kernel(arch)
                     for mutation in mutations:
                         step.update(len(self.outcomes), note=mutation.name)
                         self.outcomes.append(self._outcome(mutation, arch, good))
-                    self._control(arch)
+                    self.good_kernel(arch)
         finally:
             write_results(self.folder, mutations, self.outcomes)
 
@@ -128,23 +128,22 @@ class Campaign:
         source = resolve(self.settings.kernel, self.settings, self.cache, self.progress)
         return unpack(source, self.settings, self.cache, self.progress)
 
-    def _control(self, arch: str) -> str:
+    def good_kernel(self, arch: str) -> str:
         """The key of the good kernel, on which all tests end as expected in today's order.
 
         The order changes with what was killed: a test that fails because of it kills nothing.
         """
-        lab = self._lab(arch, self.series, self.folder)
-        with closing(lab):
+        with closing(self.lab(arch, self.series, self.folder)) as lab:
             good = lab.cell(arch).kernel.key
             first = killers_first(self._records.kills(arch))
             key = digest("control", good, arch, self._suite, *first)
             if self._records.find(key) is None:
-                self._prove(lab, first)
+                self.prove_green(lab, first)
                 control = Outcome(mutation="", identity="", arch=arch, fate=Fate.SURVIVED)
                 self._records.keep(key, control, "")
         return good
 
-    def _prove(self, lab: Lab, first: list[str]) -> None:
+    def prove_green(self, lab: Lab, first: list[str]) -> None:
         found = run_suite(lab, None, self.progress, first=first)
         wrong = [case for case in found.cases if not case.status.as_expected]
         if wrong or verdict_of(found)[0] is not Fate.SURVIVED:
@@ -171,12 +170,12 @@ class Campaign:
         """Build, boot and test it; what a busy host may have caused is tried once more."""
         started = time.monotonic()
         with self._rendered(mutation) as patch:
-            trial = self._trial(mutation, patch, arch)
+            trial = self.try_once(mutation, patch, arch)
             if trial.fate in UNSURE:
                 self.progress.note(f"{arch} {mutation.name}: again after {trial.reason}")
-                trial = self._trial(mutation, patch, arch)
-            judged = self._sieve is not None and trial.fate is not Fate.ABSENT
-            caught = self._sieve.judge(patch) if self._sieve and judged else Sieve.NONE
+                trial = self.try_once(mutation, patch, arch)
+            absent = trial.fate is Fate.ABSENT
+            caught = Sieve.NONE if absent else self.judge_on_host(patch)
         outcome = Outcome(
             mutation=mutation.name,
             identity=mutation.identity,
@@ -190,28 +189,32 @@ class Campaign:
         )
         return outcome, trial.log
 
-    def _trial(self, mutation: Mutation, patch: Path, arch: str) -> _Trial:
+    def try_once(self, mutation: Mutation, patch: Path, arch: str) -> Trial:
         if not patch.stat().st_size:
-            return _Trial(Fate.ABSENT, reason="it matches nothing in this tree")
+            return Trial(Fate.ABSENT, reason="it matches nothing in this tree")
         first = killers_first(self._records.kills(arch), mutation)
         series = Series((*self.series.patches, patch))
         with (
             tempfile.TemporaryDirectory(prefix="mutant-") as scratch,
             self.cache.passing("config", "kernel", "guest", "image"),
-            closing(self._lab(arch, series, Path(scratch))) as lab,
+            closing(self.lab(arch, series, Path(scratch))) as lab,
         ):
             try:
                 lab.cell(arch)
                 found = run_suite(lab, None, self.progress, stop_early=True, first=first)
             except PatchError as error:
-                return _Trial(Fate.ABSENT, reason=error.message, log=str(error))
+                return Trial(Fate.ABSENT, reason=error.message, log=str(error))
             except TreeError as error:
-                return _Trial(Fate.BUILD, reason=error.message, log=_with_logs(error))
+                return Trial(Fate.BUILD, reason=error.message, log=_with_logs(error))
             except InfraError as error:
-                return _Trial(Fate.UNKNOWN, reason=error.message, log=_with_logs(error))
+                return Trial(Fate.UNKNOWN, reason=error.message, log=_with_logs(error))
             return _tested(found, lab.run_dir)
 
-    def _lab(self, arch: str, series: Series, results: Path) -> Lab:
+    def judge_on_host(self, patch: Path) -> Sieve:
+        """What the tree's own tests of VMAs say, which need no kernel."""
+        return self._sieve.judge(patch) if self._sieve else Sieve.NONE
+
+    def lab(self, arch: str, series: Series, results: Path) -> Lab:
         patches = [str(patch) for patch in series.patches]
         settings = dataclasses.replace(
             self.settings, arch=(arch,), series=" ".join(patches), results_dir=results
@@ -232,7 +235,7 @@ class Campaign:
 
 
 @dataclass(frozen=True)
-class _Trial:
+class Trial:
     """One attempt: what came of it, and all that is kept of it."""
 
     fate: Fate
@@ -241,13 +244,13 @@ class _Trial:
     log: str = ""
 
 
-def _tested(found: Run, run_dir: Path) -> _Trial:
+def _tested(found: Run, run_dir: Path) -> Trial:
     fate, case = verdict_of(found)
     if case is None:
-        return _Trial(fate, reason=f"{len(found.cases)} tests, none of them has noticed")
+        return Trial(fate, reason=f"{len(found.cases)} tests, none of them has noticed")
     consoles = sorted(run_dir.glob("vm-*/console.log"), key=lambda path: path.stat().st_mtime)
     parts = [case.evidence, *(f"--- {path.parent.name}\n{_tail(path)}" for path in consoles[-1:])]
-    return _Trial(fate, case.test, case.reason, "\n".join(parts))
+    return Trial(fate, case.test, case.reason, "\n".join(parts))
 
 
 def _with_logs(error: TestbedError) -> str:

@@ -14,9 +14,9 @@ from testbed.cache import digest
 from testbed.errors import SetupError
 from testbed.kernel.series import patched_files
 from testbed.results.model import Case, Run, Status
-from testbed.settings import CHECKOUT
+from testbed.settings import KERNEL_CONFIG
 
-MUTANTS = CHECKOUT / "kernel-config" / "mutants"
+MUTANTS = KERNEL_CONFIG / "mutants"
 
 SEMANTIC = ".cocci"
 _SUFFIXES = (".patch", ".diff", SEMANTIC)
@@ -25,6 +25,9 @@ _SUFFIXES = (".patch", ".diff", SEMANTIC)
 _HEADER = re.compile(
     r"^(?://)? ?(What|Undoes|Equivalent|Kernels): (.*(?:\n(?://)? {2,}\S.*)*)", re.M
 )
+
+# Where a patch begins below its header.
+_PATCH = re.compile(r"^(?:diff|---) ", re.M)
 
 _EVIDENCE_LINES = 12
 
@@ -120,11 +123,11 @@ def _load(path: Path) -> Mutation:
     files = () if semantic else tuple(sorted(patched_files(path)))
     text = path.read_text(errors="replace")
     # Only what is above the patch: a changed line may look like a header.
-    head, mark, body = ("", "", text) if semantic else text.partition("\n--- ")
-    found = _HEADER.findall(text if semantic else head)
+    patch = None if semantic else _PATCH.search(text)
+    body = text[patch.start() :] if patch else text
+    found = _HEADER.findall(text[: patch.start()] if patch else text)
     values = {key.lower(): _joined(value) for key, value in found}
-    identity = digest(f"{mark}{body}")
-    return Mutation(name=path.stem, path=path, identity=identity, files=files, **values)
+    return Mutation(name=path.stem, path=path, identity=digest(body), files=files, **values)
 
 
 def _joined(value: str) -> str:

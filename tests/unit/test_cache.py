@@ -246,3 +246,34 @@ def test_a_full_disk_is_refused_with_both_figures(cache: Cache) -> None:
 def test_a_digest_keeps_its_parts_apart() -> None:
     assert digest("ab", "c") != digest("a", "bc")
     assert len(digest("a")) == 16
+
+
+def test_what_is_only_passing_is_gone_after_the_block(cache: Cache) -> None:
+    kept = cache.get("kernel", "before", writes("x"))
+    with cache.passing("kernel"):
+        cache.get("kernel", "before", writes("x"))
+        passing = cache.get("kernel", "mutant", writes("y"))
+        other = cache.get("userland", "base", writes("z"))
+        assert passing.exists()
+    assert [path.exists() for path in (kept, passing, other)] == [True, False, True]
+    assert cache.get("kernel", "mutant", writes("made anew")).exists()
+
+
+def test_what_is_passing_goes_also_after_an_error(cache: Cache) -> None:
+    @cache.passing("kernel")
+    def interrupted() -> None:
+        cache.get("kernel", "mutant", writes("y"))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert cache.find("kernel", "mutant") is None
+
+
+def test_what_another_run_uses_too_does_not_pass(cache: Cache, tmp_path: Path) -> None:
+    with cache.passing("kernel"), opened(tmp_path) as other:
+        path = cache.get("kernel", "mutant", writes("y"))
+        other.get("kernel", "mutant", writes("y"))
+        assert path.exists()
+        keep = other.find("kernel", "mutant")
+    assert keep == path

@@ -1,0 +1,368 @@
+"""Known-bad kernels: what a mutation's file says, what a run says of it, and what is kept."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from testbed import mutants
+from testbed.cache import Cache
+from testbed.errors import InfraError, SetupError
+from testbed.kernel.series import Series
+from testbed.lab.mutants import (
+    MUTANTS,
+    Fate,
+    Mutation,
+    Outcome,
+    Records,
+    Sieve,
+    by_cost,
+    first_lines,
+    killers_first,
+    load_mutations,
+    summary_lines,
+    table_lines,
+    verdict_of,
+)
+from testbed.mutants import Campaign, Trial, exit_status, render, select
+from testbed.progress import SilentProgress
+from testbed.results.model import Case, Run, Status
+from testbed.settings import Settings
+
+PATCH = """\
+--- a/mm/util.c
++++ b/mm/util.c
+@@ -1 +1 @@
+-Equivalent: not a header
++int b;
+"""
+
+HEADER = """\
+What: compat: the hook sees
+    another file
+Undoes: 10, R2
+Kernels: 7.3 and later
+---
+"""
+
+
+def write(folder: Path, name: str, text: str = PATCH) -> Path:
+    folder.mkdir(exist_ok=True)
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+def mutation(name: str, *files: str, equivalent: str = "") -> Mutation:
+    path = Path(f"{name}.patch")
+    return Mutation(name=name, path=path, identity=name, files=files, equivalent=equivalent)
+
+
+def outcome(name: str, fate: Fate, *, arch: str = "x86_64", test: str = "") -> Outcome:
+    return Outcome(mutation=name, identity=name, arch=arch, fate=fate, test=test)
+
+
+def run_of(*cases: Case) -> Run:
+    return Run(name="r", command="", started="", cases=cases)
+
+
+def case(status: Status, error: str = "") -> Case:
+    return Case(test=f"t.py::{status}", status=status, error=error)
+
+
+def test_a_header_says_what_a_mutation_does(tmp_path: Path) -> None:
+    write(tmp_path, "U2.patch", HEADER + PATCH)
+    [found] = load_mutations(tmp_path)
+    assert (found.name, found.files) == ("U2", ("mm/util.c",))
+    assert found.what == "compat: the hook sees another file"
+    assert (found.undoes, found.kernels, found.equivalent) == ("10, R2", "7.3 and later", "")
+
+
+def test_a_mutation_needs_no_header_and_is_the_same_with_one(tmp_path: Path) -> None:
+    write(tmp_path, "bare.diff")
+    write(tmp_path, "told.patch", HEADER + PATCH)
+    bare, told = load_mutations(tmp_path)
+    assert bare.what == bare.equivalent == ""
+    assert bare.identity == told.identity
+
+
+def test_a_semantic_patch_has_its_header_in_comments(tmp_path: Path) -> None:
+    write(tmp_path, "a.cocci", "// What: no zapping,\n//   ever\n@@ @@\n- zap();\n")
+    [found] = load_mutations(tmp_path)
+    assert (found.what, found.semantic, found.files) == ("no zapping, ever", True, ())
+
+
+def test_a_folder_without_mutations_is_the_callers_fault(tmp_path: Path) -> None:
+    with pytest.raises(SetupError, match="no folder"):
+        load_mutations(tmp_path / "absent")
+    write(tmp_path, "README", "none")
+    with pytest.raises(SetupError, match=r"\*\.patch"):
+        load_mutations(tmp_path)
+
+
+def test_our_own_mutations_say_what_they_do_and_undo() -> None:
+    ours = load_mutations(MUTANTS)
+    assert [found.name for found in ours if not (found.what and found.undoes)] == []
+    assert len({found.identity for found in ours}) == len(ours)
+    assert all(len(found.files) == 1 for found in ours)
+
+
+def test_headers_of_the_whole_tree_come_last() -> None:
+    costs = [
+        mutation("a", "include/linux/fs.h"),
+        mutation("b", "mm/vma.h"),
+        mutation("c", "mm/a.c"),
+    ]
+    assert [found.name for found in by_cost(costs)] == ["c", "b", "a"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "fate"),
+    [
+        (case(Status.FAIL, "AssertionError"), Fate.ORACLE),
+        (case(Status.FAIL, "GuestFileError"), Fate.ORACLE),
+        (case(Status.FAIL), Fate.ORACLE),  # a recorded defect that did not show
+        (case(Status.FAIL, "KernelSplat"), Fate.SPLAT),
+        (case(Status.MISS, "KernelSplat"), Fate.SPLAT),
+        (case(Status.FAIL, "GuestLost"), Fate.LOST),
+        (case(Status.FAIL, "GuestTimeout"), Fate.LOST),
+        (case(Status.MISS, "BootPanic"), Fate.BOOT),
+        (case(Status.MISS, "BuildError"), Fate.BUILD),
+        (case(Status.ERROR, "KeyError"), Fate.BROKE),
+        (case(Status.ERROR, "ProbeProtocolError"), Fate.BROKE),
+        (case(Status.MISS, "SessionError"), Fate.UNKNOWN),
+        (case(Status.MISS), Fate.UNKNOWN),
+    ],
+    ids=lambda value: f"{value.status}-{value.error}" if isinstance(value, Case) else value,
+)
+def test_the_first_surprise_tells_who_killed(wrong: Case, fate: Fate) -> None:
+    assert verdict_of(run_of(case(Status.PASS), case(Status.XFAIL), wrong)) == (fate, wrong)
+
+
+def test_a_mutant_survives_only_tests_that_ran() -> None:
+    passed = run_of(case(Status.PASS), case(Status.XFAIL), case(Status.SKIP))
+    assert verdict_of(passed) == (Fate.SURVIVED, None)
+    assert verdict_of(run_of(case(Status.SKIP)))[0] is Fate.UNKNOWN
+    assert verdict_of(run_of())[0] is Fate.UNKNOWN
+
+
+def test_build_and_boot_are_no_merit_of_the_suite() -> None:
+    merits = {fate for fate in Fate if fate.merit}
+    assert merits == {Fate.ORACLE, Fate.SPLAT, Fate.LOST}
+
+
+def test_records_are_kept_from_run_to_run(tmp_path: Path) -> None:
+    kept = dataclasses.replace(outcome("a", Fate.SPLAT, test="t"), sieve=Sieve.CAUGHT)
+    Records(tmp_path / "new").keep("key", kept, "the log")
+    again = Records(tmp_path / "new")
+    assert again.find("key") == kept
+    assert again.log("key").read_text() == "the log"
+    assert again.find("other") is None
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"fate": "no such"}'])
+def test_a_damaged_record_is_none(tmp_path: Path, text: str) -> None:
+    (tmp_path / "key.json").write_text(text)
+    assert Records(tmp_path).find("key") is None
+
+
+def test_kills_are_those_of_tests_on_that_architecture(tmp_path: Path) -> None:
+    records = Records(tmp_path)
+    records.keep("1", outcome("a", Fate.ORACLE, test="t"), "")
+    records.keep("2", outcome("b", Fate.BOOT, test="t"), "")
+    records.keep("3", outcome("c", Fate.SPLAT, test="t", arch="arm64"), "")
+    assert [kill.mutation for kill in records.kills("x86_64")] == ["a"]
+
+
+def test_who_killed_it_last_comes_before_who_killed_most() -> None:
+    kills = [
+        outcome(name, Fate.ORACLE, test=test)
+        for name, test in (("a", "t1"), ("b", "t2"), ("c", "t2"), ("d", "t3"), ("a", "t3"))
+    ]
+    assert killers_first(kills, mutation("a")) == ["t3", "t2", "t1"]
+    assert killers_first(kills[:3]) == ["t2", "t1"]
+
+
+def test_the_table_tells_killed_survived_and_equivalent_apart() -> None:
+    same = mutation("same", equivalent="it takes | and gives")
+    names = [mutation("killed"), mutation("lives"), same, mutation("dead"), mutation("late")]
+    found = [
+        outcome("killed", Fate.ORACLE, test="tests/vm/contract/test_a.py::b[x86_64]"),
+        outcome("lives", Fate.SURVIVED),
+        outcome("same", Fate.EQUIVALENT),
+        dataclasses.replace(outcome("dead", Fate.BUILD), reason="a.c:1: error", test="t"),
+    ]
+    rows = table_lines(names, found)
+    assert rows[0] == "| mutation | what it does | undoes | x86_64 | tools/testing/vma |"
+    assert rows[2:] == [
+        "| killed |  |  | oracle: test_a.py::b[x86_64] | - |",
+        "| lives |  |  | survived | - |",
+        "| same |  |  | equivalent: it takes \\| and gives | - |",
+        "| dead |  |  | build: a.c:1: error | - |",
+        "| late |  |  | not tried | - |",
+    ]
+
+
+def test_the_summary_counts_each_architecture() -> None:
+    found = [
+        outcome("a", Fate.ORACLE),
+        outcome("b", Fate.BOOT),
+        outcome("a", Fate.LOST, arch="arm64"),
+    ]
+    assert summary_lines(found) == [
+        "x86_64: 2 mutations, 1 killed by the suite: 1 oracle, 1 boot",
+        "arm64: 1 mutations, 1 killed by the suite: 1 lost",
+    ]
+
+
+def test_evidence_is_the_first_lines_that_say_something() -> None:
+    assert first_lines("\n".join(["", *"abcdefghijklmnop"])).split() == list("abcdefghijkl")
+
+
+def test_mutations_are_chosen_by_name_and_file() -> None:
+    names = [mutation("U2", "mm/util.c"), mutation("U20", "mm/util.c"), mutation("x", "mm/vma.c")]
+    assert [found.name for found in select(names, "util and not u20")] == ["U2"]
+    assert select(names, None) == names
+    with pytest.raises(SetupError, match="no mutation matches"):
+        select(names, "absent")
+    with pytest.raises(SetupError, match="-k"):
+        select(names, "a b (")
+
+
+def test_only_a_survivor_is_held_against_the_suite() -> None:
+    good = [outcome("a", Fate.ORACLE), outcome("b", Fate.EQUIVALENT), outcome("c", Fate.ABSENT)]
+    assert exit_status(good) == 0
+    assert exit_status([*good, outcome("d", Fate.UNKNOWN)]) == 3
+    assert exit_status([*good, outcome("d", Fate.UNKNOWN), outcome("e", Fate.SURVIVED)]) == 1
+
+
+def test_a_semantic_patch_is_rendered_on_the_layers_files(tmp_path: Path) -> None:
+    if shutil.which("spatch") is None:
+        pytest.skip("Coccinelle is not installed")
+    tree = tmp_path / "tree"
+    (tree / "mm").mkdir(parents=True)
+    (tree / "mm/util.c").write_text("int f(int a)\n{\n\treturn g(a);\n}\n")
+    write(tmp_path / "m", "a.cocci", "@@\nexpression e;\n@@\n- return g(e);\n+ return g(e + 1);\n")
+    [found] = load_mutations(tmp_path / "m")
+    patch = render(found, tree)
+    assert "--- a/mm/util.c" in patch
+    assert "+\treturn g(a + 1);" in patch
+
+
+def test_a_semantic_patch_needs_coccinelle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("testbed.run._path", lambda: str(tmp_path))
+    with pytest.raises(SetupError, match="spatch is not installed") as raised:
+        render(mutation("a"), tmp_path)
+    assert raised.value.cure == "apt install coccinelle"
+
+
+class Trials(Campaign):
+    """A campaign whose builds and guests are a list of what they come to."""
+
+    trials: list[Trial]
+    tried: list[str]
+    interrupted_at = ""
+
+    def good_kernel(self, arch: str) -> str:
+        return "good"
+
+    def try_once(self, mutation: Mutation, patch: Path, arch: str) -> Trial:
+        if mutation.name == self.interrupted_at:
+            raise KeyboardInterrupt
+        self.tried.append(f"{mutation.name} {arch}")
+        return self.trials.pop(0)
+
+    def judge_on_host(self, patch: Path) -> Sieve:
+        return Sieve.MISSED
+
+
+Make = Callable[..., Trials]
+
+
+@pytest.fixture
+def campaign(tmp_path: Path) -> Make:
+    def make(*trials: Trial, fresh: bool = False, arches: tuple[str, ...] = ("x86_64",)) -> Trials:
+        settings = Settings(arch=arches, state_dir=tmp_path / "state")
+        folder = tmp_path / "results"
+        folder.mkdir(exist_ok=True)
+        cache = Cache(tmp_path / "cache", 1)
+        made = Trials(settings, Series(), cache, SilentProgress(), folder, fresh)
+        made.trials, made.tried = list(trials), []
+        return made
+
+    return make
+
+
+KILLED = Trial(Fate.ORACLE, test="t", reason="1 is not 2", log="assert\nall of it")
+
+
+def test_outcomes_and_logs_are_written(campaign: Make, tmp_path: Path) -> None:
+    first = campaign(KILLED, Trial(Fate.SURVIVED))
+    first.run([mutation("a"), mutation("b", equivalent="why")])
+    assert [seen.fate for seen in first.outcomes] == [Fate.ORACLE, Fate.EQUIVALENT]
+    assert first.outcomes[0].sieve is Sieve.MISSED
+    assert (tmp_path / "results/a-x86_64.log").read_text() == "assert\nall of it"
+    values = json.loads((tmp_path / "results/mutants.json").read_text())
+    assert [value["fate"] for value in values] == ["oracle", "equivalent"]
+    assert "| a |  |  | oracle: t | missed |" in (tmp_path / "results/mutants.md").read_text()
+
+
+def test_what_was_tried_with_the_same_tests_is_not_tried_again(
+    campaign: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [mutation("a"), mutation("b")]
+    campaign(KILLED, Trial(Fate.SURVIVED)).run(names)
+    again = campaign()
+    again.run(names)
+    assert again.tried == []
+    assert [seen.fate for seen in again.outcomes] == [Fate.ORACLE, Fate.SURVIVED]
+    fresh = campaign(KILLED, KILLED, fresh=True)
+    fresh.run(names)
+    assert fresh.tried == ["a x86_64", "b x86_64"]
+    monkeypatch.setattr(mutants, "suite_identity", lambda: "other tests")
+    other = campaign(KILLED, KILLED)
+    other.run(names)
+    assert len(other.tried) == 2
+
+
+def test_an_interrupt_leaves_what_was_found(campaign: Make, tmp_path: Path) -> None:
+    made = campaign(KILLED)
+    made.interrupted_at = "b"
+    names = [mutation("a"), mutation("b")]
+    with pytest.raises(KeyboardInterrupt):
+        made.run(names)
+    assert "| b |  |  | not tried | - |" in (tmp_path / "results/mutants.md").read_text()
+    again = campaign(KILLED)
+    again.run(names)
+    assert again.tried == ["b x86_64"]
+
+
+@pytest.mark.parametrize("unsure", [Fate.LOST, Fate.BOOT, Fate.BROKE, Fate.UNKNOWN])
+def test_what_a_busy_host_may_have_caused_is_tried_twice(campaign: Make, unsure: Fate) -> None:
+    made = campaign(Trial(unsure), KILLED)
+    made.run([mutation("a")])
+    assert [seen.fate for seen in made.outcomes] == [Fate.ORACLE]
+    assert made.tried == ["a x86_64", "a x86_64"]
+
+
+def test_each_architecture_is_tried(campaign: Make) -> None:
+    made = campaign(KILLED, KILLED, arches=("x86_64", "arm64"))
+    made.run([mutation("a")])
+    assert made.tried == ["a x86_64", "a arm64"]
+
+
+def test_tests_that_fail_without_a_mutation_kill_nothing(
+    campaign: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = run_of(case(Status.PASS), case(Status.FAIL, "AssertionError"))
+    monkeypatch.setattr(mutants, "run_suite", lambda *_, **__: found)
+    made = campaign()
+    lab = made.lab("x86_64", Series(), made.folder)
+    with pytest.raises(InfraError, match="not green on the kernel without a mutation") as raised:
+        made.prove_green(lab, [])
+    assert "t.py::FAIL" in raised.value.evidence

@@ -1,0 +1,125 @@
+"""The tree's userland tests of VMAs as a sieve: a fake tree whose tests take milliseconds."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from testbed.cache import Cache
+from testbed.kernel.series import Series
+from testbed.kernel.source import Source, SourceTree
+from testbed.lab.mutants import Sieve
+from testbed.lab.vmatests import VmaTests, find_vma_tests
+from testbed.progress import Progress, SilentProgress
+from testbed.settings import Settings
+
+MAKEFILE = """\
+vma: main.c
+\t$(CC) $(EXTRA_CFLAGS) -c -o main.o main.c
+\t$(CC) -o vma main.o
+clean:
+\trm -f vma main.o
+"""
+
+MAIN = """\
+#include <stdio.h>
+#include "../../../mm/vma.c"
+int main(void)
+{
+\tprintf("2 tests run, %d passed, %d failed.\\n", merge(), 2 - merge());
+\treturn 0;
+}
+"""
+
+VMA = "static int merge(void)\n{\n\treturn 2;\n}\n"
+
+
+class Unused:
+    """The tree is there already."""
+
+    identity = family = version = description = ""
+    in_place = False
+
+    def unpack(self, settings: Settings, cache: Cache, progress: Progress) -> Path:
+        raise AssertionError("not asked for")
+
+
+class Notes(SilentProgress):
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.texts.append(text)
+
+
+@dataclass
+class Bench:
+    top: Path
+    cache: Cache
+    notes: Notes
+
+    @property
+    def tree(self) -> Path:
+        return self.top / "tree"
+
+    def find(self, *, in_place: bool = False) -> VmaTests | None:
+        source = Source("one", "7.3.0", "a test's text", Unused())
+        tree = SourceTree(path=self.tree, source=source, in_place=in_place)
+        return find_vma_tests(tree, Series(), self.cache, self.notes)
+
+    def patch(self, file: str, old: str, new: str) -> Path:
+        before = (self.tree / file).read_text()
+        texts = [text.splitlines(keepends=True) for text in (before, before.replace(old, new))]
+        path = self.top / "a.patch"
+        path.write_text("".join(difflib.unified_diff(*texts, f"a/{file}", f"b/{file}")))
+        return path
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    cache = Cache(tmp_path / "cache", 1_000_000_000)
+    bench = Bench(tmp_path, cache, Notes())
+    for name, text in (("tools/testing/vma/Makefile", MAKEFILE), ("mm/vma.c", VMA)):
+        (bench.tree / name).parent.mkdir(parents=True)
+        (bench.tree / name).write_text(text)
+    (bench.tree / "tools/testing/vma/main.c").write_text(MAIN)
+    (bench.tree / "mm/util.c").write_text("int x;\n")
+    yield bench
+    cache.close()
+
+
+def test_a_mutation_is_caught_or_missed(bench: Bench) -> None:
+    found = bench.find()
+    assert found is not None
+    assert found.judge(bench.patch("mm/vma.c", "\treturn 2;", "\treturn 1;")) is Sieve.CAUGHT
+    assert found.judge(bench.patch("mm/vma.c", "\treturn 2;", "\treturn 4 / 2;")) is Sieve.MISSED
+    assert found.judge(bench.patch("mm/vma.c", "\treturn 2;", "\treturn x;")) is Sieve.CAUGHT
+    assert (bench.tree / "mm/vma.c").read_text() == VMA
+    assert not (bench.tree / "tools/testing/vma/vma").exists()
+
+
+def test_what_they_do_not_contain_they_cannot_see(bench: Bench) -> None:
+    found = bench.find()
+    assert found is not None
+    assert found.judge(bench.patch("mm/util.c", "int x;", "int y;")) is Sieve.BLIND
+
+
+def test_a_tree_without_them_is_no_error(bench: Bench) -> None:
+    (bench.tree / "tools/testing/vma").rename(bench.tree / "gone")
+    assert bench.find() is None
+    assert "has no tools/testing/vma" in bench.notes.texts[0]
+
+
+def test_tests_that_fail_without_a_mutation_are_no_sieve(bench: Bench) -> None:
+    (bench.tree / "mm/vma.c").write_text(VMA.replace("2", "1"))
+    assert bench.find() is None
+    assert "does not pass" in bench.notes.texts[0]
+
+
+def test_nothing_is_built_in_a_users_own_tree(bench: Bench) -> None:
+    assert bench.find(in_place=True) is None
+    assert "is not built in" in bench.notes.texts[0]
