@@ -231,9 +231,15 @@ def doctor(**options: Any) -> None:
     "--from", "origin", type=click.Path(path_type=Path), default=MUTANTS, metavar="DIR",
     help="A folder of *.patch, *.diff or *.cocci. Default: the testbed's own.",
 )  # fmt: skip
+@click.option("--tests", metavar="EXPR", help="Only these tests, as pytest -k.")
 @click.option("--fresh", is_flag=True, help="Try also what was tried before with these tests.")
 def mutants(
-    expression: str | None, only_list: bool, origin: Path, fresh: bool, **options: Any
+    expression: str | None,
+    only_list: bool,
+    origin: Path,
+    tests: str | None,
+    fresh: bool,
+    **options: Any,
 ) -> None:
     """Run the tests on known-bad kernels, and show which of them they tell from the good one.
 
@@ -248,7 +254,7 @@ def mutants(
             click.echo(f"{mutation.name}: {mutation.what or ', '.join(mutation.files)}")
         return
     with _context(options) as context:
-        outcomes = _run_campaign(context, chosen, fresh)
+        outcomes = _run_campaign(context, chosen, fresh=fresh, tests=tests)
     sys.exit(mutants_status(outcomes))
 
 
@@ -341,10 +347,18 @@ def _context(options: dict[str, Any]) -> Iterator[Context]:
         cache.close()
 
 
-def _run_campaign(context: Context, mutations: list[Mutation], fresh: bool) -> list[Outcome]:
+def _run_campaign(
+    context: Context, mutations: list[Mutation], *, fresh: bool, tests: str | None
+) -> list[Outcome]:
     folder = new_run_dir(context.settings.results_dir, latest=False)
     campaign = Campaign(
-        context.settings, context.series, context.cache, context.progress, folder, fresh
+        context.settings,
+        context.series,
+        context.cache,
+        context.progress,
+        folder,
+        fresh=fresh,
+        tests=tests,
     )
     try:
         campaign.run(mutations)

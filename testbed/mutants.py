@@ -87,7 +87,8 @@ class Campaign:
     cache: Cache
     progress: Progress
     folder: Path  # where the results go
-    fresh: bool = False  # whether outcomes of earlier campaigns count
+    fresh: bool = False  # whether to try also what earlier campaigns have tried
+    tests: str | None = None  # the tests that are run, as pytest -k; all
     outcomes: list[Outcome] = field(default_factory=list)
 
     def run(self, mutations: Sequence[Mutation]) -> None:
@@ -121,7 +122,7 @@ class Campaign:
 
     @cached_property
     def _suite(self) -> str:
-        return suite_identity()
+        return digest(suite_identity(), self.tests or "")
 
     @cached_property
     def _tree(self) -> SourceTree:
@@ -144,7 +145,7 @@ class Campaign:
         return good
 
     def prove_green(self, lab: Lab, first: list[str]) -> None:
-        found = run_suite(lab, None, self.progress, first=first)
+        found = run_suite(lab, self.tests, self.progress, first=first)
         wrong = [case for case in found.cases if not case.status.as_expected]
         if wrong or verdict_of(found)[0] is not Fate.SURVIVED:
             evidence = "\n".join(f"{case.test}: {case.reason}" for case in wrong[:10])
@@ -201,7 +202,7 @@ class Campaign:
         ):
             try:
                 lab.cell(arch)
-                found = run_suite(lab, None, self.progress, stop_early=True, first=first)
+                found = run_suite(lab, self.tests, self.progress, stop_early=True, first=first)
             except PatchError as error:
                 return Trial(Fate.ABSENT, reason=error.message, log=str(error))
             except TreeError as error:

@@ -291,7 +291,7 @@ def campaign(tmp_path: Path) -> Make:
         folder = tmp_path / "results"
         folder.mkdir(exist_ok=True)
         cache = Cache(tmp_path / "cache", 1)
-        made = Trials(settings, Series(), cache, SilentProgress(), folder, fresh)
+        made = Trials(settings, Series(), cache, SilentProgress(), folder, fresh=fresh)
         made.trials, made.tried = list(trials), []
         return made
 

@@ -73,9 +73,10 @@ class Bench:
 
     def patch(self, file: str, old: str, new: str) -> Path:
         before = (self.tree / file).read_text()
-        texts = [text.splitlines(keepends=True) for text in (before, before.replace(old, new))]
+        after = before.replace(old, new)
+        lines = before.splitlines(keepends=True), after.splitlines(keepends=True)
         path = self.top / "a.patch"
-        path.write_text("".join(difflib.unified_diff(*texts, f"a/{file}", f"b/{file}")))
+        path.write_text("".join(difflib.unified_diff(lines[0], lines[1], f"a/{file}", f"b/{file}")))
         return path
 
 

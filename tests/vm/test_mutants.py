@@ -1,0 +1,32 @@
+"""A known-bad kernel, as a user tries it: built, booted, caught, and gone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from testbed.lab.lab import Lab
+from testbed.run import run
+
+Command = Callable[..., list[str]]
+
+
+def test_a_mutant_is_killed_by_the_oracle_and_not_kept(
+    command: Command, lab: Lab, tmp_path: Path
+) -> None:
+    state = {"XDG_STATE_HOME": str(tmp_path / "state")}
+    kernels = {entry.key for entry in lab.cache.entries() if entry.kind == "kernel"}
+    words = command("mutants", "-k", "U8", "--tests", "test_descriptor and not custom")
+    done = run(words, env=state)
+    [written] = tmp_path.glob("results/*/mutants.json")
+    [outcome] = json.loads(written.read_text())
+    assert (outcome["mutation"], outcome["fate"]) == ("U8", "oracle"), done.stdout
+    assert "test_descriptor.py::" in outcome["test"]
+    log = written.parent / f"U8-{outcome['arch']}.log"
+    assert "testbed: ready" in log.read_text()
+    assert {entry.key for entry in lab.cache.entries() if entry.kind == "kernel"} == kernels
+
+    again = run(words, env=state)
+    assert "boot" not in again.stdout
+    assert "U8" in again.stdout
