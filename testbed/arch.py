@@ -66,7 +66,8 @@ ARCHES = {
             qemu_package="qemu-system-arm",
             machine="virt",
             # `max` emulates pointer authentication in software: about twice as slow to boot.
-            tcg_cpu="cortex-a57",
+            # A cortex-a57 or -a72 has no pages of 16 KiB.
+            tcg_cpu="cortex-a76",
             console="ttyAMA0",
             earlycon="pl011,0x9000000",
         ),

@@ -42,7 +42,7 @@ def values(argv: Sequence[str], option: str) -> list[str]:
     ("name", "program", "machine", "cpu"),
     [
         ("x86_64", "qemu-system-x86_64", "q35", "max"),
-        ("arm64", "qemu-system-aarch64", "virt", "cortex-a57"),
+        ("arm64", "qemu-system-aarch64", "virt", "cortex-a76"),
     ],
 )
 def test_each_architecture_has_its_machine(name: str, program: str, machine: str, cpu: str) -> None:
