@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -56,11 +57,17 @@ class Fact:
     step: int
     op: str
     child: bool
+    round: int  # of a sweep, from 1; 0 outside
     values: Mapping[str, Any]
 
     @property
     def errno(self) -> int:
         return int(self.values.get("errno", 0))
+
+    @property
+    def injected(self) -> bool:
+        """Whether one of its allocations was made to fail."""
+        return bool(self.values.get("injected"))
 
     @property
     def error(self) -> str:
@@ -113,18 +120,26 @@ class Fact:
 
 @dataclass(frozen=True)
 class Observation:
-    """All facts of one script, by the number of their step."""
+    """All facts of one script, by the number of their step, in a sweep also of their round."""
 
     script: str
     output: str
-    facts: Mapping[tuple[int, bool], Fact] = field(repr=False)
+    facts: Mapping[tuple[int, bool, int], Fact] = field(repr=False)
+    round: int = 0  # whose facts `[]` gives; of steps outside the sweep in any round
 
     def __getitem__(self, step: int) -> Fact:
         """The fact of a step; of a step in a fork, the child's."""
-        for child in (False, True):
-            if (step, child) in self.facts:
-                return self.facts[step, child]
+        for number in dict.fromkeys((self.round, 0)):
+            for child in (False, True):
+                if (step, child, number) in self.facts:
+                    return self.facts[step, child, number]
         raise ProbeProtocolError(f"step {step} has no fact", evidence=self.report())
+
+    @property
+    def rounds(self) -> list[Observation]:
+        """The same facts as each round of a sweep sees them."""
+        last = max((number for _, _, number in self.facts), default=0)
+        return [dataclasses.replace(self, round=number) for number in range(1, last + 1)]
 
     def report(self) -> str:
         """Script and facts, for a failure's evidence."""
@@ -146,8 +161,10 @@ def parse_observation(script: Script, output: str, status: str) -> Observation:
             text = f"the guest program refuses line {last['step']}: {last['text']}"
             raise ProbeProtocolError(text, evidence=script.lines[last["step"] - 1])
         if "step" in last:
-            fact = Fact(last["step"], last["op"], bool(last.get("child")), last)
-            facts[fact.step, fact.child] = fact
+            fact = Fact(
+                last["step"], last["op"], bool(last.get("child")), last.get("round", 0), last
+            )
+            facts[fact.step, fact.child, fact.round] = fact
     observation = Observation(script.text, output, facts)
     if last != {"done": True}:
         raise ProbeProtocolError(

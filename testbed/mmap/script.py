@@ -60,6 +60,13 @@ class Script:
         return self.step("hooklog", device)
 
     @contextmanager
+    def sweep(self, rounds: int) -> Iterator[None]:
+        """The steps of the block run in rounds, until a round has nothing that `fail_nth` fails."""
+        self.step("sweep", str(rounds))
+        yield
+        self.step("endsweep")
+
+    @contextmanager
     def fork(self) -> Iterator[int]:
         """The steps of the block run in a child; yields the number of the fork's own fact."""
         yield self.step("fork")

@@ -43,6 +43,18 @@ def test_a_fact_of_the_child_is_found_by_its_step() -> None:
     assert observe({}, {"child": True, "errno": 5})[2].errno == 5
 
 
+def test_a_round_of_a_sweep_has_facts_of_its_own() -> None:
+    script = Script(["env", "sweep 3", "fail_nth", "map", "endsweep"])
+    lines = [{"step": 1, "op": "env", "errno": 7}]
+    lines += [{"step": 4, "op": "map", "round": n, "injected": n < 3} for n in (1, 2, 3)]
+    output = "\n".join(map(json.dumps, [*lines, {"done": True}]))
+    seen = parse_observation(script, output, "status 0")
+    assert [one[4].injected for one in seen.rounds] == [True, True, False]
+    assert {one[1].errno for one in seen.rounds} == {7}
+    with pytest.raises(ProbeProtocolError, match="step 4 has no fact"):
+        _ = seen[4]
+
+
 def test_a_vma_is_read_and_compared_without_place_and_file() -> None:
     elsewhere = VMA | {"start": "0x1000", "end": "0x5000", "path": "/dev/mmap_direct"}
     other = elsewhere | {"vmflags": ["rd", "wr", "sh", "mg"]}

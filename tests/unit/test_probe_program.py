@@ -73,6 +73,9 @@ def test_an_unknown_step_ends_the_script_with_status_2(run_script: RunScript) ->
         "open",
         "fork",
         "endfork",
+        "endsweep",
+        "fail_nth",
+        "sweep",
     ],
 )
 def test_what_cannot_be_understood_is_refused(run_script: RunScript, line: str) -> None:
@@ -127,6 +130,21 @@ def test_a_childs_facts_carry_its_mark_and_change_nothing_here(run_script: RunSc
     assert facts[2]["pages"][0]["content"] == "fill:0x7"
     assert facts[3]["status"] == 0
     assert facts[4]["pages"][0]["content"] == "zero"
+
+
+def test_a_sweep_ends_with_the_first_round_in_which_nothing_fails(run_script: RunScript) -> None:
+    facts = run_script("sweep 9", "fail_nth", "map m anon len=1p", "read m all", "endsweep", "env")
+    steps = [(fact.get("step"), fact.get("round")) for fact in facts]
+    assert steps == [(2, 1), (3, 1), (4, 1), (6, None), (None, None)]
+    assert facts[1]["injected"] is False
+
+
+def test_what_an_allocation_is_to_fail_in_is_one_system_call(run_script: RunScript) -> None:
+    facts = run_script("fail_nth 1", "meminfo", status=2)
+    assert facts[-1]["text"] == "fail_nth is not for 'meminfo'"
+    facts = run_script("fail_nth 1", "fork", "map m anon len=1p", "endfork")
+    assert "injected" not in facts[1]
+    assert facts[2]["injected"] is False
 
 
 def test_a_usage_error_in_a_child_is_its_status(run_script: RunScript) -> None:

@@ -138,6 +138,8 @@ void json_begin(const struct step *step)
 	json_str("op", step->words[0]);
 	if (in_child)
 		json_bool("child", true);
+	if (sweep_round())
+		json_int("round", sweep_round());
 }
 
 void json_end(void)

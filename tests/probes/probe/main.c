@@ -12,9 +12,11 @@
  *	vmas.c		maps query pagemap
  *	shm.c		shmget shmat shmdt shmstat shmrm
  *	proc.c		env status meminfo hooklog clearlog rmmod
+ *	fail.c		sweep endsweep fail_nth
  *	this file	fork endfork
  */
 #define _GNU_SOURCE
+#include <errno.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -75,6 +77,9 @@ static const struct {
 	{ "hooklog", hooklog_step },
 	{ "clearlog", clearlog_step },
 	{ "rmmod", rmmod_step },
+	{ "sweep", sweep_step },
+	{ "endsweep", endsweep_step },
+	{ "fail_nth", fail_nth_step },
 	{ "fork", fork_step },
 	{ "endfork", endfork_step },
 };
@@ -115,17 +120,39 @@ static void read_script(void)
 	free(line);
 }
 
+void continue_behind(int number)
+{
+	next_line = number;
+}
+
 static void run_step(struct step *step)
 {
+	bool pending = failure_pending();
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(steps); i++) {
 		if (!strcmp(steps[i].name, step->words[0])) {
 			steps[i].run(step);
+			if (pending && failure_pending())
+				usage("fail_nth is not for '%s'",
+				      step->words[0]);
 			return;
 		}
 	}
 	usage("'%s' is no step", step->words[0]);
+}
+
+/* A line can be run more than once, and cutting it leaves nothing of it. */
+static void run_line(const char *line)
+{
+	struct step step;
+	char *copy = strdup(line);
+
+	if (!copy)
+		abort();
+	if (cut_line(&step, next_line, copy))
+		run_step(&step);
+	free(copy);
 }
 
 /* The place behind the next "endfork". */
@@ -154,6 +181,7 @@ static void report_child(struct step *step, pid_t pid)
 		continue;
 	json_begin(step);
 	json_int("pid", pid);
+	json_failure();
 	if (WIFSIGNALED(status)) {
 		char text[32] = "SIG";
 
@@ -166,15 +194,28 @@ static void report_child(struct step *step, pid_t pid)
 	json_end();
 }
 
+static void report_no_child(struct step *step)
+{
+	int err = errno;
+
+	json_begin(step);
+	json_errno(err);
+	json_failure();
+	json_end();
+}
+
 void fork_step(struct step *step)
 {
 	int behind = find_endfork();
 	pid_t pid;
 
 	no_more_words(step);
-	pid = fork();
-	if (pid < 0)
-		usage("fork: %m");
+	pid = subject(fork());
+	if (pid < 0) {
+		report_no_child(step);
+		next_line = behind;
+		return;
+	}
 	if (!pid) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		in_child = true;
@@ -196,15 +237,12 @@ void endfork_step(struct step *step)
 
 int main(void)
 {
-	struct step step;
-
 	remember_pid(getpid());
 	settle();
 	read_script();
 	while (next_line < line_count) {
 		next_line++;
-		if (cut_line(&step, next_line, lines[next_line - 1]))
-			run_step(&step);
+		run_line(lines[next_line - 1]);
 	}
 	json_begin(NULL);
 	json_bool("done", true);

@@ -81,6 +81,7 @@ static void report(const struct step *step, int result)
 
 	json_begin(step);
 	json_errno(err);
+	json_failure();
 	json_end();
 }
 
@@ -93,6 +94,7 @@ static void report_mapping(const struct step *step, const char *name,
 		json_hex("addr", (uintptr_t)addr);
 	json_int("len", len);
 	json_errno(err);
+	json_failure();
 	json_end();
 }
 
@@ -121,8 +123,8 @@ void map_step(struct step *step)
 	int err;
 
 	no_more_words(step);
-	at = mmap(hint, mapping.len, prot ? parse_prot(prot) :
-		  PROT_READ | PROT_WRITE, flags, fd, offset);
+	at = subject(mmap(hint, mapping.len, prot ? parse_prot(prot) :
+			  PROT_READ | PROT_WRITE, flags, fd, offset));
 	err = at == MAP_FAILED ? errno : 0;
 	report_mapping(step, name, at, mapping.len, err);
 	if (err)
@@ -144,7 +146,7 @@ void munmap_step(struct step *step)
 	struct mapping run = run_of(step, 2);
 
 	no_more_words(step);
-	report(step, munmap((void *)run.addr, run.len));
+	report(step, subject(munmap((void *)run.addr, run.len)));
 }
 
 void mprotect_step(struct step *step)
@@ -155,7 +157,7 @@ void mprotect_step(struct step *step)
 	no_more_words(step);
 	if (!prot)
 		usage("mprotect: prot= is missing");
-	report(step, mprotect((void *)run.addr, run.len, parse_prot(prot)));
+	report(step, subject(mprotect((void *)run.addr, run.len, parse_prot(prot))));
 }
 
 void mremap_step(struct step *step)
@@ -174,7 +176,8 @@ void mremap_step(struct step *step)
 
 	new.len = number_option(step, "len", old_len);
 	no_more_words(step);
-	at = mremap((void *)(old.addr + from), old_len, new.len, flags, to);
+	at = subject(mremap((void *)(old.addr + from), old_len, new.len, flags,
+			    to));
 	err = at == MAP_FAILED ? errno : 0;
 	report_mapping(step, as, at, new.len, err);
 	if (!err)
@@ -190,7 +193,7 @@ void madvise_step(struct step *step)
 	struct mapping run = run_of(step, 3);
 
 	no_more_words(step);
-	report(step, madvise((void *)run.addr, run.len, advice));
+	report(step, subject(madvise((void *)run.addr, run.len, advice)));
 }
 
 void mlock_step(struct step *step)
@@ -198,7 +201,7 @@ void mlock_step(struct step *step)
 	struct mapping run = run_of(step, 2);
 
 	no_more_words(step);
-	report(step, mlock((void *)run.addr, run.len));
+	report(step, subject(mlock((void *)run.addr, run.len)));
 }
 
 void munlock_step(struct step *step)
@@ -206,7 +209,7 @@ void munlock_step(struct step *step)
 	struct mapping run = run_of(step, 2);
 
 	no_more_words(step);
-	report(step, munlock((void *)run.addr, run.len));
+	report(step, subject(munlock((void *)run.addr, run.len)));
 }
 
 void msync_step(struct step *step)
@@ -218,7 +221,7 @@ void msync_step(struct step *step)
 	if (text)
 		flags = parse_flags(text, msync_flags, "flag of msync");
 	no_more_words(step);
-	report(step, msync((void *)run.addr, run.len, flags));
+	report(step, subject(msync((void *)run.addr, run.len, flags)));
 }
 
 void remap_file_pages_step(struct step *step)
@@ -227,6 +230,6 @@ void remap_file_pages_step(struct step *step)
 	uint64_t offset = number_option(step, "off", 0);
 
 	no_more_words(step);
-	report(step, remap_file_pages((void *)run.addr, run.len, 0,
-				      offset / page_size(), 0));
+	report(step, subject(remap_file_pages((void *)run.addr, run.len, 0,
+					      offset / page_size(), 0)));
 }

@@ -41,10 +41,28 @@ extern bool in_child;
 
 void fork_step(struct step *step);
 void endfork_step(struct step *step);
+void continue_behind(int number);
 void usage(const char *format, ...) __noreturn __printf(1, 2);
 
 /* settle.c */
 void settle(void);
+
+/* fail.c: system calls whose Nth allocation fails */
+int sweep_round(void);
+bool failure_pending(void);
+void begin_failure(void);
+void end_failure(void);
+void json_failure(void);
+
+/* The system call that a step is about; fail_nth is about nothing else. */
+#define subject(call) ({			\
+	__typeof__(call) result;		\
+						\
+	begin_failure();			\
+	result = (call);			\
+	end_failure();				\
+	result;					\
+})
 
 /* json.c: one object per step, written when it is complete */
 void json_begin(const struct step *step);
@@ -133,6 +151,7 @@ step_function map_step, munmap_step, mprotect_step, mremap_step, madvise_step,
 step_function read_step, write_step;
 step_function maps_step, query_step, pagemap_step;
 step_function shmget_step, shmat_step, shmdt_step, shmstat_step, shmrm_step;
+step_function sweep_step, endsweep_step, fail_nth_step;
 step_function env_step, status_step, meminfo_step, hooklog_step,
 	clearlog_step, rmmod_step;
 
