@@ -4,7 +4,7 @@
     ROOT/work/NAME/       a work directory: changes in place, survives an interrupt
     ROOT/scratch/         entries in the making; what a dead run left is removed
     ROOT/locks/           flock(2) files; it dies with its process: a crash leaves no lock behind
-    ROOT/manifests/       what each entry held when it was complete
+    ROOT/manifests/       what each entry held when it was complete; what a work directory takes
     ROOT/ccache/          the compiler cache's own
 
 An entry has two locks. `KIND-KEY` is shared by those who use it and exclusive to remove it;
@@ -36,6 +36,9 @@ _SCRATCH = "scratch"
 _CCACHE = "ccache"
 _PRIVATE = frozenset({"scratch", "locks", "manifests", _CCACHE})
 _MAKE = ".make"
+
+# A work directory is measured once in this time: it has 90,000 names, and takes seconds.
+_MEASURE = 600.0
 
 
 class Verify(StrEnum):
@@ -115,7 +118,10 @@ class Cache:
             path = self.root / _WORK / name
             path.mkdir(parents=True, exist_ok=True)
             os.utime(path)
-            yield path
+            try:
+                yield path
+            finally:
+                self._measure_work(path)
 
     @contextmanager
     def passing(self, *kinds: str) -> Iterator[None]:
@@ -272,12 +278,25 @@ class Cache:
         return CacheEntry(kind, path.name, path, self._size(kind, path), self._used(kind, path))
 
     def _size(self, kind: str, path: Path) -> int:
-        """Bytes on disk: counted when an entry was complete, counted now for a work directory."""
+        """Bytes on disk: as an entry had when complete, a work directory when last measured."""
         try:
             with self._manifest(kind, path.name).open() as manifest:
                 return int(json.loads(manifest.readline())["disk"])
         except (OSError, ValueError, KeyError, TypeError):
             return _disk_usage(path)
+
+    def _measure_work(self, path: Path) -> None:
+        """Note a work directory's size where `_size` looks for it, and that it was used now."""
+        manifest = self._manifest(_WORK, path.name)
+        try:
+            now = time.time()
+            if now - json.loads(manifest.read_text())["measured"] < _MEASURE:
+                os.utime(manifest)
+                return
+        except (OSError, ValueError, KeyError, TypeError):
+            manifest.parent.mkdir(parents=True, exist_ok=True)
+        note = {"disk": _disk_usage(path), "measured": now}
+        _write_atomically(manifest, json.dumps(note))
 
     def _used(self, kind: str, path: Path) -> float:
         with contextlib.suppress(FileNotFoundError):

@@ -186,6 +186,27 @@ def test_use_makes_an_entry_recent(tmp_path: Path) -> None:
         assert [entry.key for entry in cache.entries()] == ["b", "a"]
 
 
+def test_a_work_directory_is_measured_now_and_then(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def size() -> int:
+        return next(entry.size for entry in cache.entries() if entry.kind == "work")
+
+    with cache.work("w") as path:
+        (path / "file").write_bytes(bytes(8192))
+    assert size() >= 8192
+    with cache.work("w") as path:
+        (path / "other").write_bytes(bytes(8192))
+    assert size() < 16384
+    monkeypatch.setattr("testbed.cache._MEASURE", 0.0)
+    with cache.work("w"):
+        pass
+    assert size() >= 16384
+    cache.prune(0)
+    assert not path.exists()
+    assert cache.entries() == []
+
+
 def test_what_a_live_run_holds_is_never_pruned(tmp_path: Path, cache: Cache) -> None:
     path = cache.get("kernel", "held", writes("x"))
     with opened(tmp_path, limit=0) as other, other.work("busy") as busy:
