@@ -11,6 +11,7 @@
  *	touch.c		read write
  *	vmas.c		maps query pagemap
  *	shm.c		shmget shmat shmdt shmstat shmrm
+ *	users.c		secretmem stm io_setup io_destroy
  *	proc.c		env status meminfo hooklog clearlog rmmod
  *	fail.c		sweep endsweep fail_nth
  *	this file	fork endfork
@@ -71,6 +72,10 @@ static const struct {
 	{ "shmdt", shmdt_step },
 	{ "shmstat", shmstat_step },
 	{ "shmrm", shmrm_step },
+	{ "secretmem", secretmem_step },
+	{ "stm", stm_step },
+	{ "io_setup", io_setup_step },
+	{ "io_destroy", io_destroy_step },
 	{ "env", env_step },
 	{ "status", status_step },
 	{ "meminfo", meminfo_step },
