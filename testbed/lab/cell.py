@@ -8,7 +8,7 @@ from pathlib import Path
 from testbed.arch import Arch, find_arch
 from testbed.cache import Cache
 from testbed.flavour import Flavour, find_flavour
-from testbed.image import Image, build_image
+from testbed.image import Disk, Image, build_disks, build_image
 from testbed.kernel.build import Kernel, KernelRequest, build_kernel
 from testbed.kernel.modules import GuestSide, build_guest_side
 from testbed.kernel.series import Series
@@ -33,6 +33,7 @@ class Cell:
     accel: AccelDecision
     qemu_version: str
     memory_mib: int
+    disks: tuple[Disk, ...]
 
     def vm_spec(self, log_dir: Path) -> VmSpec:
         """How to start a VM of this cell that logs into `log_dir`."""
@@ -43,6 +44,7 @@ class Cell:
             memory_mib=self.memory_mib,
             slowdown=self.flavour.slowdown,
             log_dir=log_dir,
+            disks=self.disks,
         )
 
 
@@ -92,4 +94,5 @@ def prepare(
         accel=accel,
         qemu_version=qemu_version(arch),
         memory_mib=settings.vm_memory_mib,
+        disks=build_disks(cache, progress),
     )

@@ -12,6 +12,7 @@ from testbed.arch import ARCHES, Arch, find_arch
 from testbed.cache import Cache
 from testbed.errors import SetupError, TestbedError
 from testbed.flavour import find_flavour
+from testbed.image.disks import disk_programs
 from testbed.kernel.mirror import find_mirror
 from testbed.kernel.toolchain import find_compiler, find_gcc
 from testbed.run import find_tool, run
@@ -70,6 +71,8 @@ def _findings(settings: Settings, cache: Cache) -> Iterator[Finding]:
         yield _look(f"C library for {name}", partial(_libc, arch))
         yield _look(f"QEMU for {name}", partial(qemu_version, arch))
         yield _look(f"accelerator for {name}", partial(_accelerator, arch, settings))
+    for name, package in disk_programs().items():
+        yield _look(name, partial(find_tool, name, package=package))
     yield _look("Debian mirror", lambda: settings.mirror or find_mirror())
     keys = settings.archive_keyring
     yield Finding("Debian's keys", keys.exists(), str(keys), "apt install debian-archive-keyring")

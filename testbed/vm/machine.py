@@ -184,7 +184,7 @@ def boot(spec: VmSpec, deadline: Deadline) -> Iterator[VirtualMachine]:
         BootPanic, BootHang, BootNoSsh: the guest did not come up; the class says how.
     """
     find_qemu(spec.arch)
-    spec.log_dir.mkdir(parents=True, exist_ok=True)
+    spec.shared_dir.mkdir(parents=True, exist_ok=True)
     (spec.log_dir / "qemu.sh").write_text(f"#!/bin/sh\n{command_by_hand(spec)}\n")
     with ExitStack() as stack:
         vm, monitor = _launch(spec, stack)

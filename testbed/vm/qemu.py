@@ -11,12 +11,19 @@ from pathlib import Path
 from testbed.arch import Arch
 from testbed.deadline import Deadline
 from testbed.errors import CommandError, InfraError
-from testbed.image import Image
+from testbed.image import Disk, Image
 from testbed.kernel.build import Kernel
 from testbed.run import check_output, find_tool
 
 # Where a human who boots by hand finds the guest's SSH server on the host.
 PORT_BY_HAND = 2222
+
+# The memory behind the PCI BAR of the guest's ivshmem device: as many of the largest pages as
+# the pool of mmap_stack.ko has.
+BAR_SIZE = 64 * (64 << 10)
+
+# By what name the guest mounts the shared folder.
+SHARED_TAG = "shared"
 
 _ADDRESS = "10.0.2.15"  # what slirp expects of its first guest
 _GATEWAY = "10.0.2.2"
@@ -58,10 +65,16 @@ class VmSpec:
     slowdown: int = 1  # of what the kernel is built with
     cpus: int = 1  # under TCG a second one makes the boot a fifth longer
     cmdline: tuple[str, ...] = ()  # more words for the kernel; the last of a kind counts
+    disks: tuple[Disk, ...] = ()  # their content stays: a VM writes to an overlay of its own
 
     @property
     def arch(self) -> Arch:
         return self.kernel.arch
+
+    @property
+    def shared_dir(self) -> Path:
+        """The folder that the guest can mount by 9P."""
+        return self.log_dir / "shared"
 
 
 def find_qemu(arch: Arch) -> str:
@@ -147,15 +160,25 @@ def _program(arch: Arch) -> str:
     return f"qemu-system-{arch.qemu}"
 
 
+def _disks(disks: tuple[Disk, ...]) -> list[str]:
+    words = []
+    for disk in disks:
+        # The overlay is a file without a name: nothing of it is left when QEMU is gone.
+        drive = f"file={disk.path},format=raw,if=none,id={disk.name},snapshot=on"
+        device = f"virtio-blk-pci,drive={disk.name},serial={disk.name}"
+        words += ["-drive", drive, "-device", device]
+    return words
+
+
 def _machine(spec: VmSpec, *, cmdline: str, ssh_port: int) -> list[str]:
-    cpu = "host" if spec.accel is Accel.KVM else spec.arch.tcg_cpu
+    kvm = spec.accel is Accel.KVM
     forward = f"hostfwd=tcp:127.0.0.1:{ssh_port}-:22"
     # fmt: off
     return [
         _program(spec.arch),
-        "-machine", spec.arch.machine,
+        "-machine", spec.arch.machine if kvm else spec.arch.tcg_machine,
         "-accel", spec.accel.value,
-        "-cpu", cpu,
+        "-cpu", "host" if kvm else spec.arch.tcg_cpu,
         "-smp", str(spec.cpus),
         "-m", str(spec.memory_mib),
         "-nodefaults",
@@ -170,6 +193,12 @@ def _machine(spec: VmSpec, *, cmdline: str, ssh_port: int) -> list[str]:
         # No boot ROM: nothing boots from the network.
         "-device", "virtio-net-pci,netdev=net0,romfile=",
         "-device", "virtio-rng-pci",
+        # RAM behind a PCI BAR, for mappings that ordinary memory cannot have.
+        "-object", f"memory-backend-ram,id=bar,size={BAR_SIZE}",
+        "-device", "ivshmem-plain,memdev=bar",
+        "-fsdev", f"local,id=shared,path={spec.shared_dir},security_model=none",
+        "-device", f"virtio-9p-pci,fsdev=shared,mount_tag={SHARED_TAG}",
+        *_disks(spec.disks),
         # Tells a memory dump's reader where the kernel's symbols are.
         "-device", "vmcoreinfo",
     ]

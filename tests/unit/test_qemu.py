@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ import vm_parts
 
 from testbed.arch import find_arch
 from testbed.errors import InfraError, SetupError
+from testbed.image import Disk
 from testbed.vm.qemu import (
     Accel,
     argv_by_hand,
@@ -42,7 +44,7 @@ def values(argv: Sequence[str], option: str) -> list[str]:
     ("name", "program", "machine", "cpu"),
     [
         ("x86_64", "qemu-system-x86_64", "q35", "max"),
-        ("arm64", "qemu-system-aarch64", "virt", "cortex-a76"),
+        ("arm64", "qemu-system-aarch64", "virt,mte=on", "max,pauth-impdef=on"),
     ],
 )
 def test_each_architecture_has_its_machine(name: str, program: str, machine: str, cpu: str) -> None:
@@ -55,6 +57,7 @@ def test_each_architecture_has_its_machine(name: str, program: str, machine: str
 
 def test_kvm_gives_the_hosts_cpu() -> None:
     argv = qemu_argv(vm_parts.spec(accel=Accel.KVM), qmp_fd=5, console_fd=6)
+    assert value(argv, "-machine") == "q35"
     assert value(argv, "-accel") == "kvm"
     assert value(argv, "-cpu") == "host"
 
@@ -77,6 +80,18 @@ def test_qemu_is_in_its_sandbox() -> None:
     assert sandbox.startswith("on,")
     for what in ("obsolete", "elevateprivileges", "spawn", "resourcecontrol"):
         assert f"{what}=deny" in sandbox
+
+
+def test_a_disk_is_written_to_an_overlay_and_known_by_its_name() -> None:
+    spec = dataclasses.replace(vm_parts.spec(), disks=(Disk("ext4", Path("/cache/disk.img")),))
+    argv = qemu_argv(spec, qmp_fd=5, console_fd=6)
+    assert value(argv, "-drive") == "file=/cache/disk.img,format=raw,if=none,id=ext4,snapshot=on"
+    assert "virtio-blk-pci,drive=ext4,serial=ext4" in values(argv, "-device")
+
+
+def test_the_guest_shares_a_folder_of_its_own_logs() -> None:
+    argv = qemu_argv(vm_parts.spec(log_dir=Path("/logs")), qmp_fd=5, console_fd=6)
+    assert "path=/logs/shared" in value(argv, "-fsdev").split(",")
 
 
 def test_a_panic_ends_the_machine() -> None:

@@ -1,0 +1,54 @@
+"""Disks with file systems, made by the host's own programs."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import pytest
+
+from testbed.cache import Cache
+from testbed.image.disks import PART, PARTS, PATTERN, build_disks, disk_programs, pattern
+from testbed.progress import SilentProgress
+
+# Where a file system's magic number stands, in bytes, and what it is.
+MAGICS = {
+    "ext2": (0x438, b"\x53\xef"),
+    "ext4": (0x438, b"\x53\xef"),
+    "xfs": (0, b"XFSB"),
+    "btrfs": (0x10040, b"_BHRfS_M"),
+    "f2fs": (0x400, b"\x10\x20\xf5\xf2"),
+    "squashfs": (0, b"hsqs"),
+    "erofs": (0x400, b"\xe2\xe1\xf5\xe0"),
+}
+
+
+def test_each_disk_has_its_file_system_and_is_made_once(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    cache = Cache(tmp_path, 10**9, SilentProgress())
+    request.addfinalizer(cache.close)
+    disks = build_disks(cache, SilentProgress())
+    assert [disk.name for disk in disks] == list(MAGICS)
+    for disk in disks:
+        offset, magic = MAGICS[disk.name]
+        with disk.path.open("rb") as file:
+            file.seek(offset)
+            assert file.read(len(magic)) == magic, disk.name
+    before = [disk.path.stat().st_ctime_ns for disk in disks]
+    assert build_disks(cache, SilentProgress()) == disks
+    assert [disk.path.stat().st_ctime_ns for disk in disks] == before
+
+
+def test_each_part_of_the_pattern_is_one_word_again_and_again() -> None:
+    content = pattern()
+    words = struct.unpack(f"<{len(content) // 8}Q", content)
+    assert [set(words[n * PART // 8 : (n + 1) * PART // 8]) for n in range(PARTS)] == [
+        {PATTERN + n} for n in range(PARTS)
+    ]
+
+
+def test_setup_installs_what_makes_the_disks() -> None:
+    setup = (Path(__file__).parents[2] / "scripts" / "setup").read_text()
+    words = setup.replace(")", " ").split()
+    assert set(disk_programs().values()) <= set(words)
