@@ -59,6 +59,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "arches(*names): only on these architectures",
         "paths(*paths): only on these paths to a hook",
         "kconfig(symbol): skipped where the kernel is built without the symbol",
+        "last: after all other tests on its architecture",
         "guarantee(*numbers): what of the contract is tested (testbed/mmap/guarantees.py)",
         "defect(name, symptom, recorded): an open kernel defect. `symptom` is searched in the "
         "failure; `recorded` is the first and last version it was seen on, and strict there",
@@ -104,6 +105,23 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         marker = metafunc.definition.get_closest_marker("paths")
         paths = list(HookPath) if marker is None else [HookPath(path) for path in marker.args]
         metafunc.parametrize("path", paths, ids=str)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests that are marked so behind the others of their architecture."""
+    arches = [_arch(item) for item in items]
+    ends = {arch: index for index, arch in enumerate(arches)}
+    places = {
+        item: (ends[arch], 1) if item.get_closest_marker("last") else (index, 0)
+        for index, (item, arch) in enumerate(zip(items, arches, strict=True))
+    }
+    items.sort(key=places.__getitem__)
+
+
+def _arch(item: pytest.Item) -> str:
+    callspec = getattr(item, "callspec", None)
+    return str(callspec.params.get("arch", "")) if callspec else ""
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -199,6 +217,8 @@ def _finish(item: pytest.Item, error: BaseException | None) -> None:
     guest = item.stash.get(GUEST, None)
     if guest is None or isinstance(error, KeyboardInterrupt):
         return
+    if item.get_closest_marker("defect"):
+        guest.excuse_leaks()
     try:
         guest.finish()
     except KernelSplat as splat:

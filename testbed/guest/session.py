@@ -80,6 +80,7 @@ class Result:
     stderr: bytes
     truncated: bool = False
     leftovers: bool = False
+    pid: int = 0
     seconds: float = 0.0
 
     @property
@@ -166,6 +167,7 @@ class Session:
             stderr=answer.stderr,
             truncated=bool(answer.flags & cut),
             leftovers=RunFlag.LEFTOVERS in answer.flags,
+            pid=answer.pid,
             seconds=answer.seconds,
         )
 

@@ -12,11 +12,15 @@ from testbed.deadline import Deadline
 from testbed.errors import GuestError, GuestLost, KernelSplat, SessionError
 from testbed.guest.expect import Expectation, match_splats
 from testbed.guest.kernellog import KernelLog
+from testbed.guest.kmemleak import Leak, find_leaks
 from testbed.guest.openings import SplatKind
 from testbed.guest.session import Session, open_session
 from testbed.lab.cell import Cell
 from testbed.mmap.probe import Prober
 from testbed.vm.machine import VirtualMachine, boot
+
+# Two scans of all memory, and the age that an object must have.
+_SCANS = 60.0  # seconds
 
 MODULE_DIR = "/lib/testbed"
 
@@ -36,6 +40,7 @@ class Guest:
     broken: str = ""
     test: str = ""  # the test that has it, empty between two
     endings: list[Callable[[], object]] = field(default_factory=list)
+    leaky: set[int] = field(default_factory=set)  # processes that are known to leave objects
 
     @property
     def usable(self) -> bool:
@@ -46,6 +51,7 @@ class Guest:
         """Give the guest to a test; its kernel log is watched from here on."""
         self.test = test
         self.prober.observations.clear()
+        self.prober.pids.clear()
         self.log.begin(test)
 
     def finish(self) -> None:
@@ -73,6 +79,20 @@ class Guest:
     def at_end(self, ending: Callable[[], object]) -> None:
         """Call this at the test's end, the latest first, before its kernel log is looked at."""
         self.endings.append(ending)
+
+    def excuse_leaks(self) -> None:
+        """What the test's programs leave behind is known: `leaks` does not tell of it."""
+        self.leaky.update(self.prober.pids)
+
+    def leaks(self) -> list[Leak]:
+        """What all tests so far left without a reference, but for what is excused."""
+        self._check_log()
+        self.log.begin(self.test)
+        found = find_leaks(self.session, Deadline.after(_SCANS * self.cell.flavour.slowdown))
+        # That there are some is printed as well, whoever is to blame.
+        self._check_log(*([Expectation(SplatKind.KMEMLEAK)] if found else []))
+        self.log.begin(self.test)
+        return [leak for leak in found if leak.pid not in self.leaky]
 
     @contextmanager
     def expect_splat(self, kind: SplatKind, title: str = "") -> Iterator[None]:

@@ -43,6 +43,7 @@ class Prober:
     session: Session
     slowdown: int = 1  # of the guest's kernel
     observations: list[Observation] = field(default_factory=list)
+    pids: list[int] = field(default_factory=list)  # of the processes that observed
 
     def run(self, script: Script) -> Observation:
         """Run a script in a fresh process.
@@ -54,6 +55,7 @@ class Prober:
         result = self.session.run(
             [PROGRAM], stdin=script.text.encode(), deadline=Deadline.after(_SECONDS * self.slowdown)
         )
+        self.pids.append(result.pid)
         observation = parse_observation(script, result.stdout.decode(), str(result))
         self.observations.append(observation)
         return observation

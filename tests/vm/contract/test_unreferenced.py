@@ -1,0 +1,17 @@
+"""What all tests on a guest left behind: memory that nothing refers to."""
+
+from __future__ import annotations
+
+import pytest
+
+from testbed.lab.guest import Guest
+
+
+@pytest.mark.guarantee(28)
+@pytest.mark.last
+@pytest.mark.kconfig("DEBUG_KMEMLEAK")
+def test_nothing_is_left_without_a_reference(guest: Guest) -> None:
+    leaks = guest.leaks()
+    assert not leaks, f"{len(leaks)} objects without a reference:\n" + "\n".join(
+        leak.text for leak in leaks
+    )
