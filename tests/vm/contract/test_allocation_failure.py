@@ -1,0 +1,141 @@
+"""A call whose allocations fail, one after the other, on each path (contract D.8, E)."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from testbed.lab.guest import Guest
+from testbed.mmap.path import HookPath
+from testbed.mmap.plan import Action, Plan, VmOps
+from testbed.mmap.probe import Prober
+from testbed.mmap.sweep import Call, Sweep
+
+pytestmark = pytest.mark.kconfig("FAILSLAB", "FAIL_PAGE_ALLOC", "FAULT_INJECTION_DEBUG_FS")
+
+# Every allocation can fail, also one that may sleep, of any cache and of any size; nothing is
+# printed of it (mm/failslab.c, mm/fail_page_alloc.c).
+_SETTINGS = (
+    ("failslab/ignore-gfp-wait", b"N"),
+    ("failslab/cache-filter", b"N"),
+    ("fail_page_alloc/ignore-gfp-wait", b"N"),
+    ("fail_page_alloc/ignore-gfp-highmem", b"N"),
+    ("fail_page_alloc/min-order", b"0"),
+)
+_VERBOSE = ("failslab/verbose", "fail_page_alloc/verbose")
+
+FULL = Plan(vm_ops=VmOps.FULL)
+
+MAPPINGS = {
+    "plain": Call(),
+    "full": Call(plan=FULL),
+    "private": Call(plan=FULL, flags="private"),
+    "remap": Call(plan=Plan(vm_ops=VmOps.FULL, action=Action.REMAP)),
+    "remap-cow": Call(plan=Plan(action=Action.REMAP), flags="private"),
+    "ioremap": Call(plan=Plan(action=Action.IOREMAP)),
+    "simple-ioremap": Call(plan=Plan(action=Action.SIMPLE_IOREMAP)),
+    "kernel-pages": Call(plan=Plan(vm_ops=VmOps.FULL, action=Action.KERNEL_PAGES)),
+    "anonymous": Call(plan=Plan(vm_ops=VmOps.NULL), flags="private"),
+    "over": Call(plan=FULL, over=True),
+    "over-kernel-pages": Call(plan=Plan(action=Action.KERNEL_PAGES), over=True),
+    "locked": Call(plan=FULL, flags="shared,locked"),
+    "populate": Call(plan=FULL, flags="shared,populate"),
+}
+
+OPERATIONS = {
+    "munmap-the-middle": Call(plan=FULL, operation=("munmap", "m", "1-2")),
+    "mprotect-the-middle": Call(plan=FULL, operation=("mprotect", "m", "1-2", "prot=r")),
+    "mremap": Call(
+        plan=FULL, operation=("mremap", "m", "len=4p", "flags=maymove,fixed", "addr=room+16p")
+    ),
+    # fork(2) documents both.
+    "fork": Call(
+        plan=Plan(vm_ops=VmOps.FULL, action=Action.KERNEL_PAGES),
+        operation=("fork",),
+        errors=("ENOMEM", "EAGAIN"),
+    ),
+}
+
+
+@pytest.fixture
+def failing(guest: Guest) -> Guest:
+    """A guest in which every allocation can be made to fail."""
+    _write(guest, *_SETTINGS, *((name, b"0") for name in _VERBOSE))
+    return guest
+
+
+@pytest.mark.guarantee(28, 54, 55, 58)
+@pytest.mark.parametrize("call", MAPPINGS.values(), ids=MAPPINGS)
+def test_a_mapping_that_fails_leaves_nothing(
+    failing: Guest, stack: Prober, path: HookPath, call: Call
+) -> None:
+    _sweep(failing, stack, path, call)
+
+
+@pytest.mark.guarantee(65, 66, 67)
+@pytest.mark.parametrize("call", OPERATIONS.values(), ids=OPERATIONS)
+def test_an_operation_that_fails_leaves_the_mapping(
+    failing: Guest, stack: Prober, path: HookPath, call: Call
+) -> None:
+    _sweep(failing, stack, path, call)
+
+
+REPLACED = {
+    "shmem": Call(plan=Plan(replace="shmem")),
+    "shmem-private": Call(plan=Plan(replace="shmem"), flags="private"),
+    "file": Call(plan=Plan(replace="file"), replacement=True),
+    "shmem-over": Call(plan=Plan(replace="shmem"), over=True),
+}
+
+
+@pytest.mark.guarantee(30)
+@pytest.mark.paths(HookPath.DIRECT, HookPath.LEGACY)
+@pytest.mark.parametrize("call", REPLACED.values(), ids=REPLACED)
+def test_a_mapping_that_replaces_its_file_and_fails_leaves_nothing(
+    failing: Guest, stack: Prober, path: HookPath, call: Call
+) -> None:
+    _sweep(failing, stack, path, call)
+
+
+# What KD1 does to the books: each mapping that succeeds keeps one file for good.
+_KD1 = r"(Committed_AS|replacement of \d) is \d+ after the (call|next try), was \d+"
+
+
+@pytest.mark.defect("KD1", symptom=_KD1, recorded=("7.2", "7.3.4"))
+@pytest.mark.guarantee(31)
+@pytest.mark.paths(*(path for path in HookPath if path.shape.compat))
+@pytest.mark.parametrize("call", REPLACED.values(), ids=REPLACED)
+def test_a_stacked_mapping_that_replaces_its_file_and_fails_leaves_nothing(
+    failing: Guest, stack: Prober, path: HookPath, call: Call
+) -> None:
+    _sweep(failing, stack, path, call, known=_KD1)
+
+
+def _sweep(guest: Guest, prober: Prober, path: HookPath, call: Call, known: str = "") -> None:
+    """Let the call fail in every way; what is `known` of is told only when there is no more."""
+    sweep = Sweep(path, call)
+    seen = prober.run(sweep.script)
+    complaints = list(sweep.complaints(seen))
+    if known:
+        complaints.sort(key=lambda complaint: re.fullmatch(known, complaint[1]) is not None)
+    if complaints:
+        first, text = complaints[0]
+        where = _stack(guest, prober, Sweep(path, call, only=first))
+        more = "\n".join(f"allocation {number}: {text}" for number, text in complaints[1:])
+        raise AssertionError(f"allocation {first} failed: {text}\n{where}\n{more}")
+    assert sweep.reached(seen) > 0, "no allocation of the call can fail"
+
+
+def _stack(guest: Guest, prober: Prober, sweep: Sweep) -> str:
+    """Who asked for the allocation that failed, as the console shows it."""
+    _write(guest, *((name, b"2") for name in _VERBOSE))
+    before = len(guest.vm.console.text())
+    prober.run(sweep.script)
+    shown = guest.vm.console.text()[before:]
+    _, _, report = shown.rpartition("FAULT_INJECTION: forcing a failure")
+    return report.partition("</TASK>")[0] or "the kernel does not say who asked for it"
+
+
+def _write(guest: Guest, *settings: tuple[str, bytes]) -> None:
+    guest.session.write(*((f"/sys/kernel/debug/{name}", value) for name, value in settings))
