@@ -101,16 +101,14 @@ class Campaign:
         """
         mutations = by_cost(mutations)
         total = len(mutations) * len(self.settings.arch)
-        try:
-            with self.progress.step("mutants", total) as step:
-                for arch in self.settings.arch:
-                    good = self.good_kernel(arch)
-                    for mutation in mutations:
-                        step.update(len(self.outcomes), note=mutation.name)
-                        self.outcomes.append(self._outcome(mutation, arch, good))
-                    self.good_kernel(arch)
-        finally:
-            write_results(self.folder, mutations, self.outcomes)
+        with self.progress.step("mutants", total) as step:
+            for arch in self.settings.arch:
+                good = self.good_kernel(arch)
+                for mutation in mutations:
+                    step.update(len(self.outcomes), note=mutation.name)
+                    self.outcomes.append(self._outcome(mutation, arch, good))
+                    write_results(self.folder, mutations, self.outcomes)
+                self.good_kernel(arch)
 
     @cached_property
     def _sieve(self) -> VmaTests | None:
@@ -323,7 +321,7 @@ def _matcher(mutation: Mutation) -> ExpressionMatcher:
 
 
 def write_results(folder: Path, mutations: Sequence[Mutation], outcomes: Sequence[Outcome]) -> None:
-    """The table for people and for programs; what was interrupted leaves what it had."""
+    """The table for people and for programs, as far as the campaign has come."""
     ordered = sorted(mutations, key=lambda mutation: mutation.name)
     lines = [*table_lines(ordered, outcomes), "", *summary_lines(outcomes)]
     (folder / "mutants.md").write_text("\n".join(lines) + "\n")
