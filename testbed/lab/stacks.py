@@ -20,7 +20,7 @@ FILE_PAGES = 4
 FILL = 0x77
 
 _IMAGE = "/tmp/ext4.img"
-_IMAGE_BYTES = 4 << 20
+_IMAGE_BYTES = 8 << 20
 _LOOP = "/dev/loop0"
 
 

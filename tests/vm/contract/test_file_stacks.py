@@ -173,6 +173,29 @@ def test_a_file_that_shrinks_below_a_mapping_is_sigbus(guest: Guest, served: Fil
 
 
 @_stacks()
+@pytest.mark.guarantee(3, 73)
+def test_a_program_is_executed(guest: Guest, served: FileStack) -> None:
+    """binfmt_elf maps it as mmap(2) does."""
+    set_up(guest, served)
+    above, below, shown = (
+        str(PurePosixPath(path).with_name("busybox"))
+        for path in (served.above, served.below, served.shown)
+    )
+    guest.session.check(["cp", "/bin/busybox", below])
+    # In this order: FUSE's server opens it for writing, which execve(2) of the same file refuses.
+    direct = _segments(guest, below)
+    assert _segments(guest, above) == [(perms, offset, shown) for perms, offset, _ in direct]
+    assert "r-xp" in {perms for perms, _, _ in direct}
+
+
+def _segments(guest: Guest, program: str) -> list[tuple[str, str, str]]:
+    """What of a program is mapped while it runs: permissions, offset, path."""
+    maps = guest.session.check([program, "cat", "/proc/self/maps"]).out.splitlines()
+    words = [line.split() for line in maps if line.endswith("/busybox")]
+    return [(perms, offset, path) for _, perms, offset, _, _, path in words]
+
+
+@_stacks()
 @pytest.mark.guarantee(27)
 def test_a_mapping_gives_back_what_it_took(guest: Guest, stack: Prober, served: FileStack) -> None:
     """A node of ours, of which the file is the lower one, counts its references."""
