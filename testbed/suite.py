@@ -33,7 +33,7 @@ _ENDS = (
 
 
 @dataclass(eq=False)  # pytest puts its plugins into sets
-class _Session:
+class Session:
     """A pytest plugin: lends its lab to the session and reports progress instead of dots."""
 
     lab: Lab
@@ -106,7 +106,7 @@ def run_suite(
     arguments += ["-k", expression] if expression else []
     arguments += ["--exitfirst"] if stop_early else []
     with progress.step("test") as step:
-        session = _Session(lab, step, first)
+        session = Session(lab, step, first)
         with contextlib.redirect_stderr(io.StringIO()) as complaint:
             status = pytest.main(arguments, plugins=[session])
     # Pytest calls itself interrupted also when tests cannot be collected.

@@ -115,8 +115,13 @@ def test_a_tree_without_them_is_no_error(bench: Bench) -> None:
     assert "has no tools/testing/vma" in bench.notes.texts[0]
 
 
-def test_tests_that_fail_without_a_mutation_are_no_sieve(bench: Bench) -> None:
-    (bench.tree / "mm/vma.c").write_text(VMA.replace("2", "1"))
+@pytest.mark.parametrize(("good", "bad"), [("2;", "1;"), ("2;", "x;"), ("2 tests", "0 tests")])
+def test_tests_that_do_not_pass_without_a_mutation_are_no_sieve(
+    bench: Bench, good: str, bad: str
+) -> None:
+    for name in ("mm/vma.c", "tools/testing/vma/main.c"):
+        file = bench.tree / name
+        file.write_text(file.read_text().replace(good, bad))
     assert bench.find() is None
     assert "does not pass" in bench.notes.texts[0]
 
