@@ -151,6 +151,14 @@ class Campaign:
             raise InfraError(message, evidence=evidence, logs=(lab.run_dir,))
 
     def _outcome(self, mutation: Mutation, arch: str, good: str) -> Outcome:
+        if mutation.arches and arch not in mutation.arches.split():
+            return Outcome(
+                mutation=mutation.name,
+                identity=mutation.identity,
+                arch=arch,
+                fate=Fate.ABSENT,
+                reason=f"compiled only on {mutation.arches}",
+            )
         key = digest(mutation.identity, good, arch, self._suite)
         known = None if self.fresh else self._records.find(key)
         if known is None:

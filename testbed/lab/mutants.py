@@ -23,7 +23,7 @@ _SUFFIXES = (".patch", ".diff", SEMANTIC)
 
 # A line of a header, and its continuation lines. Semantic patches have it in comments.
 _HEADER = re.compile(
-    r"^(?://)? ?(What|Undoes|Equivalent|Kernels): (.*(?:\n(?://)? {2,}\S.*)*)", re.M
+    r"^(?://)? ?(What|Undoes|Equivalent|Kernels|Arches): (.*(?:\n(?://)? {2,}\S.*)*)", re.M
 )
 
 # Where a patch begins below its header.
@@ -77,6 +77,7 @@ class Mutation:
     undoes: str = ""  # numbers of guarantees, and fixes
     equivalent: str = ""  # why no test can tell it from the good one
     kernels: str = ""  # where it applies, if not everywhere
+    arches: str = ""  # where its code is compiled, if not everywhere
 
     @property
     def semantic(self) -> bool:
@@ -241,7 +242,7 @@ def _cell(outcome: Outcome | None, mutation: Mutation) -> str:
     if outcome is None:
         return "not tried"
     why = {Fate.EQUIVALENT: mutation.equivalent, Fate.ABSENT: mutation.kernels}
-    return ": ".join(filter(None, (outcome.fate, why.get(outcome.fate, _short(outcome)))))
+    return ": ".join(filter(None, (outcome.fate, why.get(outcome.fate) or _short(outcome))))
 
 
 def _short(outcome: Outcome) -> str:

@@ -51,6 +51,7 @@ What: compat: the hook sees
     another file
 Undoes: 10, R2
 Kernels: 7.3 and later
+Arches: x86_64
 ---
 """
 
@@ -84,7 +85,8 @@ def test_a_header_says_what_a_mutation_does(tmp_path: Path) -> None:
     [found] = load_mutations(tmp_path)
     assert (found.name, found.files) == ("U2", ("mm/util.c",))
     assert found.what == "compat: the hook sees another file"
-    assert (found.undoes, found.kernels, found.equivalent) == ("10, R2", "7.3 and later", "")
+    assert (found.undoes, found.kernels, found.arches) == ("10, R2", "7.3 and later", "x86_64")
+    assert found.equivalent == ""
 
 
 def test_a_mutation_needs_no_header_and_is_the_same_with_one(tmp_path: Path) -> None:
@@ -358,6 +360,14 @@ def test_each_architecture_is_tried(campaign: Make) -> None:
     made = campaign(KILLED, KILLED, arches=("x86_64", "arm64"))
     made.run([mutation("a")])
     assert made.tried == ["a x86_64", "a arm64"]
+
+
+def test_code_that_an_architecture_does_not_compile_is_not_tried_there(campaign: Make) -> None:
+    made = campaign(KILLED, arches=("x86_64", "arm64"))
+    limited = dataclasses.replace(mutation("a"), arches="x86_64")
+    made.run([limited])
+    assert made.tried == ["a x86_64"]
+    assert "does not apply: compiled only on x86_64" in table_lines([limited], made.outcomes)[2]
 
 
 def test_tests_that_killed_before_come_first_and_the_others_stay_in_order() -> None:
