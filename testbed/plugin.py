@@ -60,6 +60,8 @@ def pytest_configure(config: pytest.Config) -> None:
         "paths(*paths): only on these paths to a hook",
         "kconfig(symbol): skipped where the kernel is built without the symbol",
         "last: after all other tests on its architecture",
+        "reaches(*hooks, by): which of the kernel's hooks are run (testbed/mmap/hooks.py); a test "
+        "without a path says by what stack",
         "guarantee(*numbers): what of the contract is tested (testbed/mmap/guarantees.py)",
         "defect(name, symptom, recorded): an open kernel defect. `symptom` is searched in the "
         "failure; `recorded` is the first and last version it was seen on, and strict there",
@@ -100,8 +102,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         marker = metafunc.definition.get_closest_marker("arches")
         wanted = [name for name in arches if marker is None or name in marker.args]
         metafunc.parametrize("arch", wanted, scope="session")
-    # A path is one through a guest's kernel; elsewhere the name is the test's own.
-    if {"arch", "path"} <= set(metafunc.fixturenames):
+    # A path is one through a guest's kernel; elsewhere the name is the test's own, as it is
+    # where the paths depend on something else of the test.
+    if {"arch", "path"} <= set(metafunc.fixturenames) and not _parametrizes(metafunc, "path"):
         marker = metafunc.definition.get_closest_marker("paths")
         paths = list(HookPath) if marker is None else [HookPath(path) for path in marker.args]
         metafunc.parametrize("path", paths, ids=str)
@@ -122,6 +125,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _arch(item: pytest.Item) -> str:
     callspec = getattr(item, "callspec", None)
     return str(callspec.params.get("arch", "")) if callspec else ""
+
+
+def _parametrizes(metafunc: pytest.Metafunc, name: str) -> bool:
+    """Whether a test has values of its own for a parameter."""
+    for marker in metafunc.definition.iter_markers("parametrize"):
+        names = marker.args[0]
+        if name in (names.replace(",", " ").split() if isinstance(names, str) else names):
+            return True
+    return False
 
 
 @pytest.hookimpl(tryfirst=True)

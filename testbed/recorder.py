@@ -6,6 +6,7 @@ import dataclasses
 import json
 import shlex
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 from testbed.lab.cell import Cell
 from testbed.lab.guest import Guest
 from testbed.lab.lab import Lab
+from testbed.reach import write_reach
 from testbed.results.model import Case, Environment, Run, Status, gravest
 from testbed.results.store import write_run
 from testbed.verdict import Verdict
@@ -88,7 +90,9 @@ class Recorder:
     def write(self) -> None:
         """Write the run's result, if there is anything to tell."""
         if self.cases or self._open:
-            write_run(self.lab.run_dir, self.run())
+            run = self.run()
+            write_run(self.lab.run_dir, run)
+            write_reach(self.lab.run_dir, run)
 
     def _reproduce(self, item: pytest.Item) -> str:
         """The command that runs this test again, alone, with all that was chosen."""
@@ -114,8 +118,17 @@ def _new_case(item: pytest.Item) -> Case:
         test=item.nodeid,
         arch=str(parameters.get("arch", "")),
         path=str(parameters.get("path", "")),
+        reaches=tuple(_reaches(item)),
         reason="the test did not run to its end",
     )
+
+
+def _reaches(item: pytest.Item) -> Iterator[str]:
+    """What the marker `reaches` says; a test without a path names the stack that it uses."""
+    path = _parameters(item).get("path")
+    for marker in item.iter_markers("reaches"):
+        for hook in marker.args:
+            yield f"{hook} by {path or marker.kwargs['by']}"
 
 
 def _environment(cell: Cell) -> Environment:

@@ -17,10 +17,11 @@ from testbed.run import find_tool, run
 _LAYOUT = "1"
 
 # What the file `pattern` at the root of a read-only file system holds: parts as long as the
-# largest page, of which part n is PATTERN + n again and again, in little endian.
+# smallest page, of which part n is PATTERN + n again and again, in little endian. It has four of
+# the largest pages.
 PATTERN = 0x7061747465726E00
-PART = 64 << 10
-PARTS = 4
+PART = 4 << 10
+PARTS = 64
 
 
 @dataclass(frozen=True)

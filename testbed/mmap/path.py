@@ -116,6 +116,19 @@ def open_path(
         script.plan(TOP, outer)
 
 
+def stack_over(script: Script, path: HookPath, lower: str, mode: str = "rw") -> str:
+    """Open the nodes of a path above an open file; the script's name of the one to map.
+
+    On the direct path that is the file itself.
+    """
+    for level, node in enumerate(reversed(path.shape.nodes[:-1]), 1):
+        name = f"over{level}"
+        script.open(name, f"/dev/{node}", mode)
+        script.step("lower", name, lower)
+        lower = name
+    return lower
+
+
 def hook_name(path: HookPath) -> str:
     """The script's name of the file whose hook runs: TOP itself where nothing is stacked."""
     return HOOK if len(path.shape.nodes) > 1 else TOP

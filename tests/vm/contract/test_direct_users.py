@@ -1,0 +1,200 @@
+"""The kernel's own mmap_prepare hooks (contract B3): mapped directly, and below our stacks."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import TypedDict
+
+import pytest
+
+from testbed.errors import GuestCommandError
+from testbed.lab.guest import Guest
+from testbed.lab.users import LOW, USERS, User, set_up
+from testbed.mmap.observation import Fact
+from testbed.mmap.oracle import canonical_vma
+from testbed.mmap.path import HookPath, stack_over
+from testbed.mmap.script import Script
+
+WRITTEN = 0x88
+CHILDS = 0x99
+
+PAGE_OF_DISKS = 4096
+
+
+def _users(wanted: Callable[[User], bool]) -> pytest.MarkDecorator:
+    """Each user on each path that suits it."""
+    return pytest.mark.parametrize(
+        ("user", "path"),
+        [
+            pytest.param(
+                user,
+                path,
+                marks=[pytest.mark.reaches(user.hook), pytest.mark.kconfig(*user.symbols)],
+                id=f"{user}-{path}",
+            )
+            for user in USERS
+            if wanted(user)
+            for path in user.paths
+        ],
+    )
+
+
+def _ready(guest: Guest, user: User) -> Script:
+    """A script that has the user's file open."""
+    try:
+        return set_up(guest, user)
+    except GuestCommandError as error:
+        page_size = guest.session.hello().page_size
+        if user.page_sized_blocks and page_size != PAGE_OF_DISKS:
+            pytest.skip(f"{user} has blocks as long as a page, {page_size} here: {error}")
+        raise
+
+
+class _Place(TypedDict):
+    """Where in a file a mapping begins, and how long it is: arguments of Script.map."""
+
+    offset: int
+    pages: int
+
+
+def _place(guest: Guest, user: User) -> _Place:
+    if user.hook != "mem":
+        return {"offset": user.offset, "pages": user.pages}
+    script = Script()
+    env = script.step("env")
+    pool = guest.prober.run(script)[env].values["pool_pfn"]
+    return {"offset": int(pool, 16), "pages": user.pages}
+
+
+def _canonical(user: User, fact: Fact) -> dict[str, object]:
+    """A VMA; whether it may become executable is up to the mount of the file on top."""
+    vma = fact.vma
+    may_exec = frozenset({"me"} if user.noexec else ())
+    return canonical_vma(dataclasses.replace(vma, vmflags=vma.vmflags - may_exec))
+
+
+@_users(lambda user: True)
+@pytest.mark.guarantee(10, 11, 13, 14, 15, 27)
+def test_a_file_is_mapped_through_a_path_as_directly(
+    guest: Guest, user: User, path: HookPath
+) -> None:
+    script = _ready(guest, user)
+    place = _place(guest, user)
+    top = stack_over(script, path, LOW, user.mode)
+    kinds = {}
+    for flags in user.flags:
+        kinds[flags] = [
+            (
+                script.map("m", file, prot=user.prot, flags=flags, **place),
+                script.maps("m"),
+                script.read("m"),
+                script.step("munmap", "m"),
+            )
+            for file in (LOW, top)
+        ]
+    seen = guest.prober.run(script)
+    for flags, ((direct, *below), (made, *above)) in kinds.items():
+        assert (seen[direct].error, seen[made].error) == ("", ""), flags
+        assert _canonical(user, seen[above[0]]) == _canonical(user, seen[below[0]]), flags
+        assert seen[above[1]].results == ["ok"] * user.pages, flags
+        if user.stable:
+            assert seen[above[1]].contents == seen[below[1]].contents, flags
+
+
+@_users(lambda user: user.seekable)
+def test_what_is_mapped_is_what_pread_reads(guest: Guest, user: User, path: HookPath) -> None:
+    script = _ready(guest, user)
+    place = _place(guest, user)
+    top = stack_over(script, path, LOW, user.mode)
+    shown = {
+        flags: (script.map("m", top, prot=user.prot, flags=flags, **place), script.read("m"))
+        for flags in user.flags
+    }
+    back = script.step("pread", LOW, off=f"{place['offset']}p", len=f"{user.pages}p")
+    seen = guest.prober.run(script)
+    assert len(set(seen[back].contents)) == user.pages, "the pages are not told apart"
+    for flags, (made, read) in shown.items():
+        assert seen[made].error == "", flags
+        assert seen[read].contents == seen[back].contents, flags
+
+
+@_users(lambda user: user.writable and user.one_memory)
+@pytest.mark.guarantee(27)
+def test_a_shared_write_is_everybodys(guest: Guest, user: User, path: HookPath) -> None:
+    script = _ready(guest, user)
+    place = _place(guest, user)
+    top = stack_over(script, path, LOW, user.mode)
+    last = str(user.pages - 1)
+    script.map("m", top, **place)
+    wrote = [script.write("m", WRITTEN, "0")]
+    with script.fork():
+        wrote.append(script.write("m", CHILDS, last))
+    sync = script.step("msync", "m")
+    script.map("n", LOW, **place)
+    other = script.read("n")
+    back = script.step("pread", LOW, off=f"{place['offset']}p", len=f"{user.pages}p")
+    seen = guest.prober.run(script)
+    assert [seen[step].results for step in wrote] == [["ok"], ["ok"]]
+    # Without an fsync() of its own a file cannot be synchronised (fs/sync.c).
+    assert seen[sync].error == ("" if user.fsync else "EINVAL")
+    contents = [f"fill:{WRITTEN:#x}", f"fill:{CHILDS:#x}"][-user.pages :]
+    for read in (other, back) if user.seekable else (other,):
+        shown = seen[read].contents
+        assert [shown[0], shown[-1]][-user.pages :] == contents
+
+
+@_users(lambda user: "private" in user.flags)
+def test_a_private_write_stays_private(guest: Guest, user: User, path: HookPath) -> None:
+    script = _ready(guest, user)
+    place = _place(guest, user)
+    top = stack_over(script, path, LOW, user.mode)
+    script.map("n", LOW, prot=user.prot, **place)
+    before = script.read("n")
+    script.map("m", top, flags="private", **place)
+    script.write("m", WRITTEN)
+    own = script.read("m")
+    after = script.read("n")
+    seen = guest.prober.run(script)
+    assert seen[own].contents == [f"fill:{WRITTEN:#x}"] * user.pages
+    assert seen[after].contents == seen[before].contents
+
+
+@_users(lambda user: user.shrinks)
+def test_a_file_that_shrinks_under_its_mapping_is_sigbus(
+    guest: Guest, user: User, path: HookPath
+) -> None:
+    script = _ready(guest, user)
+    top = stack_over(script, path, LOW, user.mode)
+    for flags in ("shared", "private"):
+        script.map(flags, top, flags=flags)
+    before = [script.read(flags) for flags in ("shared", "private")]
+    cut = script.step("ftruncate", LOW, "2p")
+    after = [script.read(flags) for flags in ("shared", "private")]
+    seen = guest.prober.run(script)
+    assert seen[cut].error == ""
+    for step in before:
+        assert seen[step].results == ["ok"] * 4
+    for step in after:
+        assert seen[step].results == ["ok", "ok", "SIGBUS", "SIGBUS"]
+
+
+@pytest.mark.reaches("aio")
+@pytest.mark.kconfig("AIO")
+@pytest.mark.paths(HookPath.DIRECT)
+def test_an_aio_ring_moves_with_its_mapping(guest: Guest, path: HookPath) -> None:
+    """fs/aio.c maps it inside the kernel: there is no file that could be stacked."""
+    script = Script()
+    made = script.step("io_setup", "ring", "1")
+    shown = script.maps("ring")
+    script.map("place", "anon", pages=1, flags="private")
+    moved = script.step(
+        "mremap", "ring", len="1p", flags="maymove,fixed", addr="place", **{"as": "moved"}
+    )
+    found = script.step("io_destroy", "moved")
+    seen = guest.prober.run(script)
+    assert seen[made].error == ""
+    vma = seen[shown].vma
+    assert vma.path == "/[aio] (deleted)"
+    assert {"dc", "de"} <= vma.vmflags
+    assert (seen[moved].error, seen[found].error) == ("", "")
