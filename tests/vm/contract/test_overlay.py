@@ -94,13 +94,15 @@ def test_neighbours_merge_only_after_a_round_trip_of_mprotect(guest: Guest) -> N
 def test_remap_file_pages_takes_the_direct_path_to_the_lower_file(guest: Guest) -> None:
     """The VMA's file is the backing file by now: do_mmap() never sees the overlay again.
 
-    So the new piece merges with its neighbour at once, as it does where nothing is stacked.
+    So a piece that is put back in its place merges with its neighbours at once, as it does where
+    nothing is stacked.
     """
     set_up(guest, UPPER)
     script = Script()
     script.open("f", UPPER.above)
     script.map("m", "f")
     script.write("m", 0x2, "2")
+    script.step("remap_file_pages", "m", off="0p")
     remapped = script.step("remap_file_pages", "m", "1", off="1p")
     same = script.maps("m")
     script.step("remap_file_pages", "m", "0", off="2p")
@@ -110,6 +112,24 @@ def test_remap_file_pages_takes_the_direct_path_to_the_lower_file(guest: Guest) 
     assert len(seen[same].vmas) == 1
     assert seen[read].contents == ["fill:0x2", FILLED, "fill:0x2", FILLED]
     assert [vma.path for vma in seen[maps].vmas] == [UPPER.above] * 2
+
+
+@pytest.mark.arches("arm64")
+@pytest.mark.guarantee(68, 75)
+def test_remap_file_pages_brings_what_only_the_lower_file_may(guest: Guest) -> None:
+    """tmpfs may have tags in its pages (VM_MTE_ALLOWED), overlayfs may not."""
+    if "mte" not in guest.session.get("/proc/cpuinfo").decode().split():
+        pytest.skip("the CPU has no tags")
+    set_up(guest, UPPER)
+    script = Script()
+    script.open("f", UPPER.above)
+    script.map("m", "f")
+    before = script.step("mprotect", "m", "1", prot="rwm")
+    script.step("remap_file_pages", "m", "1", off="1p")
+    after, maps = script.step("mprotect", "m", "1", prot="rwm"), script.maps("m")
+    seen = guest.prober.run(script)
+    assert (seen[before].error, seen[after].error) == ("EINVAL", "")
+    assert ["mt" in vma.vmflags for vma in seen[maps].vmas] == [False, True, False]
 
 
 @pytest.mark.guarantee(7)
