@@ -2,7 +2,7 @@
 /*
  * A file server that outlives the command which starts it. `start` returns
  * when the server serves, and prints its pid; `stop` unmounts, and returns
- * when the server is gone: no file of its is open any more then.
+ * when the server is gone: no file of its own is open any more then.
  */
 #ifndef BACKGROUND_H
 #define BACKGROUND_H
@@ -58,20 +58,18 @@ static inline int open_process(const char *pid)
 	return fd;
 }
 
-/* @end: it does not notice by itself that nobody can ask it any more */
-static inline int stop_server(const char *dir, const char *pid, bool end)
+static inline void wait_until_gone(int process)
 {
-	int process = open_process(pid);
 	struct pollfd gone = { .fd = process, .events = POLLIN };
 
+	if (poll(&gone, 1, STOP_SECONDS * 1000) != 1)
+		die("the server still runs after %d s", STOP_SECONDS);
+}
+
+static inline void unmount(const char *dir)
+{
 	if (umount(dir))
 		die("umount %s: %m", dir);
-	if (end && syscall(SYS_pidfd_send_signal, process, SIGTERM, NULL, 0))
-		die("the server %s: %m", pid);
-	if (poll(&gone, 1, STOP_SECONDS * 1000) != 1)
-		die("the server %s still runs %d s after the unmount", pid,
-		    STOP_SECONDS);
-	return 0;
 }
 
 #endif /* BACKGROUND_H */

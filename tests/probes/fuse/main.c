@@ -61,6 +61,16 @@ static int start(const char *dir, const char *folder, int depth)
 	return 0;
 }
 
+/* The server ends by itself when nobody can ask any more. */
+static int stop(const char *dir, const char *pid)
+{
+	int process = open_process(pid);
+
+	unmount(dir);
+	wait_until_gone(process);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	const char *depth = argc == 5 ? argv[4] : "1";
@@ -68,6 +78,6 @@ int main(int argc, char **argv)
 	if ((argc == 4 || argc == 5) && !strcmp(argv[1], "start"))
 		return start(argv[2], argv[3], atoi(depth));
 	if (argc == 4 && !strcmp(argv[1], "stop"))
-		return stop_server(argv[2], argv[3], false);
+		return stop(argv[2], argv[3]);
 	die("fuse start DIR FOLDER [DEPTH] | fuse stop DIR PID");
 }

@@ -4,7 +4,7 @@
  * are in container files, those of a folder, and mmap goes to the container.
  *
  *	venus start DIR FOLDER	mount FOLDER's files at DIR; prints a pid
- *	venus stop DIR PID	unmount, wait until the server is gone
+ *	venus stop DIR PID	end the server, unmount
  *
  * A link in FOLDER makes a container of any file, a device's too.
  */
@@ -50,11 +50,26 @@ static int start(const char *dir, const char *folder)
 	return 0;
 }
 
+/*
+ * The server first: coda_put_super() destroys a mutex that the device takes
+ * when it is closed.
+ */
+static int stop(const char *dir, const char *pid)
+{
+	int process = open_process(pid);
+
+	if (syscall(SYS_pidfd_send_signal, process, SIGTERM, NULL, 0))
+		die("the server %s: %m", pid);
+	wait_until_gone(process);
+	unmount(dir);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	if (argc == 4 && !strcmp(argv[1], "start"))
 		return start(argv[2], argv[3]);
 	if (argc == 4 && !strcmp(argv[1], "stop"))
-		return stop_server(argv[2], argv[3], true);
+		return stop(argv[2], argv[3]);
 	die("venus start DIR FOLDER | venus stop DIR PID");
 }
