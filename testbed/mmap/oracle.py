@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from testbed.mmap.observation import Event, Vma
 
 # Differences that say nothing of the hook: KSM's early flag and the soft-dirty bit.
@@ -20,6 +22,11 @@ def canonical_vma(vma: Vma) -> dict[str, object]:
         "vmflags": sorted(vma.vmflags - _DROPPED_VMFLAGS),
         "ProtectionKey": vma.smaps.get("ProtectionKey", 0),
     }
+
+
+def without_may_exec(vma: Vma) -> Vma:
+    """The VMA as the file of a noexec mount has it: that is up to the file that is mapped."""
+    return dataclasses.replace(vma, vmflags=vma.vmflags - {"me"})
 
 
 def canonical_descriptor(event: Event) -> dict[str, object]:

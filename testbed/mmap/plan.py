@@ -22,6 +22,8 @@ VM_DONTEXPAND = 1 << 18
 VM_NORESERVE = 1 << 21
 VM_WIPEONFORK = 1 << 25
 VM_DONTDUMP = 1 << 26
+VM_PKEY_SHIFT = 32  # x86: the protection key's lowest bit
+VM_MTE_ALLOWED = 1 << 37  # arm64
 
 
 class VmOps(StrEnum):

@@ -12,7 +12,7 @@
  *	vmas.c		maps query pagemap
  *	shm.c		shmget shmat shmdt shmstat shmrm
  *	users.c		secretmem stm io_setup io_destroy
- *	proc.c		env status meminfo hooklog clearlog rmmod
+ *	proc.c		env status meminfo hooklog clearlog rmmod show
  *	fail.c		sweep endsweep fail_nth
  *	this file	fork endfork
  */
@@ -81,6 +81,7 @@ static const struct {
 	{ "meminfo", meminfo_step },
 	{ "hooklog", hooklog_step },
 	{ "clearlog", clearlog_step },
+	{ "show", show_step },
 	{ "rmmod", rmmod_step },
 	{ "sweep", sweep_step },
 	{ "endsweep", endsweep_step },

@@ -154,7 +154,7 @@ step_function shmget_step, shmat_step, shmdt_step, shmstat_step, shmrm_step;
 step_function secretmem_step, stm_step, io_setup_step, io_destroy_step;
 step_function sweep_step, endsweep_step, fail_nth_step;
 step_function env_step, status_step, meminfo_step, hooklog_step,
-	clearlog_step, rmmod_step;
+	clearlog_step, rmmod_step, show_step;
 
 void remember_pid(pid_t pid);
 

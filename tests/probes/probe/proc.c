@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* status, meminfo, env, hooklog, clearlog: facts that are about no mapping */
+/* status, meminfo, env, hooklog, clearlog, show: facts that are about no mapping */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -198,6 +198,24 @@ void hooklog_step(struct step *step)
 	json_errno(text ? 0 : errno);
 	if (text)
 		json_int("lost", report_lines(text, all));
+	json_end();
+	free(text);
+}
+
+void show_step(struct step *step)
+{
+	char *text = slurp(word(step, 1));
+	int err = text ? 0 : errno;
+	char *rest = NULL, *line;
+
+	no_more_words(step);
+	json_begin(step);
+	json_errno(err);
+	json_open("lines", '[');
+	for (line = text ? strtok_r(text, "\n", &rest) : NULL; line;
+	     line = strtok_r(NULL, "\n", &rest))
+		json_str(NULL, line);
+	json_close(']');
 	json_end();
 	free(text);
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from typing import TypedDict
 
@@ -12,7 +11,7 @@ from testbed.errors import GuestCommandError
 from testbed.lab.guest import Guest
 from testbed.lab.users import LOW, USERS, User, set_up
 from testbed.mmap.observation import Fact
-from testbed.mmap.oracle import canonical_vma
+from testbed.mmap.oracle import canonical_vma, without_may_exec
 from testbed.mmap.path import HookPath, stack_over
 from testbed.mmap.script import Script
 
@@ -69,9 +68,7 @@ def _place(guest: Guest, user: User) -> _Place:
 
 def _canonical(user: User, fact: Fact) -> dict[str, object]:
     """A VMA; whether it may become executable is up to the mount of the file on top."""
-    vma = fact.vma
-    may_exec = frozenset({"me"} if user.noexec else ())
-    return canonical_vma(dataclasses.replace(vma, vmflags=vma.vmflags - may_exec))
+    return canonical_vma(without_may_exec(fact.vma) if user.noexec else fact.vma)
 
 
 @_users(lambda user: True)

@@ -1,0 +1,185 @@
+"""Caching attributes of a mapped PCI BAR, on each path and beside the BAR's file in sysfs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from testbed.arch import find_arch
+from testbed.lab.bar import Bar, find_bar
+from testbed.lab.guest import Guest
+from testbed.mmap.oracle import canonical_vma, without_may_exec
+from testbed.mmap.path import PREPARING, TOP, HookPath
+from testbed.mmap.plan import Action, Plan, VmOps
+from testbed.mmap.probe import Prober, path_script
+
+PAT_LIST = "/sys/kernel/debug/x86/pat_memtype_list"
+
+REMAPS = (Action.REMAP, Action.IOREMAP, Action.SIMPLE_IOREMAP)
+
+
+@dataclass(frozen=True)
+class Caching:
+    """How a page table entry says what may be cached."""
+
+    mask: int
+    plain: int  # ordinary memory
+    noncached: int
+    writecombine: int
+    device: int  # as pgprot_device() has it, for a BAR's file in sysfs
+
+
+CACHING = {
+    # PWT, PCD and PAT, an index into the table of pat_bp_init() (arch/x86/mm/pat/memtype.c).
+    "x86_64": Caching(mask=0x98, plain=0, noncached=0x10, writecombine=0x08, device=0x10),
+    # AttrIndx, an index into MAIR_EL1 (arch/arm64/include/asm/memory.h, MT_*).
+    "arm64": Caching(mask=7 << 2, plain=0, noncached=3 << 2, writecombine=2 << 2, device=4 << 2),
+}
+
+
+@pytest.fixture
+def bar(guest: Guest) -> Bar:
+    return find_bar(guest)
+
+
+@pytest.fixture
+def pfn(guest: Guest, bar: Bar) -> int:
+    return bar.pfn(guest.session.hello().page_size)
+
+
+@pytest.mark.guarantee(22, 34, 39, 40)
+@pytest.mark.parametrize("action", REMAPS, ids=str)
+@pytest.mark.parametrize("page_prot", ["noncached", "writecombine"])
+def test_a_bar_is_cached_as_the_hook_says(
+    stack: Prober, guest: Guest, path: HookPath, pfn: int, action: Action, page_prot: str
+) -> None:
+    script = path_script(path, Plan(action=action, pfn=pfn, page_prot=page_prot))
+    made = script.map("m", TOP)
+    ptes = script.step("ptes", "m")
+    script.write("m", 0x5A)
+    read = script.read("m")
+    seen = stack.run(script)
+    caching = CACHING[guest.cell.arch.name]
+    assert seen[made].error == ""
+    for page, entry in enumerate(seen[ptes].values["pages"]):
+        assert int(entry["pte_pfn"], 16) == pfn + page
+        assert int(entry["pte_prot"], 16) & caching.mask == getattr(caching, page_prot)
+    assert seen[read].contents == ["fill:0x5a"] * 4
+
+
+@pytest.mark.guarantee(22, 34)
+def test_a_bar_is_mapped_as_its_file_in_sysfs_maps_it(
+    stack: Prober, guest: Guest, path: HookPath, bar: Bar, pfn: int
+) -> None:
+    """The file is kernfs over a bin_attribute, as a VMBus ring's, but not yet converted."""
+    plan = Plan(action=Action.IOREMAP, pfn=pfn, pgoff=pfn, page_prot="writecombine")
+    script = path_script(path, plan)
+    script.open("twin", f"{bar.resource}_wc")
+    shown = []
+    for name, file in (("m", TOP), ("n", "twin")):
+        made = script.map(name, file)
+        shown.append((made, script.maps(name), script.step("ptes", name)))
+    script.write("m", 0x6B, "1")
+    script.write("n", 0x7C, "2")
+    reads = [script.read(name, "1-2") for name in ("m", "n")]
+    seen = stack.run(script)
+    caching = CACHING[guest.cell.arch.name]
+    (ours, vma, ptes), (theirs, twin_vma, twin_ptes) = shown
+    assert (seen[ours].error, seen[theirs].error) == ("", "")
+    # sysfs is mounted noexec.
+    ours_vma, theirs_vma = (without_may_exec(seen[step].vma) for step in (vma, twin_vma))
+    assert canonical_vma(ours_vma) == canonical_vma(theirs_vma)
+    entries = [
+        [(entry["pte_pfn"], entry["pte_prot"]) for entry in seen[step].values["pages"]]
+        for step in (ptes, twin_ptes)
+    ]
+    assert entries[0] == entries[1]
+    assert int(entries[0][0][1], 16) & caching.mask == caching.writecombine
+    for read in reads:
+        assert seen[read].contents == ["fill:0x6b", "fill:0x7c"]
+
+
+@pytest.mark.paths(HookPath.LEGACY)
+def test_the_file_in_sysfs_maps_device_memory(
+    stack: Prober, guest: Guest, path: HookPath, bar: Bar
+) -> None:
+    script = path_script(path)
+    script.open("twin", bar.resource)
+    script.map("n", "twin")
+    ptes = script.step("ptes", "n")
+    caching = CACHING[guest.cell.arch.name]
+    for entry in stack.run(script)[ptes].values["pages"]:
+        assert int(entry["pte_prot"], 16) & caching.mask == caching.device
+
+
+@pytest.mark.arches("x86_64")
+@pytest.mark.guarantee(46)
+@pytest.mark.parametrize("action", REMAPS, ids=str)
+def test_the_list_of_memory_types_is_back_after_unmapping(
+    stack: Prober, path: HookPath, pfn: int, action: Action
+) -> None:
+    script = path_script(path, Plan(action=action, pfn=pfn, page_prot="noncached"))
+    before = script.step("show", PAT_LIST)
+    script.map("m", TOP)
+    mapped = script.step("show", PAT_LIST)
+    with script.fork():
+        script.step("munmap", "m")
+    forked = script.step("show", PAT_LIST)
+    script.step("munmap", "m", "1-2")
+    split = script.step("show", PAT_LIST)
+    script.step("munmap", "m")
+    after = script.step("show", PAT_LIST)
+    lines = [
+        stack.run(script)[step].values["lines"] for step in (before, mapped, forked, split, after)
+    ]
+    kept = [line for line in lines[1] if line not in lines[0]]
+    start = pfn << 12
+    assert [line.split() for line in kept] == [
+        ["PAT:", "[mem", f"{start:#018x}-{start + 0x4000:#018x}]", "uncached-minus"]
+    ]
+    assert lines[2] == lines[1]
+    assert lines[3] == lines[1]
+    assert lines[4] == lines[0]
+
+
+@pytest.mark.arches("x86_64")
+@pytest.mark.guarantee(28, 46, 54)
+@pytest.mark.paths(*PREPARING)
+def test_the_list_of_memory_types_is_back_after_a_failure(
+    stack: Prober, path: HookPath, pfn: int
+) -> None:
+    """mapped() fails when the range is in the list already."""
+    plan = Plan(
+        action=Action.REMAP,
+        pfn=pfn,
+        page_prot="noncached",
+        vm_ops=VmOps.FULL,
+        mapped_error="-EIO",
+    )
+    script = path_script(path, plan)
+    before = script.step("show", PAT_LIST)
+    made = script.map("m", TOP)
+    after = script.step("show", PAT_LIST)
+    seen = stack.run(script)
+    assert seen[made].error == "EIO"
+    assert seen[after].values["lines"] == seen[before].values["lines"]
+
+
+@pytest.mark.guarantee(47)
+@pytest.mark.parametrize("page_prot", ["noncached", "writecombine"])
+def test_ordinary_memory_is_cached_as_the_architecture_says(
+    stack: Prober, guest: Guest, path: HookPath, page_prot: str
+) -> None:
+    """x86 has one type for each page of RAM (arch/x86/mm/pat/memtype.c, reserve_pfn_range())."""
+    script = path_script(path, Plan(action=Action.REMAP, page_prot=page_prot))
+    made = script.map("m", TOP)
+    ptes = script.step("ptes", "m")
+    seen = stack.run(script)
+    caching = CACHING[guest.cell.arch.name]
+    wanted = (
+        caching.plain if guest.cell.arch == find_arch("x86_64") else getattr(caching, page_prot)
+    )
+    assert seen[made].error == ""
+    for entry in seen[ptes].values["pages"]:
+        assert int(entry["pte_prot"], 16) & caching.mask == wanted

@@ -1,0 +1,128 @@
+"""Flags of a VMA above bit 31, and those that only one architecture has (contract A9, 75)."""
+
+from __future__ import annotations
+
+import pytest
+
+from testbed.lab.guest import Guest
+from testbed.lab.stacks import FILE_STACKS, set_up
+from testbed.mmap.path import PREPARING, TOP, HookPath, hook_name, stack_over
+from testbed.mmap.plan import VM_MTE_ALLOWED, VM_PKEY_SHIFT, Plan, VmOps
+from testbed.mmap.probe import Prober, path_script
+from testbed.mmap.script import Script
+
+# arch/x86/include/asm/mmu_context.h
+PKEYS = 16
+
+(OVERLAY,) = (stack for stack in FILE_STACKS if stack.name == "overlay-tmpfs")
+
+
+@pytest.mark.arches("x86_64")
+@pytest.mark.kconfig("X86_INTEL_MEMORY_PROTECTION_KEYS")
+@pytest.mark.guarantee(13, 19, 75)
+@pytest.mark.parametrize("flags", ["shared", "private"])
+def test_memory_that_is_only_executed_has_a_key(stack: Prober, path: HookPath, flags: str) -> None:
+    """execute_only_pkey() of arch/x86/mm/pkeys.c chooses it."""
+    mapped = stack.map(path, Plan(vm_ops=VmOps.FULL), prot="x", flags=flags)
+    key = mapped.vma.smaps["ProtectionKey"]
+    assert key != 0
+    assert mapped.read.values["pages"][0]["code"] == "SEGV_PKUERR"
+    if path in PREPARING:
+        assert mapped.descriptor.number("flags") >> VM_PKEY_SHIFT & (PKEYS - 1) == key
+
+
+@pytest.mark.arches("x86_64")
+@pytest.mark.kconfig("X86_INTEL_MEMORY_PROTECTION_KEYS")
+@pytest.mark.guarantee(19, 75)
+def test_a_hook_sets_and_clears_bits_of_the_key(stack: Prober, path: HookPath) -> None:
+    plan = Plan(
+        vm_ops=VmOps.FULL,
+        set_flags=10 << VM_PKEY_SHIFT,
+        clear_flags=(PKEYS - 1) << VM_PKEY_SHIFT,
+    )
+    assert stack.map(path, plan).vma.smaps["ProtectionKey"] == 10
+    assert stack.map(path, plan, prot="x").vma.smaps["ProtectionKey"] == 10
+
+
+@pytest.mark.arches("arm64")
+@pytest.mark.kconfig("ARM64_BTI")
+@pytest.mark.guarantee(13, 19, 75)
+@pytest.mark.parametrize("flags", ["shared", "private"])
+def test_guarded_branches_show(stack: Prober, path: HookPath, flags: str) -> None:
+    for prot, shown in (("rb", True), ("r", False)):
+        vma = stack.map(path, Plan(vm_ops=VmOps.FULL), prot=prot, flags=flags).vma
+        assert ("bt" in vma.vmflags) is shown
+
+
+@pytest.mark.arches("arm64")
+@pytest.mark.kconfig("ARM64_MTE")
+@pytest.mark.guarantee(7, 75)
+def test_tags_are_refused_before_the_hook_runs(stack: Prober, path: HookPath) -> None:
+    """A device's memory need not have any (arch/arm64/include/asm/mman.h)."""
+    script = path_script(path, Plan(vm_ops=VmOps.FULL))
+    made = script.map("m", TOP, prot="rwm")
+    log = script.hooklog()
+    seen = stack.run(script)
+    assert seen[made].error == "EINVAL"
+    assert seen[log].events == []
+
+
+@pytest.mark.arches("arm64")
+@pytest.mark.kconfig("ARM64_MTE")
+@pytest.mark.guarantee(19, 75)
+def test_a_hook_allows_tags(stack: Prober, path: HookPath) -> None:
+    """VM_MTE_ALLOWED is above bit 31: lost on the way, it would leave mprotect to refuse."""
+    script = path_script(path)
+    results = {}
+    for allowed, plan in (
+        (True, Plan(vm_ops=VmOps.FULL, set_flags=VM_MTE_ALLOWED)),
+        (False, Plan(vm_ops=VmOps.FULL)),
+    ):
+        script.plan(hook_name(path), plan)
+        script.map("m", TOP)
+        results[allowed] = script.step("mprotect", "m", prot="rwm"), script.maps("m")
+    seen = stack.run(script)
+    assert [seen[results[allowed][0]].error for allowed in (True, False)] == ["", "EINVAL"]
+    assert ["mt" in seen[results[allowed][1]].vma.vmflags for allowed in (True, False)] == [
+        True,
+        False,
+    ]
+
+
+@pytest.mark.arches("arm64")
+@pytest.mark.kconfig("ARM64_MTE")
+@pytest.mark.reaches("shmem")
+@pytest.mark.guarantee(75)
+@pytest.mark.paths(HookPath.DIRECT, HookPath.STACK_FIRST, HookPath.STACK_AFTER)
+def test_tags_of_shared_memory_are_up_to_the_file_on_top(stack: Prober, path: HookPath) -> None:
+    script = Script()
+    script.step("clearlog")
+    script.step("memfd", "low", "4p")
+    made = script.map("m", stack_over(script, path, "low"), prot="rwm")
+    log = script.hooklog()
+    maps = script.maps("m")
+    write = script.write("m", 0x42)
+    seen = stack.run(script)
+    if path is not HookPath.DIRECT:
+        assert seen[made].error == "EINVAL"
+        assert seen[log].events == []
+        return
+    assert seen[made].error == ""
+    assert "mt" in seen[maps].vma.vmflags
+    assert seen[write].results == ["ok"] * 4
+
+
+@pytest.mark.arches("arm64")
+@pytest.mark.kconfig("ARM64_MTE", *OVERLAY.symbols)
+@pytest.mark.guarantee(75)
+def test_an_overlay_has_no_tags_although_the_file_below_has(guest: Guest) -> None:
+    set_up(guest, OVERLAY)
+    script = Script()
+    script.open("above", OVERLAY.above)
+    script.open("below", OVERLAY.below)
+    above = script.map("m", "above", prot="rwm")
+    below = script.map("n", "below", prot="rwm")
+    maps = script.maps("n")
+    seen = guest.prober.run(script)
+    assert (seen[above].error, seen[below].error) == ("EINVAL", "")
+    assert "mt" in seen[maps].vma.vmflags
