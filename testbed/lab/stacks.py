@@ -103,6 +103,11 @@ class FileStack:
         return f"{FOLDER}/{self.shows}/file" if self.shows else self.above
 
     @property
+    def hook(self) -> str:
+        """The hook at the bottom, by its name in testbed/mmap/hooks.py."""
+        return {"tmpfs": "shmem"}.get(self.base, self.base)
+
+    @property
     def symbols(self) -> tuple[str, ...]:
         base = {"ext4": ("EXT4_FS", "BLK_DEV_LOOP")}.get(self.base, ())
         return (*base, *(layer.symbol for layer in self.layers))

@@ -81,12 +81,16 @@ def test_a_containers_error_comes_back_and_leaves_nothing(guest: Guest, stack: P
     path = _serve(guest, "/dev/mmap_stack")
     script = Script()
     script.open("f", path)
+    script.open("node", "/dev/mmap_stack_first")
+    script.step("lower", "node", "f")
+    before = script.step("counts", "node")
     script.map("m", "anon", pages=3)
     made = script.map("failed", "f", pages=1, flags="private,fixed", addr="m+1p")
-    left = script.maps("m")
+    left, after = script.maps("m"), script.step("counts", "node")
     seen = stack.run(script)
     assert seen[made].error == "ENOTCONN"
     assert len(seen[left].vmas) == 2
+    assert seen[after].values["lower"] == seen[before].values["lower"]
 
 
 @pytest.mark.defect(

@@ -22,7 +22,14 @@ def _stacks(*, writable: bool = False) -> pytest.MarkDecorator:
     return pytest.mark.parametrize(
         "served",
         [
-            pytest.param(stack, marks=pytest.mark.kconfig(*stack.symbols), id=stack.name)
+            pytest.param(
+                stack,
+                marks=[
+                    pytest.mark.kconfig(*stack.symbols),
+                    pytest.mark.reaches(stack.hook, by=stack.name),
+                ],
+                id=stack.name,
+            )
             for stack in FILE_STACKS
             if stack.writable or not writable
         ],

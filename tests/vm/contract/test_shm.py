@@ -8,7 +8,7 @@ from testbed.lab.guest import Guest
 from testbed.mmap.oracle import canonical_vma
 from testbed.mmap.script import Script
 
-pytestmark = pytest.mark.kconfig("SYSVIPC")
+pytestmark = [pytest.mark.kconfig("SYSVIPC"), pytest.mark.reaches("shmem", by="shm")]
 
 PAGES = 4
 
