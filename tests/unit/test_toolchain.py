@@ -15,9 +15,10 @@ from testbed.kernel.toolchain import (
     cross_prefix,
     find_compiler,
     find_gcc,
+    have_ccache,
     read_ccache_use,
 )
-from testbed.run import find_tool
+from testbed.run import find_tool, run
 from testbed.settings import Toolchain
 
 X86_64, ARM64 = ARCHES["x86_64"], ARCHES["arm64"]
@@ -166,6 +167,22 @@ def test_ccache_is_bounded_and_relies_on_the_compilers_dependencies(tmp_path: Pa
     assert environment["CCACHE_DEPEND"] == "1"
     assert environment["CCACHE_MAXSIZE"] == "2000M"
     assert environment["CCACHE_BASEDIR"] == str(tmp_path / "work")
+
+
+@pytest.mark.skipif(not have_ccache(), reason="ccache is not installed")
+def test_what_assembly_takes_in_is_never_an_older_builds(tmp_path: Path) -> None:
+    environment = ccache_environment(
+        directory=tmp_path / "ccache", base=tmp_path, limit=2_000_000_000, stats=tmp_path / "stats"
+    )
+    (tmp_path / "piggy.S").write_text('.section .rodata\n.incbin "kernel"\n')
+    (tmp_path / "c.c").write_text("int c;\n")
+    for text in ("the first", "the other"):
+        (tmp_path / "kernel").write_text(text)
+        for source in ("piggy.S", "c.c"):
+            argv = ["ccache", "gcc", f"-Wp,-MMD,{source}.d", "-c", "-o", f"{source}.o", source]
+            run(argv, cwd=tmp_path, env=environment)
+        assert text.encode() in (tmp_path / "piggy.S.o").read_bytes()
+    assert read_ccache_use(tmp_path / "stats") == CcacheUse(hits=1, misses=1)
 
 
 def test_ccache_hits_and_misses_are_counted(tmp_path: Path) -> None:
