@@ -67,6 +67,7 @@ _LAYER = (
 _SUITE = (
     "modules",
     "testbed/guest",
+    "testbed/lab/guest.py",
     "testbed/mmap",
     "testbed/plugin.py",
     "testbed/verdict.py",

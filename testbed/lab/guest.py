@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from testbed.deadline import Deadline
-from testbed.errors import GuestError, GuestLost, KernelSplat, SessionError
+from testbed.errors import GuestError, GuestLost, InfraError, KernelSplat, SessionError
 from testbed.guest.expect import Expectation, match_splats
 from testbed.guest.kernellog import KernelLog
 from testbed.guest.kmemleak import Leak, find_leaks
@@ -21,6 +21,8 @@ from testbed.vm.machine import VirtualMachine, boot
 
 # Two scans of all memory, and the age that an object must have.
 _SCANS = 60.0  # seconds
+
+_RELEASE = "/proc/sys/kernel/osrelease"
 
 MODULE_DIR = "/lib/testbed"
 
@@ -134,6 +136,7 @@ def guest_up(cell: Cell, log_dir: Path, deadline: Deadline) -> Iterator[Guest]:
 
     Raises:
         BootError, LaunchError, SessionError: it did not come up; the class says how.
+        InfraError: it runs another kernel than the cell's.
     """
     with (
         boot(cell.vm_spec(log_dir), deadline) as vm,
@@ -145,6 +148,9 @@ def guest_up(cell: Cell, log_dir: Path, deadline: Deadline) -> Iterator[Guest]:
             why_dead=vm.why_dead,
         ) as session,
     ):
+        release = session.get(_RELEASE).decode().strip()
+        if release != cell.kernel.release:
+            raise InfraError(f"the guest runs {release}, not {cell.kernel.release}")
         yield Guest(
             cell,
             vm,
