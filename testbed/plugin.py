@@ -60,8 +60,8 @@ def pytest_configure(config: pytest.Config) -> None:
         "paths(*paths): only on these paths to a hook",
         "kconfig(symbol): skipped where the kernel is built without the symbol",
         "last: after all other tests on its architecture",
-        "reaches(*hooks, by): which of the kernel's hooks are run (testbed/mmap/hooks.py); a test "
-        "without a path says by what stack",
+        "reaches(*hooks, by): which of the kernel's hooks are run (testbed/mmap/hooks.py), and by "
+        "what stack if by no path",
         "guarantee(*numbers): what of the contract is tested (testbed/mmap/guarantees.py)",
         "defect(name, symptom, recorded): an open kernel defect. `symptom` is searched in the "
         "failure; `recorded` is the first and last version it was seen on, and strict there",

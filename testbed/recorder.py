@@ -16,6 +16,7 @@ import pytest
 from testbed.lab.cell import Cell
 from testbed.lab.guest import Guest
 from testbed.lab.lab import Lab
+from testbed.mmap.path import HookPath
 from testbed.reach import write_reach
 from testbed.results.model import Case, Environment, Run, Status, gravest
 from testbed.results.store import write_run
@@ -124,11 +125,11 @@ def _new_case(item: pytest.Item) -> Case:
 
 
 def _reaches(item: pytest.Item) -> Iterator[str]:
-    """What the marker `reaches` says; a test without a path names the stack that it uses."""
+    """What the marker `reaches` says; a test may have a path, or name a stack of the kernel."""
     path = _parameters(item).get("path")
     for marker in item.iter_markers("reaches"):
         for hook in marker.args:
-            yield f"{hook} by {path or marker.kwargs['by']}"
+            yield f"{hook} by {path or marker.kwargs.get('by', HookPath.DIRECT)}"
 
 
 def _environment(cell: Cell) -> Environment:

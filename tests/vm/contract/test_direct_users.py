@@ -178,8 +178,7 @@ def test_a_file_that_shrinks_under_its_mapping_is_sigbus(
 
 @pytest.mark.reaches("aio")
 @pytest.mark.kconfig("AIO")
-@pytest.mark.paths(HookPath.DIRECT)
-def test_an_aio_ring_moves_with_its_mapping(guest: Guest, path: HookPath) -> None:
+def test_an_aio_ring_moves_with_its_mapping(guest: Guest) -> None:
     """fs/aio.c maps it inside the kernel: there is no file that could be stacked."""
     script = Script()
     made = script.step("io_setup", "ring", "1")
