@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -65,20 +67,29 @@ def failing(guest: Guest) -> Guest:
     return guest
 
 
+Reached = Callable[[int], None]
+
+
+@pytest.fixture
+def reached(record_property: Callable[[str, object], None]) -> Reached:
+    """Keeps how many allocations of a call failed, in junit.xml."""
+    return partial(record_property, "allocations")
+
+
 @pytest.mark.guarantee(28, 54, 55, 58)
 @pytest.mark.parametrize("call", MAPPINGS.values(), ids=MAPPINGS)
 def test_a_mapping_that_fails_leaves_nothing(
-    failing: Guest, stack: Prober, path: HookPath, call: Call
+    failing: Guest, stack: Prober, path: HookPath, call: Call, reached: Reached
 ) -> None:
-    _sweep(failing, stack, path, call)
+    reached(_sweep(failing, stack, path, call))
 
 
 @pytest.mark.guarantee(65, 66, 67)
 @pytest.mark.parametrize("call", OPERATIONS.values(), ids=OPERATIONS)
 def test_an_operation_that_fails_leaves_the_mapping(
-    failing: Guest, stack: Prober, path: HookPath, call: Call
+    failing: Guest, stack: Prober, path: HookPath, call: Call, reached: Reached
 ) -> None:
-    _sweep(failing, stack, path, call)
+    reached(_sweep(failing, stack, path, call))
 
 
 REPLACED = {
@@ -93,9 +104,9 @@ REPLACED = {
 @pytest.mark.paths(HookPath.DIRECT, HookPath.LEGACY)
 @pytest.mark.parametrize("call", REPLACED.values(), ids=REPLACED)
 def test_a_mapping_that_replaces_its_file_and_fails_leaves_nothing(
-    failing: Guest, stack: Prober, path: HookPath, call: Call
+    failing: Guest, stack: Prober, path: HookPath, call: Call, reached: Reached
 ) -> None:
-    _sweep(failing, stack, path, call)
+    reached(_sweep(failing, stack, path, call))
 
 
 # What KD1 does to the books: each mapping that succeeds keeps one file for good.
@@ -107,13 +118,16 @@ _KD1 = r"(Committed_AS|replacement of \d) is \d+ after the (call|next try), was 
 @pytest.mark.paths(*(path for path in HookPath if path.shape.compat))
 @pytest.mark.parametrize("call", REPLACED.values(), ids=REPLACED)
 def test_a_stacked_mapping_that_replaces_its_file_and_fails_leaves_nothing(
-    failing: Guest, stack: Prober, path: HookPath, call: Call
+    failing: Guest, stack: Prober, path: HookPath, call: Call, reached: Reached
 ) -> None:
-    _sweep(failing, stack, path, call, known=_KD1)
+    reached(_sweep(failing, stack, path, call, known=_KD1))
 
 
-def _sweep(guest: Guest, prober: Prober, path: HookPath, call: Call, known: str = "") -> None:
-    """Let the call fail in every way; what is `known` of is told only when there is no more."""
+def _sweep(guest: Guest, prober: Prober, path: HookPath, call: Call, known: str = "") -> int:
+    """Let the call fail in every way; how many there were.
+
+    What is `known` is complained of only when there is nothing else.
+    """
     sweep = Sweep(path, call)
     seen = prober.run(sweep.script)
     complaints = list(sweep.complaints(seen))
@@ -124,7 +138,9 @@ def _sweep(guest: Guest, prober: Prober, path: HookPath, call: Call, known: str 
         where = _stack(guest, prober, Sweep(path, call, only=first))
         more = "\n".join(f"allocation {number}: {text}" for number, text in complaints[1:])
         raise AssertionError(f"allocation {first} failed: {text}\n{where}\n{more}")
-    assert sweep.reached(seen) > 0, "no allocation of the call can fail"
+    number = sweep.reached(seen)
+    assert number > 0, "no allocation of the call can fail"
+    return number
 
 
 def _stack(guest: Guest, prober: Prober, sweep: Sweep) -> str:
