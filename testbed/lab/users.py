@@ -138,6 +138,35 @@ def _read_only(name: str, symbol: str) -> User:
     )
 
 
+_9P_MODULES = ("9pnet_virtio", "9p")
+_9P_SYMBOLS = ("9P_FS", "NET_9P_VIRTIO")
+
+
+def _mount_9p(version: str, cache: str) -> str:
+    return f"mount -t 9p -o trans=virtio,version={version},cache={cache} {SHARED_TAG}"
+
+
+def _nine(name: str, hook: str, version: str) -> User:
+    """A file on the host that the guest does not cache, and so cannot map to be written to."""
+    return User(
+        name=name,
+        hook=hook,
+        steps=(
+            f"open {LOW} {_FOLDER}/file rw create",
+            *_DIFFERENT,
+            f"open {LOW} {_FOLDER}/file ro",
+        ),
+        stacks=_SWITCHING,
+        symbols=_9P_SYMBOLS,
+        modules=_9P_MODULES,
+        up=f"mkdir -p {_FOLDER}; {_mount_9p(version, 'none')} {_FOLDER}",
+        down=f"rm {_FOLDER}/file; umount {_FOLDER}; rmdir {_FOLDER}",
+        prot="r",
+        pages=2,
+        offset=1,
+    )
+
+
 def _zero(flags: str, stacks: tuple[HookPath, ...]) -> User:
     return User(
         name=f"zero-{flags}",
@@ -151,8 +180,6 @@ def _zero(flags: str, stacks: tuple[HookPath, ...]) -> User:
     )
 
 
-_9P = f"mount -t 9p -o trans=virtio,version=9p2000.L,cache=%s {SHARED_TAG}"
-_9P_SYMBOLS = ("9P_FS", "NET_9P_VIRTIO")
 _STM_POLICY = "/sys/kernel/config/stp-policy/mmap_stm.test"
 
 USERS = (
@@ -199,24 +226,10 @@ USERS = (
     _on_disk("f2fs", page_sized_blocks=True),
     _read_only("squashfs", "SQUASHFS"),
     _read_only("erofs", "EROFS_FS"),
-    _file("9p", _9P % "mmap", "9pnet_virtio", "9p", symbols=_9P_SYMBOLS),
-    User(
-        name="9p-uncached",
-        hook="9p-uncached",
-        steps=(
-            f"open {LOW} {_FOLDER}/file rw create",
-            *_DIFFERENT,
-            f"open {LOW} {_FOLDER}/file ro",
-        ),
-        stacks=_SWITCHING,
-        symbols=_9P_SYMBOLS,
-        modules=("9pnet_virtio", "9p"),
-        up=f"mkdir -p {_FOLDER}; {_9P % 'none'} {_FOLDER}",
-        down=f"rm {_FOLDER}/file; umount {_FOLDER}; rmdir {_FOLDER}",
-        prot="r",
-        pages=2,
-        offset=1,
-    ),
+    _file("9p", _mount_9p("9p2000.L", "mmap"), *_9P_MODULES, symbols=_9P_SYMBOLS),
+    # The same hook, which then lets nothing be written; and another one for the older protocol.
+    _nine("9p-uncached", "9p", "9p2000.L"),
+    _nine("9p-2000u", "9p-2000u", "9p2000.u"),
     User(
         name="blkdev",
         hook="blkdev",

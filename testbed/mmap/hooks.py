@@ -53,7 +53,7 @@ HOOKS = (
     Hook("squashfs", _READONLY, "fs/squashfs/file.c"),
     Hook("erofs", "erofs_file_mmap_prepare", "fs/erofs/data.c"),
     Hook("9p", "v9fs_file_mmap_prepare", "fs/9p/vfs_file.c"),
-    Hook("9p-uncached", _READONLY, "fs/9p/vfs_file.c"),
+    Hook("9p-2000u", _READONLY, "fs/9p/vfs_file.c"),
     Hook(
         "open-dice",
         "open_dice_mmap_prepare",

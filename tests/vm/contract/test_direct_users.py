@@ -176,6 +176,25 @@ def test_a_file_that_shrinks_under_its_mapping_is_sigbus(
         assert seen[step].results == ["ok", "ok", "SIGBUS", "SIGBUS"]
 
 
+@pytest.mark.parametrize(
+    "user",
+    [
+        pytest.param(user, marks=pytest.mark.kconfig(*user.symbols), id=user.name)
+        for user in USERS
+        if user.seekable and user.mode == "ro"
+    ],
+)
+def test_a_read_only_hook_refuses_what_could_be_written(guest: Guest, user: User) -> None:
+    """generic_file_readonly_mmap_prepare() of mm/filemap.c."""
+    script = _ready(guest, user)
+    script.open("upper", "/dev/mmap_stack_first", "rw")
+    script.step("lower", "upper", LOW)
+    shared = script.map("m", "upper", prot="r")
+    private = script.map("n", "upper", flags="private")
+    seen = guest.prober.run(script)
+    assert (seen[shared].error, seen[private].error) == ("EINVAL", "")
+
+
 @pytest.mark.reaches("aio")
 @pytest.mark.kconfig("AIO")
 def test_an_aio_ring_moves_with_its_mapping(guest: Guest) -> None:
