@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
-/* open, memfd, close, pread, pwrite, ftruncate */
+/* open, memfd, seal, publish, close, pread, pwrite, ftruncate */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -71,6 +72,36 @@ void memfd_step(struct step *step)
 		errno = err;
 	}
 	report_fd(step, name, fd);
+}
+
+static const struct flag seals[] = {
+	{ "seal", F_SEAL_SEAL },
+	{ "shrink", F_SEAL_SHRINK },
+	{ "grow", F_SEAL_GROW },
+	{ "write", F_SEAL_WRITE },
+	{ "future_write", F_SEAL_FUTURE_WRITE },
+	{ }
+};
+
+void seal_step(struct step *step)
+{
+	int fd = fd_of(word(step, 1));
+	unsigned long wanted = parse_flags(word(step, 2), seals, "seal");
+
+	no_more_words(step);
+	report(step, fcntl(fd, F_ADD_SEALS, wanted));
+}
+
+/* Others can open our file by it for as long as we live. */
+void publish_step(struct step *step)
+{
+	int fd = fd_of(word(step, 1));
+	const char *path = word(step, 2);
+	char target[48];
+
+	no_more_words(step);
+	snprintf(target, sizeof(target), "/proc/%d/fd/%d", getpid(), fd);
+	report(step, symlink(target, path));
 }
 
 void close_step(struct step *step)

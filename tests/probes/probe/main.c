@@ -4,7 +4,7 @@
  * one JSON object of facts for each. It judges nothing. docs/probe.md describes
  * the language and the facts; this table is the whole of the language:
  *
- *	files.c		open memfd close pread pwrite ftruncate
+ *	files.c		open memfd seal publish close pread pwrite ftruncate
  *	device.c	plan lower replacement counts reset vma ptes
  *	mapping.c	map munmap mprotect mremap madvise mlock munlock msync
  *			remap_file_pages
@@ -42,6 +42,8 @@ static const struct {
 } steps[] = {
 	{ "open", open_step },
 	{ "memfd", memfd_step },
+	{ "seal", seal_step },
+	{ "publish", publish_step },
 	{ "close", close_step },
 	{ "pread", pread_step },
 	{ "pwrite", pwrite_step },

@@ -142,8 +142,8 @@ char *must_slurp(const char *path);
 /* The steps, each in the file that its comment in main.c names. */
 typedef void step_function(struct step *step);
 
-step_function open_step, memfd_step, close_step, pread_step, pwrite_step,
-	ftruncate_step;
+step_function open_step, memfd_step, seal_step, publish_step, close_step,
+	pread_step, pwrite_step, ftruncate_step;
 step_function plan_step, lower_step, replacement_step, counts_step, reset_step,
 	vma_step, ptes_step;
 step_function map_step, munmap_step, mprotect_step, mremap_step, madvise_step,
