@@ -182,3 +182,25 @@ def _documented_keys() -> list[str]:
 def test_a_documented_key_of_the_plan_is_known(run_script: RunScript, key: str) -> None:
     facts = run_script("open f /dev/null", f"plan f {key}=frob", status=2)
     assert "a plan has no" not in facts[-1]["text"]
+
+
+def test_a_switch_of_a_plan_is_one_in_any_base(run_script: RunScript) -> None:
+    taken = run_script("memfd f 1p", "plan f hide=0x1 late_page_prot=1")
+    assert taken[1]["error"] == "ENOTTY"  # a memfd takes no plan
+    refused = run_script("memfd f 1p", "plan f hide=2", status=2)
+    assert refused[-1]["error"] == "usage"
+
+
+def test_the_lines_of_a_file_are_shown(run_script: RunScript) -> None:
+    shown, missing = run_script("show /proc/self/mounts", "show /proc/none")[:2]
+    assert shown["lines"] == Path("/proc/self/mounts").read_text().splitlines()
+    assert (missing["error"], missing["lines"]) == ("ENOENT", [])
+
+
+def test_an_aio_ring_is_a_mapping(run_script: RunScript) -> None:
+    made, ring, gone, again = run_script("io_setup r 1", "maps r", "io_destroy r", "io_destroy r")[
+        :4
+    ]
+    assert made["len"] % 4096 == 0
+    assert [vma["path"] for vma in ring["vmas"]] == ["/[aio] (deleted)"]
+    assert (gone["errno"], again["error"]) == (0, "EINVAL")

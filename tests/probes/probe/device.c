@@ -123,7 +123,7 @@ static void set_key(struct mmap_testbed_plan *plan, const struct key *key,
 		memcpy(at, &choice, sizeof(choice));
 		break;
 	case SWITCH:
-		if (strcmp(value, "1"))
+		if (parse_number(value) != 1)
 			usage("%s=%s: only 1 is known", key->name, value);
 		break;
 	}

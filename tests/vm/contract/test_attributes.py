@@ -68,6 +68,25 @@ def test_a_bar_is_cached_as_the_hook_says(
     assert seen[read].contents == ["fill:0x5a"] * 4
 
 
+@pytest.mark.guarantee(38)
+@pytest.mark.paths(*PREPARING)
+@pytest.mark.parametrize("action", REMAPS, ids=str)
+def test_page_prot_is_taken_when_the_helper_is_called(
+    stack: Prober, guest: Guest, path: HookPath, pfn: int, action: Action
+) -> None:
+    """mmap_action_simple_ioremap() alone has it taken only after the hook (mm/memory.c)."""
+    plan = Plan(action=action, pfn=pfn, page_prot="writecombine", late_page_prot=1)
+    script = path_script(path, plan)
+    made = script.map("m", TOP)
+    ptes = script.step("ptes", "m")
+    seen = stack.run(script)
+    caching = CACHING[guest.cell.arch.name]
+    assert seen[made].error == ""
+    for entry in seen[ptes].values["pages"]:
+        found = int(entry["pte_prot"], 16) & caching.mask
+        assert (found == caching.writecombine) is (action is Action.SIMPLE_IOREMAP)
+
+
 @pytest.mark.guarantee(22, 34)
 def test_a_bar_is_mapped_as_its_file_in_sysfs_maps_it(
     stack: Prober, guest: Guest, path: HookPath, bar: Bar, pfn: int
