@@ -107,6 +107,8 @@ def qemu_argv(spec: VmSpec, *, qmp_fd: int, console_fd: int) -> list[str]:
     # fmt: off
     return [
         *_machine(spec, cmdline=kernel_cmdline(spec), ssh_port=0),
+        "-fsdev", f"local,id=shared,path={_value(spec.shared_dir)},security_model=none",
+        "-device", f"virtio-9p-pci,fsdev=shared,mount_tag={SHARED_TAG}",
         "-chardev", f"socket,id=qmp,fd={qmp_fd}",
         "-mon", "chardev=qmp,mode=control",
         "-chardev", f"socket,id=console,fd={console_fd}",
@@ -116,7 +118,10 @@ def qemu_argv(spec: VmSpec, *, qmp_fd: int, console_fd: int) -> list[str]:
 
 
 def argv_by_hand(spec: VmSpec) -> list[str]:
-    """The same VM with console and monitor on the terminal, and a shell on the console."""
+    """The same VM with console and monitor on the terminal, and a shell on the console.
+
+    It shares no folder: nobody has made one.
+    """
     cmdline = f"{kernel_cmdline(spec)} testbed.shell"
     return [*_machine(spec, cmdline=cmdline, ssh_port=PORT_BY_HAND), "-serial", "mon:stdio"]
 
@@ -160,11 +165,16 @@ def _program(arch: Arch) -> str:
     return f"qemu-system-{arch.qemu}"
 
 
+def _value(path: Path) -> str:
+    """A path within an option: what would end it is doubled."""
+    return str(path).replace(",", ",,")
+
+
 def _disks(disks: tuple[Disk, ...]) -> list[str]:
     words = []
     for disk in disks:
         # The overlay is a file without a name: nothing of it is left when QEMU is gone.
-        drive = f"file={disk.path},format=raw,if=none,id={disk.name},snapshot=on"
+        drive = f"file={_value(disk.path)},format=raw,if=none,id={disk.name},snapshot=on"
         device = f"virtio-blk-pci,drive={disk.name},serial={disk.name}"
         words += ["-drive", drive, "-device", device]
     return words
@@ -196,8 +206,6 @@ def _machine(spec: VmSpec, *, cmdline: str, ssh_port: int) -> list[str]:
         # RAM behind a PCI BAR, for mappings that ordinary memory cannot have.
         "-object", f"memory-backend-ram,id=bar,size={BAR_SIZE}",
         "-device", "ivshmem-plain,memdev=bar",
-        "-fsdev", f"local,id=shared,path={spec.shared_dir},security_model=none",
-        "-device", f"virtio-9p-pci,fsdev=shared,mount_tag={SHARED_TAG}",
         *_disks(spec.disks),
         # Tells a memory dump's reader where the kernel's symbols are.
         "-device", "vmcoreinfo",

@@ -89,6 +89,14 @@ def test_a_disk_is_written_to_an_overlay_and_known_by_its_name() -> None:
     assert "virtio-blk-pci,drive=ext4,serial=ext4" in values(argv, "-device")
 
 
+def test_a_comma_in_a_path_does_not_end_an_option() -> None:
+    disks = (Disk("ext4", Path("/a,b/disk.img")),)
+    spec = dataclasses.replace(vm_parts.spec(log_dir=Path("/c,d")), disks=disks)
+    argv = qemu_argv(spec, qmp_fd=5, console_fd=6)
+    assert "file=/a,,b/disk.img,format=raw," in value(argv, "-drive")
+    assert "path=/c,,d/shared," in value(argv, "-fsdev")
+
+
 def test_the_guest_shares_a_folder_of_its_own_logs() -> None:
     argv = qemu_argv(vm_parts.spec(log_dir=Path("/logs")), qmp_fd=5, console_fd=6)
     assert "path=/logs/shared" in value(argv, "-fsdev").split(",")
@@ -124,6 +132,7 @@ def test_the_kernel_speaks_on_the_machines_serial_port(name: str, console: str) 
 def test_by_hand_the_console_is_the_terminal_and_nothing_is_inherited() -> None:
     argv = argv_by_hand(vm_parts.spec())
     assert value(argv, "-serial") == "mon:stdio"
+    assert "-fsdev" not in argv
     assert "fd=" not in " ".join(argv)
     assert "hostfwd=tcp:127.0.0.1:2222-:22" in value(argv, "-netdev")
     assert value(argv, "-append").endswith(" testbed.shell")
