@@ -170,7 +170,10 @@ static void open_by_fd(struct venus *venus, const union inputArgs *in)
 	close(fd);
 }
 
-/* Nobody waits for an answer to the end of an access. */
+/*
+ * Refused: the kernel does not ask again for the same open file. Nobody waits
+ * for an answer to the end of an access.
+ */
 static void access_intent(struct venus *venus, const union inputArgs *in)
 {
 	int type = in->coda_access_intent.type;
@@ -178,7 +181,7 @@ static void access_intent(struct venus *venus, const union inputArgs *in)
 
 	if (type != CODA_ACCESS_TYPE_READ_FINISH &&
 	    type != CODA_ACCESS_TYPE_WRITE_FINISH)
-		reply(venus, in, 0, &out, sizeof(out.oh));
+		reply(venus, in, EOPNOTSUPP, &out, sizeof(out.oh));
 }
 
 static void answer(struct venus *venus, const union inputArgs *in)

@@ -36,12 +36,18 @@ def _serve_zero(guest: Guest) -> str:
     return f"{FOLDER}/one/zero"
 
 
+def _open(script: Script, path: str) -> None:
+    """Open a Coda file as `f`, and have its server asked by a read: not under mmap_lock (KD33)."""
+    script.open("f", path)
+    script.step("pread", "f", off=0, len="1p")
+
+
 @pytest.mark.guarantee(10, 11)
 def test_the_containers_hook_sees_the_container(guest: Guest, stack: Prober) -> None:
     path = _serve(guest, "/dev/mmap_direct")
     script = Script()
     script.step("clearlog")
-    script.open("f", path)
+    _open(script, path)
     made = script.map("m", "f", pages=2, offset=3, flags="private")
     log, read = script.hooklog(), script.read("m")
     seen = stack.run(script)
@@ -57,7 +63,7 @@ def test_the_containers_hook_sees_the_container(guest: Guest, stack: Prober) -> 
 def test_a_container_without_a_hook_is_refused(guest: Guest, stack: Prober) -> None:
     path = _serve(guest, "/dev/mmap_none")
     script = Script()
-    script.open("f", path)
+    _open(script, path)
     made = script.map("m", "f")
     assert stack.run(script)[made].error == "ENODEV"
 
@@ -68,7 +74,7 @@ def test_a_container_with_both_hooks_is_refused_with_one_warning(
 ) -> None:
     path = _serve(guest, "/dev/mmap_both")
     script = Script()
-    script.open("f", path)
+    _open(script, path)
     first, second = script.map("m", "f"), script.map("m", "f")
     with guest.expect_splat(SplatKind.WARNING, r"coda_file_mmap|can_mmap_file"):
         seen = stack.run(script)
@@ -80,7 +86,7 @@ def test_a_containers_error_comes_back_and_leaves_nothing(guest: Guest, stack: P
     """A stack node without a lower file answers ENOTCONN."""
     path = _serve(guest, "/dev/mmap_stack")
     script = Script()
-    script.open("f", path)
+    _open(script, path)
     script.open("node", "/dev/mmap_stack_first")
     script.step("lower", "node", "f")
     before = script.step("counts", "node")
@@ -106,7 +112,7 @@ def test_a_replaced_vm_file_is_released_with_its_mapping(guest: Guest) -> None:
     script = Script()
     before = script.step("meminfo")
     for _ in range(ROUNDS):
-        script.open("f", path)
+        _open(script, path)
         script.map("m", "f", pages=PAGES)
         wrote = script.write("m", 0x1)
         script.step("munmap", "m")
@@ -127,7 +133,7 @@ def test_writable_mappings_of_the_container_are_counted(guest: Guest) -> None:
     """mm/vma.c mmap_region() counts in file->f_mapping, which coda_file_mmap() changes."""
     set_up(guest, SERVED)
     script = Script()
-    script.open("f", SERVED.above)
+    _open(script, SERVED.above)
     made = script.map("m", "f")
     script.step("munmap", "m")
     script.open("below", SERVED.below)
@@ -136,3 +142,18 @@ def test_writable_mappings_of_the_container_are_counted(guest: Guest) -> None:
     assert seen[made].errno == 0
     error = seen[direct].error
     assert not error, f"a shared mapping of the container fails with {error}"
+
+
+@pytest.mark.kconfig("PROVE_LOCKING")
+@pytest.mark.defect(
+    "KD33",
+    symptom=r"possible circular locking dependency detected in coda_upcall",
+    recorded=("7.3", "7.3.4"),
+)
+def test_the_server_is_asked_without_a_lock_that_it_may_need(guest: Guest) -> None:
+    """coda_file_mmap() asks under mmap_lock; coda_psdev_read() may fault under vc_mutex."""
+    set_up(guest, SERVED)
+    script = Script()
+    script.open("f", SERVED.above)
+    made = script.map("m", "f", flags="private")
+    assert guest.prober.run(script)[made].errno == 0

@@ -43,8 +43,10 @@ def _script(served: FileStack) -> Script:
     script.open("above", served.above, mode)
     script.open("below", served.below, mode)
     script.open("writer", served.below)
-    # KD30: Coda's first mapping of an open file must not be a shared one, or the container's
-    # count of writable mappings falls below zero.
+    # KD33: Coda's server is asked by the first access, which must not be a mapping. KD30: the
+    # first mapping must not be a shared one, or the container's count of writable mappings falls
+    # below zero.
+    script.step("pread", "above", off=0, len="1p")
     script.map("first", "above", pages=1, prot="r", flags="private")
     return script
 
