@@ -135,8 +135,8 @@ FILE_STACKS = (
         writable=False,
     ),
     # Coda puts the container itself into vm_file (fs/coda/file.c), not a backing file, and
-    # keeps its own file open for the sake of close().
-    FileStack(name="coda-tmpfs", layers=(coda("one", "base"),), shows="base", held=1),
+    # keeps its own file open for the sake of close(). Not on tmpfs: KD34.
+    FileStack(name="coda-ext4", layers=(coda("one", "base"),), base="ext4", shows="base", held=1),
     FileStack(
         name="coda-overlay",
         layers=(_INNER, coda("two", "one")),

@@ -157,3 +157,19 @@ def test_the_server_is_asked_without_a_lock_that_it_may_need(guest: Guest) -> No
     script.open("f", SERVED.above)
     made = script.map("m", "f", flags="private")
     assert guest.prober.run(script)[made].errno == 0
+
+
+@pytest.mark.kconfig("KASAN")
+@pytest.mark.defect(
+    "KD34",
+    symptom=r"slab-out-of-bounds in memfd_check_seals_mmap",
+    recorded=("7.3", "7.3.4"),
+)
+def test_a_coda_file_is_not_taken_for_a_memfd(guest: Guest) -> None:
+    """After the first mmap its f_mapping is the container's, by which shmem_file() goes."""
+    set_up(guest, SERVED)
+    script = Script()
+    _open(script, SERVED.above)
+    made = [script.map(name, "f", flags="private") for name in ("m", "n")]
+    seen = guest.prober.run(script)
+    assert [seen[step].errno for step in made] == [0, 0]
