@@ -109,7 +109,8 @@ class Campaign:
                     step.update(len(self.outcomes), note=mutation.name)
                     self.outcomes.append(self._outcome(mutation, arch, good))
                     write_results(self.folder, mutations, self.outcomes)
-                self.good_kernel(arch)
+                # A test that fails because of the order in which it came kills nothing.
+                self.good_kernel(arch, killers_first(self._records.kills(arch)))
 
     @cached_property
     def _sieve(self) -> VmaTests | None:
@@ -128,14 +129,10 @@ class Campaign:
         source = resolve(self.settings.kernel, self.settings, self.cache, self.progress)
         return unpack(source, self.settings, self.cache, self.progress)
 
-    def good_kernel(self, arch: str) -> str:
-        """The key of the good kernel, on which all tests end as expected in today's order.
-
-        The order changes with what was killed: a test that fails because of it kills nothing.
-        """
+    def good_kernel(self, arch: str, first: Sequence[str] = ()) -> str:
+        """The key of the good kernel, on which all tests end as expected in that order."""
         with closing(self.lab(arch, self.series, self.folder)) as lab:
             good = lab.cell(arch).kernel.key
-            first = killers_first(self._records.kills(arch))
             key = digest("control", good, arch, self._suite, *first)
             if self._records.find(key) is None:
                 self.prove_green(lab, first)
@@ -143,7 +140,7 @@ class Campaign:
                 self._records.keep(key, control, "")
         return good
 
-    def prove_green(self, lab: Lab, first: list[str]) -> None:
+    def prove_green(self, lab: Lab, first: Sequence[str]) -> None:
         found = run_suite(lab, self.tests, self.progress, first=first)
         wrong = [case for case in found.cases if not case.status.as_expected]
         if wrong or verdict_of(found)[0] is not Fate.SURVIVED:

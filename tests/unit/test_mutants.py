@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -274,7 +274,7 @@ class Trials(Campaign):
     tried: list[str]
     interrupted_at = ""
 
-    def good_kernel(self, arch: str) -> str:
+    def good_kernel(self, arch: str, first: Sequence[str] = ()) -> str:
         return "good"
 
     def try_once(self, mutation: Mutation, patch: Path, arch: str) -> Trial:
