@@ -192,6 +192,7 @@ USERS = (
         steps=(f"open {LOW} /dev/mem",),
         stacks=_ANY,
         symbols=("DEVMEM",),
+        seekable=False,
         fsync=False,
         flags=("shared",),
     ),

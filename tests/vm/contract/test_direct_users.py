@@ -8,6 +8,7 @@ from typing import TypedDict
 import pytest
 
 from testbed.errors import GuestCommandError
+from testbed.lab.bar import find_bar
 from testbed.lab.guest import Guest
 from testbed.lab.users import LOW, USERS, User, set_up
 from testbed.mmap.observation import Fact
@@ -60,10 +61,9 @@ class _Place(TypedDict):
 def _place(guest: Guest, user: User) -> _Place:
     if user.hook != "mem":
         return {"offset": user.offset, "pages": user.pages}
-    script = Script()
-    env = script.step("env")
-    pool = guest.prober.run(script)[env].values["pool_pfn"]
-    return {"offset": int(pool, 16), "pages": user.pages}
+    # Ordinary memory is refused where STRICT_DEVMEM is set.
+    pfn = find_bar(guest).pfn(guest.session.hello().page_size)
+    return {"offset": pfn, "pages": user.pages}
 
 
 def _canonical(user: User, fact: Fact) -> dict[str, object]:
