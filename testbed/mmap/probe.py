@@ -13,6 +13,9 @@ from testbed.mmap.script import Script
 
 PROGRAM = "/bin/probe"
 
+# A sweep of a fork looks at everything a hundred times.
+_OUTPUT = 8 << 20  # bytes
+
 # A script is milliseconds of work; this is for an emulated guest on a busy host.
 _SECONDS = 60.0
 
@@ -53,7 +56,10 @@ class Prober:
             GuestTimeout, GuestLost, SessionError: as the session raises them.
         """
         result = self.session.run(
-            [PROGRAM], stdin=script.text.encode(), deadline=Deadline.after(_SECONDS * self.slowdown)
+            [PROGRAM],
+            stdin=script.text.encode(),
+            deadline=Deadline.after(_SECONDS * self.slowdown),
+            limit=_OUTPUT,
         )
         self.pids.append(result.pid)
         observation = parse_observation(script, result.stdout.decode(), str(result))

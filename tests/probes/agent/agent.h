@@ -100,6 +100,7 @@ uint32_t take_u32(struct cursor *c);
 struct bytes take_bytes(struct cursor *c);
 const char *take_string(struct cursor *c);
 char **take_strings(struct cursor *c);
+void reserve(struct store *s);
 void keep(struct store *s, const void *data, size_t len);
 void keep_u32(struct store *s, uint32_t v);
 void keep_bytes(struct store *s, const void *data, size_t len);

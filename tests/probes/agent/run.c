@@ -238,6 +238,8 @@ bool run(struct command *cmd, int listen, int signals, struct outcome *outcome,
 	uint64_t began = now_usec();
 	bool heard = true;
 
+	reserve(&cmd->out);
+	reserve(&cmd->err);
 	*failure = start(cmd, &child);
 	outcome->pid = child.pid;
 	if (!failure->error) {

@@ -115,6 +115,12 @@ static bool make_room(struct store *s, size_t need)
 	return true;
 }
 
+/* All the room that it can need, at once: it does not grow while somebody counts memory. */
+void reserve(struct store *s)
+{
+	make_room(s, s->limit);
+}
+
 void keep(struct store *s, const void *data, size_t len)
 {
 	size_t fits = s->limit - s->len < len ? s->limit - s->len : len;

@@ -50,13 +50,14 @@ OPERATIONS = {
     "mremap": Call(
         plan=FULL, operation=("mremap", "m", "len=4p", "flags=maymove,fixed", "addr=room+16p")
     ),
-    # fork(2) documents both.
-    "fork": Call(
-        plan=Plan(vm_ops=VmOps.FULL, action=Action.KERNEL_PAGES),
-        operation=("fork",),
-        errors=("ENOMEM", "EAGAIN"),
-    ),
 }
+
+# A hundred allocations. fork(2) documents both errors.
+FORK = Call(
+    plan=Plan(vm_ops=VmOps.FULL, action=Action.KERNEL_PAGES),
+    operation=("fork",),
+    errors=("ENOMEM", "EAGAIN"),
+)
 
 
 @pytest.fixture
@@ -90,6 +91,14 @@ def test_an_operation_that_fails_leaves_the_mapping(
     failing: Guest, stack: Prober, path: HookPath, call: Call, reached: Reached
 ) -> None:
     reached(_sweep(failing, stack, path, call))
+
+
+@pytest.mark.guarantee(67)
+@pytest.mark.paths(HookPath.DIRECT, HookPath.STACK)
+def test_a_fork_that_fails_leaves_the_mapping(
+    failing: Guest, stack: Prober, path: HookPath, reached: Reached
+) -> None:
+    reached(_sweep(failing, stack, path, FORK))
 
 
 REPLACED = {
