@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from testbed.coverage import write_coverage
 from testbed.lab.cell import Cell
 from testbed.lab.guest import Guest
 from testbed.lab.lab import Lab
@@ -94,6 +95,7 @@ class Recorder:
             run = self.run()
             write_run(self.lab.run_dir, run)
             write_reach(self.lab.run_dir, run)
+            write_coverage(self.lab.run_dir, run)
 
     def _reproduce(self, item: pytest.Item) -> str:
         """The command that runs this test again, alone, with all that was chosen."""
@@ -119,9 +121,15 @@ def _new_case(item: pytest.Item) -> Case:
         test=item.nodeid,
         arch=str(parameters.get("arch", "")),
         path=str(parameters.get("path", "")),
+        guarantees=tuple(sorted(set(_guarantees(item)))),
         reaches=tuple(_reaches(item)),
         reason="the test did not run to its end",
     )
+
+
+def _guarantees(item: pytest.Item) -> Iterator[int]:
+    for marker in item.iter_markers("guarantee"):
+        yield from marker.args
 
 
 def _reaches(item: pytest.Item) -> Iterator[str]:

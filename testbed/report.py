@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from testbed.coverage import coverage_summary
 from testbed.reach import reach_summary
 from testbed.results.model import Case, Run, Status
 
@@ -35,7 +36,7 @@ def print_report(console: Console, run: Run, folder: Path) -> None:
         console.print(_failure(case, more), soft_wrap=True)
     for remark in _remarks(run.cases):
         console.print(remark, soft_wrap=True)
-    if line := reach_summary(run):
+    for line in filter(None, (coverage_summary(run), reach_summary(run))):
         console.print(line, highlight=False, soft_wrap=True, markup=False)
     console.print(summary(run), highlight=False)
     console.print(f"results: {folder}", highlight=False, soft_wrap=True, markup=False)

@@ -26,7 +26,8 @@
 #define MMAP_TESTBED_HIDE		(1U << 6)
 #define MMAP_TESTBED_UNCHECKED		(1U << 7)
 #define MMAP_TESTBED_PFN		(1U << 8)
-#define MMAP_TESTBED_ALL_FIELDS		((1U << 9) - 1)
+#define MMAP_TESTBED_BAD_PAGE		(1U << 9)
+#define MMAP_TESTBED_ALL_FIELDS		((1U << 10) - 1)
 
 enum mmap_testbed_page_prot {
 	MMAP_TESTBED_PROT_LEAVE,
@@ -76,6 +77,7 @@ enum mmap_testbed_replace {
  * @pool_page: first page of the pool that the action maps
  * @pool_byte: bytes by which a simple_ioremap starts further on
  * @pfn: first page frame of other memory that the action maps instead of the pool
+ * @bad_page: which of the action's kernel pages is one that cannot be inserted
  * @shrink_start: bytes by which the hook moves desc->start up
  * @shrink_end: bytes by which the hook moves desc->end down
  * @page_prot: enum mmap_testbed_page_prot
@@ -102,6 +104,7 @@ struct mmap_testbed_plan {
 	__u64 pool_page;
 	__u64 pool_byte;
 	__u64 pfn;
+	__u64 bad_page;
 	__u64 shrink_start;
 	__u64 shrink_end;
 	__u32 page_prot;

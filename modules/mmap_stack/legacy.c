@@ -28,7 +28,7 @@ static int check_range(const struct vm_area_struct *vma, unsigned long start,
 	return range_in_vma(vma, start, end) ? 0 : -EFAULT;
 }
 
-static int act(struct vm_area_struct *vma,
+static int act(struct opened *opened, struct vm_area_struct *vma,
 	       const struct mmap_testbed_plan *plan)
 {
 	unsigned long start = vma->vm_start + plan->action_offset;
@@ -56,7 +56,7 @@ static int act(struct vm_area_struct *vma,
 	case MMAP_TESTBED_ACTION_KERNEL_PAGES:
 		nr = PFN_UP(size);
 		return vm_insert_pages(vma, start,
-				       &pool_pages[plan->pool_page], &nr);
+				       planned_pages(opened, plan), &nr);
 	}
 	return -EINVAL;
 }
@@ -79,7 +79,7 @@ static int legacy_with(struct opened *opened,
 	}
 	apply_fields(vma, plan);
 	if (plan->action != MMAP_TESTBED_ACTION_NONE) {
-		err = act(vma, plan);
+		err = act(opened, vma, plan);
 		if (err)
 			return err;
 	}

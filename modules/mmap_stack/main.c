@@ -99,6 +99,8 @@ static bool plan_is_valid(const struct mmap_testbed_plan *plan)
 	if (plan->action == MMAP_TESTBED_ACTION_KERNEL_PAGES &&
 	    plan->fields & MMAP_TESTBED_PFN)
 		return false;
+	if (plan->bad_page >= POOL_PAGES)
+		return false;
 	return PAGE_ALIGNED(plan->action_offset | plan->shrink_start |
 			    plan->shrink_end);
 }

@@ -15,6 +15,10 @@
 #include "hook_log.h"
 #include "mmap_testbed.h"
 
+/* The memory that all nodes map; pool.c. */
+#define POOL_ORDER	6
+#define POOL_PAGES	(1UL << POOL_ORDER)
+
 /**
  * struct opened - one open file of any of the nodes
  * @id: number of this open, part of the file's tag in the log
@@ -27,6 +31,7 @@
  * @users: how many open files have this one as @lower or @replacement
  * @prepared: place in the list of those whose prepare hook ran, newest first
  * @prepared_mm: for which mm it ran
+ * @pages: what a plan with a bad page has the core insert
  */
 struct opened {
 	u64 id;
@@ -39,6 +44,7 @@ struct opened {
 	unsigned int users;
 	struct list_head prepared;
 	struct mm_struct *prepared_mm;
+	struct page *pages[POOL_PAGES];
 };
 
 /* main.c */
@@ -55,6 +61,8 @@ int prepare_hook(struct vm_area_desc *desc);
 int prepare_with(struct opened *opened, struct vm_area_desc *desc);
 void forget_prepared(struct opened *opened);
 void plan_of_last_prepare(struct mmap_testbed_plan *plan);
+struct page **planned_pages(struct opened *opened,
+			    const struct mmap_testbed_plan *plan);
 pgprot_t planned_page_prot(const struct mmap_testbed_plan *plan, pgprot_t prot);
 struct file *planned_vm_file(struct opened *opened,
 			     const struct mmap_testbed_plan *plan,
@@ -77,9 +85,6 @@ extern const struct vm_operations_struct *const
 const char *vm_ops_name(const struct vm_operations_struct *ops);
 
 /* pool.c: the memory that all nodes map */
-#define POOL_ORDER	6
-#define POOL_PAGES	(1UL << POOL_ORDER)
-
 extern struct page *pool_pages[POOL_PAGES];
 
 int pool_init(void);

@@ -99,14 +99,31 @@ static void set_fields(const struct mmap_testbed_plan *plan,
 		desc->vm_ops = testbed_vm_ops[plan->vm_ops];
 }
 
-static int set_action(const struct mmap_testbed_plan *plan,
+/*
+ * The pages that a kernel_pages action inserts. The core reads the array after
+ * the hook has returned, so one with a page that it refuses is the open file's:
+ * insert_page() takes no page of the slab, such as the one that @opened lies in.
+ */
+struct page **planned_pages(struct opened *opened,
+			    const struct mmap_testbed_plan *plan)
+{
+	if (!(plan->fields & MMAP_TESTBED_BAD_PAGE))
+		return &pool_pages[plan->pool_page];
+	memcpy(opened->pages, &pool_pages[plan->pool_page],
+	       (POOL_PAGES - plan->pool_page) * sizeof(*opened->pages));
+	opened->pages[plan->bad_page] = virt_to_page(opened);
+	return opened->pages;
+}
+
+static int set_action(struct opened *opened,
+		      const struct mmap_testbed_plan *plan,
 		      struct vm_area_desc *desc)
 {
 	bool part = plan->fields &
 		(MMAP_TESTBED_ACTION_OFFSET | MMAP_TESTBED_ACTION_SIZE);
 	unsigned long start = desc->start + plan->action_offset;
 	unsigned long pfn = action_pfn(plan);
-	struct page **pages = &pool_pages[plan->pool_page];
+	struct page **pages = planned_pages(opened, plan);
 	unsigned long size;
 	int err;
 
@@ -146,7 +163,8 @@ static int set_action(const struct mmap_testbed_plan *plan,
 }
 
 /* Everything but vm_file, which the caller has to undo on failure. */
-static int set_desc(const struct mmap_testbed_plan *plan,
+static int set_desc(struct opened *opened,
+		    const struct mmap_testbed_plan *plan,
 		    struct vm_area_desc *desc)
 {
 	bool late = plan->fields & MMAP_TESTBED_LATE_PAGE_PROT;
@@ -156,7 +174,7 @@ static int set_desc(const struct mmap_testbed_plan *plan,
 	if (!late)
 		desc->page_prot = planned_page_prot(plan, desc->page_prot);
 	if (plan->action != MMAP_TESTBED_ACTION_NONE) {
-		err = set_action(plan, desc);
+		err = set_action(opened, plan, desc);
 		if (err)
 			return err;
 	}
@@ -185,7 +203,7 @@ static int carry_out(struct opened *opened,
 
 	err = shrink(plan, desc);
 	if (!err)
-		err = set_desc(plan, desc);
+		err = set_desc(opened, plan, desc);
 	/* Nobody but a hook that failed knows that it had taken a reference. */
 	if (err && vm_file)
 		fput(vm_file);

@@ -1,16 +1,92 @@
-"""What must be equal on every path, in a canonical form (contract D)."""
+"""The verdict on a trial: by the contract's rules, and beside the same scenario elsewhere."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
+from testbed.mmap.canonical import canonical
+from testbed.mmap.differences import is_allowed
 from testbed.mmap.observation import Event, Vma
+from testbed.mmap.path import HookPath
+from testbed.mmap.rules import Violation, violations
+from testbed.mmap.trial import Trial
 
 # Differences that say nothing of the hook: KSM's early flag and the soft-dirty bit.
 _DROPPED_VMFLAGS = frozenset({"mg", "sd"})
 
 # Descriptor fields that depend on where the mapping was put or on which file stands where.
 _PLACED = frozenset({"start", "end", "file", "vm_file"})
+
+_ABSENT = "-"
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """One place in which two trials of a scenario differ, and may not."""
+
+    where: str
+    reference: str
+    seen: str
+
+
+def reference_path(path: HookPath, paths: Iterable[HookPath]) -> HookPath | None:
+    """The path that a trial is compared with: stacks with direct, direct with legacy."""
+    wanted = HookPath.LEGACY if path is HookPath.DIRECT else HookPath.DIRECT
+    return wanted if wanted in paths else None
+
+
+def disagreements(trial: Trial, reference: Trial, version: str) -> list[Disagreement]:
+    """Where a trial differs from its reference without leave (contract D)."""
+    prepares = trial.path.shape.prepares and reference.path.shape.prepares
+    seen, wanted = (canonical(each, prepares=prepares) for each in (trial, reference))
+    places = [where for where in {**wanted, **seen} if wanted.get(where) != seen.get(where)]
+    return [
+        Disagreement(where, wanted.get(where, _ABSENT), seen.get(where, _ABSENT))
+        for where in places
+        if not is_allowed(trial.scenario, trial.path, where, version)
+    ]
+
+
+def check(trial: Trial, reference: Trial | None, version: str) -> None:
+    """Raise AssertionError, with both sides, when a trial is not as it must be."""
+    broken = violations(trial)
+    differing = disagreements(trial, reference, version) if reference is not None else []
+    if broken or differing:
+        raise AssertionError("\n".join(_complaint(trial, reference, broken, differing)))
+
+
+def _complaint(
+    trial: Trial,
+    reference: Trial | None,
+    broken: list[Violation],
+    differing: list[Disagreement],
+) -> Iterator[str]:
+    scenario = trial.scenario
+    yield f"{scenario.name} on {trial.path}: " + "; ".join(_headline(broken, differing))
+    yield f"plan: {scenario.plan}; call: {scenario.call}"
+    yield from map(str, broken)
+    if reference is not None and differing:
+        width = max(len(each.where) for each in differing)
+        yield f"{'':{width}}  {reference.path} | {trial.path}"
+        yield from (f"{each.where:{width}}  {each.reference} | {each.seen}" for each in differing)
+    for each in (trial, reference):
+        if each is not None:
+            yield f"hook log on {each.path}:"
+            yield from (f"  {_shown(event)}" for event in each.events)
+
+
+def _headline(broken: list[Violation], differing: list[Disagreement]) -> Iterator[str]:
+    if broken:
+        yield f"{broken[0].what} is {broken[0].seen}, not {broken[0].expected}"
+    if differing:
+        yield f"{differing[0].where} differs from the reference"
+
+
+def _shown(event: Event) -> str:
+    values = " ".join(f"{key}={value}" for key, value in event.values.items())
+    return f"{event.sequence} {event.name} {values}"
 
 
 def canonical_vma(vma: Vma) -> dict[str, object]:

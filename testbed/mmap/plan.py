@@ -10,20 +10,33 @@ from enum import StrEnum
 # Bits of vm_flags_t that tests set and clear (include/linux/mm.h).
 VM_READ = 1 << 0
 VM_WRITE = 1 << 1
+VM_EXEC = 1 << 2
 VM_SHARED = 1 << 3
 VM_MAYREAD = 1 << 4
 VM_MAYWRITE = 1 << 5
 VM_MAYEXEC = 1 << 6
 VM_MAYSHARE = 1 << 7
+VM_PFNMAP = 1 << 10
+VM_LOCKED = 1 << 13
+VM_IO = 1 << 14
 VM_SEQ_READ = 1 << 15
 VM_RAND_READ = 1 << 16
 VM_DONTCOPY = 1 << 17
 VM_DONTEXPAND = 1 << 18
+VM_ACCOUNT = 1 << 20
 VM_NORESERVE = 1 << 21
 VM_WIPEONFORK = 1 << 25
 VM_DONTDUMP = 1 << 26
+VM_SOFTDIRTY = 1 << 27
+VM_MIXEDMAP = 1 << 28
+VM_NOHUGEPAGE = 1 << 30
 VM_PKEY_SHIFT = 32  # x86: the protection key's lowest bit
 VM_MTE_ALLOWED = 1 << 37  # arm64
+
+# What a PFN mapping is marked with (VMA_REMAP_FLAGS of include/linux/mm.h), and which
+# mappings are special: never merged, never locked (VMA_SPECIAL_FLAGS).
+VM_REMAP_FLAGS = VM_IO | VM_PFNMAP | VM_DONTEXPAND | VM_DONTDUMP
+VM_SPECIAL = VM_IO | VM_DONTEXPAND | VM_PFNMAP | VM_MIXEDMAP
 
 
 class VmOps(StrEnum):
@@ -79,6 +92,7 @@ class Plan:
     shrink_end: str | None = None
     outer_error: str | None = None
     unchecked: int | None = None
+    bad_page: int | None = None
 
     def words(self) -> Iterator[str]:
         """`key=value` for each field that is set, in the order of the declaration."""

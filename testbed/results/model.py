@@ -30,6 +30,7 @@ class Case:
     test: str  # pytest's node id
     arch: str = ""
     path: str = ""
+    guarantees: tuple[int, ...] = ()  # the contract's items that it is about
     reaches: tuple[str, ...] = ()  # `HOOK by WAY`: the kernel's own hooks that it runs
     status: Status = Status.MISS
     seconds: float = 0.0

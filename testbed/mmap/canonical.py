@@ -1,0 +1,147 @@
+"""A trial reduced to what must be equal on all paths (contract D): flat, without places.
+
+Addresses become `m+2p`, pages of the mapping that they lie in; which file stands where is
+told by the path and is a rule's business, not a comparison's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from testbed.mmap.model import POOL_PAGES
+from testbed.mmap.observation import Fact
+from testbed.mmap.trial import Trial
+
+# Say where something lies, not what it is.
+_ADDRESSES = frozenset({"start", "end", "addr", "from", "to", "fault_addr", "a_start"})
+
+# Which file, which process, which number of an open: not the mapping's.
+_DROPPED = frozenset(
+    {
+        *("step", "op", "child", "name", "path", "line", "dev", "inode", "fd", "id", "pid"),
+        *("file", "vm_file", "node", "word", "pfn", "pte_pfn", "events"),
+        *("lower", "replacement", "pool_pfn", "release", "machine"),
+        # Depends on what else has touched the pool's pages.
+        *("Pss", "Pss_Dirty", "Pss_Anon", "Pss_File", "Pss_Shmem", "MemFree", "PageTables"),
+        # Counted when a batch is full (mm/mlock.c).
+        "Mlocked",
+        # Whether a page of the pool is dirty, and was used, it keeps from earlier mappings.
+        *("Private_Clean", "Private_Dirty", "Shared_Clean", "Shared_Dirty", "Referenced"),
+        *("Mapped", "AnonPages", "VmPeak", "VmHWM", "VmRSS", "VmPTE", "lost"),
+    }
+)
+
+# Flags that say nothing of the hook: KSM's early flag, and soft-dirty where they are merged.
+_DROPPED_VMFLAGS = frozenset({"mg", "sd"})
+
+# Counters of the whole machine or process: only what has changed is told.
+_LEDGER = frozenset({"counts", "status", "meminfo"})
+
+# Hooks whose calls are what a path is made of, not what comes of it.
+_OUTER = frozenset({"mmap", "mmap_done"})
+_PREPARE = frozenset({"prepare", "prepare_done", "mapped"})
+
+Canonical = dict[str, str]
+
+
+def canonical(trial: Trial, *, prepares: bool = True) -> Canonical:
+    """All that a trial saw from its `map` on, as `where -> value`.
+
+    Without `prepares` the hooks are left out that only an mmap_prepare file has.
+
+    `where` begins with the step's place after the mapping and what it is, as in
+    `3 vma.page_prot` or `1 log.2 mapped.pgoff`.
+    """
+    places = _Places(trial)
+    found: Canonical = {}
+    first = trial.steps.map
+    hidden = _OUTER if prepares else _OUTER | _PREPARE
+    for key, fact in sorted(trial.seen.facts.items()):
+        places.learn(fact)
+        if key[0] >= first and fact.op != "clearlog":
+            label = f"{key[0] - first} {fact.op}"
+            found |= {
+                f"{label}{where}": value for where, value in _fact(trial, fact, places, hidden)
+            }
+    return found
+
+
+class _Places:
+    """Where the mappings lie, so that an address can be told without its number."""
+
+    def __init__(self, trial: Trial) -> None:
+        self.page_size = trial.page_size
+        self.pool_pfn = trial.pool_pfn
+        self.ranges: dict[str, tuple[int, int]] = {}
+
+    def learn(self, fact: Fact) -> None:
+        """Later mappings of a name replace earlier ones."""
+        if fact.op in ("map", "mremap", "shmat") and "addr" in fact.values:
+            self.ranges[str(fact.values["name"])] = (fact.address, int(fact.values["len"]))
+
+    def offset(self, pgoff: float) -> str:
+        """A page offset; of a copy-on-write remap it is a frame, which is the pool's."""
+        page = pgoff - self.pool_pfn
+        return f"pool+{page:g}" if 0 <= page < POOL_PAGES else f"{pgoff:g}p"
+
+    def tell(self, address: int) -> str:
+        for name in ("m", *self.ranges):
+            start, length = self.ranges.get(name, (0, -1))
+            if start <= address <= start + length:
+                return f"{name}+{(address - start) / self.page_size:g}p"
+        return "elsewhere"
+
+
+def _fact(
+    trial: Trial, fact: Fact, places: _Places, hidden: frozenset[str]
+) -> Iterator[tuple[str, str]]:
+    if fact.op in _LEDGER:
+        yield from _change(trial, fact)
+    elif fact.op == "hooklog":
+        events = (event for event in fact.events if event.name not in hidden)
+        for index, event in enumerate(events):
+            yield f".{index}", event.name
+            yield from _flat(f".{index} {event.name}", event.values, places)
+    else:
+        yield from _flat("", fact.values, places)
+
+
+def _change(trial: Trial, fact: Fact) -> Iterator[tuple[str, str]]:
+    """A ledger's entries, less what they were before the mapping."""
+    ledger = (trial.seen[step] for step in trial.steps.before.values())
+    same = (each for each in ledger if _account(each) == _account(fact))
+    before = dict(_numbers(next(same).values))
+    for key, value in _numbers(fact.values):
+        yield f".{key}", f"{value - before[key]:+d}"
+
+
+def _account(fact: Fact) -> tuple[str, object]:
+    """What a ledger's fact is about: an open file by its number, or all of the machine."""
+    return fact.op, fact.values.get("id")
+
+
+def _numbers(values: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
+    for key, value in dict(values.get("fields", values)).items():
+        if isinstance(value, int) and key not in _DROPPED:
+            yield key, value
+
+
+def _flat(where: str, value: Any, places: _Places, key: str = "") -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            if name not in _DROPPED:
+                yield from _flat(f"{where}.{name}", inner, places, name)
+    elif key == "vmflags":
+        yield where, " ".join(sorted(set(value) - _DROPPED_VMFLAGS))
+    elif isinstance(value, Sequence) and not isinstance(value, str):
+        for index, inner in enumerate(value):
+            yield from _flat(f"{where}[{index}]", inner, places)
+    elif key == "offset" and isinstance(value, str):
+        yield where, places.offset(int(value, 16) / places.page_size)
+    elif key in ("pgoff", "a_pgoff") and isinstance(value, str):
+        yield where, places.offset(int(value, 16))
+    elif key in _ADDRESSES and isinstance(value, str):
+        yield where, places.tell(int(value, 16))
+    else:
+        yield where, str(value)

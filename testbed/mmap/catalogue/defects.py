@@ -1,0 +1,24 @@
+"""Open defects of the kernel that named scenarios show (contract C2, docs/findings.md)."""
+
+from __future__ import annotations
+
+from testbed.mmap.path import PREPARING, STACKS, HookPath
+from testbed.mmap.scenario import OpenDefect
+
+COMPAT = tuple(path for path in HookPath if path.shape.compat)
+
+_RECORDED = ("7.2", "7.3.4")
+_REPLACEMENT = r"replacement of (top|hook) after munmap is \d+, not \d+"
+
+# The layer takes a reference of its own beside the one that the hook hands over.
+KEPT = OpenDefect("KD1", _REPLACEMENT, _RECORDED, COMPAT)
+KEPT_SHMEM = OpenDefect("KD1", r"Committed_AS of meminfo after munmap is \d+", _RECORDED, COMPAT)
+
+# The layer leaves it to the outer hook's caller to undo a mapping, who knows of no close().
+NO_CLOSE = OpenDefect("KD7", r"calls of close\(\) is 0, not 1", _RECORDED, COMPAT)
+
+# The layer overwrites what the outer hook has stored, though the nested one left it alone.
+LOST_PRIVATE = OpenDefect("KD8", "vm_private_data is 0x0, not 0x77", _RECORDED, STACKS)
+
+# A hook whose action is refused: nobody knows of its replacement any more.
+REFUSED = OpenDefect("KD12", _REPLACEMENT, _RECORDED, PREPARING)

@@ -1,0 +1,73 @@
+"""The differences between paths that are no bugs (contract D): all there are, each with its reason.
+
+A difference that is not here is a failure. Open defects of the kernel are never here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from testbed.mmap.path import HookPath
+from testbed.mmap.plan import VmOps
+from testbed.mmap.scenario import Scenario
+
+_COMPAT = frozenset(path for path in HookPath if path.shape.compat)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """What may differ from the reference, where, and why."""
+
+    reason: str
+    source: str  # where the kernel does it
+    paths: frozenset[HookPath]  # of the trial that is compared; the reference is another one
+    where: re.Pattern[str]  # of the canonical form, matched whole
+    given: Callable[[Scenario], bool] = lambda scenario: True
+    kernels: tuple[str, str] = ("7.2", "")  # first and last version; empty: no end known
+
+    def allows(self, scenario: Scenario, path: HookPath, where: str) -> bool:
+        """Whether a difference at `where` of a trial on `path` is this one."""
+        return path in self.paths and bool(self.where.fullmatch(where)) and self.given(scenario)
+
+
+DIFFERENCES = (
+    Difference(
+        reason="mapped() runs before the VMA is in the tree: the outer .mmap has not returned",
+        source="mm/util.c __compat_vma_mmap(), mm/vma.c __mmap_new_vma()",
+        paths=_COMPAT,
+        where=re.compile(r".*hooklog\.\d+ mapped\.visible"),
+    ),
+    Difference(
+        reason="error_override is for errors that only the direct path can undo itself",
+        source="mm/util.c mmap_action_finish() returns early when is_compat",
+        paths=_COMPAT,
+        where=re.compile(r"0 map\.(errno|error)"),
+        given=lambda scenario: bool(scenario.plan.error_override),
+    ),
+    Difference(
+        reason="pages are inserted before vma_set_page_prot() takes write access away",
+        source="mm/vma.c __mmap_complete() runs after .mmap, before the direct path's action",
+        paths=_COMPAT | {HookPath.DIRECT},
+        where=re.compile(r".*(hooklog\..*|\.soft_dirty|smaps\..*)"),
+        given=lambda scenario: scenario.plan.vm_ops is VmOps.MKWRITE,
+    ),
+)
+
+
+def is_allowed(scenario: Scenario, path: HookPath, where: str, version: str) -> bool:
+    """Whether a difference of a trial on `path` from its reference is one that may be."""
+    return any(
+        entry.allows(scenario, path, where) and _in_range(version, *entry.kernels)
+        for entry in DIFFERENCES
+    )
+
+
+def _in_range(version: str, first: str, last: str) -> bool:
+    here = _numbers(version)
+    return _numbers(first) <= here and (not last or here <= _numbers(last))
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", version))

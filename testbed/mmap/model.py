@@ -1,0 +1,270 @@
+"""What the contract says must come of a scenario, computed without any kernel.
+
+Pure: from a plan and a call to the errno, the VMA's fields and each page's content. The
+numbers in the comments are the contract's items (testbed/mmap/guarantees.py).
+"""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import dataclass
+
+from testbed.mmap.path import HookPath
+from testbed.mmap.plan import (
+    VM_ACCOUNT,
+    VM_EXEC,
+    VM_LOCKED,
+    VM_MAYEXEC,
+    VM_MAYREAD,
+    VM_MAYSHARE,
+    VM_MAYWRITE,
+    VM_MIXEDMAP,
+    VM_NORESERVE,
+    VM_PFNMAP,
+    VM_READ,
+    VM_REMAP_FLAGS,
+    VM_SHARED,
+    VM_SPECIAL,
+    VM_WRITE,
+    Action,
+    Plan,
+    VmOps,
+)
+from testbed.mmap.scenario import Call, Scenario
+
+POOL_PAGES = 64
+
+_PROT_BITS = {"r": VM_READ, "w": VM_WRITE, "x": VM_EXEC}
+
+_REMAPS = (Action.REMAP, Action.IOREMAP, Action.SIMPLE_IOREMAP)
+
+# The vm_ops that have the operation.
+HAVE_CLOSE = (VmOps.FULL, VmOps.NO_MAPPED, VmOps.MKWRITE)
+HAVE_MAPPED = (VmOps.FULL, VmOps.NO_CLOSE, VmOps.MKWRITE)
+HAVE_FAULT = (VmOps.FULL, VmOps.NO_CLOSE, VmOps.NO_MAPPED, VmOps.MKWRITE)
+
+
+@dataclass(frozen=True)
+class Extent:
+    """The pages of the mapping that an action fills, and from where in the pool."""
+
+    start: int  # bytes from the mapping's start
+    size: int  # bytes
+    pool_page: int
+
+
+def number(text: str | None, page_size: int) -> int:
+    """A NUMBER of the probe's language (docs/probe.md) in bytes."""
+    if not text:
+        return 0
+    scale = {"p": page_size, "k": 1 << 10, "m": 1 << 20}.get(text[-1])
+    return int(text[:-1], 0) * scale if scale else int(text, 0)
+
+
+def entry_flags(call: Call, outer: Plan) -> int:
+    """vm_flags when the hook is entered: the full computed set (13), after the outer hook."""
+    flags = VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC
+    for letter, bit in _PROT_BITS.items():
+        flags |= bit if letter in call.prot and call.prot != "none" else 0
+    words = call.flags.split(",")
+    flags |= VM_SHARED | VM_MAYSHARE if call.shared else 0
+    flags |= VM_LOCKED if call.locked else 0
+    flags |= VM_NORESERVE if "noreserve" in words else 0
+    private_writable = (flags & (VM_WRITE | VM_SHARED | VM_NORESERVE)) == VM_WRITE
+    flags |= VM_ACCOUNT if private_writable else 0
+    return flags & ~(outer.clear_flags or 0) | (outer.set_flags or 0)
+
+
+def hook_flags(scenario: Scenario) -> int:
+    """vm_flags as the hook leaves them: cleared and set, not only added to (19)."""
+    flags = entry_flags(scenario.call, scenario.outer)
+    return flags & ~(scenario.plan.clear_flags or 0) | (scenario.plan.set_flags or 0)
+
+
+def final_flags(scenario: Scenario) -> int:
+    """vm_flags of the VMA that stands in the end, but for the soft-dirty bit."""
+    flags = hook_flags(scenario)
+    if scenario.plan.action in _REMAPS:
+        flags |= VM_REMAP_FLAGS  # 34
+    if scenario.plan.action is Action.KERNEL_PAGES:
+        flags |= VM_MIXEDMAP  # 41
+    if flags & VM_SPECIAL:
+        flags &= ~VM_LOCKED  # 69
+    return flags
+
+
+def vm_ops(scenario: Scenario) -> VmOps:
+    """The vm_ops of the VMA: the hook's, or what the outer hook had set before (15, 23)."""
+    ops = scenario.plan.vm_ops or VmOps.LEAVE
+    return ops if ops is not VmOps.LEAVE else scenario.outer.vm_ops or VmOps.LEAVE
+
+
+def is_cow(scenario: Scenario) -> bool:
+    """Whether a remap is of a private mapping that could be written (36)."""
+    return hook_flags(scenario) & (VM_SHARED | VM_MAYWRITE) == VM_MAYWRITE
+
+
+def hook_pgoff(scenario: Scenario) -> int:
+    """The page offset that the hook leaves (12, 18)."""
+    pgoff = scenario.call.offset if scenario.outer.pgoff is None else scenario.outer.pgoff
+    return pgoff if scenario.plan.pgoff is None else scenario.plan.pgoff
+
+
+def final_pgoff(scenario: Scenario, page_size: int, pool_pfn: int) -> int:
+    """The page offset of the VMA: a copy-on-write remap puts the page frame there (36)."""
+    extent = action_extent(scenario, page_size)
+    if scenario.plan.action in _REMAPS and extent is not None and is_cow(scenario):
+        return pool_pfn + extent.pool_page
+    return hook_pgoff(scenario)
+
+
+def action_extent(scenario: Scenario, page_size: int) -> Extent | None:
+    """What the hook asks the core to map; None without an action."""
+    plan, length = scenario.plan, _hook_length(scenario, page_size)
+    if plan.action in (None, Action.NONE, Action.UNKNOWN):
+        return None
+    page = plan.pool_page or 0
+    if plan.action is Action.SIMPLE_IOREMAP:  # 40
+        return Extent(number(plan.shrink_start, page_size), length, page + hook_pgoff(scenario))
+    start = number(plan.shrink_start, page_size) + number(plan.action_offset, page_size)
+    size = length if plan.action_size is None else number(plan.action_size, page_size)
+    return Extent(start, size, page)
+
+
+def contents(scenario: Scenario, page_size: int) -> list[str]:
+    """What reading each page of the fresh mapping finds."""
+    extent = action_extent(scenario, page_size)
+    return [
+        _filled(scenario, extent, page, page_size) or _faulted(scenario, page)
+        for page in range(scenario.call.pages)
+    ]
+
+
+def failure(scenario: Scenario, path: HookPath, page_size: int) -> str:
+    """The errno of mmap by name, empty when it must succeed."""
+    plan = scenario.plan
+    if scenario.outer.hook_error:
+        return _name(scenario.outer.hook_error)
+    if error := _hook_failure(scenario, page_size):
+        return error
+    if path.shape.prepares and plan.error_override and number_of(plan.error_override) > 0:
+        return "EINVAL"  # 44
+    if error := _action_failure(scenario, page_size):
+        return error
+    if error := _late_failure(scenario, path):
+        override = plan.error_override if path is HookPath.DIRECT else None
+        return _name(override) if override and override != "0" else error  # 44, KD6
+    return _name(scenario.outer.outer_error)
+
+
+def fails_late(scenario: Scenario, path: HookPath, page_size: int) -> bool:
+    """Whether the failure comes when the VMA stands already: in the action or in mapped()."""
+    early = _hook_failure(scenario, page_size) or _action_failure(scenario, page_size)
+    late = _late_failure(scenario, path)
+    return bool(not early and late and failure(scenario, path, page_size))
+
+
+def number_of(error: str) -> int:
+    """An ERROR of the probe's language as a number: -EINVAL is -22."""
+    text = error.removeprefix("-")
+    value = getattr(errno, text) if text.isidentifier() else int(text, 0)
+    return -value if error.startswith("-") else value
+
+
+def _hook_length(scenario: Scenario, page_size: int) -> int:
+    """The length of the mapping as the hook has left it in the descriptor (21)."""
+    cut = number(scenario.plan.shrink_start, page_size)
+    cut += number(scenario.plan.shrink_end, page_size)
+    return scenario.call.pages * page_size - cut
+
+
+def _filled(scenario: Scenario, extent: Extent | None, page: int, page_size: int) -> str:
+    if extent is None or not _readable(scenario):
+        return ""
+    offset = page * page_size - extent.start
+    if not 0 <= offset < extent.size:
+        return ""
+    return f"pool:{extent.pool_page + offset // page_size}"
+
+
+def _faulted(scenario: Scenario, page: int) -> str:
+    """What a page shows that no action has filled (15, 23, 37)."""
+    if not _readable(scenario):
+        return "SIGSEGV"
+    ops = vm_ops(scenario)
+    if ops is VmOps.NULL:
+        return "SIGBUS" if scenario.call.shared else "zero"
+    at = hook_pgoff(scenario) + page
+    pfnmap = final_flags(scenario) & VM_PFNMAP
+    return f"pool:{at}" if ops in HAVE_FAULT and at < POOL_PAGES and not pfnmap else "SIGBUS"
+
+
+def _readable(scenario: Scenario) -> bool:
+    return bool(final_flags(scenario) & VM_READ)
+
+
+def _hook_failure(scenario: Scenario, page_size: int) -> str:
+    """What the hook of mmap_stack.ko itself returns (docs/probe.md)."""
+    plan = scenario.plan
+    if plan.hook_error:
+        return _name(plan.hook_error)
+    if _hook_length(scenario, page_size) <= 0 or _leaves_pool(scenario, page_size):
+        return "ENXIO"
+    return _name(plan.hook_error_after)
+
+
+def _leaves_pool(scenario: Scenario, page_size: int) -> bool:
+    plan = scenario.plan
+    if plan.action in (None, Action.NONE):
+        return False
+    room = (POOL_PAGES - (plan.pool_page or 0)) * page_size
+    area = plan.action is Action.SIMPLE_IOREMAP
+    room -= (plan.pool_byte or 0) if area else 0
+    if plan.action_size is not None:
+        return number(plan.action_size, page_size) > room
+    return not area and _hook_length(scenario, page_size) > room
+
+
+def _action_failure(scenario: Scenario, page_size: int) -> str:
+    """Whether the core refuses the action before anything is mapped (33)."""
+    plan = scenario.plan
+    if plan.action is Action.UNKNOWN:
+        return "EINVAL"  # 43
+    if plan.action is Action.SIMPLE_IOREMAP:
+        return _area_failure(scenario, page_size)
+    extent = action_extent(scenario, page_size)
+    if extent is None:
+        return ""
+    first = number(plan.shrink_start, page_size)
+    size = extent.size
+    if plan.action is Action.KERNEL_PAGES:
+        size = -(-size // page_size) * page_size
+    end = first + _hook_length(scenario, page_size)
+    if extent.start < first or extent.start + size > end:
+        return "EFAULT"  # 35, 41
+    whole = (extent.start, extent.start + size) == (first, end)
+    return "EINVAL" if plan.action in _REMAPS and is_cow(scenario) and not whole else ""  # 36
+
+
+def _area_failure(scenario: Scenario, page_size: int) -> str:
+    """vm_iomap_memory()'s checks of an area (40)."""
+    plan = scenario.plan
+    byte = plan.pool_byte or 0
+    room = (POOL_PAGES - (plan.pool_page or 0)) * page_size - byte
+    size = room if plan.action_size is None else number(plan.action_size, page_size)
+    pages = -(-(size + byte) // page_size)
+    wanted = _hook_length(scenario, page_size) // page_size
+    return "EINVAL" if hook_pgoff(scenario) + wanted > pages else ""
+
+
+def _late_failure(scenario: Scenario, path: HookPath) -> str:
+    plan = scenario.plan
+    if plan.bad_page is not None:
+        return "EINVAL"  # vm_insert_page()'s validate_page_before_insert()
+    has_mapped = path.shape.prepares and vm_ops(scenario) in HAVE_MAPPED
+    return _name(plan.mapped_error) if has_mapped else ""  # 51
+
+
+def _name(error: str | None) -> str:
+    """EINVAL of -EINVAL or -22; empty of none."""
+    return errno.errorcode[-number_of(error)] if error and error != "0" else ""

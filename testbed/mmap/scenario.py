@@ -1,0 +1,117 @@
+"""A scenario: one plan, one mmap call, and what userspace then does to the mapping."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from dataclasses import dataclass
+
+from testbed.guest.openings import SplatKind
+from testbed.mmap.path import HookPath
+from testbed.mmap.plan import NOTHING, Plan
+
+# What a .mmap hook cannot be told: these are fields of a descriptor, or of mapped().
+_PREPARE_ONLY = frozenset(
+    {
+        "late_page_prot",
+        "mapped_error",
+        "mapped_private",
+        "error_override",
+        "hide",
+        "shrink_start",
+        "shrink_end",
+    }
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """The call of mmap(2); sizes in pages."""
+
+    pages: int = 4
+    offset: int = 0
+    prot: str = "rw"
+    flags: str = "shared"
+    addr: str | None = None
+
+    @property
+    def shared(self) -> bool:
+        return "private" not in self.flags.split(",")
+
+    @property
+    def writable(self) -> bool:
+        return "w" in self.prot
+
+    @property
+    def fixed(self) -> bool:
+        return "fixed" in self.flags.split(",")
+
+    @property
+    def locked(self) -> bool:
+        return "locked" in self.flags.split(",")
+
+
+@dataclass(frozen=True)
+class OpenDefect:
+    """A recorded defect of the kernel that a scenario shows on some paths (contract C2)."""
+
+    name: str
+    symptom: str  # a regular expression, searched in the failure
+    recorded: tuple[str, str]  # first and last version it was seen on
+    paths: tuple[HookPath, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scenario:
+    """The same on every path that can express it.
+
+    `before` and `after` are steps of the probe's language (docs/probe.md) around the
+    mapping, which is called `m`; the mapped file is `top`, and `{hook}` stands for the
+    file whose hook runs.
+    """
+
+    name: str
+    guarantees: tuple[int, ...] = ()
+    plan: Plan = NOTHING
+    outer: Plan = NOTHING  # of a stack's outermost node
+    call: Call = Call()
+    before: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+    spare: str = ""  # the step that opens the file `spare`, which replaces vm_file
+    touch: bool = True  # whether the mapping is read before `after`
+    only_paths: tuple[HookPath, ...] = tuple(HookPath)
+    splat: tuple[SplatKind, str] | None = None  # what the kernel must print
+    defects: tuple[OpenDefect, ...] = ()
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def paths(self) -> tuple[HookPath, ...]:
+        """The paths that can express it."""
+        return tuple(path for path in self.only_paths if self._fits(path))
+
+    @property
+    def mappings(self) -> tuple[str, ...]:
+        """The names of all mappings that it makes, `m` first."""
+        lines = [*self.before, *self.after]
+        found = [match[1] for line in lines if (match := _MAPS.match(line))]
+        found += [match[1] for line in lines if (match := _AS.search(line))]
+        return tuple(dict.fromkeys(["m", *found]))
+
+    def defect(self, path: HookPath) -> OpenDefect | None:
+        """The defect that this scenario shows on a path."""
+        return next((defect for defect in self.defects if path in defect.paths), None)
+
+    def _fits(self, path: HookPath) -> bool:
+        asked = {field.name for field in dataclasses.fields(Plan) if getattr(self.plan, field.name)}
+        if not path.shape.prepares and asked & _PREPARE_ONLY:
+            return False
+        # What switches the file after the hook puts its lower file in the replacement's place.
+        if path is HookPath.STACK_AFTER and self.plan.replace:
+            return False
+        return self.outer is NOTHING or len(path.shape.nodes) > 1
+
+
+_MAPS = re.compile(r"map (\w+) ")
+_AS = re.compile(r" as=(\w+)")

@@ -1,0 +1,57 @@
+"""Every scenario on every path: by the contract's rules, and beside its reference path."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+
+from testbed.lab.guest import Guest
+from testbed.mmap.catalogue import SCENARIOS
+from testbed.mmap.oracle import check, reference_path
+from testbed.mmap.path import HookPath
+from testbed.mmap.probe import Prober
+from testbed.mmap.scenario import Scenario
+from testbed.mmap.trial import Trial, run_trial
+
+
+def _cases() -> list[object]:
+    return [_case(scenario, path) for scenario in SCENARIOS for path in scenario.paths]
+
+
+def _case(scenario: Scenario, path: HookPath) -> object:
+    marks = [pytest.mark.guarantee(*scenario.guarantees)]
+    if defect := scenario.defect(path):
+        marks.append(
+            pytest.mark.defect(defect.name, symptom=defect.symptom, recorded=defect.recorded)
+        )
+    return pytest.param(scenario, path, id=f"{scenario}-{path}", marks=marks)
+
+
+Trials = dict[tuple[Path, str, HookPath], Trial]
+
+
+@pytest.fixture(scope="session")
+def trials() -> Trials:
+    """What has run, by the VM in which it did: a reference serves several paths."""
+    return {}
+
+
+@pytest.mark.parametrize(("scenario", "path"), _cases())
+def test_scenario(
+    guest: Guest, stack: Prober, trials: Trials, scenario: Scenario, path: HookPath
+) -> None:
+    other = reference_path(path, scenario.paths)
+    reference = _run(guest, stack, trials, scenario, other) if other is not None else None
+    trial = _run(guest, stack, trials, scenario, path)
+    check(trial, reference, guest.cell.kernel.version)
+
+
+def _run(guest: Guest, stack: Prober, trials: Trials, scenario: Scenario, path: HookPath) -> Trial:
+    key = guest.vm.spec.log_dir, scenario.name, path
+    if key not in trials:
+        warns = scenario.splat if path.shape.prepares else None
+        with guest.expect_splat(*warns) if warns else nullcontext():
+            trials[key] = run_trial(stack, scenario, path)
+    return trials[key]
