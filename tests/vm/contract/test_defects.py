@@ -13,6 +13,7 @@ ROUNDS = 50
 PAGES = 64
 
 
+@pytest.mark.guarantee(31)
 @pytest.mark.defect(
     "KD1", symptom=r"Shmem grew by \d+ kB after 50 mappings", recorded=("7.2", "7.3.4")
 )
@@ -36,6 +37,7 @@ def test_a_replaced_vm_file_is_released_with_its_mapping(stack: Prober, path: Ho
     assert grown < PAGES * 4, f"Shmem grew by {grown} kB after {ROUNDS} mappings"
 
 
+@pytest.mark.guarantee(29)
 def test_a_replaced_vm_file_is_released_on_the_direct_path(stack: Prober) -> None:
     script = Script()
     script.open("zero", "/dev/zero")
@@ -50,6 +52,7 @@ def test_a_replaced_vm_file_is_released_on_the_direct_path(stack: Prober) -> Non
     assert grown < PAGES * 4, f"Shmem grew by {grown} kB after {ROUNDS} mappings"
 
 
+@pytest.mark.guarantee(28, 30, 33)
 @pytest.mark.defect(
     "KD12", symptom=r"the replacement has \d+ references, had \d+", recorded=("7.2", "7.3.4")
 )

@@ -27,20 +27,24 @@ from testbed.mmap.probe import Prober, path_script
 pytestmark = pytest.mark.paths(*PREPARING)
 
 
+@pytest.mark.guarantee(8)
 def test_mm_is_the_callers(stack: Prober, path: HookPath) -> None:
     assert stack.map(path).descriptor.values["mm"] == "current"
 
 
+@pytest.mark.guarantee(9)
 def test_start_and_end_are_the_final_range(stack: Prober, path: HookPath) -> None:
     mapped = stack.map(path, pages=3)
     entry = mapped.descriptor
     assert (entry.number("start"), entry.number("end")) == (mapped.vma.start, mapped.vma.end)
 
 
+@pytest.mark.guarantee(10)
 def test_file_is_the_one_whose_hook_runs(stack: Prober, path: HookPath) -> None:
     assert stack.map(path).descriptor.node("file") == path.shape.nodes[-1]
 
 
+@pytest.mark.guarantee(11)
 def test_vm_file_is_the_one_that_the_vma_carries(stack: Prober, path: HookPath) -> None:
     entry = stack.map(path).descriptor
     assert entry.node("vm_file") == path.shape.entry_vm_file
@@ -48,10 +52,12 @@ def test_vm_file_is_the_one_that_the_vma_carries(stack: Prober, path: HookPath) 
     assert (entry.values["file"] == entry.values["vm_file"]) == same_node
 
 
+@pytest.mark.guarantee(12)
 def test_pgoff_is_the_offset_in_pages(stack: Prober, path: HookPath) -> None:
     assert stack.map(path, offset=7).descriptor.number("pgoff") == 7
 
 
+@pytest.mark.guarantee(13)
 @pytest.mark.parametrize(
     ("prot", "flags", "expected"),
     [
@@ -71,26 +77,31 @@ def test_flags_are_the_full_computed_set(
     assert found & (VM_READ | VM_WRITE | VM_SHARED) == expected & (VM_READ | VM_WRITE | VM_SHARED)
 
 
+@pytest.mark.guarantee(15)
 def test_vm_ops_are_the_dummy(stack: Prober, path: HookPath) -> None:
     assert stack.map(path).descriptor.values["vm_ops"] == "dummy"
 
 
+@pytest.mark.guarantee(16)
 def test_private_data_is_null(stack: Prober, path: HookPath) -> None:
     assert stack.map(path).descriptor.values["private"] == "NULL"
 
 
+@pytest.mark.guarantee(16)
 @pytest.mark.paths(*STACKS)
 def test_private_data_of_the_outer_hook_is_not_handed_down(stack: Prober, path: HookPath) -> None:
     mapped = stack.map(path, outer=Plan(private=0x77))
     assert mapped.descriptor.values["private"] == "NULL"
 
 
+@pytest.mark.guarantee(15)
 @pytest.mark.paths(*STACKS)
 def test_vm_ops_of_the_outer_hook_are_handed_down(stack: Prober, path: HookPath) -> None:
     mapped = stack.map(path, outer=Plan(vm_ops=VmOps.FULL))
     assert mapped.descriptor.values["vm_ops"] == "full"
 
 
+@pytest.mark.guarantee(17)
 def test_there_is_no_action_yet(stack: Prober, path: HookPath) -> None:
     entry = stack.map(path).descriptor
     assert (entry.values["action"], entry.values["override"], entry.values["hide"]) == (
@@ -100,6 +111,7 @@ def test_there_is_no_action_yet(stack: Prober, path: HookPath) -> None:
     )
 
 
+@pytest.mark.guarantee(12, 13, 14, 15, 16, 17)
 def test_the_descriptor_is_that_of_the_direct_path(stack: Prober, path: HookPath) -> None:
     script = path_script(path)
     script.open("other", "/dev/mmap_direct")
@@ -115,6 +127,7 @@ def test_the_descriptor_is_that_of_the_direct_path(stack: Prober, path: HookPath
         assert canonical_descriptor(mapped) == canonical_descriptor(direct), kind
 
 
+@pytest.mark.guarantee(13, 69)
 def test_a_locked_mapping_says_so(guest: Guest, stack: Prober, path: HookPath) -> None:
     vm_locked = 1 << 13
     mapped = stack.map(path, Plan(vm_ops=VmOps.FULL), flags="shared,locked")

@@ -12,6 +12,7 @@ from testbed.mmap.probe import Prober, path_script
 FULL = Plan(vm_ops=VmOps.FULL)
 
 
+@pytest.mark.guarantee(54)
 def test_the_errno_of_a_hook_comes_back_verbatim(stack: Prober, path: HookPath) -> None:
     script = path_script(path)
     made = {}
@@ -22,6 +23,7 @@ def test_the_errno_of_a_hook_comes_back_verbatim(stack: Prober, path: HookPath) 
     assert {error: seen[step].error for error, step in made.items()} == {e: e for e in made}
 
 
+@pytest.mark.guarantee(54)
 def test_a_hook_that_fails_late_leaves_nothing(stack: Prober, path: HookPath) -> None:
     plan = Plan(vm_ops=VmOps.FULL, private=0x9, hook_error_after="-ENODATA")
     mapped = stack.map(path, plan)
@@ -30,6 +32,7 @@ def test_a_hook_that_fails_late_leaves_nothing(stack: Prober, path: HookPath) ->
     assert "close" not in names(mapped.events)
 
 
+@pytest.mark.guarantee(27, 28)
 @pytest.mark.parametrize("plan", [FULL, Plan(hook_error="-EIO")], ids=["success", "failure"])
 def test_references_are_back_after_munmap(stack: Prober, path: HookPath, plan: Plan) -> None:
     script = path_script(path, plan)
@@ -42,6 +45,7 @@ def test_references_are_back_after_munmap(stack: Prober, path: HookPath, plan: P
         assert _references(seen[last].values) == _references(seen[first].values)
 
 
+@pytest.mark.guarantee(27)
 def test_a_mapping_keeps_its_file_after_close(stack: Prober, path: HookPath) -> None:
     script = path_script(path, FULL)
     script.map("m", TOP, pages=1)
@@ -51,6 +55,7 @@ def test_a_mapping_keeps_its_file_after_close(stack: Prober, path: HookPath) -> 
     assert stack.run(script)[read].contents == ["pool:0"]
 
 
+@pytest.mark.guarantee(55)
 @pytest.mark.parametrize("plan", [FULL, Plan(hook_error="-EIO")], ids=["success", "failure"])
 def test_a_fixed_mapping_replaces_the_middle_of_another(
     stack: Prober, path: HookPath, plan: Plan
@@ -66,6 +71,7 @@ def test_a_fixed_mapping_replaces_the_middle_of_another(
     assert seen[read].contents == [*kept, *middle, *kept]
 
 
+@pytest.mark.guarantee(48, 49)
 @pytest.mark.paths(*PREPARING)
 def test_mapped_is_called_once_with_the_final_range(stack: Prober, path: HookPath) -> None:
     mapped = stack.map(path, FULL, offset=3)
@@ -74,6 +80,7 @@ def test_mapped_is_called_once_with_the_final_range(stack: Prober, path: HookPat
     assert event.number("pgoff") == 3
 
 
+@pytest.mark.guarantee(48)
 @pytest.mark.paths(*PREPARING)
 def test_mapped_is_not_called_again_by_fork_or_split(stack: Prober, path: HookPath) -> None:
     script = path_script(path, FULL)
@@ -85,6 +92,7 @@ def test_mapped_is_not_called_again_by_fork_or_split(stack: Prober, path: HookPa
     assert names(stack.run(script)[log].events).count("mapped") == 1
 
 
+@pytest.mark.guarantee(50)
 @pytest.mark.paths(*PREPARING)
 def test_mapped_sees_the_vma_in_the_tree_only_on_the_direct_path(
     stack: Prober, path: HookPath
@@ -93,6 +101,7 @@ def test_mapped_sees_the_vma_in_the_tree_only_on_the_direct_path(
     assert event.values["visible"] == ("0" if path.shape.compat else "1")
 
 
+@pytest.mark.guarantee(51)
 @pytest.mark.paths(*PREPARING)
 def test_the_errno_of_mapped_comes_back_and_nothing_is_mapped(
     stack: Prober, path: HookPath
@@ -102,6 +111,7 @@ def test_the_errno_of_mapped_comes_back_and_nothing_is_mapped(
     assert mapped.seen.vmas == []
 
 
+@pytest.mark.guarantee(24, 49)
 @pytest.mark.paths(*PREPARING)
 def test_private_data_that_mapped_stores_is_the_vmas(stack: Prober, path: HookPath) -> None:
     script = path_script(path, Plan(vm_ops=VmOps.FULL, private=0x1, mapped_private=0x2))
@@ -112,6 +122,7 @@ def test_private_data_that_mapped_stores_is_the_vmas(stack: Prober, path: HookPa
     assert close.values["private"] == "0x2"
 
 
+@pytest.mark.guarantee(28, 54)
 @pytest.mark.paths(*PREPARING)
 @pytest.mark.parametrize("action", [Action.REMAP, Action.KERNEL_PAGES])
 def test_an_action_that_failed_to_start_is_undone(

@@ -30,12 +30,14 @@ FLAGS = {
 }
 
 
+@pytest.mark.guarantee(18)
 def test_pgoff_moves_the_mapping(stack: Prober, path: HookPath) -> None:
     mapped = stack.map(path, Plan(vm_ops=VmOps.FULL, pgoff=20), offset=1, pages=2)
     assert mapped.vma.offset * 2 == 20 * mapped.vma.size
     assert mapped.read.contents == ["pool:20", "pool:21"]
 
 
+@pytest.mark.guarantee(19)
 def test_a_flag_that_is_set_shows(stack: Prober, path: HookPath) -> None:
     script = path_script(path)
     shown = {}
@@ -48,11 +50,13 @@ def test_a_flag_that_is_set_shows(stack: Prober, path: HookPath) -> None:
         assert seen[maps].vma.vmflags & FLAGS.keys() == {letters}
 
 
+@pytest.mark.guarantee(19)
 def test_a_flag_that_is_cleared_is_gone(stack: Prober, path: HookPath) -> None:
     mapped = stack.map(path, Plan(vm_ops=VmOps.FULL, clear_flags=VM_MAYWRITE), prot="r")
     assert "mw" not in mapped.vma.vmflags
 
 
+@pytest.mark.guarantee(19)
 def test_without_maywrite_the_mapping_cannot_become_writable(stack: Prober, path: HookPath) -> None:
     script = path_script(path, Plan(vm_ops=VmOps.FULL, clear_flags=VM_MAYWRITE))
     script.map("m", TOP, prot="r")
@@ -60,6 +64,7 @@ def test_without_maywrite_the_mapping_cannot_become_writable(stack: Prober, path
     assert stack.run(script)[protect].error == "EACCES"
 
 
+@pytest.mark.guarantee(19, 67)
 def test_a_dontcopy_mapping_is_absent_in_the_child(stack: Prober, path: HookPath) -> None:
     script = path_script(path, Plan(vm_ops=VmOps.FULL, set_flags=VM_DONTCOPY))
     script.map("m", TOP)
@@ -68,6 +73,7 @@ def test_a_dontcopy_mapping_is_absent_in_the_child(stack: Prober, path: HookPath
     assert stack.run(script)[child].vmas == []
 
 
+@pytest.mark.guarantee(19, 66)
 def test_a_dontexpand_mapping_cannot_grow(stack: Prober, path: HookPath) -> None:
     script = path_script(path, Plan(vm_ops=VmOps.FULL, set_flags=VM_DONTEXPAND))
     script.map("m", TOP, pages=1)
@@ -75,12 +81,14 @@ def test_a_dontexpand_mapping_cannot_grow(stack: Prober, path: HookPath) -> None
     assert stack.run(script)[grown].error == "EFAULT"
 
 
+@pytest.mark.guarantee(15)
 def test_vm_ops_that_a_hook_leaves_give_sigbus_and_never_zero_pages(
     stack: Prober, path: HookPath
 ) -> None:
     assert stack.map(path, pages=2).read.contents == ["SIGBUS", "SIGBUS"]
 
 
+@pytest.mark.guarantee(23)
 @pytest.mark.parametrize("flags", ["private"])
 def test_null_vm_ops_make_the_mapping_anonymous(stack: Prober, path: HookPath, flags: str) -> None:
     script = path_script(path, Plan(vm_ops=VmOps.NULL))
@@ -98,6 +106,7 @@ def test_null_vm_ops_make_the_mapping_anonymous(stack: Prober, path: HookPath, f
     assert vma.path == f"/dev/{path.shape.final_vm_file}"
 
 
+@pytest.mark.guarantee(24)
 def test_private_data_reaches_every_operation(stack: Prober, path: HookPath) -> None:
     script = path_script(path, Plan(vm_ops=VmOps.FULL, private=0x1234))
     script.map("m", TOP)
@@ -109,12 +118,14 @@ def test_private_data_reaches_every_operation(stack: Prober, path: HookPath) -> 
         assert [event.values["private"] for event in named(events, name)] == ["0x1234"]
 
 
+@pytest.mark.guarantee(24, 49)
 @pytest.mark.paths(*PREPARING)
 def test_private_data_reaches_mapped(stack: Prober, path: HookPath) -> None:
     mapped = stack.map(path, Plan(vm_ops=VmOps.FULL, private=0x1234))
     assert [event.values["private"] for event in named(mapped.events, "mapped")] == ["0x1234"]
 
 
+@pytest.mark.guarantee(21)
 @pytest.mark.paths(*PREPARING)
 def test_a_shrunk_descriptor_does_not_move_the_vma(stack: Prober, path: HookPath) -> None:
     mapped = stack.map(path, Plan(vm_ops=VmOps.FULL, shrink_end="1p"), pages=4)
@@ -122,6 +133,7 @@ def test_a_shrunk_descriptor_does_not_move_the_vma(stack: Prober, path: HookPath
     assert (mapped.vma.start, mapped.vma.end) == (entry.number("start"), entry.number("end"))
 
 
+@pytest.mark.guarantee(13, 19)
 @pytest.mark.paths(*STACKS)
 def test_flags_of_the_outer_hook_are_seen_and_kept(stack: Prober, path: HookPath) -> None:
     mapped = stack.map(path, Plan(vm_ops=VmOps.FULL), outer=Plan(set_flags=VM_DONTCOPY))
@@ -129,6 +141,7 @@ def test_flags_of_the_outer_hook_are_seen_and_kept(stack: Prober, path: HookPath
     assert "dc" in mapped.vma.vmflags
 
 
+@pytest.mark.guarantee(19)
 @pytest.mark.paths(*STACKS)
 def test_a_flag_of_the_outer_hook_can_be_cleared_below(stack: Prober, path: HookPath) -> None:
     plan = Plan(vm_ops=VmOps.FULL, clear_flags=VM_DONTCOPY)
@@ -136,6 +149,7 @@ def test_a_flag_of_the_outer_hook_can_be_cleared_below(stack: Prober, path: Hook
     assert "dc" not in mapped.vma.vmflags
 
 
+@pytest.mark.guarantee(19, 67)
 def test_a_private_mapping_can_be_wiped_on_fork(stack: Prober, path: HookPath) -> None:
     script = path_script(path, Plan(vm_ops=VmOps.NULL, set_flags=VM_WIPEONFORK))
     script.map("m", TOP, pages=1, flags="private")
@@ -147,6 +161,7 @@ def test_a_private_mapping_can_be_wiped_on_fork(stack: Prober, path: HookPath) -
     assert (seen[child].contents, seen[parent].contents) == (["zero"], ["fill:0xbeef"])
 
 
+@pytest.mark.guarantee(22)
 def test_page_prot_is_that_of_the_direct_path(stack: Prober, path: HookPath) -> None:
     plain, noncached = Plan(vm_ops=VmOps.FULL), Plan(vm_ops=VmOps.FULL, page_prot="noncached")
     script = path_script(path, noncached)
@@ -164,6 +179,7 @@ def test_page_prot_is_that_of_the_direct_path(stack: Prober, path: HookPath) -> 
 
 
 # What switches the file after the hook puts its own lower file in the replacement's place.
+@pytest.mark.guarantee(25, 29)
 @pytest.mark.paths(*(path for path in PREPARING if path is not HookPath.STACK_AFTER))
 def test_a_replaced_vm_file_is_the_mappings(stack: Prober, path: HookPath) -> None:
     script = Script()

@@ -20,6 +20,7 @@ SHARINGS = ("shared", "private")
 REMAP_VMFLAGS = {"io", "pf", "de", "dd"}
 
 
+@pytest.mark.guarantee(18, 19)
 def test_the_vma_is_that_of_the_direct_path(stack: Prober, path: HookPath) -> None:
     script = path_script(path, FULL)
     script.open("other", "/dev/mmap_direct")
@@ -37,6 +38,7 @@ def test_the_vma_is_that_of_the_direct_path(stack: Prober, path: HookPath) -> No
         assert canonical_vma(seen[vma].vma) == canonical_vma(seen[direct].vma), kind
 
 
+@pytest.mark.guarantee(9, 18)
 def test_the_vma_lies_where_mmap_said(stack: Prober, path: HookPath) -> None:
     mapped = stack.map(path, FULL, pages=3, offset=2)
     page = mapped.vma.size // 3
@@ -45,15 +47,18 @@ def test_the_vma_lies_where_mmap_said(stack: Prober, path: HookPath) -> None:
     assert mapped.vma.perms == "rw-s"
 
 
+@pytest.mark.guarantee(73)
 def test_maps_names_the_file_that_the_vma_carries(stack: Prober, path: HookPath) -> None:
     assert stack.map(path, FULL).vma.path == f"/dev/{path.shape.final_vm_file}"
 
 
+@pytest.mark.guarantee(18, 23)
 def test_pages_come_from_the_hooks_fault_handler(stack: Prober, path: HookPath) -> None:
     mapped = stack.map(path, FULL, offset=5, pages=3)
     assert mapped.read.contents == ["pool:5", "pool:6", "pool:7"]
 
 
+@pytest.mark.guarantee(23)
 def test_a_page_beyond_the_pool_is_sigbus(stack: Prober, path: HookPath) -> None:
     mapped = stack.map(path, FULL, offset=62, pages=4)
     assert mapped.read.contents == ["pool:62", "pool:63", "SIGBUS", "SIGBUS"]
@@ -83,6 +88,7 @@ def test_a_private_write_stays_private(stack: Prober, path: HookPath) -> None:
     assert (seen[own].contents, seen[shared].contents) == (["fill:0xfeed"], ["pool:0"])
 
 
+@pytest.mark.guarantee(53, 67)
 def test_a_child_has_the_mapping_and_both_halves_are_closed(stack: Prober, path: HookPath) -> None:
     script = path_script(path, FULL)
     script.map("m", TOP, pages=2)
@@ -97,6 +103,7 @@ def test_a_child_has_the_mapping_and_both_halves_are_closed(stack: Prober, path:
     assert order.count("close") == 2
 
 
+@pytest.mark.guarantee(53, 65)
 def test_a_hole_splits_and_closes_balance(stack: Prober, path: HookPath) -> None:
     script = path_script(path, FULL)
     script.map("m", TOP, pages=3)
@@ -114,6 +121,7 @@ def test_a_hole_splits_and_closes_balance(stack: Prober, path: HookPath) -> None
     assert order.count("close") == order.count("open") + 1
 
 
+@pytest.mark.guarantee(65)
 def test_a_protected_part_faults_and_the_rest_does_not(stack: Prober, path: HookPath) -> None:
     script = path_script(path, FULL)
     script.map("m", TOP, pages=3)
@@ -123,6 +131,7 @@ def test_a_protected_part_faults_and_the_rest_does_not(stack: Prober, path: Hook
     assert stack.run(script)[write].results == ["ok", "SIGSEGV", "ok"]
 
 
+@pytest.mark.guarantee(66)
 def test_a_grown_mapping_shows_the_following_pages(stack: Prober, path: HookPath) -> None:
     script = path_script(path, FULL)
     script.map("m", TOP, pages=1)
@@ -133,6 +142,7 @@ def test_a_grown_mapping_shows_the_following_pages(stack: Prober, path: HookPath
     assert seen[read].contents == ["pool:0", "pool:1", "pool:2"]
 
 
+@pytest.mark.guarantee(66)
 def test_a_moved_mapping_opens_the_copy_and_closes_the_old(stack: Prober, path: HookPath) -> None:
     script = path_script(path, FULL)
     script.map("room", "anon", pages=4, flags="private")
@@ -147,6 +157,7 @@ def test_a_moved_mapping_opens_the_copy_and_closes_the_old(stack: Prober, path: 
     assert seen[read].contents == ["pool:0", "pool:1"]
 
 
+@pytest.mark.guarantee(34, 39, 40)
 @pytest.mark.parametrize("action", [Action.REMAP, Action.IOREMAP, Action.SIMPLE_IOREMAP])
 def test_a_remapped_range_shows_the_pages_and_the_flags(
     stack: Prober, path: HookPath, action: Action
@@ -157,6 +168,7 @@ def test_a_remapped_range_shows_the_pages_and_the_flags(
     assert mapped.read.contents == ["pool:7", "pool:8", "pool:9"]
 
 
+@pytest.mark.guarantee(41)
 def test_kernel_pages_are_mapped_and_counted(stack: Prober, path: HookPath) -> None:
     mapped = stack.map(path, Plan(action=Action.KERNEL_PAGES, pool_page=4), pages=3)
     assert "mm" in mapped.vma.vmflags
@@ -164,12 +176,14 @@ def test_kernel_pages_are_mapped_and_counted(stack: Prober, path: HookPath) -> N
     assert mapped.vma.smaps["Rss"] * 1024 == mapped.vma.size
 
 
+@pytest.mark.guarantee(37)
 def test_a_part_that_is_not_remapped_is_sigbus(stack: Prober, path: HookPath) -> None:
     plan = Plan(action=Action.REMAP, action_offset="1p", action_size="2p", pool_page=11)
     mapped = stack.map(path, plan, pages=4)
     assert mapped.read.contents == ["SIGBUS", "pool:11", "pool:12", "SIGBUS"]
 
 
+@pytest.mark.guarantee(54)
 @pytest.mark.paths(*STACKS)
 def test_an_outer_error_after_the_hook_leaves_nothing(stack: Prober, path: HookPath) -> None:
     mapped = stack.map(path, FULL, outer=Plan(outer_error="-EPERM"))
@@ -177,6 +191,7 @@ def test_an_outer_error_after_the_hook_leaves_nothing(stack: Prober, path: HookP
     assert mapped.seen.vmas == []
 
 
+@pytest.mark.guarantee(19, 41)
 def test_flags_that_a_hook_sets_survive_with_an_action(stack: Prober, path: HookPath) -> None:
     plan = Plan(action=Action.KERNEL_PAGES, set_flags=VM_DONTCOPY | VM_DONTEXPAND | VM_DONTDUMP)
     assert stack.map(path, plan).vma.vmflags >= {"dc", "de", "dd", "mm"}

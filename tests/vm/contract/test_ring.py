@@ -19,6 +19,7 @@ def opened(guest: Guest, ring: Prober) -> Prober:
     return ring
 
 
+@pytest.mark.guarantee(40, 34)
 def test_the_ring_is_mapped_with_its_content(opened: Prober) -> None:
     script = Script()
     script.open("f", f"{FOLDER}/ring")
@@ -29,6 +30,7 @@ def test_the_ring_is_mapped_with_its_content(opened: Prober) -> None:
     assert seen[read].contents == [f"ring:{page}" for page in range(8)]
 
 
+@pytest.mark.guarantee(40)
 def test_the_converted_ring_looks_like_the_legacy_one(opened: Prober) -> None:
     script = Script()
     script.open("new", f"{FOLDER}/ring")
@@ -58,6 +60,7 @@ def test_a_closed_channel_is_refused(guest: Guest, ring: Prober) -> None:
     assert _errno_of_map(ring, "ring", pages=1) == "ENODEV"
 
 
+@pytest.mark.guarantee(40)
 @pytest.mark.parametrize(
     ("pages", "offset"), [(9, 0), (1, 8), (8, 1)], ids=["too-long", "behind-the-end", "across"]
 )
@@ -77,6 +80,7 @@ def test_a_hidden_ring_is_absent(guest: Guest, opened: Prober) -> None:
     assert hidden == "ENOENT"
 
 
+@pytest.mark.guarantee(50)
 def test_kernfs_refuses_operations_that_have_a_close(opened: Prober) -> None:
     assert _errno_of_map(opened, "ring_close", pages=1) == "EINVAL"
 

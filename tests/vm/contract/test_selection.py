@@ -13,6 +13,7 @@ from testbed.mmap.probe import Prober
 from testbed.mmap.script import Script
 
 
+@pytest.mark.guarantee(1)
 def test_both_hooks_are_refused_with_one_warning(guest: Guest, stack: Prober) -> None:
     script = Script()
     script.open("f", "/dev/mmap_both")
@@ -22,6 +23,7 @@ def test_both_hooks_are_refused_with_one_warning(guest: Guest, stack: Prober) ->
     assert (seen[first].error, seen[second].error) == ("ENODEV", "ENODEV")
 
 
+@pytest.mark.guarantee(2)
 def test_no_hook_is_refused_without_a_warning(stack: Prober) -> None:
     script = Script()
     script.open("f", "/dev/mmap_none")
@@ -29,6 +31,7 @@ def test_no_hook_is_refused_without_a_warning(stack: Prober) -> None:
     assert stack.run(script)[made].error == "ENODEV"
 
 
+@pytest.mark.guarantee(3)
 @pytest.mark.parametrize("lower", ["mmap_both", "mmap_none"])
 @pytest.mark.parametrize("upper", ["mmap_stack", "mmap_stack_first", "mmap_stack_after"])
 def test_a_stack_that_checks_refuses_a_lower_file_without_one_hook(
@@ -47,11 +50,13 @@ def test_a_stack_that_checks_refuses_a_lower_file_without_one_hook(
     assert seen[made].error == "ENODEV"
 
 
+@pytest.mark.guarantee(4)
 def test_the_direct_path_runs_prepare_and_never_mmap(stack: Prober) -> None:
     mapped = stack.map(HookPath.DIRECT, Plan(vm_ops=VmOps.FULL))
     assert names(mapped.events) == ["prepare", "prepare_done", "mapped"]
 
 
+@pytest.mark.guarantee(4)
 @pytest.mark.paths(*(path for path in PREPARING if path is not HookPath.DIRECT))
 def test_a_nested_hook_runs_once_inside_the_outer_mmap(stack: Prober, path: HookPath) -> None:
     order = names(stack.map(path, Plan(vm_ops=VmOps.FULL)).events)
@@ -60,6 +65,7 @@ def test_a_nested_hook_runs_once_inside_the_outer_mmap(stack: Prober, path: Hook
     assert order == ["mmap"] * levels + hook + ["mmap_done"] * levels
 
 
+@pytest.mark.guarantee(7)
 @pytest.mark.parametrize("prot", ["r", "rw"])
 def test_an_error_found_before_the_hook_does_not_run_it(stack: Prober, prot: str) -> None:
     script = Script()
