@@ -81,7 +81,7 @@ def mapped_is_called_once_with_what_was_mapped(trial: Trial) -> Iterator[Violati
         yield from _same((49,), "pgoff of mapped()", pgoff, event.number("pgoff"))
         pages = trial.scenario.call.pages
         yield from _same((49,), "pages of mapped()", pages, _pages(event, trial))
-        private = _cookie(plan.private)
+        private = _cookie(_kept(plan.private, trial))
         yield from _same((24, 49), "private data of mapped()", private, event.values["private"])
         visible = "0" if trial.path.shape.compat else "1"
         yield from _same((50,), "VMA is in the tree in mapped()", visible, event.values["visible"])
@@ -217,12 +217,15 @@ def _final_private(trial: Trial) -> str:
     plan = trial.scenario.plan
     calls = trial.path.shape.prepares and model.vm_ops(trial.scenario) in model.HAVE_MAPPED
     stored = plan.mapped_private if calls and plan.mapped_private is not None else plan.private
-    if stored is None and not trial.path.shape.prepares:
-        stored = trial.scenario.outer.private
-    return f"{stored or 0:#x}"
+    return f"{_kept(stored, trial):#x}"
 
 
-def _cookie(value: int | None) -> str:
+def _kept(private: int | None, trial: Trial) -> int:
+    """What a hook leaves alone stays what an outer hook has stored."""
+    return private if private is not None else trial.scenario.outer.private or 0
+
+
+def _cookie(value: int) -> str:
     return f"{value:#x}" if value else "NULL"
 
 
