@@ -27,7 +27,8 @@
 #define MMAP_TESTBED_UNCHECKED		(1U << 7)
 #define MMAP_TESTBED_PFN		(1U << 8)
 #define MMAP_TESTBED_BAD_PAGE		(1U << 9)
-#define MMAP_TESTBED_ALL_FIELDS		((1U << 10) - 1)
+#define MMAP_TESTBED_SCRIBBLE		(1U << 10)
+#define MMAP_TESTBED_ALL_FIELDS		((1U << 11) - 1)
 
 enum mmap_testbed_page_prot {
 	MMAP_TESTBED_PROT_LEAVE,
@@ -80,6 +81,7 @@ enum mmap_testbed_replace {
  * @bad_page: which of the action's kernel pages is one that cannot be inserted
  * @shrink_start: bytes by which the hook moves desc->start up
  * @shrink_end: bytes by which the hook moves desc->end down
+ * @widen_end: bytes by which the hook moves desc->end up
  * @page_prot: enum mmap_testbed_page_prot
  * @vm_ops: enum mmap_testbed_vm_ops
  * @action: enum mmap_testbed_action
@@ -107,6 +109,7 @@ struct mmap_testbed_plan {
 	__u64 bad_page;
 	__u64 shrink_start;
 	__u64 shrink_end;
+	__u64 widen_end;
 	__u32 page_prot;
 	__u32 vm_ops;
 	__u32 action;

@@ -102,7 +102,7 @@ static bool plan_is_valid(const struct mmap_testbed_plan *plan)
 	if (plan->bad_page >= POOL_PAGES)
 		return false;
 	return PAGE_ALIGNED(plan->action_offset | plan->shrink_start |
-			    plan->shrink_end);
+			    plan->shrink_end | plan->widen_end);
 }
 
 static long set_plan(struct opened *opened, const void __user *arg)

@@ -71,8 +71,8 @@ struct file *planned_vm_file(struct opened *opened,
 	return NULL;
 }
 
-static int shrink(const struct mmap_testbed_plan *plan,
-		  struct vm_area_desc *desc)
+static int move_ends(const struct mmap_testbed_plan *plan,
+		     struct vm_area_desc *desc)
 {
 	unsigned long size = vma_desc_size(desc);
 
@@ -81,6 +81,7 @@ static int shrink(const struct mmap_testbed_plan *plan,
 		return -ENXIO;
 	desc->start += plan->shrink_start;
 	desc->end -= plan->shrink_end;
+	desc->end += plan->widen_end;
 	return 0;
 }
 
@@ -201,9 +202,13 @@ static int carry_out(struct opened *opened,
 	if (vm_file)
 		desc->vm_file = vm_file;
 
-	err = shrink(plan, desc);
+	err = move_ends(plan, desc);
 	if (!err)
 		err = set_desc(opened, plan, desc);
+	if (!err && plan->fields & MMAP_TESTBED_SCRIBBLE) {
+		desc->mm = NULL;
+		desc->file = NULL;
+	}
 	/* Nobody but a hook that failed knows that it had taken a reference. */
 	if (err && vm_file)
 		fput(vm_file);

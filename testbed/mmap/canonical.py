@@ -42,6 +42,8 @@ _LEDGER = frozenset({"counts", "status", "meminfo"})
 _OUTER = frozenset({"mmap", "mmap_done"})
 _PREPARE = frozenset({"prepare", "prepare_done", "mapped"})
 
+_ELSEWHERE = "elsewhere"
+
 Canonical = dict[str, str]
 
 
@@ -83,14 +85,18 @@ class _Places:
     def offset(self, pgoff: float) -> str:
         """A page offset; of a copy-on-write remap it is a frame, which is the pool's."""
         page = pgoff - self.pool_pfn
-        return f"pool+{page:g}" if 0 <= page < POOL_PAGES else f"{pgoff:g}p"
+        if 0 <= page < POOL_PAGES:
+            return f"pool+{page:g}"
+        # Anonymous memory that moves before it is touched is numbered by its new address.
+        place = self.tell(int(pgoff * self.page_size))
+        return f"{pgoff:g}p" if place == _ELSEWHERE else f"address of {place}"
 
     def tell(self, address: int) -> str:
         for name in ("m", *self.ranges):
             start, length = self.ranges.get(name, (0, -1))
             if start <= address <= start + length:
                 return f"{name}+{(address - start) / self.page_size:g}p"
-        return "elsewhere"
+        return _ELSEWHERE
 
 
 def _fact(

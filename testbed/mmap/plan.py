@@ -90,6 +90,8 @@ class Plan:
     replace: str | None = None
     shrink_start: str | None = None
     shrink_end: str | None = None
+    widen_end: str | None = None
+    scribble: int | None = None
     outer_error: str | None = None
     unchecked: int | None = None
     bad_page: int | None = None

@@ -20,6 +20,8 @@ _PREPARE_ONLY = frozenset(
         "hide",
         "shrink_start",
         "shrink_end",
+        "widen_end",
+        "scribble",
     }
 )
 

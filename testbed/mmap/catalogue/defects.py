@@ -18,7 +18,7 @@ KEPT_SHMEM = OpenDefect("KD1", r"Committed_AS of meminfo after munmap is \d+", _
 NO_CLOSE = OpenDefect("KD7", r"calls of close\(\) is 0, not 1", _RECORDED, COMPAT)
 
 # The layer overwrites what the outer hook has stored, though the nested one left it alone.
-LOST_PRIVATE = OpenDefect("KD8", "private data of mapped\\(\\) is NULL, not 0x77", _RECORDED, STACKS)
+LOST_PRIVATE = OpenDefect("KD8", r"private data of mapped\(\) is NULL, not 0x77", _RECORDED, STACKS)
 
 # A hook whose action is refused: nobody knows of its replacement any more.
 REFUSED = OpenDefect("KD12", _REPLACEMENT, _RECORDED, PREPARING)

@@ -133,6 +133,12 @@ SCENARIOS: tuple[Scenario, ...] = (
         after=("write m all 0xbeef", "fork", "read m all", "endfork", "read m all"),
     ),
     Scenario(
+        name="mm-and-file-are-scribbled-over",
+        guarantees=(26, 27),
+        plan=Plan(vm_ops=VmOps.FULL, private=0x5, scribble=1),
+        call=Call(offset=1),
+    ),
+    Scenario(
         name="pgoff",
         guarantees=(12, 18),
         plan=Plan(vm_ops=VmOps.FULL, pgoff=20),

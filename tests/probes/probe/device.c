@@ -78,6 +78,7 @@ static const struct key keys[] = {
 	{ "bad_page", NUMBER, AT(bad_page), MMAP_TESTBED_BAD_PAGE, NULL },
 	{ "shrink_start", NUMBER, AT(shrink_start), 0, NULL },
 	{ "shrink_end", NUMBER, AT(shrink_end), 0, NULL },
+	{ "widen_end", NUMBER, AT(widen_end), 0, NULL },
 	{ "page_prot", CHOICE, AT(page_prot), 0, page_prots },
 	{ "vm_ops", CHOICE, AT(vm_ops), 0, vm_ops },
 	{ "action", CHOICE, AT(action), 0, actions },
@@ -89,6 +90,7 @@ static const struct key keys[] = {
 	{ "error_override", ERROR, AT(error_override), 0, NULL },
 	{ "late_page_prot", SWITCH, 0, MMAP_TESTBED_LATE_PAGE_PROT, NULL },
 	{ "hide", SWITCH, 0, MMAP_TESTBED_HIDE, NULL },
+	{ "scribble", SWITCH, 0, MMAP_TESTBED_SCRIBBLE, NULL },
 	{ "unchecked", SWITCH, 0, MMAP_TESTBED_UNCHECKED, NULL },
 	{ }
 };
