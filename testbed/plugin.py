@@ -63,8 +63,9 @@ def pytest_configure(config: pytest.Config) -> None:
         "reaches(*hooks, by): which of the kernel's hooks are run (testbed/mmap/hooks.py), and by "
         "what stack if by no path",
         "guarantee(*numbers): what of the contract is tested (testbed/mmap/guarantees.py)",
-        "defect(name, symptom, recorded): an open kernel defect. `symptom` is searched in the "
-        "failure; `recorded` is the first and last version it was seen on, and strict there",
+        "defect(name, symptom, recorded, fixed): an open kernel defect. `symptom` is searched in "
+        "the failure; `recorded` is the first and last version it was seen on, and strict there; "
+        "`fixed`, where there is one, the first version that has the fix",
     ):
         config.addinivalue_line("markers", line)
     if LAB not in config.stash:

@@ -27,6 +27,7 @@ class Defect:
     name: str
     symptom: str  # a regular expression, searched in the failure
     recorded: tuple[str, str]  # first and last version it was seen on: strict in between
+    fixed: str = ""  # the first version that has the fix: from there on the test is any other
 
 
 def judge(error: BaseException, when: str) -> Verdict:
@@ -40,6 +41,8 @@ def judge_defect(defect: Defect, version: str, error: BaseException | None) -> V
 
     Only the recorded symptom is the defect: another failure is judged as any other.
     """
+    if defect.fixed and _numbers(version) >= _numbers(defect.fixed):
+        return Verdict(Status.PASS) if error is None else judge(error, "call")
     first, last = (_numbers(text) for text in defect.recorded)
     if error is None and first <= _numbers(version) <= last:
         reason = f"{defect.name} did not show on {version}, where it was recorded"

@@ -61,6 +61,7 @@ class OpenDefect:
     symptom: str  # a regular expression, searched in the failure
     recorded: tuple[str, str]  # first and last version it was seen on
     paths: tuple[HookPath, ...]
+    fixed: str = ""  # the first version that has the fix, if one has
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -56,6 +56,25 @@ def test_a_defect_that_is_gone_from_a_newer_kernel_is_fixed() -> None:
 
 
 @pytest.mark.parametrize(
+    ("version", "error", "status"),
+    [
+        ("7.2.13", "Shmem grew by 4 kB", Status.XFAIL),
+        ("7.2.13", None, Status.FAIL),
+        ("7.2.14", None, Status.FIXED),
+        ("7.3.4", None, Status.PASS),
+        ("7.3.4", "Shmem grew by 4 kB", Status.FAIL),
+        ("7.4", "Shmem grew by 4 kB", Status.FAIL),
+    ],
+)
+def test_a_defect_with_a_fix_is_none_from_there_on(
+    version: str, error: str | None, status: Status
+) -> None:
+    defect = Defect("R13", r"Shmem grew by \d+ kB", ("7.2", "7.2.13"), fixed="7.3.4")
+    raised = AssertionError(error) if error else None
+    assert judge_defect(defect, version, raised).status is status
+
+
+@pytest.mark.parametrize(
     ("error", "status"),
     [
         (AssertionError("EINVAL"), Status.FAIL),

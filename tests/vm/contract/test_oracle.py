@@ -24,7 +24,12 @@ def _case(scenario: Scenario, path: HookPath) -> object:
     marks = [pytest.mark.guarantee(*scenario.guarantees)]
     if defect := scenario.defect(path):
         marks.append(
-            pytest.mark.defect(defect.name, symptom=defect.symptom, recorded=defect.recorded)
+            pytest.mark.defect(
+                defect.name,
+                symptom=defect.symptom,
+                recorded=defect.recorded,
+                fixed=defect.fixed,
+            )
         )
     return pytest.param(scenario, path, id=f"{scenario}-{path}", marks=marks)
 
