@@ -126,6 +126,7 @@ GUARANTEES = (
     Guarantee(71, "MAP_SYNC is the outer file's", "mmap.c:440"),
     Guarantee(72, "get_unmapped_area is the outer file's", "mmap.c:415"),
     Guarantee(73, "maps shows the user's path of a backing file", "task_mmu.c:438"),
-    Guarantee(74, "perf and uprobes are told after the hooks", "vma.c __mmap_complete()"),
+    # Uprobes are not tried: a breakpoint is put into executable text in a file's page cache.
+    Guarantee(74, "perf is told after the hooks (uprobes: needs text)", "vma.c __mmap_complete()"),
     Guarantee(75, "flags above bit 31 survive", "vma.h:402"),
 )

@@ -12,6 +12,7 @@
  *	vmas.c		maps query pagemap
  *	shm.c		shmget shmat shmdt shmstat shmrm
  *	users.c		secretmem stm io_setup io_destroy
+ *	perf.c		perf perflog
  *	proc.c		env status meminfo hooklog clearlog rmmod show
  *	fail.c		sweep endsweep fail_nth
  *	this file	fork endfork
@@ -78,6 +79,8 @@ static const struct {
 	{ "stm", stm_step },
 	{ "io_setup", io_setup_step },
 	{ "io_destroy", io_destroy_step },
+	{ "perf", perf_step },
+	{ "perflog", perflog_step },
 	{ "env", env_step },
 	{ "status", status_step },
 	{ "meminfo", meminfo_step },
