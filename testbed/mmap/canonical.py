@@ -145,7 +145,7 @@ def _flat(where: str, value: Any, places: _Places, key: str = "") -> Iterator[tu
             yield from _flat(f"{where}[{index}]", inner, places)
     elif key == "offset" and isinstance(value, str):
         yield where, places.offset(int(value, 16) / places.page_size)
-    elif key in ("pgoff", "a_pgoff") and isinstance(value, str):
+    elif key in ("pgoff", "a_pgoff", "at") and isinstance(value, str):
         yield where, places.offset(int(value, 16))
     elif key in _ADDRESSES and isinstance(value, str):
         yield where, places.tell(int(value, 16))

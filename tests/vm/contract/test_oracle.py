@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -9,15 +10,19 @@ import pytest
 
 from testbed.lab.guest import Guest
 from testbed.mmap.catalogue import SCENARIOS
+from testbed.mmap.generate import generate
 from testbed.mmap.oracle import check, reference_path
 from testbed.mmap.path import HookPath
 from testbed.mmap.probe import Prober
 from testbed.mmap.scenario import Scenario
 from testbed.mmap.trial import Trial, run_trial
 
+# Seeds whose scenarios every run tries; a seed that finds something is kept by a name.
+SEEDS = range(60)
 
-def _cases() -> list[object]:
-    return [_case(scenario, path) for scenario in SCENARIOS for path in scenario.paths]
+
+def _cases(scenarios: Iterable[Scenario]) -> list[object]:
+    return [_case(scenario, path) for scenario in scenarios for path in scenario.paths]
 
 
 def _case(scenario: Scenario, path: HookPath) -> object:
@@ -43,10 +48,21 @@ def trials() -> Trials:
     return {}
 
 
-@pytest.mark.parametrize(("scenario", "path"), _cases())
+@pytest.mark.parametrize(("scenario", "path"), _cases(SCENARIOS))
 def test_scenario(
     guest: Guest, stack: Prober, trials: Trials, scenario: Scenario, path: HookPath
 ) -> None:
+    _judge(guest, stack, trials, scenario, path)
+
+
+@pytest.mark.parametrize(("scenario", "path"), _cases(map(generate, SEEDS)))
+def test_generated_scenario(
+    guest: Guest, stack: Prober, trials: Trials, scenario: Scenario, path: HookPath
+) -> None:
+    _judge(guest, stack, trials, scenario, path)
+
+
+def _judge(guest: Guest, stack: Prober, trials: Trials, scenario: Scenario, path: HookPath) -> None:
     other = reference_path(path, scenario.paths)
     reference = _run(guest, stack, trials, scenario, other) if other is not None else None
     trial = _run(guest, stack, trials, scenario, path)
