@@ -43,6 +43,7 @@ class Cell:
             accel=self.accel.accel,
             memory_mib=self.memory_mib,
             slowdown=self.flavour.slowdown,
+            cmdline=self.flavour.cmdline,
             log_dir=log_dir,
             disks=self.disks,
         )
