@@ -111,10 +111,12 @@ def _failure(case: Case, more: int) -> Text:
 
 def _remarks(cases: Iterable[Case]) -> Iterator[Text]:
     """One line for each recorded defect and how it showed, or that it is gone."""
-    places: dict[tuple[Status, str], list[str]] = {}
+    shown: dict[tuple[Status, str], list[Case]] = {}
     for case in cases:
         if case.status in (Status.XFAIL, Status.FIXED):
-            place = f"{case.arch} {case.path}".strip()
-            places.setdefault((case.status, case.reason), []).append(place)
-    for (status, reason), where in places.items():
-        yield Text(f"{status.lower()} {reason} ({', '.join(where)})", style=_STYLES[status])
+            shown.setdefault((case.status, case.reason.partition(":")[0]), []).append(case)
+    for (status, _), alike in shown.items():
+        places = dict.fromkeys(f"{case.arch} {case.path}".strip() for case in alike)
+        more = f" and {len(alike) - 1} more" if len(alike) > 1 else ""
+        text = f"{status.lower()} {alike[0].reason}{more} ({', '.join(places)})"
+        yield Text(text, style=_STYLES[status])

@@ -27,6 +27,11 @@ class Violation:
     expected: object
     seen: object
 
+    @property
+    def headline(self) -> str:
+        """In one line, as the symptom of a defect is told."""
+        return f"{self.what} is {self.seen}, not {self.expected}"
+
     def __str__(self) -> str:
         items = ", ".join(map(str, self.guarantees))
         return f"{self.what}: expected {self.expected}, seen {self.seen} (guarantee {items})"

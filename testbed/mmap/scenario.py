@@ -62,6 +62,7 @@ class OpenDefect:
     recorded: tuple[str, str]  # first and last version it was seen on
     paths: tuple[HookPath, ...]
     fixed: str = ""  # the first version that has the fix, if one has
+    touches: str = ""  # where else it shows, in the canonical form: a regular expression
 
 
 @dataclass(frozen=True, kw_only=True)

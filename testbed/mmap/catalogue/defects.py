@@ -11,14 +11,28 @@ _RECORDED = ("7.2", "7.3.4")
 _REPLACEMENT = r"replacement of (top|hook) after munmap is \d+, not \d+"
 
 # The layer takes a reference of its own beside the one that the hook hands over.
-KEPT = OpenDefect("KD1", _REPLACEMENT, _RECORDED, COMPAT)
-KEPT_SHMEM = OpenDefect("KD1", r"Committed_AS of meminfo after munmap is \d+", _RECORDED, COMPAT)
+KEPT = OpenDefect("KD1", _REPLACEMENT, _RECORDED, COMPAT, touches=r"\d+ counts\.replacement")
+KEPT_SHMEM = OpenDefect(
+    "KD1",
+    r"(Committed_AS|Shmem) of meminfo after munmap is \d+, not \d+",
+    _RECORDED,
+    COMPAT,
+    touches=r"\d+ meminfo\.(Committed_AS|Shmem)",
+)
 
 # The layer leaves it to the outer hook's caller to undo a mapping, who knows of no close().
-NO_CLOSE = OpenDefect("KD7", r"calls of close\(\) is 0, not 1", _RECORDED, COMPAT)
+NO_CLOSE = OpenDefect(
+    "KD7",
+    r"calls of close\(\) is 0, not 1",
+    _RECORDED,
+    COMPAT,
+    touches=r"\d+ hooklog\.\d+( close\..*)?",
+)
 
 # The layer overwrites what the outer hook has stored, though the nested one left it alone.
-LOST_PRIVATE = OpenDefect("KD8", r"private data of mapped\(\) is NULL, not 0x77", _RECORDED, STACKS)
+LOST_PRIVATE = OpenDefect(
+    "KD8", r"(vm_private_data|private data of mapped\(\)) is \w+, not 0x77", _RECORDED, STACKS
+)
 
 # A hook whose action is refused: nobody knows of its replacement any more.
 REFUSED = OpenDefect("KD12", _REPLACEMENT, _RECORDED, PREPARING)
