@@ -101,6 +101,8 @@ static int custom_on(struct opened *opened, struct file *file,
 	int err;
 
 	plan_of(opened, &plan);
+	/* Its caller need not have cleared it: all of it has to be set. */
+	memset(&desc, 0xa5, sizeof(desc));
 	compat_set_desc_from_vma(&desc, file, vma);
 	err = prepare_with(opened, &desc);
 	if (err)

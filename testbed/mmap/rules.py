@@ -131,6 +131,9 @@ def failure_leaves_nothing(trial: Trial) -> Iterator[Violation]:
     stood = late and trial.path.shape.prepares and has_close
     order = names(trial.log(trial.steps.log))
     yield from _same((51, 54), "calls of close()", int(stood), order.count("close"))
+    for event in named(trial.log(trial.steps.log), "close"):
+        private = _cookie(_kept(trial.scenario.plan.private, trial))
+        yield from _same((49, 51), "private data of close()", private, event.values["private"])
     for name in ("open", "fault", "may_split", "mremap"):
         yield from _same((54,), f"calls of {name}() by a failed mmap", 0, order.count(name))
 

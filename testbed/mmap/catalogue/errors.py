@@ -117,6 +117,12 @@ SCENARIOS: tuple[Scenario, ...] = (
     *_overrides(),
     *_over_neighbours(),
     Scenario(
+        name="mapped-fails-after-it-has-stored",
+        guarantees=(49, 51),
+        plan=Plan(vm_ops=VmOps.FULL, private=0x1, mapped_private=0x2, mapped_error="-EBUSY"),
+        defects=(NO_CLOSE,),
+    ),
+    Scenario(
         name="override-is-no-errno",
         guarantees=(44,),
         plan=Plan(vm_ops=VmOps.FULL, error_override="5"),

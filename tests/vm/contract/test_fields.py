@@ -191,3 +191,18 @@ def test_a_replaced_vm_file_is_the_mappings(stack: Prober, path: HookPath) -> No
     assert seen[made].errno == 0
     assert seen[maps].vma.path.startswith("/memfd:spare")
     assert seen[read].contents == ["pool:0", "pool:1"]
+
+
+@pytest.mark.guarantee(22, 23)
+def test_a_page_that_was_read_is_announced_before_it_is_written(
+    stack: Prober, path: HookPath
+) -> None:
+    script = path_script(path, Plan(vm_ops=VmOps.MKWRITE))
+    script.map("m", TOP, pages=2)
+    script.read("m")
+    script.step("clearlog")
+    script.write("m", 0x5)
+    log = script.hooklog()
+    script.step("reset", hook_name(path))
+    events = list(named(stack.run(script)[log].events, "mkwrite"))
+    assert [event.number("at") for event in events] == [0, 1]

@@ -76,3 +76,20 @@ def test_an_error_found_before_the_hook_does_not_run_it(stack: Prober, prot: str
     seen = stack.run(script)
     assert seen[made].error == "EACCES"
     assert seen[log].events == []
+
+
+@pytest.mark.guarantee(3)
+def test_without_a_check_the_prepare_hook_of_a_lower_file_wins(stack: Prober) -> None:
+    script = Script()
+    script.step("clearlog")
+    script.open("low", "/dev/mmap_both")
+    script.plan("low", Plan(vm_ops=VmOps.FULL))
+    script.open("up", "/dev/mmap_stack")
+    script.step("lower", "up", "low")
+    script.plan("up", Plan(unchecked=1))
+    made = script.map("m", "up")
+    log = script.hooklog()
+    script.step("munmap", "m")
+    seen = stack.run(script)
+    assert seen[made].errno == 0
+    assert names(seen[log].events) == ["mmap", "prepare", "prepare_done", "mapped", "mmap_done"]
