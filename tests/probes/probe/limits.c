@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: GPL-2.0
+/* rlimit, mdwe, mseal: what forbids a mapping before any hook is asked */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "probe.h"
+
+#ifndef PR_SET_MDWE
+#define PR_SET_MDWE		65
+#define PR_MDWE_REFUSE_EXEC_GAIN 1
+#endif
+#ifndef SYS_mseal
+#define SYS_mseal		462
+#endif
+
+static void report(const struct step *step, int result)
+{
+	int err = result ? errno : 0;
+
+	json_begin(step);
+	json_errno(err);
+	json_end();
+}
+
+/* What the process has of it now, in bytes. */
+static unsigned long in_use(const char *key)
+{
+	char *text = must_slurp("/proc/self/status");
+	char *line = strstr(text, key);
+	unsigned long kilobytes = 0;
+
+	if (line)
+		sscanf(line + strlen(key), "%lu", &kilobytes);
+	free(text);
+	return kilobytes << 10;
+}
+
+static int set_limit(int resource, unsigned long bytes)
+{
+	struct rlimit limit;
+
+	if (getrlimit(resource, &limit))
+		return -1;
+	limit.rlim_cur = bytes;
+	return setrlimit(resource, &limit);
+}
+
+void rlimit_step(struct step *step)
+{
+	const char *what = word(step, 1);
+	unsigned long more = parse_number(word(step, 2));
+
+	no_more_words(step);
+	if (!strcmp(what, "as"))
+		report(step, set_limit(RLIMIT_AS, in_use("VmSize:") + more));
+	else if (!strcmp(what, "memlock"))
+		report(step, set_limit(RLIMIT_MEMLOCK, in_use("VmLck:") + more));
+	else
+		usage("'%s' is no limit", what);
+}
+
+void mdwe_step(struct step *step)
+{
+	no_more_words(step);
+	report(step, prctl(PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0));
+}
+
+void mseal_step(struct step *step)
+{
+	struct mapping mapping = mapping_of(word(step, 1));
+
+	no_more_words(step);
+	report(step, syscall(SYS_mseal, mapping.addr, mapping.len, 0));
+}
