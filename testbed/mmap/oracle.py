@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from testbed.mmap.canonical import canonical
 from testbed.mmap.differences import is_allowed
+from testbed.mmap.guarantees import GUARANTEES
 from testbed.mmap.observation import Event, Vma
 from testbed.mmap.path import HookPath
 from testbed.mmap.rules import Violation, violations
@@ -86,6 +87,7 @@ def _complaint(
     yield f"{scenario.name} on {trial.path}: " + "; ".join(_headline(broken, differing))
     yield f"plan: {scenario.plan}; call: {scenario.call}"
     yield from map(str, broken)
+    yield from _promises(broken)
     if reference is not None and differing:
         width = max(len(each.where) for each in differing)
         yield f"{'':{width}}  {reference.path} | {trial.path}"
@@ -94,6 +96,14 @@ def _complaint(
         if each is not None:
             yield f"hook log on {each.path}:"
             yield from (f"  {_shown(event)}" for event in each.events)
+
+
+def _promises(broken: list[Violation]) -> Iterator[str]:
+    """What was promised, and where the kernel keeps it."""
+    numbers = {number for each in broken for number in each.guarantees}
+    for guarantee in GUARANTEES:
+        if guarantee.number in numbers:
+            yield f"  guarantee {guarantee.number}: {guarantee.text} ({guarantee.source})"
 
 
 def _headline(broken: list[Violation], differing: list[Disagreement]) -> Iterator[str]:

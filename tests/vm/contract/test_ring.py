@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from testbed.lab.guest import Guest
+from testbed.mmap.observation import names
 from testbed.mmap.oracle import canonical_vma
 from testbed.mmap.probe import Prober
 from testbed.mmap.script import Script
@@ -102,6 +103,22 @@ def test_a_child_sees_the_ring(opened: Prober) -> None:
     with script.fork():
         child = script.read("m")
     assert opened.run(script)[child].contents == ["ring:0", "ring:1"]
+
+
+@pytest.mark.guarantee(50, 51)
+@pytest.mark.defect(
+    "KD7b", symptom=r"mapped\(\) was called 1 times, close\(\) 0", recorded=("7.2", "7.3.4")
+)
+def test_what_kernfs_refuses_late_is_closed_again(opened: Prober) -> None:
+    """fs/kernfs/file.c kernfs_fop_mmap() looks at vm_ops->close when mapped() has run."""
+    script = Script()
+    script.step("clearlog", "ring")
+    script.open("f", f"{FOLDER}/ring_close")
+    script.map("m", "f", pages=1)
+    log = script.hooklog("ring")
+    order = names(opened.run(script)[log].events)
+    mapped, closed = order.count("mapped"), order.count("close")
+    assert mapped == closed, f"mapped() was called {mapped} times, close() {closed}"
 
 
 def _errno_of_map(ring: Prober, attribute: str, *, pages: int, offset: int = 0) -> str:
