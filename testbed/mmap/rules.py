@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from testbed.mmap import model
 from testbed.mmap.observation import Event, named, names
 from testbed.mmap.path import HookPath
-from testbed.mmap.plan import VM_SOFTDIRTY, VmOps
+from testbed.mmap.plan import VM_ACCOUNT, VM_LOCKED, VM_SOFTDIRTY, Action, VmOps
 from testbed.mmap.trial import Trial
 
 _OPS_NAMES = {VmOps.LEAVE: "dummy", VmOps.NULL: "NULL"}
@@ -122,6 +122,28 @@ def pages_show_what_was_mapped(trial: Trial) -> Iterator[Violation]:
     yield from _same((15, 34, 37, 40, 41), "contents", expected, seen)
 
 
+def accounts_say_what_is_mapped(trial: Trial) -> Iterator[Violation]:
+    """Before anything is touched: address space, locked memory, charge, resident pages."""
+    scenario = trial.scenario
+    if trial.made.error or scenario.before or scenario.plan.replace:
+        return
+    pages, flags = scenario.call.pages, model.final_flags(scenario)
+    expected = {
+        ("status", "VmSize"): pages,
+        ("status", "VmLck"): pages if flags & VM_LOCKED else 0,
+        ("meminfo", "Committed_AS"): pages if flags & VM_ACCOUNT else 0,
+    }
+    if not set(scenario.call.flags.split(",")) & {"locked", "populate"}:
+        expected["status", "RssFile"] = _inserted(trial)
+    for (kind, key), wanted in expected.items():
+        had, has = (
+            trial.seen[steps[kind]].values["fields"][key]
+            for steps in (trial.steps.before, trial.steps.early)
+        )
+        grown = (has - had) * 1024 / trial.page_size
+        yield from _same((41, 57, 69), f"pages by which {key} has grown", wanted, grown)
+
+
 def failure_leaves_nothing(trial: Trial) -> Iterator[Violation]:
     """No call of a VMA's operations but close() of one that mapped() was told of (51, 54)."""
     if not trial.made.error:
@@ -167,6 +189,7 @@ RULES: tuple[Rule, ...] = (
     mapped_is_called_once_with_what_was_mapped,
     vma_is_as_the_hook_left_it,
     pages_show_what_was_mapped,
+    accounts_say_what_is_mapped,
     failure_leaves_nothing,
     closes_balance,
     ledger_is_back,
@@ -203,6 +226,14 @@ def _files_on_entry(trial: Trial, event: Event) -> Iterator[Violation]:
     yield from _same((11,), "desc.vm_file on entry", shape.entry_vm_file, event.node("vm_file"))
     same = event.values["file"] == event.values["vm_file"]
     yield from _same((11,), "desc.file is vm_file", shape.entry_vm_file == shape.nodes[-1], same)
+
+
+def _inserted(trial: Trial) -> int:
+    """How many pages an action has inserted; page frames do not count."""
+    extent = model.action_extent(trial.scenario, trial.page_size)
+    if extent is None or trial.scenario.plan.action is not Action.KERNEL_PAGES:
+        return 0
+    return -(-extent.size // trial.page_size)
 
 
 def _reaches_mapped(trial: Trial) -> bool:

@@ -206,3 +206,39 @@ def test_a_page_that_was_read_is_announced_before_it_is_written(
     script.step("reset", hook_name(path))
     events = list(named(stack.run(script)[log].events, "mkwrite"))
     assert [event.number("at") for event in events] == [0, 1]
+
+
+@pytest.mark.guarantee(32)
+@pytest.mark.paths(*(path for path in PREPARING if path is not HookPath.STACK_AFTER))
+def test_a_replacement_counts_as_writable_while_it_is_mapped(stack: Prober, path: HookPath) -> None:
+    script = Script()
+    script.step("memfd", "spare", "4p")
+    open_path(script, path, Plan(vm_ops=VmOps.FULL, replace="file"), replacement="spare")
+    script.map("m", TOP, pages=2)
+    mapped = script.step("seal", "spare", "write")
+    script.step("munmap", "m")
+    unmapped = script.step("seal", "spare", "write")
+    seen = stack.run(script)
+    assert (seen[mapped].error, seen[unmapped].error) == ("EBUSY", "")
+
+
+@pytest.mark.guarantee(32)
+@pytest.mark.paths(*(path for path in PREPARING if path is not HookPath.STACK_AFTER))
+@pytest.mark.parametrize(
+    "plan",
+    [
+        Plan(vm_ops=VmOps.FULL, replace="file", hook_error_after="-EIO"),
+        Plan(vm_ops=VmOps.NO_CLOSE, replace="file", mapped_error="-EIO"),
+    ],
+    ids=["hook-fails", "mapped-fails"],
+)
+def test_a_failed_mapping_leaves_its_replacement_to_be_sealed(
+    stack: Prober, path: HookPath, plan: Plan
+) -> None:
+    script = Script()
+    script.step("memfd", "spare", "4p")
+    open_path(script, path, plan, replacement="spare")
+    made = script.map("m", TOP, pages=2)
+    sealed = script.step("seal", "spare", "write")
+    seen = stack.run(script)
+    assert (seen[made].error, seen[sealed].error) == ("EIO", "")
