@@ -19,6 +19,7 @@
     │   ├── GuestLost          it went away while a test ran
     │   ├── GuestTimeout       it did not finish in time
     │   ├── KernelSplat        it printed a warning, an oops or worse
+    │   ├── UnbalancedLedger   memory or references stayed behind when all was over
     │   ├── GuestCommandError  a command in the guest failed
     │   └── GuestFileError     a file in the guest could not be read or written
     └── ProbeProtocolError     the guest program's answer could not be read
@@ -133,6 +134,10 @@ class GuestTimeout(GuestError):
 
 class KernelSplat(GuestError):
     """The guest kernel printed a warning, an oops or worse."""
+
+
+class UnbalancedLedger(GuestError):
+    """The kernel's counters are not where they were before a test."""
 
 
 @dataclass

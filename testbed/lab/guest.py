@@ -9,10 +9,18 @@ from functools import partial
 from pathlib import Path
 
 from testbed.deadline import Deadline
-from testbed.errors import GuestError, GuestLost, InfraError, KernelSplat, SessionError
+from testbed.errors import (
+    GuestError,
+    GuestLost,
+    InfraError,
+    KernelSplat,
+    SessionError,
+    UnbalancedLedger,
+)
 from testbed.guest.expect import Expectation, match_splats
 from testbed.guest.kernellog import KernelLog
 from testbed.guest.kmemleak import Leak, find_leaks
+from testbed.guest.ledger import Ledger, changes, read_ledger
 from testbed.guest.openings import SplatKind
 from testbed.guest.session import Session, open_session
 from testbed.lab.cell import Cell
@@ -43,6 +51,8 @@ class Guest:
     given_up: bool = False
     test: str = ""  # the test that has it, empty between two
     endings: list[Callable[[], object]] = field(default_factory=list)
+    ledger: Ledger | None = None  # after the last test; nothing happens between two
+    excused: bool = False  # the test is known to leave something
     leaky: set[int] = field(default_factory=set)  # processes that are known to leave objects
 
     @property
@@ -56,6 +66,7 @@ class Guest:
         self.prober.observations.clear()
         self.prober.pids.clear()
         self.log.begin(test)
+        self.ledger = self.ledger or read_ledger(self.session)
 
     def finish(self) -> None:
         """Take the guest back: modules unload, and the kernel printed nothing unexpected.
@@ -63,6 +74,7 @@ class Guest:
         Raises:
             KernelSplat: it did print something; explains better than what it led to.
             GuestFileError: a module is still in use.
+            UnbalancedLedger: memory, references or memory types stay behind.
         """
         if self.given_up:
             self.test = ""
@@ -76,6 +88,7 @@ class Guest:
             raise
         self._check_log()
         self.test = ""
+        self._balance()
 
     def load(self, module: str, parameters: str = "") -> None:
         """Load one of the project's modules until the end of the test."""
@@ -87,7 +100,8 @@ class Guest:
         self.endings.append(ending)
 
     def excuse_leaks(self) -> None:
-        """What the test's programs leave behind is known: `leaks` does not tell of it."""
+        """What the test's programs leave behind is known: nobody tells of it."""
+        self.excused = True
         self.leaky.update(self.prober.pids)
 
     def leaks(self) -> list[Leak]:
@@ -119,6 +133,14 @@ class Guest:
         yield
         self._check_log(Expectation(kind, title))
         self.log.begin(self.test)
+
+    def _balance(self) -> None:
+        """Hold the kernel's counters against those before the test."""
+        before, excused = self.ledger, self.excused
+        self.ledger, self.excused = read_ledger(self.session), False
+        found = [] if before is None or excused else list(changes(before, self.ledger))
+        if found:
+            raise UnbalancedLedger("after the test " + "; ".join(found))
 
     def _check_log(self, *wishes: Expectation) -> None:
         """Hold what was printed since the last look against what was expected."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from testbed.mmap.path import PREPARING, STACKS, HookPath
 from testbed.mmap.scenario import OpenDefect
 
@@ -36,3 +38,15 @@ LOST_PRIVATE = OpenDefect(
 
 # A hook whose action is refused: nobody knows of its replacement any more.
 REFUSED = OpenDefect("KD12", _REPLACEMENT, _RECORDED, PREPARING)
+
+# A failed mapping keeps the commit charge of what it has replaced, or the one beside it does.
+# Where mapped() fails only the layer's: the direct path undoes it by munmap.
+KEPT_CHARGE = OpenDefect(
+    "R13",
+    r"Committed_AS (of meminfo after munmap is \d+|differs from the reference)",
+    ("7.2", "7.2.13"),
+    tuple(HookPath),
+    touches=r"\d+ meminfo\.Committed_AS",
+    fixed="7.3.4",
+)
+KEPT_CHARGE_OF_MAPPED = dataclasses.replace(KEPT_CHARGE, paths=COMPAT)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 
 from testbed.guest.openings import SplatKind
-from testbed.mmap.catalogue.defects import NO_CLOSE
+from testbed.mmap.catalogue.defects import KEPT_CHARGE, KEPT_CHARGE_OF_MAPPED, NO_CLOSE
 from testbed.mmap.path import PREPARING, HookPath
 from testbed.mmap.plan import Action, Plan, VmOps
-from testbed.mmap.scenario import Call, Scenario
+from testbed.mmap.scenario import Call, OpenDefect, Scenario
 
 _ERRORS = ("EPERM", "EIO", "EAGAIN", "ENOMEM", "EACCES", "EBUSY", "EINVAL", "ENOSPC", "ENOSYS")
 
@@ -97,12 +97,20 @@ def _over_neighbours() -> list[Scenario]:
             before=(_OLD[old], "write old all 0x11"),
             call=Call(pages=3, flags=f"{sharing},fixed", addr="old+2p"),
             after=("maps old", "read old all", "status", "meminfo"),
+            defects=_charges(name) if (old, sharing) == ("private", "private") else (),
         )
         for old in _OLD
         for name, plan in plans.items()
         for sharing in ("shared", "private")
         if old == "private" or sharing == "private"
     ]
+
+
+def _charges(name: str) -> tuple[OpenDefect, ...]:
+    """Of a mapping that is charged for, over one that is."""
+    if not name.endswith("fails"):
+        return ()
+    return (KEPT_CHARGE_OF_MAPPED if name == "mapped-fails" else KEPT_CHARGE,)
 
 
 _OLD = {

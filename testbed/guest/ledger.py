@@ -1,0 +1,104 @@
+"""What a guest's kernel counts of all memory, files and modules: equal before and after a test."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from testbed.errors import GuestFileError
+from testbed.guest.session import Session
+
+_PAT = "/sys/kernel/debug/x86/pat_memtype_list"
+
+_MEMINFO = re.compile(r"^(Committed_AS|Shmem): +(\d+) kB$", re.MULTILINE)
+
+# Private writable memory and the stack: what a process has in Committed_AS.
+_CHARGED = re.compile(r"^(?:VmData|VmStk):\s+(\d+) kB$", re.MULTILINE)
+
+_PARENT = re.compile(r"^PPid:\s+(\d+)$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """The kernel's counters at one moment."""
+
+    committed: int  # kB of Committed_AS, but for what the session's own programs have
+    shmem: int  # kB
+    modules: Mapping[str, int] = field(default_factory=dict)  # references, but for other modules'
+    memtypes: frozenset[str] = frozenset()  # x86: ranges with a caching attribute of their own
+
+
+def read_ledger(session: Session) -> Ledger:
+    """Read a guest's ledger.
+
+    Raises:
+        GuestFileError: a file that every kernel has cannot be read.
+    """
+    # Shmem is kept per CPU; reading this file adds it up.
+    session.get("/proc/sys/vm/stat_refresh")
+    memory = session.get("/proc/meminfo").decode()
+    # The agent and the SSH server that feeds it grow when they please.
+    agent = session.get("/proc/self/status").decode()
+    server = session.get(f"/proc/{_number(_PARENT, agent)}/status").decode()
+    modules = session.get("/proc/modules").decode()
+    return parse_ledger(memory, (agent, server), modules, _memtypes(session))
+
+
+def parse_ledger(
+    memory: str, programs: tuple[str, ...], modules: str, memtypes: str = ""
+) -> Ledger:
+    """A ledger of what the kernel shows.
+
+    Args:
+        memory: /proc/meminfo.
+        programs: /proc/PID/status of each of the session's programs.
+        modules: /proc/modules.
+        memtypes: x86's pat_memtype_list.
+    """
+    accounts = {key: int(kilobytes) for key, kilobytes in _MEMINFO.findall(memory)}
+    own = sum(int(kilobytes) for text in programs for kilobytes in _CHARGED.findall(text))
+    return Ledger(
+        committed=accounts["Committed_AS"] - own,
+        shmem=accounts["Shmem"],
+        modules=dict(_module(line) for line in modules.splitlines()),
+        memtypes=frozenset(memtypes.splitlines()),
+    )
+
+
+def changes(before: Ledger, after: Ledger) -> Iterator[str]:
+    """What has changed, in words.
+
+    Modules that a test leaves loaded, as those of file systems, have references and memory
+    types of their own.
+    """
+    if after.committed != before.committed:
+        yield f"Committed_AS is {after.committed} kB, was {before.committed} kB"
+    if after.shmem != before.shmem:
+        yield f"Shmem is {after.shmem} kB, was {before.shmem} kB"
+    for name, count in after.modules.items():
+        had = before.modules.get(name, count)
+        if count != had:
+            yield f"{name} has {count} references, had {had}"
+    if after.modules.keys() == before.modules.keys():
+        for line in sorted(after.memtypes ^ before.memtypes):
+            yield f"memory type {'stays' if line in after.memtypes else 'is gone'}: {line}"
+
+
+def _module(line: str) -> tuple[str, int]:
+    """Name and references of a line of /proc/modules, less one for each module that uses it."""
+    name, _, count, users = line.split()[:4]
+    return name, int(count) - len(re.findall(r"\w+(?=,)", users))
+
+
+def _memtypes(session: Session) -> str:
+    try:
+        return session.get(_PAT).decode()
+    except GuestFileError:  # of another architecture
+        return ""
+
+
+def _number(pattern: re.Pattern[str], text: str) -> int:
+    found = pattern.search(text)
+    assert found is not None, f"no {pattern.pattern} in {text}"
+    return int(found[1])
