@@ -17,7 +17,7 @@ CONTROL += ",max_data_area_mb=1,data_pages_per_blk=1"
 
 UP = f"""
 modprobe target_core_user
-mount -t configfs configfs /sys/kernel/config
+[ -d /sys/kernel/config/target ] || mount -t configfs configfs /sys/kernel/config
 mkdir -p /sys/kernel/config/target/core/user_0/t
 cd /sys/kernel/config/target/core/user_0/t
 echo {CONTROL} >control
