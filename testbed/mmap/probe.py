@@ -46,7 +46,7 @@ class Prober:
     session: Session
     slowdown: int = 1  # of the guest's kernel
     observations: list[Observation] = field(default_factory=list)
-    pids: list[int] = field(default_factory=list)  # of the processes that observed
+    scripts: dict[int, str] = field(default_factory=dict)  # what each process was given
 
     def run(self, script: Script) -> Observation:
         """Run a script in a fresh process.
@@ -61,7 +61,7 @@ class Prober:
             deadline=Deadline.after(_SECONDS * self.slowdown),
             limit=_OUTPUT,
         )
-        self.pids.append(result.pid)
+        self.scripts[result.pid] = script.text
         observation = parse_observation(script, result.stdout.decode(), str(result))
         self.observations.append(observation)
         return observation
