@@ -113,7 +113,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the tests that are marked so behind the others of their architecture."""
+    """Leave out tests of other architectures; put those marked so behind the others of theirs."""
+    items[:] = [item for item in items if not _is_of_no_arch(item)]
     arches = [_arch(item) for item in items]
     ends = {arch: index for index, arch in enumerate(arches)}
     places = {
@@ -121,6 +122,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for index, (item, arch) in enumerate(zip(items, arches, strict=True))
     }
     items.sort(key=places.__getitem__)
+
+
+def _is_of_no_arch(item: pytest.Item) -> bool:
+    """Whether it is parametrized by none: its architectures are not asked for."""
+    callspec = getattr(item, "callspec", None)
+    return callspec is not None and not isinstance(callspec.params.get("arch", ""), str)
 
 
 def _arch(item: pytest.Item) -> str:
