@@ -13,6 +13,10 @@ from testbed.mmap.script import Script
 
 PROGRAM = "/bin/probe"
 
+# The kernel kills who has an area for restartable sequences that it cannot write (kernel/rseq.c):
+# so after a fork, when the copy of that page is the allocation that fails.
+_ENVIRONMENT = {"GLIBC_TUNABLES": "glibc.pthread.rseq=0"}
+
 # A sweep of a fork looks at everything a hundred times.
 _OUTPUT = 8 << 20  # bytes
 
@@ -58,6 +62,7 @@ class Prober:
         result = self.session.run(
             [PROGRAM],
             stdin=script.text.encode(),
+            env=_ENVIRONMENT,
             deadline=Deadline.after(_SECONDS * self.slowdown),
             limit=_OUTPUT,
         )
