@@ -24,7 +24,11 @@ from testbed.cache import Cache
 from testbed.deadline import Deadline
 from testbed.errors import GuestError, GuestLost, SetupError, TestbedError, TreeError
 from testbed.flavour import FLAVOURS
+from testbed.kernel.fit import examine as examine_series
+from testbed.kernel.fit import fit_lines, refuse_conflicts
+from testbed.kernel.revision import at_base, base_note
 from testbed.kernel.series import Series, load_series
+from testbed.kernel.source import resolve, unpack
 from testbed.lab.cell import Cell, prepare
 from testbed.lab.doctor import Finding, examine
 from testbed.lab.guest import Guest, guest_up
@@ -64,8 +68,26 @@ class Context:
     progress: Progress
     console: Console
 
+    def show_series(self) -> None:
+        """Tell how each patch fits, before anything is built from it.
+
+        Raises:
+            PatchError: one conflicts.
+        """
+        if not self.series.patches:
+            return
+        source = resolve(self.settings.kernel, self.settings, self.cache, self.progress)
+        tree = unpack(source, self.settings, self.cache, self.progress)
+        fits = examine_series(self.series, tree.path)
+        for line in (f"series for {source.description}:", *fit_lines(fits)):
+            self.console.print(line, highlight=False, soft_wrap=True, markup=False)
+        if note := base_note(self.settings.kernel, self.series.base):
+            self.progress.note(note)
+        refuse_conflicts(fits)
+
     def cells(self) -> Iterator[Cell]:
         """One prepared cell after the other, in the order asked for."""
+        self.show_series()
         for arch in self.settings.arch:
             yield prepare(arch, self.series, self.settings, self.cache, self.progress)
 
@@ -97,10 +119,13 @@ _KERNEL_OPTIONS: tuple[Callable[..., Any], ...] = (
     click.option(
         "--kernel",
         metavar="SOURCE",
-        help="debian (the newest), debian:7.2, tree:PATH or tarball:PATH.",
+        help="debian (the newest), debian:7.2, tree:PATH, tree:PATH@COMMIT or tarball:PATH.",
     ),
     click.option(
-        "--series", metavar="PATH", help="A patch, or a folder of patches, to apply on top."
+        "--series",
+        metavar="SERIES",
+        help="Patches to apply on top: a patch, a folder of them, an mbox, a maildir, A..B of "
+        "the git tree that --kernel names, or a message-id.",
     ),
     click.option("--flavour", metavar="NAME", help=f"{', '.join(FLAVOURS)}. Default base."),
     click.option(
@@ -142,6 +167,7 @@ def run(expression: str | None, **options: Any) -> None:
     testbed run --kernel debian:7.2 --arch arm64 -k "flags and stack"
     """
     with _context(options) as context:
+        context.show_series()
         lab = Lab(context.settings, context.series, context.cache, context.progress)
         with closing(lab):
             found = run_suite(lab, expression, context.progress)
@@ -163,6 +189,21 @@ def build(**options: Any) -> None:
             context.console.print(f"{cell.arch}: {kernel.release}", highlight=False)
             for path in (kernel.image, kernel.vmlinux, kernel.config, kernel.log, cell.image.path):
                 context.console.print(f"  {path}", highlight=False, soft_wrap=True, markup=False)
+
+
+@cli.command()
+@kernel_options
+def series(**options: Any) -> None:
+    """Show how each patch of a series fits a kernel's text; nothing is built.
+
+    \b
+    testbed series --series fixes.mbox --kernel debian:7.2
+    testbed series --series v7.3..topic --kernel tree:~/linux@v7.3
+    """
+    with _context(options) as context:
+        if not context.series.patches:
+            raise SetupError("there is no series to show", cure="give --series")
+        context.show_series()
 
 
 @cli.command()
@@ -338,11 +379,13 @@ def _context(options: dict[str, Any]) -> Iterator[Context]:
     """Settings, cache and progress for one command."""
     file = options.pop("settings_file")
     settings = load_settings(file, options)
+    series = load_series(settings.series, settings.kernel)
+    settings = dataclasses.replace(settings, kernel=at_base(settings.kernel, series.base))
     console = Console()
     progress = make_progress(console)
     cache = Cache(settings.cache_dir, settings.cache_limit, progress)
     try:
-        yield Context(settings, cache, load_series(settings.series), progress, console)
+        yield Context(settings, cache, series, progress, console)
     finally:
         cache.close()
 

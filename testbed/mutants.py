@@ -25,6 +25,7 @@ from testbed.errors import (
     TestbedError,
     TreeError,
 )
+from testbed.kernel.patch import read_patch
 from testbed.kernel.series import Series
 from testbed.kernel.source import SourceTree, resolve, unpack
 from testbed.lab.lab import Lab
@@ -198,7 +199,7 @@ class Campaign:
         if not patch.stat().st_size:
             return Trial(Fate.ABSENT, reason="it matches nothing in this tree")
         first = killers_first(self._records.kills(arch), mutation)
-        series = Series((*self.series.patches, patch))
+        series = Series((*self.series.patches, read_patch(patch, exact=True)))
         with (
             tempfile.TemporaryDirectory(prefix="mutant-") as scratch,
             self.cache.passing("config", "kernel", "guest", "image"),
@@ -220,7 +221,7 @@ class Campaign:
         return self._sieve.judge(patch) if self._sieve else Sieve.NONE
 
     def lab(self, arch: str, series: Series, results: Path) -> Lab:
-        patches = [str(patch) for patch in series.patches]
+        patches = [patch.origin for patch in series.patches]
         settings = dataclasses.replace(
             self.settings, arch=(arch,), series=" ".join(patches), results_dir=results
         )

@@ -7,6 +7,7 @@ Whatever touches `arch` runs once per architecture.
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from testbed.cache import Cache
 from testbed.errors import KernelSplat, SetupError, TestbedError, TreeError
 from testbed.flavour import FLAVOURS
 from testbed.kernel.build import Kernel
+from testbed.kernel.revision import at_base
 from testbed.kernel.series import load_series
 from testbed.lab.cell import Cell
 from testbed.lab.guest import Guest
@@ -45,7 +47,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("mmap testbed")
     group.addoption("--arch", help="architectures, separated by commas (default: all)")
     group.addoption("--kernel", help="debian, debian:X.Y, tree:PATH or tarball:PATH")
-    group.addoption("--series", help="a patch or a folder of patches to apply on top")
+    group.addoption("--series", help="patches to apply on top, as `testbed run --series`")
     group.addoption("--flavour", help=f"{', '.join(FLAVOURS)} (default: base)")
     group.addoption("--accel", choices=[*AccelChoice], help="accelerator (default: auto)")
     group.addoption("--toolchain", choices=[*Toolchain], help="compiler (default: gcc)")
@@ -83,7 +85,8 @@ def _make_lab(config: pytest.Config) -> Lab:
     options = {name: config.getoption(name) for name in _OPTIONS}
     try:
         settings = load_settings(config.getoption("settings_file"), options)
-        series = load_series(settings.series)
+        series = load_series(settings.series, settings.kernel)
+        settings = dataclasses.replace(settings, kernel=at_base(settings.kernel, series.base))
     except SetupError as error:
         raise pytest.UsageError(str(error)) from error
     progress = make_progress(Console())

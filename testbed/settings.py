@@ -49,7 +49,7 @@ class Settings:
 
     arch: tuple[str, ...] = tuple(ARCHES)
     kernel: str = "debian"
-    series: str = ""  # a patch, or a folder of patches, to apply on top
+    series: str = ""  # patches to apply on top, as `--series` names them
     flavour: str = BASE
     accel: AccelChoice = AccelChoice.AUTO
     toolchain: Toolchain = Toolchain.GCC

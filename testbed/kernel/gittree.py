@@ -27,6 +27,9 @@ _FOREIGN = (
     "GIT_PREFIX",
 )
 
+# In front of a command: without them.
+FOREIGN_ENV = ["env", *(word for name in _FOREIGN for word in ("-u", name))]
+
 _OPTIONS = ("core.bare=false", "core.fsmonitor=false", "core.splitIndex=false")
 
 
@@ -68,8 +71,9 @@ class GitTree:
         """Make `text` exactly that content. A file is replaced only when it differs.
 
         Raises:
-            InfraError: the private repository has lost that content.
+            InfraError: neither the private repository nor the user's has that content.
         """
+        self._prepare()
         under_way = self.root / "export-under-way"
         if under_way.exists():
             # git judges by its index, which an interrupted export has not brought up to date.
@@ -89,7 +93,7 @@ class GitTree:
     def _prepare(self) -> None:
         if not (self.private / "HEAD").exists():
             form = f"--object-format={self.repository.format}"
-            check_output([*_ENV, "git", "init", "--quiet", "--bare", form, self.private])
+            check_output([*FOREIGN_ENV, "git", "init", "--quiet", "--bare", form, self.private])
         (self.private / "info").mkdir(exist_ok=True)
         _copy(self.repository.exclude, self.private / "info/exclude")
         self._copy_index()
@@ -110,7 +114,7 @@ class GitTree:
     def _git(
         self, worktree: Path, *words: str, index: str = "index", lender: Path | None = None
     ) -> str:
-        argv = [*_ENV, f"GIT_INDEX_FILE={self.private / index}"]
+        argv = [*FOREIGN_ENV, f"GIT_INDEX_FILE={self.private / index}"]
         if lender is not None:
             # In quotes, for colons separate several.
             quoted = json.dumps(str(lender), ensure_ascii=False)
@@ -130,7 +134,7 @@ def find_repository(path: Path) -> Repository | None:
     if not (path / ".git").exists():
         return None
     argv = [
-        *_ENV,
+        *FOREIGN_ENV,
         "git",
         "-C",
         str(path),
@@ -160,6 +164,3 @@ def _stamp(path: Path) -> str:
         return ""
     status = path.stat()
     return f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}"
-
-
-_ENV = ["env", *(word for name in _FOREIGN for word in ("-u", name))]

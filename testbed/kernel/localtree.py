@@ -17,6 +17,7 @@ from testbed.cache import Cache, Verify, digest
 from testbed.errors import SetupError
 from testbed.kernel.gittree import GitTree, find_repository
 from testbed.kernel.plaintree import PlainTree
+from testbed.kernel.revision import commit_of, makefile_of, split_revision, tree_id
 from testbed.kernel.version import require_supported, version_of_makefile
 from testbed.progress import Progress
 from testbed.run import run
@@ -34,6 +35,7 @@ class TreeText:
     content: str  # names the text exactly
     version: str
     in_place: bool  # built from where it is
+    commit: str = ""  # what it is the text of; empty: the working tree's
 
     @property
     def identity(self) -> str:
@@ -45,6 +47,8 @@ class TreeText:
 
     @property
     def description(self) -> str:
+        if self.commit:
+            return f"{self.version} from {self.path} (commit {self.commit})"
         how = "" if self.in_place else ", exported because it was built in place"
         return f"{self.version} from {self.path} ({self.content}{how})"
 
@@ -70,17 +74,30 @@ class TreeText:
 
 
 def find_text(wanted: str, settings: Settings, cache: Cache, progress: Progress) -> TreeText:
-    """The tree at that path.
+    """The tree at that path as it is; with `@REV` behind it as it is in that commit.
 
     Raises:
-        SetupError: it is no kernel tree, or too old.
+        SetupError: it is no kernel tree, or too old; there is no such commit.
     """
-    path = Path(wanted).expanduser().resolve()
+    path, revision = split_revision(wanted)
+    path = path.resolve()
+    if revision:
+        return _text_of_commit(path, revision)
     version = tree_version(path)
     require_supported(version, str(path))
     with _open_tree(path, cache) as tree, progress.step(f"look at {path}"):
         content = tree.content()
     return TreeText(path=path, content=content, version=version, in_place=not built_in_place(path))
+
+
+def _text_of_commit(path: Path, revision: str) -> TreeText:
+    commit = commit_of(path, revision)
+    version = version_of_makefile(makefile_of(path, commit))
+    if version is None:
+        raise SetupError(f"{revision} of {path} is no kernel: it has no Makefile with a VERSION")
+    require_supported(version, f"{path}@{revision}")
+    content = f"git {tree_id(path, commit)}"
+    return TreeText(path=path, content=content, version=version, in_place=False, commit=commit)
 
 
 def tree_version(path: Path) -> str:

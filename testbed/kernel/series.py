@@ -1,36 +1,39 @@
-"""A series: patches in their order, and what they make of a tree's files."""
+"""A series: patches in their order, and where they are read from."""
 
 from __future__ import annotations
 
-import hashlib
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from testbed.errors import CommandError, PatchError, SetupError
-from testbed.run import run
+from testbed.errors import SetupError
+from testbed.kernel.mail import Mailed, fetch, is_mail, is_maildir, split
+from testbed.kernel.patch import Patch, make_patch, named_base, read_file, read_patch
+from testbed.kernel.revision import read_range, tree_of
 
-# Both names of a file, also of one that is created, deleted or renamed. A removed line
-# `-- a/x` matches as well: a file too many does no harm.
-_FILE = re.compile(r"^(?:---|\+\+\+) [^/\s]+/([^\t\n]+)|^rename (?:from|to) (.+)$", re.MULTILINE)
+_MESSAGE_ID = re.compile(r"<?[^\s<>/@]+@[^\s<>/@]+>?|https?://\S+")
 
-_HUNK = re.compile(r"^error: patch failed: (?P<file>.+):(?P<line>\d+)$", re.MULTILINE)
-_WHOLE_FILE = re.compile(r"^error: (?!while searching)(?P<reason>.+)$", re.MULTILINE)
-
-# git must take the tree as plain files, even where a repository is around it.
-_NO_REPOSITORY = {
-    "GIT_DIR": os.devnull,
-    "GIT_CONFIG_GLOBAL": os.devnull,
-    "GIT_CONFIG_SYSTEM": os.devnull,
-}
+_EXAMPLES = (
+    "give a patch, a folder of patches, an mbox, a maildir, a message-id, "
+    "or A..B of a tree that --kernel tree:PATH names"
+)
 
 
 @dataclass(frozen=True)
 class Series:
-    """Patch files in the order in which they are applied; empty: the tree as it is."""
+    """Patches in the order in which they are applied; empty: the tree as it is."""
 
-    patches: tuple[Path, ...] = ()
+    patches: tuple[Patch, ...] = ()
+    base: str = ""  # the commit that it says it is made for
+
+    @classmethod
+    def of(cls, *paths: Path) -> Series:
+        """The patches in these files.
+
+        Raises:
+            SetupError: one cannot be read, is no patch, or is refused.
+        """
+        return cls(tuple(read_patch(path) for path in paths))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -38,18 +41,13 @@ class Series:
 
     @property
     def identity(self) -> str:
-        """Equal for equal patches in equal order, whatever their names; empty without any.
-
-        Raises:
-            SetupError: a patch cannot be read.
-        """
-        texts = [_read(patch) for patch in self.patches]
-        return " ".join(hashlib.sha256(text).hexdigest()[:16] for text in texts)
+        """Equal for equal patches in equal order, whatever their names; empty without any."""
+        return " ".join(patch.identity for patch in self.patches)
 
     @property
     def files(self) -> tuple[str, ...]:
         """The files that the patches name, below the tree, sorted."""
-        return tuple(sorted({name for patch in self.patches for name in patched_files(patch)}))
+        return tuple(sorted({name for patch in self.patches for name in patch.files}))
 
     @property
     def shapes_configuration(self) -> bool:
@@ -59,73 +57,68 @@ class Series:
         )
 
 
-def load_series(path: str) -> Series:
-    """The series at a path: one patch, or a folder with or without a `series` file (quilt(1)).
+def load_series(wanted: str, kernel: str = "") -> Series:
+    """The series that is meant by a path, a range of commits, or a message-id.
 
-    An empty path is the empty series.
+    A path is one patch, an mbox, a maildir, or a folder of patches with or without a `series`
+    file (quilt(1)). A range `A..B` is of the git tree that `kernel` names. A message-id is
+    asked of the archive that b4 is set up for. Without any it is the empty series.
 
     Raises:
-        SetupError: there is nothing at the path, or no patch in the folder.
+        SetupError: there is no such thing, no patch in it, or a patch is refused.
     """
-    if not path:
+    if not wanted:
         return Series()
-    place = Path(path).expanduser()
-    if place.is_file():
-        return Series((place,))
-    if not place.is_dir():
-        raise SetupError(f"there is no patch and no folder of patches at {place}")
-    patches = tuple(place / name for name in _listed(place)) or tuple(sorted(place.glob("*.patch")))
-    if not patches:
-        raise SetupError(f"{place} has neither a `series` file nor any *.patch")
-    return Series(patches)
+    place = Path(wanted).expanduser()
+    if place.is_dir():
+        found = _folder(place)
+    elif place.is_file():
+        found = _file(place)
+    elif ".." in wanted and (tree := tree_of(kernel)) is not None:
+        found = Mailed(tuple(read_range(tree, wanted)), ())
+    elif _MESSAGE_ID.fullmatch(wanted):
+        found = fetch(wanted)
+    else:
+        raise SetupError(f"there is no patch and no folder of patches at {place}", cure=_EXAMPLES)
+    return _series(found, wanted)
 
 
-def _listed(folder: Path) -> list[str]:
-    """The names in a quilt series file: a comment or an option may follow each."""
+def _series(found: Mailed, origin: str) -> Series:
+    if not found.patches:
+        raise SetupError(f"there is no patch in {origin}")
+    bases = list(dict.fromkeys(found.bases))
+    if len(bases) > 1:
+        raise SetupError(f"{origin} names several base commits: {', '.join(bases)}")
+    return Series(found.patches, *bases)
+
+
+def _file(file: Path) -> Mailed:
+    text = read_file(file)
+    if is_mail(text):
+        return split(file)
+    base = named_base(text)
+    return Mailed((make_patch(file.name, text, origin=str(file)),), (base,) if base else ())
+
+
+def _folder(folder: Path) -> Mailed:
+    if is_maildir(folder):
+        return split(folder)
+    files = _listed(folder) or sorted(folder.glob("*.patch"))
+    if not files:
+        raise SetupError(f"{folder} has neither a `series` file nor any *.patch")
+    # A cover letter is a mail without a patch.
+    found = [_file(file) for file in files]
+    patches = (patch for each in found for patch in each.patches)
+    return Mailed(tuple(patches), tuple(base for each in found for base in each.bases))
+
+
+def _listed(folder: Path) -> list[Path]:
+    """The files of a quilt series file: a comment or an option may follow each."""
     file = folder / "series"
     lines = file.read_text().splitlines() if file.is_file() else []
-    words = (line.partition("#")[0].split() for line in lines)
-    return [line[0] for line in words if line]
-
-
-def patched_files(patch: Path) -> set[str]:
-    """The files that one patch names.
-
-    Raises:
-        SetupError: it cannot be read, or names no file.
-    """
-    text = _read(patch).decode(errors="replace")
-    names = {match[1] or match[2] for match in _FILE.finditer(text)}
-    if not names:
-        raise SetupError(f"{patch} is not a patch: it names no file")
-    return names
-
-
-def _read(patch: Path) -> bytes:
-    try:
-        return patch.read_bytes()
-    except OSError as exc:
-        raise SetupError(f"cannot read the patch {patch}: {exc.strerror}") from exc
-
-
-def apply_patch(patch: Path, tree: Path) -> None:
-    """Apply one patch to the files below `tree`, all of it or nothing.
-
-    Raises:
-        PatchError: it does not apply; names the patch, the file and the line.
-    """
-    try:
-        run(["git", "apply", "-p1", patch.resolve()], cwd=tree, env=_NO_REPOSITORY)
-    except CommandError as exc:
-        raise PatchError(
-            f"{patch.name} does not apply: {_reason(exc.evidence)}",
-            evidence=exc.evidence,
-            cure=f"rebase {patch} onto this source",
-        ) from exc
-
-
-def _reason(output: str) -> str:
-    if match := _HUNK.search(output):
-        return f"{match['file']}, hunk at line {match['line']}"
-    match = _WHOLE_FILE.search(output)
-    return match["reason"] if match else output
+    words = [found for line in lines if (found := line.partition("#")[0].split())]
+    for name, *options in words:
+        if set(options) - {"-p1", "-pab"}:
+            told = f"{file}: {name} has the option {' '.join(options)}"
+            raise SetupError(told, cure="only -p1 is known")
+    return [folder / name for name, *_ in words]

@@ -20,7 +20,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from testbed.kernel.series import Series, apply_patch
+from testbed.kernel.fit import apply_patch, fill_stage, refuse_conflicts
+from testbed.kernel.series import Series
 from testbed.kernel.source import SourceTree
 
 _NOT_TEXT = frozenset({".git"})
@@ -139,7 +140,8 @@ def _switch_series(root: Path, pristine: Path, state: _State, series: Series) ->
     with tempfile.TemporaryDirectory(prefix="stage-", dir=root) as scratch:
         stage = Path(scratch)
         files = series.files
-        _stage(stage, pristine, series)
+        fill_stage(stage, series, pristine)
+        refuse_conflicts(apply_patch(patch, stage) for patch in series.patches)
         touched = sorted({*state.touched, *files})
         # Should this be interrupted, the next run finds no series that it could trust.
         _write_state(root, _State(state.source, "under way", tuple(touched)))
@@ -150,16 +152,6 @@ def _switch_series(root: Path, pristine: Path, state: _State, series: Series) ->
             else:
                 (root / "src" / name).unlink(missing_ok=True)
         _write_state(root, _State(state.source, series.identity, files))
-
-
-def _stage(stage: Path, pristine: Path, series: Series) -> None:
-    """The files of a series, patched, in a directory of their own."""
-    for name in series.files:
-        if (pristine / name).exists():
-            (stage / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(pristine / name, stage / name)
-    for patch in series.patches:
-        apply_patch(patch, stage)
 
 
 def _read_state(root: Path) -> _State:

@@ -12,7 +12,7 @@ from pathlib import Path
 from testbed import errors
 from testbed.cache import digest
 from testbed.errors import SetupError
-from testbed.kernel.series import patched_files
+from testbed.kernel.patch import read_patch
 from testbed.results.model import Case, Run, Status
 from testbed.settings import KERNEL_CONFIG
 
@@ -121,7 +121,7 @@ def load_mutations(folder: Path) -> list[Mutation]:
 
 def _load(path: Path) -> Mutation:
     semantic = path.suffix == SEMANTIC
-    files = () if semantic else tuple(sorted(patched_files(path)))
+    files = () if semantic else tuple(sorted(read_patch(path).files))
     text = path.read_text(errors="replace")
     # Only what is above the patch: a changed line may look like a header.
     patch = None if semantic else _PATCH.search(text)

@@ -17,6 +17,7 @@ from pathlib import Path
 from testbed.cache import Cache, digest
 from testbed.deadline import Deadline
 from testbed.errors import CommandError
+from testbed.kernel.patch import read_patch
 from testbed.kernel.series import Series
 from testbed.kernel.source import SourceTree
 from testbed.kernel.worktree import prepare
@@ -43,10 +44,10 @@ class VmaTests:
 
     def judge(self, patch: Path) -> Sieve:
         """What they say of the tree with a patch that applies."""
-        series = Series((patch,))
-        if self.files.isdisjoint(series.files):
+        mutant = read_patch(patch, exact=True)
+        if self.files.isdisjoint(mutant.files):
             return Sieve.BLIND
-        with _work_tree(self.tree, Series((*self.base.patches, patch)), self.cache) as src:
+        with _work_tree(self.tree, Series((*self.base.patches, mutant)), self.cache) as src:
             return Sieve.MISSED if _pass(src) else Sieve.CAUGHT
 
 

@@ -108,7 +108,7 @@ class Yard:
         return KernelRequest(
             source=source or self.source(),
             arch=HOST,
-            series=Series(patches),
+            series=Series.of(*patches),
             config_dir=self.config_dir,
         )
 
@@ -331,7 +331,9 @@ def test_a_patch_that_does_not_apply_leaves_no_entry(yard: Yard) -> None:
     text = yard.tarball()
     yard.build(yard.request(text))
     bad = yard.patch(PATCH.replace("return file->mode", "return file->nothing"))
-    with pytest.raises(PatchError, match=r"fix\.patch does not apply: mm/util\.c, hunk at line 2"):
+    with pytest.raises(
+        PatchError, match=r"fix\.patch does not apply: mm/util\.c, hunk 1 at line 2"
+    ):
         yard.build(yard.request(text, bad))
     assert len(list((yard.settings.cache_dir / "kernel").iterdir())) == 1
 

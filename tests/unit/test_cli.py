@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from diffs import diff
 
 from testbed.cli import main
 
@@ -50,7 +51,7 @@ def testbed(
     signal.signal(signal.SIGTERM, handler)
 
 
-@pytest.mark.parametrize("command", ["run", "build", "boot", "shell", "doctor"])
+@pytest.mark.parametrize("command", ["run", "build", "series", "boot", "shell", "doctor"])
 def test_help_shows_an_example(testbed: Testbed, command: str) -> None:
     done = testbed(command, "--help")
     assert done.status == 0
@@ -64,11 +65,21 @@ def test_help_shows_an_example(testbed: Testbed, command: str) -> None:
         (("run", "--kernel", "debain"), "debian"),
         (("run", "--kernel", "tree:nowhere"), "nowhere"),
         (("run", "--series", "nowhere.patch"), "nowhere.patch"),
+        (("series",), "--series"),
         (("run", "--settings", "nowhere.toml"), "nowhere.toml"),
         (("rnu",), "rnu"),
         (("build", "-j", "many"), "many"),
     ],
-    ids=["arch", "kernel", "tree", "series", "settings", "command", "jobs"],
+    ids=[
+        "arch",
+        "kernel",
+        "tree",
+        "series",
+        "no-series",
+        "settings",
+        "command",
+        "jobs",
+    ],
 )
 def test_bad_usage_is_named_and_ends_with_2(
     testbed: Testbed, words: tuple[str, ...], complaint: str
@@ -81,3 +92,17 @@ def test_an_empty_cache_is_listed_as_empty(testbed: Testbed) -> None:
     done = testbed("cache", "list")
     assert done.status == 0
     assert "0.0 GB of 20 GB" in done.stdout
+
+
+def test_a_series_is_shown_as_it_fits(testbed: Testbed, tmp_path: Path) -> None:
+    kernel = f"tree:{Path(__file__).parent / 'fake_kernel'}"
+    (text,) = (Path(kernel.removeprefix("tree:")) / "mm/vma.c").read_text().splitlines()
+    series = tmp_path / "series"
+    series.mkdir()
+    (series / "1.patch").write_text(diff("mm/vma.c", f"{text}\n", f"{text}\nint more;\n"))
+    shown = testbed("series", "--kernel", kernel, "--series", str(series))
+    assert (shown.status, "1.patch  applies\n" in shown.stdout) == (0, True), shown.stderr
+    (series / "2.patch").write_text(diff("mm/vma.c", "int none;\n", "int more;\n"))
+    shown = testbed("series", "--kernel", kernel, "--series", str(series))
+    assert (shown.status, "2.patch  conflicts\n" in shown.stdout) == (1, True), shown.stderr
+    assert "2.patch does not apply: mm/vma.c, hunk 1" in shown.stderr

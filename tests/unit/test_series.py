@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from testbed.cache import Cache
 from testbed.errors import PatchError, SetupError
-from testbed.kernel.series import Series
+from testbed.kernel.series import Series, load_series
 from testbed.kernel.source import Source, SourceTree
 from testbed.kernel.worktree import Worktree, prepare
 from testbed.progress import Progress
@@ -80,7 +81,7 @@ class Desk:
     def prepare(self, *patches: Path, identity: str = "one", in_place: bool = False) -> Worktree:
         source = Source(identity, "7.3.0", "a test's text", Unused())
         tree = SourceTree(path=self.pristine, source=source, in_place=in_place)
-        return prepare(self.root, tree, Series(patches))
+        return prepare(self.root, tree, Series.of(*patches))
 
 
 @pytest.fixture
@@ -108,25 +109,25 @@ def test_a_series_is_named_and_known_by_its_content(desk: Desk) -> None:
     one = desk.patch("0001-a.patch", diff("mm/util.c", "int util;", "int a;"))
     other = desk.patch("0002-b.patch", diff("mm/vma.c", "int vma;", "int b;"))
     renamed = desk.patch("renamed.patch", one.read_text())
-    assert Series((one, other)).names == ("0001-a.patch", "0002-b.patch")
-    assert Series((one,)).identity == Series((renamed,)).identity
-    assert Series((one, other)).identity != Series((other, one)).identity
+    assert Series.of(one, other).names == ("0001-a.patch", "0002-b.patch")
+    assert Series.of(one).identity == Series.of(renamed).identity
+    assert Series.of(one, other).identity != Series.of(other, one).identity
     assert Series().identity == ""
 
 
 def test_the_files_of_a_series_are_those_it_creates_deletes_and_renames_too(desk: Desk) -> None:
     texts = (CREATE, DELETE, RENAME)
     patches = [desk.patch(str(number), text) for number, text in enumerate(texts)]
-    assert Series(tuple(patches)).files == ("mm/a.c", "mm/b.c", "mm/new.c", "mm/vma.c")
+    assert Series.of(*patches).files == ("mm/a.c", "mm/b.c", "mm/new.c", "mm/vma.c")
 
 
 def test_only_c_files_cannot_alter_the_configuration(desk: Desk) -> None:
     code = desk.patch("code", diff("mm/util.c", "a", "b"))
     kconfig = desk.patch("kconfig", diff("mm/Kconfig", "a", "b"))
     script = desk.patch("script", diff("scripts/kconfig/conf.c", "a", "b"))
-    assert not Series((code,)).shapes_configuration
-    assert Series((code, kconfig)).shapes_configuration
-    assert Series((script,)).shapes_configuration
+    assert not Series.of(code).shapes_configuration
+    assert Series.of(code, kconfig).shapes_configuration
+    assert Series.of(script).shapes_configuration
 
 
 @pytest.mark.parametrize("text", [None, "hello\n"])
@@ -196,7 +197,9 @@ def test_a_patch_that_does_not_apply_is_named_with_file_and_hunk(desk: Desk) -> 
     good = desk.patch("good.patch", diff("mm/vma.c", "int vma;", "int b;"))
     bad = desk.patch("bad.patch", diff("mm/util.c", "int other;", "int a;"))
     src = desk.prepare().src
-    with pytest.raises(PatchError, match=r"bad\.patch does not apply: mm/util\.c, hunk at line 1"):
+    with pytest.raises(
+        PatchError, match=r"bad\.patch does not apply: mm/util\.c, hunk 1 at line 1"
+    ):
         desk.prepare(good, bad)
     assert content(src) == content(desk.pristine)
 
@@ -211,7 +214,7 @@ def test_an_interrupted_switch_is_made_good(desk: Desk) -> None:
     patch = desk.patch("p", diff("mm/util.c", "int util;", "int patched;"))
     src = desk.prepare(patch).src
     state = (desk.root / "state.json").read_text()
-    (desk.root / "state.json").write_text(state.replace(Series((patch,)).identity, "under way"))
+    (desk.root / "state.json").write_text(state.replace(Series.of(patch).identity, "under way"))
     (src / "mm/util.c").unlink()
     assert content(desk.prepare().src) == content(desk.pristine)
 
@@ -248,3 +251,67 @@ def test_a_users_tree_with_a_series_is_copied_not_linked(desk: Desk) -> None:
     src = desk.prepare(patch, in_place=True).src
     assert src == desk.root / "src"
     assert not (src / "mm/vma.c").samefile(desk.pristine / "mm/vma.c")
+
+
+@pytest.mark.parametrize(
+    ("link", "target"),
+    [("mm", "../outside"), ("mm/util.c", "../../outside/util.c")],
+    ids=["folder", "file"],
+)
+def test_a_link_of_the_tree_leads_no_patch_out_of_it(desk: Desk, link: str, target: str) -> None:
+    shutil.move(desk.pristine / "mm", desk.top / "outside")
+    (desk.pristine / link).parent.mkdir(exist_ok=True)
+    (desk.pristine / link).symlink_to(target)
+    patch = desk.patch("p", diff("mm/util.c", "int util;", "int patched;"))
+    with pytest.raises(SetupError, match=f"is behind the symbolic link {link}"):
+        desk.prepare(patch)
+    assert (desk.top / "outside/util.c").read_text() == "int util;\n"
+
+
+def test_what_is_merged_is_left_as_it_is(desk: Desk) -> None:
+    merged = desk.patch("1", diff("mm/util.c", "int other;", "int util;"))
+    more = desk.patch("2", diff("mm/vma.c", "int vma;", "int more;"))
+    src = desk.prepare(merged, more).src
+    assert (src / "mm/util.c").samefile(desk.pristine / "mm/util.c")
+    assert (src / "mm/vma.c").read_text() == "int more;\n"
+
+
+# Where a series is read from.
+
+
+def test_no_name_is_the_empty_series() -> None:
+    assert load_series("") == Series()
+
+
+def test_a_quilt_folder_has_its_order_and_may_say_how_to_strip(desk: Desk) -> None:
+    desk.patch("a.patch", diff("mm/util.c", "int a;", "int b;"))
+    desk.patch("b.diff", diff("mm/util.c", "int util;", "int a;"))
+    desk.patch("series", "# first things first\nb.diff -p1\n\na.patch # then this\n")
+    assert load_series(str(desk.top)).names == ("b.diff", "a.patch")
+    desk.patch("series", "b.diff -p0\n")
+    with pytest.raises(SetupError, match=r"b\.diff has the option -p0"):
+        load_series(str(desk.top))
+
+
+def test_a_folder_without_a_list_is_sorted(desk: Desk) -> None:
+    for name in ("0002-b.patch", "0001-a.patch"):
+        desk.patch(name, diff("mm/util.c", "int util;", "int a;"))
+    desk.patch("README", "not a patch")
+    assert load_series(str(desk.top)).names == ("0001-a.patch", "0002-b.patch")
+
+
+def test_a_folder_without_a_patch_is_none(desk: Desk) -> None:
+    with pytest.raises(SetupError, match="neither a `series` file nor any"):
+        load_series(str(desk.top))
+
+
+def test_the_base_of_a_plain_patch_is_its_trailer(desk: Desk) -> None:
+    text = diff("mm/util.c", "int util;", "int a;") + f"-- \n2.39\n\nbase-commit: {'1f' * 20}\n"
+    assert load_series(str(desk.patch("p", text))).base == "1f" * 20
+
+
+@pytest.mark.parametrize("wanted", ["nowhere.patch", "v7.3..topic"])
+def test_what_is_nowhere_is_told_what_there_could_be(wanted: str) -> None:
+    with pytest.raises(SetupError, match=f"no folder of patches at {wanted}") as raised:
+        load_series(wanted, "debian:7.3")
+    assert "message-id" in raised.value.cure

@@ -1,0 +1,94 @@
+"""One patch: what it names, and what is refused before anything of it reaches a tree."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from diffs import diff
+
+from testbed.errors import SetupError
+from testbed.kernel import patch
+from testbed.kernel.patch import Patch, make_patch, read_patch
+
+GOOD = diff("mm/util.c", "int a;\n", "int b;\n")
+HEAD = "diff --git a/mm/x b/mm/x\n"
+LINK = f"{HEAD}new file mode 120000\n--- /dev/null\n+++ b/mm/x\n@@ -0,0 +1 @@\n+/etc/passwd\n"
+CUT = GOOD.replace("@@ -1 +1 @@", "@@ -1,4 +1,4 @@")
+
+
+def made(text: str | bytes) -> Patch:
+    return make_patch("x.patch", text.encode() if isinstance(text, str) else text, origin="here")
+
+
+def plain(old: str, new: str) -> str:
+    return f"--- {old}\n+++ {new}\n@@ -1 +1 @@\n-a\n+b\n"
+
+
+def test_files_and_hunks_are_read() -> None:
+    text = diff("mm/a.c", "1\n2\n3\n", "1\nx\n3\n") + diff("mm/b.c", "", "new\n")
+    one, other = made(text).diffs
+    assert (one.old, one.new, other.new) == ("mm/a.c", "mm/a.c", "mm/b.c")
+    assert (one.hunks[0].old, one.hunks[0].new) == (["1", "2", "3"], ["1", "x", "3"])
+
+
+def test_a_removed_line_that_looks_like_a_name_is_none() -> None:
+    text = diff("doc.rst", "-- a/../../x\n++ y\n", "-- y\n")
+    assert made(text).files == {"doc.rst"}
+
+
+def test_an_empty_line_of_context_may_have_lost_its_blank() -> None:
+    text = diff("mm/a.c", "1\n\n3\n", "1\n\nx\n").replace("\n \n", "\n\n")
+    assert made(text).diffs[0].hunks[0].old == ["1", "", "3"]
+
+
+def test_bytes_that_are_not_utf8_are_part_of_a_text() -> None:
+    assert made(GOOD.encode() + diff("b.c", "1\n", "\xe4\n").encode("latin-1")).files == {
+        "mm/util.c",
+        "b.c",
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (plain("a/../../etc/passwd", "b/../../etc/passwd"), "outside the tree"),
+        (plain("a/mm/x", "b/mm/../../x"), "outside the tree"),
+        (plain("/etc/passwd", "/etc/passwd"), "absolute path"),
+        (plain("a//etc/passwd", "b//etc/passwd"), "absolute path"),
+        ("diff --git a/mm/x b/../x\nold mode 100644\nnew mode 100755\n", "outside the tree"),
+        (f"{HEAD}rename from mm/x\nrename to ../x\n", "outside the tree"),
+        (plain("a/.git/config", "b/.git/config"), "git's own"),
+        (plain("a/mm/.GIT/x", "b/mm/.GIT/x"), "git's own"),
+        (plain("a/mm/./x", "b/mm/./x"), "unusual way"),
+        (plain("a/mm/\x1b[2Jx", "b/mm/\x1b[2Jx"), "unusual way"),
+        (plain('"a/mm/\\303"', '"b/mm/\\303"'), "in quotes"),
+        ('diff --git "a/mm/\\303" "b/mm/\\303"\n', "in quotes"),
+        (plain("util.c", "util.c"), "without a directory in front"),
+        (LINK, "symbolic link"),
+        (LINK.replace("new file mode 120000", "index 1..2 120000"), "symbolic link"),
+        (LINK.replace("120000", "160000"), "file of mode 160000"),
+        (LINK.replace("120000", "104755"), "file of mode 104755"),
+        (f"{HEAD}index 1..2\nGIT binary patch\nliteral 1\nIcmZPo\n", "binary"),
+        (f"{HEAD}Binary files a/mm/x and b/mm/x differ\n", "binary"),
+        (b"\x7fELF\0\0" + GOOD.encode(), "binary"),
+        (GOOD.encode("utf-16"), "UTF-16"),
+        (GOOD.replace("\n", "\r\n"), "CR LF"),
+        (CUT, "is cut off"),
+        ("hello\n", "is not a patch"),
+        (b"", "is not a patch"),
+    ],
+)
+def test_what_is_no_honest_patch_is_refused(text: str | bytes, why: str) -> None:
+    with pytest.raises(SetupError, match=why):
+        made(text)
+
+
+def test_what_is_huge_is_not_even_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "huge.patch"
+    file.write_text(GOOD)
+    monkeypatch.setattr(patch, "LIMIT", len(GOOD) - 1)
+    with pytest.raises(SetupError, match=r"huge\.patch is refused: it is larger than"):
+        read_patch(file)
+    with pytest.raises(SetupError, match="larger than"):
+        made(GOOD)

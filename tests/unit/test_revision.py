@@ -1,0 +1,200 @@
+"""Commits of a user's git tree: as the text of a kernel, as a series, as the base of one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from testbed.cache import Cache
+from testbed.errors import SetupError
+from testbed.kernel.fit import Fit, examine
+from testbed.kernel.revision import at_base, base_note, split_revision
+from testbed.kernel.series import Series, load_series
+from testbed.kernel.source import SourceTree, resolve, unpack
+from testbed.progress import SilentProgress
+from testbed.run import run
+from testbed.settings import Settings
+
+MAKEFILE = "VERSION = 7\nPATCHLEVEL = 3\nSUBLEVEL = 4\n"
+
+
+@dataclass
+class Linux:
+    """A small kernel tree with a few commits: first, second, third; the working tree is third's."""
+
+    path: Path
+    cache: Cache
+    settings: Settings
+
+    @property
+    def kernel(self) -> str:
+        return f"tree:{self.path}"
+
+    def git(self, *words: str) -> str:
+        return run(["git", "-C", self.path, *words]).stdout.strip()
+
+    def commit(self, title: str, **files: str) -> str:
+        for name, text in files.items():
+            (self.path / name.replace("__", "/")).write_text(text)
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--allow-empty", "--message", title)
+        self.git("tag", title.split()[0].rstrip(":"))
+        return self.git("rev-parse", "HEAD")
+
+    def snapshot(self) -> dict[str, tuple[int, int]]:
+        """All of .git and the working tree, with times."""
+        found = {}
+        for folder, _, names in os.walk(self.path):
+            for name in names:
+                status = os.lstat(os.path.join(folder, name))
+                found[os.path.join(folder, name)] = (status.st_size, status.st_ctime_ns)
+        return found
+
+    def unpack(self, kernel: str) -> SourceTree:
+        source = resolve(kernel, self.settings, self.cache, SilentProgress())
+        return unpack(source, self.settings, self.cache, SilentProgress())
+
+
+@pytest.fixture
+def linux(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Linux]:
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
+    monkeypatch.setenv("GIT_CONFIG_SYSTEM", "/dev/null")
+    for role in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{role}_NAME", "A. Developer")
+        monkeypatch.setenv(f"GIT_{role}_EMAIL", "developer@example.org")
+    path = tmp_path / "linux"
+    (path / "mm").mkdir(parents=True)
+    with closing(Cache(tmp_path / "cache", 10**9)) as cache:
+        made = Linux(path, cache, Settings(cache_dir=tmp_path / "cache"))
+        made.git("init", "--quiet", "--initial-branch=main")
+        made.commit("first text", Makefile=MAKEFILE, Kconfig="", mm__util="", mm__a="int a;\n")
+        made.commit("second: b is right", mm__a="int b;\n")
+        made.commit("third: \xe4 and c", mm__a="int c; /* \xe4 */\n")
+        yield made
+
+
+def test_the_text_of_a_commit_is_not_that_of_the_working_tree(linux: Linux) -> None:
+    (linux.path / "mm/a").write_text("int edited;\n")
+    before = linux.snapshot()
+    tree = linux.unpack(f"{linux.kernel}@first")
+    assert (tree.path / "mm/a").read_text() == "int a;\n"
+    assert not tree.in_place
+    assert linux.git("rev-parse", "first") in tree.source.description
+    assert linux.snapshot() == before
+
+
+def test_commits_are_known_by_their_text(linux: Linux) -> None:
+    linux.commit("fourth: back again", mm__a="int b;\n")
+    second, third, fourth = (
+        linux.unpack(f"{linux.kernel}@{name}").source.identity
+        for name in ("second", "third", "fourth")
+    )
+    assert second == fourth != third
+
+
+def test_a_directory_whose_name_has_the_sign_is_a_path(tmp_path: Path) -> None:
+    (tmp_path / "linux@home").mkdir()
+    assert split_revision(f"{tmp_path}/linux@home") == (tmp_path / "linux@home", "")
+    assert split_revision(f"{tmp_path}/linux@home@v7") == (tmp_path / "linux@home", "v7")
+
+
+@pytest.mark.parametrize(
+    ("revision", "why"), [("nowhere", "has no commit nowhere"), ("void", "has no Makefile")]
+)
+def test_what_is_no_commit_of_a_kernel_is_said(linux: Linux, revision: str, why: str) -> None:
+    linux.git("rm", "--quiet", "Makefile")
+    linux.commit("void")
+    with pytest.raises(SetupError, match=why):
+        linux.unpack(f"{linux.kernel}@{revision}")
+
+
+def test_a_tree_without_git_has_no_commits(tmp_path: Path, linux: Linux) -> None:
+    (tmp_path / "plain").mkdir()
+    with pytest.raises(SetupError, match="it has no revisions"):
+        linux.unpack(f"tree:{tmp_path}/plain@HEAD")
+
+
+def test_a_range_is_a_series(linux: Linux) -> None:
+    before = linux.snapshot()
+    series = load_series("first..third", linux.kernel)
+    assert series.names == ("0001-second-b-is-right.patch", "0002-third-and-c.patch")
+    assert "\xe4".encode() in series.patches[1].text
+    tree = linux.unpack(f"{linux.kernel}@first")
+    assert [fit.fit for fit in examine(series, tree.path)] == [Fit.APPLIES, Fit.APPLIES]
+    assert linux.snapshot() == before
+
+
+def test_a_range_may_leave_out_an_end(linux: Linux) -> None:
+    whole = load_series("first..third", linux.kernel)
+    assert load_series("first..", linux.kernel) == whole
+    assert load_series("first..third", f"{linux.kernel}@first") == whole
+
+
+def test_how_the_user_likes_his_diffs_does_not_matter(linux: Linux) -> None:
+    whole = load_series("first..third", linux.kernel).identity
+    for key in ("diff.noprefix", "diff.mnemonicPrefix", "color.ui"):
+        linux.git("config", key, "always" if key == "color.ui" else "true")
+    linux.git("config", "diff.external", "false")
+    assert load_series("first..third", linux.kernel).identity == whole
+
+
+def test_a_commit_that_changes_nothing_is_left_out(linux: Linux) -> None:
+    linux.commit("empty")
+    assert len(load_series("first..empty", linux.kernel).patches) == 2
+
+
+@pytest.mark.parametrize(
+    ("wanted", "why"),
+    [
+        ("third..third", "there is no patch in"),
+        ("nowhere..third", "has no commit nowhere"),
+        ("first...third", "is no line of commits"),
+    ],
+)
+def test_what_is_no_range_is_said(linux: Linux, wanted: str, why: str) -> None:
+    with pytest.raises(SetupError, match=why):
+        load_series(wanted, linux.kernel)
+
+
+def test_a_range_with_a_merge_is_no_series(linux: Linux) -> None:
+    linux.git("checkout", "--quiet", "-b", "side", "first")
+    linux.commit("side", mm__b="int side;\n")
+    linux.git("checkout", "--quiet", "main")
+    linux.git("merge", "--quiet", "--no-edit", "side")
+    with pytest.raises(SetupError, match="has 1 merges") as raised:
+        load_series("first..main", linux.kernel)
+    assert f"--kernel tree:{linux.path}@main" in raised.value.cure
+
+
+def test_the_base_that_a_series_names_can_be_built_on(linux: Linux) -> None:
+    first = linux.git("rev-parse", "first")
+    assert at_base(f"{linux.kernel}@base", first) == f"{linux.kernel}@{first}"
+    assert at_base(linux.kernel, first) == linux.kernel
+    assert at_base("debian:7.3", first) == "debian:7.3"
+    with pytest.raises(SetupError, match="names no base-commit"):
+        at_base(f"{linux.kernel}@base", "")
+
+
+def test_a_tree_that_is_not_the_base_is_remarked_upon(linux: Linux) -> None:
+    first, third = (linux.git("rev-parse", name) for name in ("first", "third"))
+    linux.git("checkout", "--quiet", "-b", "side", "first")
+    side = linux.commit("side", mm__b="int side;\n")
+    linux.git("checkout", "--quiet", "main")
+    before = linux.snapshot()
+    assert base_note(linux.kernel, third) == ""
+    assert base_note(f"{linux.kernel}@first", first) == ""
+    assert base_note(linux.kernel, "") == ""
+    assert "the tree is 2 commits further" in base_note(linux.kernel, first)
+    assert "is not in the tree's history" in base_note(linux.kernel, side)
+    assert "does not have" in base_note(linux.kernel, "0" * 40)
+    assert "it has no history" in base_note("debian:7.3", first)
+    assert linux.snapshot() == before
+
+
+def test_the_empty_series_has_no_base() -> None:
+    assert Series().base == ""
