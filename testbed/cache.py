@@ -138,6 +138,12 @@ class Cache:
                     lock.close()
                     self._remove_unused(kind, key)
 
+    def drop(self, kind: str, key: str) -> None:
+        """Remove an entry that does not do; it stays where another run has it in use."""
+        if (lock := self._held.pop((kind, key), None)) is not None:
+            lock.close()
+        self._remove_unused(kind, key)
+
     @property
     def ccache(self) -> Path:
         """Where ccache keeps its objects. It bounds itself, and counts within the limit."""

@@ -48,7 +48,7 @@ from testbed.report import print_report
 from testbed.results.model import EXIT_INFRA, EXIT_KERNEL, EXIT_SETUP, exit_status
 from testbed.results.store import new_run_dir
 from testbed.run import interact
-from testbed.settings import AccelChoice, Settings, Toolchain, load_settings
+from testbed.settings import AccelChoice, Isolation, Settings, Toolchain, load_settings
 from testbed.suite import run_suite
 from testbed.terminal import make_progress
 from testbed.vm.phase import Phase
@@ -128,6 +128,11 @@ _KERNEL_OPTIONS: tuple[Callable[..., Any], ...] = (
         "the git tree that --kernel names, or a message-id.",
     ),
     click.option("--flavour", metavar="NAME", help=f"{', '.join(FLAVOURS)}. Default base."),
+    click.option(
+        "--isolation",
+        type=click.Choice([choice.value for choice in Isolation]),
+        help="Whose kernel a test has. Default clone.",
+    ),
     click.option(
         "--accel", type=click.Choice([choice.value for choice in AccelChoice]), help="Default auto."
     ),

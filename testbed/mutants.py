@@ -47,7 +47,7 @@ from testbed.lab.vmatests import VmaTests, find_vma_tests
 from testbed.progress import Progress
 from testbed.results.model import EXIT_EXPECTED, EXIT_INFRA, EXIT_KERNEL, Run
 from testbed.run import find_tool, run
-from testbed.settings import CHECKOUT, Settings
+from testbed.settings import CHECKOUT, Isolation, Settings
 from testbed.suite import run_suite
 
 # A work directory of their own: other kernels need not be built anew because of them.
@@ -223,7 +223,12 @@ class Campaign:
     def lab(self, arch: str, series: Series, results: Path) -> Lab:
         patches = [patch.origin for patch in series.patches]
         settings = dataclasses.replace(
-            self.settings, arch=(arch,), series=" ".join(patches), results_dir=results
+            self.settings,
+            arch=(arch,),
+            series=" ".join(patches),
+            results_dir=results,
+            # The first surprise ends it: nothing comes after what may have damaged the kernel.
+            isolation=Isolation.SHARED,
         )
         workplace = _WORKPLACE if series != self.series else ""
         return Lab(settings, series, self.cache, self.progress, workplace=workplace)

@@ -30,7 +30,7 @@ from testbed.mmap.path import HookPath
 from testbed.mmap.probe import Prober
 from testbed.recorder import Recorder
 from testbed.results.model import Status
-from testbed.settings import CHECKOUT, AccelChoice, Toolchain, load_settings
+from testbed.settings import CHECKOUT, AccelChoice, Isolation, Toolchain, load_settings
 from testbed.terminal import make_progress
 from testbed.verdict import Defect, Verdict, judge, judge_defect
 
@@ -40,7 +40,10 @@ LAB = pytest.StashKey[Lab]()
 GUEST = pytest.StashKey[Guest]()
 RECORDER = pytest.StashKey[Recorder]()
 
-_OPTIONS = ("arch", "kernel", "series", "flavour", "accel", "toolchain", "jobs", "results_dir")
+_OPTIONS = (
+    *("arch", "kernel", "series", "flavour", "isolation"),
+    *("accel", "toolchain", "jobs", "results_dir"),
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -49,6 +52,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--kernel", help="debian, debian:X.Y, tree:PATH or tarball:PATH")
     group.addoption("--series", help="patches to apply on top, as `testbed run --series`")
     group.addoption("--flavour", help=f"{', '.join(FLAVOURS)} (default: base)")
+    group.addoption("--isolation", choices=[*Isolation], help="whose kernel (default: clone)")
     group.addoption("--accel", choices=[*AccelChoice], help="accelerator (default: auto)")
     group.addoption("--toolchain", choices=[*Toolchain], help="compiler (default: gcc)")
     group.addoption("--jobs", type=int, help="compiler jobs (default: one per CPU)")
@@ -61,6 +65,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "arches(*names): only on these architectures",
         "paths(*paths): only on these paths to a hook",
         "kconfig(symbol): skipped where the kernel is built without the symbol",
+        "isolation(choice): this, where less is asked for: shared, clone, boot",
         "last: after all other tests on its architecture",
         "reaches(*hooks, by): which of the kernel's hooks are run (testbed/mmap/hooks.py), and by "
         "what stack if by no path",
@@ -194,12 +199,26 @@ def kernel(cell: Cell) -> Kernel:
 def guest(request: pytest.FixtureRequest, lab: Lab, arch: str) -> Iterator[Guest]:
     """A healthy guest whose kernel log is watched from here to the end of the test."""
     _skip_unless_configured(request.node, lab.cell(arch).kernel)
-    guest = lab.guest(arch)
-    guest.begin(request.node.name)
-    request.node.stash[GUEST] = guest
-    yield guest
-    if guest.test:  # the test's own part never ran, or its end was not clean
-        lab.discard(arch)
+    isolation = _isolation(request.node, lab.settings.isolation)
+    with lab.guest(arch, isolation, disks=_wants_disks(request.node)) as guest:
+        guest.begin(request.node.name)
+        request.node.stash[GUEST] = guest
+        yield guest
+
+
+def _isolation(item: pytest.Item, asked_for: Isolation) -> Isolation:
+    """The stricter of what the user and what the test asks for."""
+    marker = item.get_closest_marker("isolation")
+    wanted = asked_for if marker is None else Isolation(marker.args[0])
+    order = (Isolation.SHARED, Isolation.CLONE, Isolation.BOOT)
+    return max(asked_for, wanted, key=order.index)
+
+
+def _wants_disks(item: pytest.Item) -> bool:
+    """Whether a test is about something that lies on a disk of the guest."""
+    callspec = getattr(item, "callspec", None)
+    values = callspec.params.values() if callspec else ()
+    return any(getattr(value, "disks", False) for value in values)
 
 
 @pytest.fixture
@@ -264,6 +283,8 @@ def pytest_runtest_makereport(
     elif verdict.status is Status.FAIL and report.outcome == "passed":
         report.outcome, report.longrepr = "failed", verdict.reason
     guest = item.stash.get(GUEST, None)
+    if guest is not None and not verdict.status.as_expected:
+        guest.has_evidence = True
     item.config.stash[RECORDER].add(item, report, verdict, guest)
     return report
 
@@ -282,7 +303,7 @@ def _judge(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestRe
 
 def pytest_report_header(config: pytest.Config) -> str:
     settings = config.stash[LAB].settings
-    kernel = f"{settings.kernel}, flavour {settings.flavour}"
+    kernel = f"{settings.kernel}, flavour {settings.flavour}, isolation {settings.isolation}"
     return f"testbed: {kernel}, on {', '.join(settings.arch)}, accel {settings.accel}"
 
 

@@ -84,7 +84,9 @@ class Recorder:
             command=self.command,
             started=self._started.isoformat(timespec="seconds"),
             seconds=round(time.monotonic() - self._clock, 3),
-            environments=tuple(_environment(cell) for cell in self.lab.prepared()),
+            environments=tuple(
+                _environment(cell, self.lab.settings.isolation) for cell in self.lab.prepared()
+            ),
             cases=(*self.cases, *(phases.case for phases in self._open.values())),
             retried=tuple(self.lab.retried),
         )
@@ -104,7 +106,7 @@ class Recorder:
         words = ["scripts/run"] if contract else ["scripts/test", item.nodeid]
         words += ["--arch", _parameters(item).get("arch", ""), "--kernel", settings.kernel]
         words += ["--series", settings.series] if settings.series else []
-        words += ["--flavour", settings.flavour]
+        words += ["--flavour", settings.flavour, "--isolation", settings.isolation]
         words += ["--accel", settings.accel, "--toolchain", settings.toolchain]
         return shlex.join([*words, *(["-k", item.name] if contract else [])])
 
@@ -140,13 +142,14 @@ def _reaches(item: pytest.Item) -> Iterator[str]:
             yield f"{hook} by {path or marker.kwargs.get('by', HookPath.DIRECT)}"
 
 
-def _environment(cell: Cell) -> Environment:
+def _environment(cell: Cell, isolation: str) -> Environment:
     return Environment(
         arch=cell.arch.name,
         kernel=cell.kernel.release,
         source=cell.source.description,
         series=cell.series.names,
         flavour=cell.flavour.name,
+        isolation=isolation,
         accel=cell.accel.accel,
         accel_reason=cell.accel.reason,
         qemu=cell.qemu_version,

@@ -65,7 +65,8 @@ def _environment_lines(run: Run) -> Iterator[str]:
     for env in run.environments:
         series = f" + {', '.join(env.series)}" if env.series else ""
         yield f"{env.arch}: {env.kernel} ({env.source}{series})"
-        yield f"  flavour {env.flavour}, {env.accel} ({env.accel_reason}), QEMU {env.qemu}"
+        yield f"  flavour {env.flavour}, isolation {env.isolation}, QEMU {env.qemu},"
+        yield f"  {env.accel} ({env.accel_reason})"
 
 
 def _row(case: Case) -> str:

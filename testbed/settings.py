@@ -34,6 +34,14 @@ class AccelChoice(StrEnum):
     TCG = "tcg"
 
 
+class Isolation(StrEnum):
+    """What kernel a test gets."""
+
+    CLONE = "clone"  # one of its own: a copy of a VM that booted once
+    BOOT = "boot"  # one of its own that booted for it
+    SHARED = "shared"  # that of the tests before it, as long as it is healthy
+
+
 class Toolchain(StrEnum):
     GCC = "gcc"
     LLVM = "llvm"
@@ -54,6 +62,7 @@ class Settings:
     accel: AccelChoice = AccelChoice.AUTO
     toolchain: Toolchain = Toolchain.GCC
     jobs: int = field(default_factory=_default_jobs)
+    isolation: Isolation = Isolation.CLONE
     memory_mib: int = 512  # of a VM; some flavours add to it
     boot_timeout: float = 60.0  # seconds until SSH must answer; more for a slow flavour
     mirror: str = ""  # URL of a Debian mirror; empty: the one that the host's apt uses
@@ -64,6 +73,8 @@ class Settings:
     accept_expired: bool = False  # use a suite whose Release file is past its Valid-Until
     cache_dir: Path = field(default_factory=lambda: Path(platformdirs.user_cache_dir(APP)))
     cache_limit: int = 20 * _GB  # bytes
+    template_dir: Path = Path(f"/dev/shm/{APP}-{os.getuid()}")  # on tmpfs: VMs that clones copy
+    template_limit: int = 2 * _GB  # bytes
     data_dir: Path = field(default_factory=lambda: Path(platformdirs.user_data_dir(APP)))
     state_dir: Path = field(default_factory=lambda: Path(platformdirs.user_state_dir(APP)))
     results_dir: Path = CHECKOUT / "results"
@@ -124,7 +135,7 @@ def _checked(values: Mapping[str, Any], path: Path) -> Settings:
     if not settings.arch:
         raise SetupError("no architecture is given", cure=f"known are {', '.join(ARCHES)}")
     find_flavour(settings.flavour, settings.arch)
-    for key in ("jobs", "memory_mib", "boot_timeout", "cache_limit"):
+    for key in ("jobs", "memory_mib", "boot_timeout", "cache_limit", "template_limit"):
         if getattr(settings, key) < 1:
             raise SetupError(f"{key} is {getattr(settings, key)}", cure="give 1 or more")
     return settings

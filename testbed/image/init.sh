@@ -13,6 +13,10 @@ mount -a
 # dropbear binds its port before it goes to the background: when it returns, a
 # client can connect.
 dropbear -s -j -k -E -r /etc/dropbear/host_key 2>/dev/kmsg
+# Waits to be told that this is a clone.
+for port in /dev/vport*p1; do
+	[ -c "$port" ] && setsid wake "$port" </dev/null &
+done
 echo 'testbed: ready' >/dev/kmsg
 
 # For a human who boots by hand (vm/qemu.py: by_hand).

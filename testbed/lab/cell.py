@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,6 +48,10 @@ class Cell:
             log_dir=log_dir,
             disks=self.disks,
         )
+
+    def without_disks(self) -> Cell:
+        """The same with a machine that starts sooner: QEMU makes an overlay for each disk."""
+        return dataclasses.replace(self, disks=())
 
 
 def prepare(

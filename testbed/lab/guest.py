@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,7 +27,8 @@ from testbed.guest.openings import SplatKind
 from testbed.guest.session import Session, open_session
 from testbed.lab.cell import Cell
 from testbed.mmap.probe import Prober
-from testbed.vm.machine import VirtualMachine, boot
+from testbed.vm.machine import VirtualMachine, boot, clone
+from testbed.vm.qemu import Template
 
 # Two scans of all memory, and the age that an object must have.
 _SCANS = 60.0  # seconds
@@ -53,6 +55,7 @@ class Guest:
     prober: Prober
     broken: str = ""
     given_up: bool = False
+    has_evidence: bool = False  # of something unexpected: its logs are kept
     test: str = ""  # the test that has it, empty between two
     endings: list[Callable[[], object]] = field(default_factory=list)
     ledger: Ledger | None = None  # after the last test; nothing happens between two
@@ -178,23 +181,34 @@ def guest_up(cell: Cell, log_dir: Path, deadline: Deadline) -> Iterator[Guest]:
         BootError, LaunchError, SessionError: it did not come up; the class says how.
         InfraError: it runs another kernel than the cell's.
     """
-    with (
-        boot(cell.vm_spec(log_dir), deadline) as vm,
-        open_session(
-            port=vm.ssh_port,
-            host_key=cell.image.host_key,
-            client_key=cell.image.client_key,
-            deadline=deadline,
-            why_dead=vm.why_dead,
-        ) as session,
-    ):
-        release = session.get(_RELEASE).decode().strip()
+    with boot(cell.vm_spec(log_dir), deadline) as vm, entered(cell, vm, deadline) as guest:
+        release = guest.session.get(_RELEASE).decode().strip()
         if release != cell.kernel.release:
             raise InfraError(f"the guest runs {release}, not {cell.kernel.release}")
-        yield Guest(
-            cell,
-            vm,
-            session,
-            KernelLog(session, vm.console.text),
-            Prober(session, cell.flavour.slowdown),
-        )
+        yield guest
+
+
+@contextmanager
+def clone_up(cell: Cell, template: Template, log_dir: Path, deadline: Deadline) -> Iterator[Guest]:
+    """Start a clone of a template of the cell and open a session; both end with the block.
+
+    Raises:
+        BootError, LaunchError, QmpError, SessionError: it did not wake up; the class says how.
+    """
+    spec = dataclasses.replace(cell.vm_spec(log_dir), template=template)
+    with clone(spec, deadline) as vm, entered(cell, vm, deadline) as guest:
+        yield guest
+
+
+@contextmanager
+def entered(cell: Cell, vm: VirtualMachine, deadline: Deadline) -> Iterator[Guest]:
+    """A session with a VM that runs."""
+    with open_session(
+        port=vm.ssh_port,
+        host_key=cell.image.host_key,
+        client_key=cell.image.client_key,
+        deadline=deadline,
+        why_dead=vm.why_dead,
+    ) as session:
+        log = KernelLog(session, vm.console.text)
+        yield Guest(cell, vm, session, log, Prober(session, cell.flavour.slowdown))

@@ -1,10 +1,12 @@
-"""The lab of one session: cells made once, and one healthy guest per architecture."""
+"""The lab of one session: cells made once, and guests for the tests of each architecture."""
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 from testbed.cache import Cache
@@ -12,10 +14,16 @@ from testbed.deadline import Deadline
 from testbed.errors import BootError, InfraError, TestbedError, TreeError
 from testbed.kernel.series import Series
 from testbed.lab.cell import Cell, prepare
-from testbed.lab.guest import Guest, guest_up
+from testbed.lab.guest import Guest, clone_up, guest_up
+from testbed.lab.guests import Fresh, Guests, Shared
+from testbed.lab.template import drop_template, find_template, has_room, make_template, open_store
 from testbed.progress import Progress
 from testbed.results.store import new_run_dir
-from testbed.settings import Settings
+from testbed.settings import Isolation, Settings
+from testbed.vm.qemu import Template
+
+# How tests are isolated, and whether the guest has disks: one that boots always has.
+Kind = tuple[Isolation, bool]
 
 # After as many boots in a row that failed, a kernel is not booted again.
 _BOOT_FAILURES = 2
@@ -23,14 +31,14 @@ _BOOT_FAILURES = 2
 
 @dataclass
 class _Place:
-    """What one architecture has: a cell or why there is none, a guest or none yet."""
+    """What one architecture has: a cell or why there is none, and its supplies of guests."""
 
     cell: Cell | TestbedError | None = None
-    guest: Guest | None = None
-    guest_stack: ExitStack = field(default_factory=ExitStack)
+    guests: dict[Kind, Guests] = field(default_factory=dict)
     boots: int = 0
     failed: TestbedError | None = None  # why the last boot failed
     failures: int = 0  # boots in a row that failed
+    numbering: threading.Lock = field(default_factory=threading.Lock)
 
 
 @dataclass
@@ -54,6 +62,11 @@ class Lab:
     def started(self) -> bool:
         """Whether anything was asked of the lab that leaves results."""
         return "run_dir" in self.__dict__
+
+    @cached_property
+    def templates(self) -> Cache:
+        """Where templates are kept."""
+        return open_store(self.settings, self.progress)
 
     def cell(self, arch: str) -> Cell:
         """The cell of an architecture, prepared once; a failure is raised again each time."""
@@ -88,61 +101,113 @@ class Lab:
         """The cells that are ready."""
         return [place.cell for place in self._places.values() if isinstance(place.cell, Cell)]
 
-    def guest(self, arch: str) -> Guest:
-        """A guest that is healthy: the one that runs, or a fresh one."""
-        place = self._place(arch)
-        if place.guest is not None and not place.guest.usable:
-            self.discard(arch)
-        if place.guest is None:
-            place.guest = self._boot_guarded(arch, place)
-        return place.guest
+    @contextmanager
+    def guest(
+        self, arch: str, isolation: Isolation | None = None, *, disks: bool = True
+    ) -> Iterator[Guest]:
+        """A healthy guest, for one test.
 
-    def discard(self, arch: str) -> None:
-        """End the guest of an architecture; the next one asked for is fresh."""
-        place = self._place(arch)
-        place.guest = None
-        place.guest_stack.close()
+        Args:
+            isolation: whose kernel it is; that of the settings when not given.
+            disks: whether it needs disks. A clone starts sooner without them.
+        """
+        chosen = isolation or self.settings.isolation
+        kind = (chosen, disks or chosen is not Isolation.CLONE)
+        guest = self._take_guarded(arch, kind)
+        try:
+            yield guest
+        finally:
+            # A test that never ran, or whose end was not clean, has it still.
+            self._guests(arch, kind).give_back(guest, clean=not guest.test)
 
     def log_dir(self, arch: str) -> Path:
         """A fresh folder for the logs of one VM."""
         place = self._place(arch)
-        place.boots += 1
-        path = self.run_dir / f"vm-{arch}-{place.boots}"
-        path.mkdir()
-        return path
+        with place.numbering:
+            place.boots += 1
+            path = self.run_dir / f"vm-{arch}-{place.boots}"
+            path.mkdir()
+            return path
 
     def close(self) -> None:
         """End every VM."""
         with ExitStack() as stack:
-            for arch in self._places:
-                stack.callback(self.discard, arch)
+            for place in self._places.values():
+                for guests in place.guests.values():
+                    stack.callback(guests.close)
+                place.guests = {}
 
-    def _boot_guarded(self, arch: str, place: _Place) -> Guest:
-        """Boot, unless that has failed too often: each further test would wait in vain."""
+    def _guests(self, arch: str, kind: Kind) -> Guests:
+        """The supply of one kind of guests."""
+        supplies = self._place(arch).guests
+        if kind not in supplies:
+            supplies[kind] = self._supply(arch, kind)
+        return supplies[kind]
+
+    def _supply(self, arch: str, kind: Kind) -> Guests:
+        isolation, disks = kind
+        cell = self._cell_of(arch, kind)
+        if isolation is Isolation.SHARED:
+            return Shared(partial(self._boot, cell))
+        if isolation is Isolation.CLONE and (template := self._template(cell)) is not None:
+            return Fresh(partial(self._clone, cell, template), ahead=not disks)
+        return Fresh(partial(self._boot, cell))
+
+    def _template(self, cell: Cell) -> Template | None:
+        """The template of a cell; None, with a note, where there is no room for one."""
+        found = find_template(cell, self.templates)
+        if found is not None:
+            return found
+        self.templates.prune()
+        if not has_room(cell, self.templates):
+            root = self.templates.root
+            self.progress.note(f"no room for a template in {root}: every test boots")
+            return None
+        with self.progress.step(f"template of {cell.arch} {cell.kernel.release}"):
+            return make_template(cell, self.templates, self.log_dir(cell.arch.name), self._soon())
+
+    def _cell_of(self, arch: str, kind: Kind) -> Cell:
+        cell = self.cell(arch)
+        return cell if kind[1] else cell.without_disks()
+
+    def _take_guarded(self, arch: str, kind: Kind) -> Guest:
+        """Take a guest, unless that has failed too often: each further test would wait in vain."""
+        place = self._place(arch)
         if place.failed is not None and place.failures >= _BOOT_FAILURES:
             raise place.failed.with_traceback(None)
         try:
-            guest = self._boot_twice(arch, place)
+            guest = self._take_twice(arch, kind)
         except TestbedError as error:
             place.failed, place.failures = error, place.failures + 1
             raise
         place.failures = 0
         return guest
 
-    def _boot_twice(self, arch: str, place: _Place) -> Guest:
-        """Boot; what the host broke is tried once more, and both outcomes are kept."""
+    def _take_twice(self, arch: str, kind: Kind) -> Guest:
+        """Take a guest; what the host broke is tried once more, and both outcomes are kept."""
         try:
-            return self._boot(arch, place)
+            return self._guests(arch, kind).take()
         except InfraError as error:
             self.retried.append(f"{arch}: {error}")
-            self.progress.note(f"{arch}: booting again after: {error.message}")
-            return self._boot(arch, place)
+            self.progress.note(f"{arch}: once more after: {error.message}")
+            self._renew(arch, kind)
+            return self._guests(arch, kind).take()
 
-    def _boot(self, arch: str, place: _Place) -> Guest:
-        cell = self.cell(arch)
-        with self.progress.step(f"boot {arch} {cell.kernel.release}"):
-            deadline = Deadline.after(self.settings.boot_seconds)
-            return place.guest_stack.enter_context(guest_up(cell, self.log_dir(arch), deadline))
+    def _renew(self, arch: str, kind: Kind) -> None:
+        """Forget a supply, and the template that it may have stood on."""
+        if (guests := self._place(arch).guests.pop(kind, None)) is not None:
+            guests.close()
+            if kind[0] is Isolation.CLONE:
+                drop_template(self._cell_of(arch, kind), self.templates)
+
+    def _boot(self, cell: Cell) -> AbstractContextManager[Guest]:
+        return guest_up(cell, self.log_dir(cell.arch.name), self._soon())
+
+    def _clone(self, cell: Cell, template: Template) -> AbstractContextManager[Guest]:
+        return clone_up(cell, template, self.log_dir(cell.arch.name), self._soon())
+
+    def _soon(self) -> Deadline:
+        return Deadline.after(self.settings.boot_seconds)
 
     def _place(self, arch: str) -> _Place:
         return self._places.setdefault(arch, _Place())

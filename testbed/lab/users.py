@@ -75,6 +75,11 @@ class User:
         return (HookPath.DIRECT, *self.stacks)
 
     @property
+    def disks(self) -> bool:
+        """Whether it needs a guest with disks."""
+        return "virtio_blk" in self.modules
+
+    @property
     def mode(self) -> str:
         """How it is opened, and so what a shared mapping may become."""
         return "rw" if "w" in self.prot else "ro"

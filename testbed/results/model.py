@@ -53,6 +53,7 @@ class Environment:
     source: str
     series: tuple[str, ...]
     flavour: str
+    isolation: str
     accel: str
     accel_reason: str
     qemu: str

@@ -21,11 +21,22 @@ from testbed.errors import (
 from testbed.run import Process, spawn
 from testbed.vm.bell import Bell
 from testbed.vm.console import Console, open_console
+from testbed.vm.migration import load_state, save_state
 from testbed.vm.phase import Phase, Snapshot, find_panic, judge, last_lines, panic_text
-from testbed.vm.qemu import VmSpec, command_by_hand, find_qemu, parse_ssh_port, qemu_argv
+from testbed.vm.qemu import (
+    Channels,
+    Template,
+    VmSpec,
+    command_by_hand,
+    find_qemu,
+    parse_connections,
+    parse_ssh_port,
+    qemu_argv,
+)
 from testbed.vm.qmp import Qmp, open_qmp
+from testbed.vm.wake import wake
 
-__all__ = ["VirtualMachine", "VmSpec", "boot"]
+__all__ = ["VirtualMachine", "VmSpec", "boot", "clone"]
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +64,7 @@ class VirtualMachine:
     process: Process
     console: Console
     qmp: Qmp
+    wake_port: socket.socket = field(repr=False)
     bell: Bell = field(repr=False)
     ssh_port: int = 0  # on 127.0.0.1
 
@@ -86,9 +98,7 @@ class VirtualMachine:
         patience = deadline.capped(_QMP_PATIENCE)
         try:
             self.qmp.connect(sock, patience)
-            usernet = self.qmp.execute(
-                "human-monitor-command", {"command-line": "info usernet"}, deadline=patience
-            )
+            usernet = self._usernet(patience)
         except QmpError as error:
             if self.process.wait(Deadline.after(1.0)) is None:
                 raise
@@ -118,6 +128,51 @@ class VirtualMachine:
             if deadline.expired:
                 message = f"the guest is up, but its SSH server did not answer within {deadline}"
                 raise self._explain(BootNoSsh, message)
+
+    def save(self, template: Template, deadline: Deadline) -> None:
+        """Put the VM down as a template, and end it. Nobody may be connected any more.
+
+        Raises:
+            QmpError: QEMU cannot.
+        """
+        while parse_connections(self._usernet(deadline)):
+            # Nothing tells when slirp has seen the last packet of a connection.
+            dead = self.bell.wait_for(self.why_dead, deadline.capped(_BANNER_PAUSE))
+            if dead or deadline.expired:
+                raise QmpError(f"the guest's connections did not end within {deadline}")
+        save_state(self.qmp, template.state, self.bell, deadline)
+        self.stop()
+
+    def _usernet(self, deadline: Deadline) -> str:
+        command = {"command-line": "info usernet"}
+        return str(self.qmp.execute("human-monitor-command", command, deadline=deadline))
+
+    def resume(self, deadline: Deadline) -> None:
+        """Load the state of the template that this is a clone of, and make the clone itself.
+
+        Raises:
+            LaunchError, QmpError: it cannot be loaded.
+            BootHang: the guest does not go on.
+        """
+        assert self.spec.template is not None
+        try:
+            load_state(self.qmp, self.spec.template.state, self.bell, deadline)
+        except QmpError as error:
+            if self.process.wait(Deadline.after(1.0)) is None:
+                raise
+            raise self._launch_error(f"QEMU cannot load the template: {error.message}") from error
+        self.wake(deadline)
+
+    def wake(self, deadline: Deadline) -> None:
+        """Give the guest a random state of its own, and the time.
+
+        Raises:
+            BootHang: it does not take them.
+        """
+        try:
+            wake(self.wake_port, deadline)
+        except OSError as error:
+            raise self._explain(BootHang, f"the guest does not wake up: {error}") from error
 
     def stop(self) -> None:
         """End QEMU: it is asked to quit, and killed when it does not."""
@@ -183,6 +238,30 @@ def boot(spec: VmSpec, deadline: Deadline) -> Iterator[VirtualMachine]:
         LaunchError, QmpError: QEMU did not start, or ended by itself.
         BootPanic, BootHang, BootNoSsh: the guest did not come up; the class says how.
     """
+    with _started(spec, deadline) as vm:
+        vm.wait_until_up(deadline)
+        yield vm
+
+
+@contextmanager
+def clone(spec: VmSpec, deadline: Deadline) -> Iterator[VirtualMachine]:
+    """Start a clone of spec.template and yield it once it runs; it is gone when the block ends.
+
+    Its random state and its clock are its own. In spec.log_dir is what `boot` leaves there.
+
+    Raises:
+        SetupError: QEMU is not installed.
+        LaunchError, QmpError: QEMU did not start, or cannot load the template.
+        BootHang: the guest does not go on.
+    """
+    with _started(spec, deadline) as vm:
+        vm.resume(deadline)
+        yield vm
+
+
+@contextmanager
+def _started(spec: VmSpec, deadline: Deadline) -> Iterator[VirtualMachine]:
+    """A QEMU whose monitor answers."""
     find_qemu(spec.arch)
     spec.shared_dir.mkdir(parents=True, exist_ok=True)
     (spec.log_dir / "qemu.sh").write_text(f"#!/bin/sh\n{command_by_hand(spec)}\n")
@@ -190,7 +269,6 @@ def boot(spec: VmSpec, deadline: Deadline) -> Iterator[VirtualMachine]:
         vm, monitor = _launch(spec, stack)
         stack.callback(vm.stop)
         vm.connect(deadline, monitor)
-        vm.wait_until_up(deadline)
         yield vm
 
 
@@ -199,17 +277,19 @@ def _launch(spec: VmSpec, stack: ExitStack) -> tuple[VirtualMachine, socket.sock
     bell = Bell()
     our_monitor, monitor = stack.enter_context(_socketpair())
     our_console, console = stack.enter_context(_socketpair())
+    our_wake, wake_port = stack.enter_context(_socketpair())
     reader = open_console(our_console, spec.log_dir / "console.log", bell.ring)
     watched = stack.enter_context(reader)
     qmp = stack.enter_context(open_qmp(spec.log_dir / "qmp.log", bell.ring))
-    argv = qemu_argv(spec, qmp_fd=monitor.fileno(), console_fd=console.fileno())
-    process = stack.enter_context(
-        spawn(argv, log=spec.log_dir / "qemu.log", pass_fds=(monitor.fileno(), console.fileno()))
-    )
+    theirs = (monitor, console, wake_port)
+    channels = Channels(*(sock.fileno() for sock in theirs))
+    argv = qemu_argv(spec, channels)
+    fds = tuple(sock.fileno() for sock in theirs)
+    process = stack.enter_context(spawn(argv, log=spec.log_dir / "qemu.log", pass_fds=fds))
     # QEMU has them now; ours would keep the channels open after its end.
-    monitor.close()
-    console.close()
-    return VirtualMachine(spec, tuple(argv), process, watched, qmp, bell), our_monitor
+    for sock in theirs:
+        sock.close()
+    return VirtualMachine(spec, tuple(argv), process, watched, qmp, our_wake, bell), our_monitor
 
 
 @contextmanager

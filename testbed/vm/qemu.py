@@ -38,6 +38,7 @@ _RCU_STALL = 21
 _HUNG_TASK = 20
 
 _VERSION = re.compile(r"QEMU emulator version (?P<version>\S+)")
+_CONNECTION = re.compile(r"TCP\[(?!HOST_FORWARD)\w+\]")
 _FORWARD = re.compile(r"TCP\[HOST_FORWARD\]\s+\S+\s+127\.0\.0\.1\s+(?P<port>\d+)\s")
 
 
@@ -53,6 +54,23 @@ class Accel(StrEnum):
         return 1 if self is Accel.KVM else 3
 
 
+@dataclass(frozen=True)
+class Template:
+    """A VM that was stopped and put down in two files, for clones to begin from."""
+
+    memory: Path  # the guest's; clones read it, and write to copies of its pages
+    state: Path  # of processor and devices: QEMU's migration stream
+
+
+@dataclass(frozen=True)
+class Channels:
+    """The numbers of the sockets that QEMU inherits."""
+
+    qmp: int
+    console: int
+    wake: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class VmSpec:
     """What a VM should be."""
@@ -66,6 +84,8 @@ class VmSpec:
     cpus: int = 1  # under TCG a second one makes the boot a fifth longer
     cmdline: tuple[str, ...] = ()  # more words for the kernel; the last of a kind counts
     disks: tuple[Disk, ...] = ()  # their content stays: a VM writes to an overlay of its own
+    memory_file: Path | None = None  # where a template's memory is to be; on tmpfs
+    template: Template | None = None  # what it is a clone of
 
     @property
     def arch(self) -> Arch:
@@ -99,20 +119,26 @@ def qemu_version(arch: Arch) -> str:
     return match["version"]
 
 
-def qemu_argv(spec: VmSpec, *, qmp_fd: int, console_fd: int) -> list[str]:
-    """The command line of a VM whose monitor and console are sockets that QEMU inherits.
+def qemu_argv(spec: VmSpec, channels: Channels) -> list[str]:
+    """The command line of a VM whose monitor, console and wake port are inherited sockets.
 
-    The host's port for SSH is the kernel's choice: `parse_ssh_port` tells it.
+    The host's port for SSH is the kernel's choice: `parse_ssh_port` tells it. A clone waits for
+    the template's state, and has neither kernel nor initramfs: they are in its memory.
     """
+    begin = ["-incoming", "defer"] if spec.template else _direct_boot(spec, kernel_cmdline(spec))
     # fmt: off
     return [
-        *_machine(spec, cmdline=kernel_cmdline(spec), ssh_port=0),
+        *_machine(spec, ssh_port=0),
+        *begin,
         "-fsdev", f"local,id=shared,path={_value(spec.shared_dir)},security_model=none",
         "-device", f"virtio-9p-pci,fsdev=shared,mount_tag={SHARED_TAG}",
-        "-chardev", f"socket,id=qmp,fd={qmp_fd}",
+        "-chardev", f"socket,id=qmp,fd={channels.qmp}",
         "-mon", "chardev=qmp,mode=control",
-        "-chardev", f"socket,id=console,fd={console_fd}",
+        "-chardev", f"socket,id=console,fd={channels.console}",
         "-serial", "chardev:console",
+        "-chardev", f"socket,id=wake,fd={channels.wake}",
+        "-device", "virtio-serial-pci",
+        "-device", "virtserialport,chardev=wake,nr=1",
     ]
     # fmt: on
 
@@ -123,7 +149,8 @@ def argv_by_hand(spec: VmSpec) -> list[str]:
     It shares no folder: nobody has made one.
     """
     cmdline = f"{kernel_cmdline(spec)} testbed.shell"
-    return [*_machine(spec, cmdline=cmdline, ssh_port=PORT_BY_HAND), "-serial", "mon:stdio"]
+    boot = _direct_boot(spec, cmdline)
+    return [*_machine(spec, ssh_port=PORT_BY_HAND), *boot, "-serial", "mon:stdio"]
 
 
 def command_by_hand(spec: VmSpec) -> str:
@@ -161,6 +188,11 @@ def parse_ssh_port(usernet: str) -> int | None:
     return int(match["port"]) if match else None
 
 
+def parse_connections(usernet: str) -> int:
+    """How many TCP connections with the guest that text shows, beside the forwarded port."""
+    return len(_CONNECTION.findall(usernet))
+
+
 def _program(arch: Arch) -> str:
     return f"qemu-system-{arch.qemu}"
 
@@ -180,13 +212,32 @@ def _disks(disks: tuple[Disk, ...]) -> list[str]:
     return words
 
 
-def _machine(spec: VmSpec, *, cmdline: str, ssh_port: int) -> list[str]:
+def _direct_boot(spec: VmSpec, cmdline: str) -> list[str]:
+    kernel, initrd = str(spec.kernel.image), str(spec.image.path)
+    return ["-kernel", kernel, "-initrd", initrd, "-append", cmdline]
+
+
+def _memory(spec: VmSpec) -> tuple[str, list[str]]:
+    """What -machine says of the guest's memory, and the options that make it."""
+    path = spec.template.memory if spec.template else spec.memory_file
+    if path is None:
+        return "", []
+    # Private memory is copied where it is written to.
+    share = "off" if spec.template else "on"
+    backend = f"memory-backend-file,id=ram,size={spec.memory_mib}M"
+    return ",memory-backend=ram", ["-object", f"{backend},mem-path={_value(path)},share={share}"]
+
+
+def _machine(spec: VmSpec, *, ssh_port: int) -> list[str]:
     kvm = spec.accel is Accel.KVM
+    machine = spec.arch.machine if kvm else spec.arch.tcg_machine
+    from_file, memory = _memory(spec)
     forward = f"hostfwd=tcp:127.0.0.1:{ssh_port}-:22"
     # fmt: off
     return [
         _program(spec.arch),
-        "-machine", spec.arch.machine if kvm else spec.arch.tcg_machine,
+        "-machine", f"{machine}{from_file}",
+        *memory,
         "-accel", spec.accel.value,
         "-cpu", "host" if kvm else spec.arch.tcg_cpu,
         "-smp", str(spec.cpus),
@@ -196,16 +247,14 @@ def _machine(spec: VmSpec, *, cmdline: str, ssh_port: int) -> list[str]:
         "-display", "none",
         "-no-reboot",
         "-sandbox", _SANDBOX,
-        "-kernel", str(spec.kernel.image),
-        "-initrd", str(spec.image.path),
-        "-append", cmdline,
         "-netdev", f"user,id=net0,restrict=on,ipv6=off,{forward}",
         # No boot ROM: nothing boots from the network.
         "-device", "virtio-net-pci,netdev=net0,romfile=",
         "-device", "virtio-rng-pci",
         # RAM behind a PCI BAR, for mappings that ordinary memory cannot have.
         "-object", f"memory-backend-ram,id=bar,size={BAR_SIZE}",
-        "-device", "ivshmem-plain,memdev=bar",
+        # Only its master may be put down in a template.
+        "-device", "ivshmem-plain,memdev=bar,master=on",
         *_disks(spec.disks),
         # Tells a memory dump's reader where the kernel's symbols are.
         "-device", "vmcoreinfo",

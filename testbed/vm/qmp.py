@@ -88,6 +88,15 @@ class Qmp:
         self._note("<-", answer)
         return answer
 
+    def send_file(self, name: str, fd: int, deadline: Deadline) -> None:
+        """Give QEMU an open file, which commands then know by `name`.
+
+        Raises:
+            QmpError: it does not take it.
+        """
+        self._wait(self._send_fd(fd), f"a place for {name}", deadline)
+        self.execute("getfd", {"fdname": name}, deadline=deadline)
+
     def quit(self, deadline: Deadline) -> None:
         """Ask QEMU to end. It may hang up before it has answered.
 
@@ -112,6 +121,9 @@ class Qmp:
             await self._client.connect(sock)
         for watcher in (self._watch_events(), self._watch_state()):
             self._watchers.append(asyncio.create_task(watcher))
+
+    async def _send_fd(self, fd: int) -> None:
+        self._client.send_fd_scm(fd)
 
     async def _disconnect(self) -> None:
         # A connect that was given up tidies up after itself: two at that would collide.

@@ -15,6 +15,7 @@ from testbed.errors import InfraError, SetupError
 from testbed.image import Disk
 from testbed.vm.qemu import (
     Accel,
+    Channels,
     argv_by_hand,
     command_by_hand,
     kernel_cmdline,
@@ -22,6 +23,8 @@ from testbed.vm.qemu import (
     qemu_argv,
     qemu_version,
 )
+
+CHANNELS = Channels(qmp=5, console=6, wake=7)
 
 USERNET = (
     "Hub -1 (net0):\r\n"
@@ -48,7 +51,7 @@ def values(argv: Sequence[str], option: str) -> list[str]:
     ],
 )
 def test_each_architecture_has_its_machine(name: str, program: str, machine: str, cpu: str) -> None:
-    argv = qemu_argv(vm_parts.spec(name), qmp_fd=5, console_fd=6)
+    argv = qemu_argv(vm_parts.spec(name), CHANNELS)
     assert argv[0] == program
     assert value(argv, "-machine") == machine
     assert value(argv, "-cpu") == cpu
@@ -56,27 +59,31 @@ def test_each_architecture_has_its_machine(name: str, program: str, machine: str
 
 
 def test_kvm_gives_the_hosts_cpu() -> None:
-    argv = qemu_argv(vm_parts.spec(accel=Accel.KVM), qmp_fd=5, console_fd=6)
+    argv = qemu_argv(vm_parts.spec(accel=Accel.KVM), CHANNELS)
     assert value(argv, "-machine") == "q35"
     assert value(argv, "-accel") == "kvm"
     assert value(argv, "-cpu") == "host"
 
 
 def test_monitor_and_console_are_sockets_that_qemu_inherits() -> None:
-    argv = qemu_argv(vm_parts.spec(), qmp_fd=5, console_fd=6)
-    assert values(argv, "-chardev") == ["socket,id=qmp,fd=5", "socket,id=console,fd=6"]
+    argv = qemu_argv(vm_parts.spec(), CHANNELS)
+    assert values(argv, "-chardev") == [
+        "socket,id=qmp,fd=5",
+        "socket,id=console,fd=6",
+        "socket,id=wake,fd=7",
+    ]
     assert value(argv, "-mon") == "chardev=qmp,mode=control"
     assert value(argv, "-serial") == "chardev:console"
 
 
 def test_the_guest_reaches_nothing_and_is_reached_on_loopback_alone() -> None:
-    network = value(qemu_argv(vm_parts.spec(), qmp_fd=5, console_fd=6), "-netdev")
+    network = value(qemu_argv(vm_parts.spec(), CHANNELS), "-netdev")
     assert "restrict=on" in network
     assert "hostfwd=tcp:127.0.0.1:0-:22" in network
 
 
 def test_qemu_is_in_its_sandbox() -> None:
-    sandbox = value(qemu_argv(vm_parts.spec(), qmp_fd=5, console_fd=6), "-sandbox")
+    sandbox = value(qemu_argv(vm_parts.spec(), CHANNELS), "-sandbox")
     assert sandbox.startswith("on,")
     for what in ("obsolete", "elevateprivileges", "spawn", "resourcecontrol"):
         assert f"{what}=deny" in sandbox
@@ -84,7 +91,7 @@ def test_qemu_is_in_its_sandbox() -> None:
 
 def test_a_disk_is_written_to_an_overlay_and_known_by_its_name() -> None:
     spec = dataclasses.replace(vm_parts.spec(), disks=(Disk("ext4", Path("/cache/disk.img")),))
-    argv = qemu_argv(spec, qmp_fd=5, console_fd=6)
+    argv = qemu_argv(spec, CHANNELS)
     assert value(argv, "-drive") == "file=/cache/disk.img,format=raw,if=none,id=ext4,snapshot=on"
     assert "virtio-blk-pci,drive=ext4,serial=ext4" in values(argv, "-device")
 
@@ -92,18 +99,18 @@ def test_a_disk_is_written_to_an_overlay_and_known_by_its_name() -> None:
 def test_a_comma_in_a_path_does_not_end_an_option() -> None:
     disks = (Disk("ext4", Path("/a,b/disk.img")),)
     spec = dataclasses.replace(vm_parts.spec(log_dir=Path("/c,d")), disks=disks)
-    argv = qemu_argv(spec, qmp_fd=5, console_fd=6)
+    argv = qemu_argv(spec, CHANNELS)
     assert "file=/a,,b/disk.img,format=raw," in value(argv, "-drive")
     assert "path=/c,,d/shared," in value(argv, "-fsdev")
 
 
 def test_the_guest_shares_a_folder_of_its_own_logs() -> None:
-    argv = qemu_argv(vm_parts.spec(log_dir=Path("/logs")), qmp_fd=5, console_fd=6)
+    argv = qemu_argv(vm_parts.spec(log_dir=Path("/logs")), CHANNELS)
     assert "path=/logs/shared" in value(argv, "-fsdev").split(",")
 
 
 def test_a_panic_ends_the_machine() -> None:
-    argv = qemu_argv(vm_parts.spec(), qmp_fd=5, console_fd=6)
+    argv = qemu_argv(vm_parts.spec(), CHANNELS)
     assert "-no-reboot" in argv
     assert "panic=-1" in value(argv, "-append").split()
 

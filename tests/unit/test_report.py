@@ -16,6 +16,7 @@ ENVIRONMENT = Environment(
     source="linux-source-7.3",
     series=("a.patch",),
     flavour="debug",
+    isolation="clone",
     accel="tcg",
     accel_reason="the host has no /dev/kvm",
     qemu="10.0.2",
@@ -60,7 +61,7 @@ def test_a_case_without_a_path_is_in_its_files_row() -> None:
 def test_the_environment_says_kernel_series_accelerator_and_why() -> None:
     text = report(case("a", "arm64", "stack", Status.PASS))
     assert "arm64: 7.3.4-testbed-0 (linux-source-7.3 + a.patch)" in text
-    assert "flavour debug, tcg (the host has no /dev/kvm), QEMU 10.0.2" in text
+    assert "flavour debug, isolation clone, QEMU 10.0.2,\n  tcg (the host has no /dev/kvm)" in text
 
 
 def test_a_failure_comes_with_its_evidence_and_a_pass_without() -> None:

@@ -113,6 +113,7 @@ bool run(struct command *cmd, int listen, int signals, struct outcome *outcome,
 bool write_once(const char *path, struct bytes content);
 bool read_file(const char *path, struct store *content);
 bool put_file(const char *path, mode_t mode, struct bytes content);
+int open_log(const char *path);
 bool read_records(int fd, struct store *records, uint32_t *flags);
 void set_oom_score(const char *score);
 bool load_module(const char *path, const char *parameters);

@@ -85,6 +85,16 @@ bool read_file(const char *path, struct store *content)
 	return done;
 }
 
+/* From the last clearing on (syslog(2)), or from the oldest record. */
+int open_log(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+
+	if (fd >= 0)
+		lseek(fd, 0, SEEK_DATA);	/* a file that stands in for it knows no such place */
+	return fd;
+}
+
 /*
  * One record for each read(2), up to the last or to the limit. EPIPE: the next
  * ones were overwritten, and the read after this goes on with what is left.

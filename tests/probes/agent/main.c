@@ -235,7 +235,7 @@ static bool kernel_log(struct agent *agent, struct cursor *c)
 	if (!is_whole(c) || records.limit > MAX_PAYLOAD)
 		return answer_malformed(agent);
 	if (agent->log < 0)
-		agent->log = open(KMSG, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+		agent->log = open_log(KMSG);
 	if (agent->log < 0)
 		return answer_errno(agent, "open", KMSG);
 	if (mark.len && !write_once(KMSG, mark))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from testbed.lab.guest import Guest
 from testbed.lab.lab import Lab
+from testbed.settings import Isolation
 
 
 def test_kernel_builds(lab: Lab, arch: str) -> None:
@@ -11,7 +12,8 @@ def test_kernel_builds(lab: Lab, arch: str) -> None:
 
 
 def test_kernel_boots(lab: Lab, arch: str) -> None:
-    assert not lab.guest(arch).broken
+    with lab.guest(arch, Isolation.BOOT) as guest:
+        assert not guest.broken
 
 
 def test_guest_runs_the_kernel_that_was_built(guest: Guest) -> None:

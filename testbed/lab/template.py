@@ -1,0 +1,103 @@
+"""Templates: a VM that booted once and is warm, put down on tmpfs for clones to begin from."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import stat
+from pathlib import Path
+
+from testbed.cache import Cache, Verify, digest
+from testbed.deadline import Deadline
+from testbed.errors import SetupError
+from testbed.lab.cell import Cell
+from testbed.lab.guest import MODULE_DIR, Guest, entered
+from testbed.mmap.path import HookPath
+from testbed.progress import Progress
+from testbed.settings import Settings
+from testbed.vm.machine import boot
+from testbed.vm.qemu import Channels, Template, qemu_argv
+
+_KIND = "template"
+
+_NOWHERE = Path("/")
+
+# Beside the guest's memory: the state, and what a host's other programs may want meanwhile.
+_SPARE = 64 << 20  # bytes
+
+
+def open_store(settings: Settings, progress: Progress) -> Cache:
+    """The cache of templates.
+
+    Raises:
+        SetupError: its folder is somebody else's: all may write to /dev/shm.
+    """
+    root = settings.template_dir
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    status = root.stat(follow_symlinks=False)
+    if status.st_uid != os.getuid() or not stat.S_ISDIR(status.st_mode):
+        raise SetupError(f"{root} is another user's", cure="set template_dir to a folder on tmpfs")
+    return Cache(root, settings.template_limit, progress)
+
+
+def has_room(cell: Cell, store: Cache) -> bool:
+    """Whether a template may be made: at worst a guest writes to all of its memory."""
+    return shutil.disk_usage(store.root).free >= (cell.memory_mib << 20) + _SPARE
+
+
+def find_template(cell: Cell, store: Cache) -> Template | None:
+    """The template of a cell if it is there."""
+    entry = store.find(_KIND, template_key(cell))
+    return None if entry is None else _template(entry)
+
+
+def drop_template(cell: Cell, store: Cache) -> None:
+    """Remove the template of a cell, unless another run has it in use."""
+    store.drop(_KIND, template_key(cell))
+
+
+def make_template(cell: Cell, store: Cache, log_dir: Path, deadline: Deadline) -> Template:
+    """The template of a cell, taken when it is not there; `log_dir` is for the VM that boots.
+
+    Raises:
+        BootError, LaunchError, QmpError, SessionError: the VM did not come up, or not down.
+    """
+
+    def make(scratch: Path) -> None:
+        template = _template(scratch)
+        spec = dataclasses.replace(cell.vm_spec(log_dir), memory_file=template.memory)
+        with boot(spec, deadline) as vm:
+            with entered(cell, vm, deadline) as guest:
+                warm_up(guest)
+            vm.wake(deadline)  # as clones will: it is tried, and warm
+            vm.save(template, deadline)
+
+    return _template(store.get(_KIND, template_key(cell), make, verify=Verify.SIZE))
+
+
+def template_key(cell: Cell) -> str:
+    """Equal for VMs that are alike: kernel, image, machine, accelerator, memory, and QEMU."""
+    spec = dataclasses.replace(cell.vm_spec(_NOWHERE), memory_file=_NOWHERE)
+    argv = qemu_argv(spec, Channels(0, 0, 0))
+    return digest(cell.kernel.key, cell.image.key, cell.qemu_version, *argv)
+
+
+def warm_up(guest: Guest) -> None:
+    """Do what tests will do, so that what they need is in the guest's memory.
+
+    A boot that printed nothing bad is then forgotten, so that no clone reads it again; what
+    is bad stays, for each clone's test to tell.
+    """
+    guest.begin("warm-up")
+    for module in sorted(path.stem for path in guest.cell.guest_side.modules):
+        guest.session.get(f"{MODULE_DIR}/{module}.ko")
+    guest.load("mmap_stack")
+    for path in (HookPath.DIRECT, HookPath.STACK):
+        guest.prober.map(path)
+    guest.finish()
+    guest.session.check(["dmesg", "-c"])
+
+
+def _template(folder: Path) -> Template:
+    return Template(folder / "memory", folder / "state")

@@ -1,0 +1,79 @@
+"""A VM's state into a file and out of it: QEMU's migration, without the memory.
+
+Memory that is shared with a file stays where it is (x-ignore-shared); the file that a template's
+guest had as its memory is what its clones begin with.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from pathlib import Path
+
+from testbed.deadline import Deadline
+from testbed.errors import QmpError
+from testbed.vm.bell import Bell
+from testbed.vm.qmp import Qmp
+
+_CAPABILITIES = [
+    {"capability": "x-ignore-shared", "state": True},
+    {"capability": "events", "state": True},
+]
+
+# QEMU opens no file by itself in its sandbox: it is handed one, under this name.
+_FILE = "state"
+_URI = f"fd:{_FILE}"
+
+# QEMU's MigrationStatus.
+_DONE = "completed"
+_ENDS = frozenset({_DONE, "failed"})
+
+
+def save_state(qmp: Qmp, path: Path, bell: Bell, deadline: Deadline) -> None:
+    """Stop the VM, and write all but its memory to `path`.
+
+    Raises:
+        QmpError: QEMU cannot, or not in time.
+    """
+    qmp.execute("stop", deadline=deadline)
+    _prepare(qmp, path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, deadline)
+    qmp.execute("migrate", {"uri": _URI}, deadline=deadline)
+    _await(qmp, "putting the VM down", bell, deadline)
+
+
+def load_state(qmp: Qmp, path: Path, bell: Bell, deadline: Deadline) -> None:
+    """Read what `save_state` wrote into a VM that waits for it, and let it run.
+
+    Raises:
+        QmpError: QEMU cannot, or not in time.
+    """
+    _prepare(qmp, path, os.O_RDONLY, deadline)
+    qmp.execute("migrate-incoming", {"uri": _URI}, deadline=deadline)
+    _await(qmp, "loading the template", bell, deadline)
+    # It is as it was when it was put down: stopped.
+    qmp.execute("cont", deadline=deadline)
+
+
+def _prepare(qmp: Qmp, path: Path, flags: int, deadline: Deadline) -> None:
+    qmp.execute("migrate-set-capabilities", {"capabilities": _CAPABILITIES}, deadline=deadline)
+    fd = os.open(path, flags | os.O_CLOEXEC, 0o600)
+    try:
+        qmp.send_file(_FILE, fd, deadline)
+    finally:
+        os.close(fd)
+
+
+def _await(qmp: Qmp, what: str, bell: Bell, deadline: Deadline) -> None:
+    status = bell.wait_for(partial(_end, qmp), deadline)
+    if status is None:
+        raise QmpError(f"{what} did not end within {deadline}")
+    if status != _DONE:
+        raise QmpError(f"{what} failed: {status}")
+
+
+def _end(qmp: Qmp) -> str | None:
+    """How a migration has ended; None so far."""
+    for event in qmp.events:
+        if event.name == "MIGRATION" and (status := str(event.data.get("status"))) in _ENDS:
+            return status
+    return "QEMU hung up" if qmp.closed else None
