@@ -1,4 +1,4 @@
-"""The command line. Only this module and plugin.py print or exit."""
+"""The command line. Only this room and plugin.py print or exit."""
 
 from __future__ import annotations
 
@@ -9,27 +9,20 @@ import signal
 import sys
 import traceback
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
-from rich.console import Console
 from rich.table import Table
 
-from testbed.cache import Cache
+from testbed.cli.bisection import bisect, bisect_step
+from testbed.cli.context import Context, kernel_options, opened, settings_option
 from testbed.deadline import Deadline
 from testbed.errors import GuestError, GuestLost, SetupError, TestbedError, TreeError
-from testbed.flavour import FLAVOURS
-from testbed.kernel.fit import examine as examine_series
-from testbed.kernel.fit import fit_lines, refuse_conflicts
-from testbed.kernel.revision import at_base, base_note
-from testbed.kernel.series import Series, load_series
-from testbed.kernel.source import resolve, unpack
-from testbed.lab.cell import Cell, prepare
+from testbed.lab.cell import Cell
 from testbed.lab.doctor import Finding, examine
 from testbed.lab.guest import Guest, guest_up
 from testbed.lab.lab import Lab
@@ -43,110 +36,17 @@ from testbed.lab.mutants import (
 )
 from testbed.mutants import Campaign, select
 from testbed.mutants import exit_status as mutants_status
-from testbed.progress import Progress
 from testbed.report import print_report
 from testbed.results.model import EXIT_INFRA, EXIT_KERNEL, EXIT_SETUP, exit_status
 from testbed.results.store import new_run_dir
 from testbed.run import interact
-from testbed.settings import AccelChoice, Isolation, Settings, Toolchain, load_settings
+from testbed.settings import Settings
 from testbed.suite import run_suite
-from testbed.terminal import make_progress
 from testbed.vm.phase import Phase
 from testbed.vm.qemu import command_by_hand
 
 # The shell's convention: 128 and the number of the signal.
 _EXIT_INTERRUPT = 128 + signal.SIGINT
-
-
-@dataclass
-class Context:
-    """What every command stands on."""
-
-    settings: Settings
-    cache: Cache
-    series: Series
-    progress: Progress
-    console: Console
-
-    def show_series(self) -> None:
-        """Tell how each patch fits, before anything is built from it.
-
-        Raises:
-            PatchError: one conflicts.
-        """
-        if not self.series.patches:
-            return
-        source = resolve(self.settings.kernel, self.settings, self.cache, self.progress)
-        tree = unpack(source, self.settings, self.cache, self.progress)
-        fits = examine_series(self.series, tree.path)
-        for line in (f"series for {source.description}:", *fit_lines(fits)):
-            self.console.print(line, highlight=False, soft_wrap=True, markup=False)
-        if note := base_note(self.settings.kernel, self.series.base):
-            self.progress.note(note)
-        refuse_conflicts(fits)
-
-    def cells(self) -> Iterator[Cell]:
-        """One prepared cell after the other, in the order asked for."""
-        self.show_series()
-        for arch in self.settings.arch:
-            yield prepare(arch, self.series, self.settings, self.cache, self.progress)
-
-    def one_cell(self) -> Cell:
-        """The only cell of a command that is about one VM; the first when none was chosen."""
-        first = dataclasses.replace(self.settings, arch=self.settings.arch[:1])
-        return next(dataclasses.replace(self, settings=first).cells())
-
-
-def kernel_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options of every command that needs a kernel."""
-    for option in reversed(_KERNEL_OPTIONS):
-        command = option(command)
-    return command
-
-
-def settings_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The option of every command."""
-    return click.option(
-        "--settings",
-        "settings_file",
-        type=click.Path(path_type=Path),
-        help="A TOML file; keys are those of `testbed doctor`'s list.",
-    )(command)
-
-
-_KERNEL_OPTIONS: tuple[Callable[..., Any], ...] = (
-    click.option("--arch", metavar="A[,B]", help="Architectures: x86_64, arm64. Default both."),
-    click.option(
-        "--kernel",
-        metavar="SOURCE",
-        help="debian (the newest), debian:7.2, tree:PATH, tree:PATH@COMMIT or tarball:PATH.",
-    ),
-    click.option(
-        "--series",
-        metavar="SERIES",
-        help="Patches to apply on top: a patch, a folder of them, an mbox, a maildir, A..B of "
-        "the git tree that --kernel names, or a message-id.",
-    ),
-    click.option("--flavour", metavar="NAME", help=f"{', '.join(FLAVOURS)}. Default base."),
-    click.option(
-        "--isolation",
-        type=click.Choice([choice.value for choice in Isolation]),
-        help="Whose kernel a test has. Default clone.",
-    ),
-    click.option(
-        "--accel", type=click.Choice([choice.value for choice in AccelChoice]), help="Default auto."
-    ),
-    click.option(
-        "--toolchain",
-        type=click.Choice([choice.value for choice in Toolchain]),
-        help="Default gcc.",
-    ),
-    click.option(
-        "--results", "results_dir", metavar="DIR", help="Where runs are written. Default results/."
-    ),
-    click.option("-j", "--jobs", type=int, help="Compiler jobs. Default: one per CPU."),
-    settings_option,
-)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -171,7 +71,7 @@ def run(expression: str | None, **options: Any) -> None:
     testbed run
     testbed run --kernel debian:7.2 --arch arm64 -k "flags and stack"
     """
-    with _context(options) as context:
+    with opened(options) as context:
         context.show_series()
         lab = Lab(context.settings, context.series, context.cache, context.progress)
         with closing(lab):
@@ -188,7 +88,7 @@ def build(**options: Any) -> None:
     \b
     testbed build --kernel tree:~/linux --arch x86_64
     """
-    with _context(options) as context:
+    with opened(options) as context:
         for cell in context.cells():
             kernel = cell.kernel
             context.console.print(f"{cell.arch}: {kernel.release}", highlight=False)
@@ -205,7 +105,7 @@ def series(**options: Any) -> None:
     testbed series --series fixes.mbox --kernel debian:7.2
     testbed series --series v7.3..topic --kernel tree:~/linux@v7.3
     """
-    with _context(options) as context:
+    with opened(options) as context:
         if not context.series.patches:
             raise SetupError("there is no series to show", cure="give --series")
         context.show_series()
@@ -221,7 +121,7 @@ def boot(only_print: bool, **options: Any) -> None:
     testbed boot --arch arm64
     testbed boot --arch x86_64 --print
     """
-    with _context(options) as context:
+    with opened(options) as context:
         cell = context.one_cell()
         if only_print:
             command = command_by_hand(cell.vm_spec(Path(".")))
@@ -247,7 +147,7 @@ def shell(command: tuple[str, ...], **options: Any) -> None:
     testbed shell --arch arm64
     testbed shell --arch x86_64 -- cat /proc/version
     """
-    with _context(options) as context:
+    with opened(options) as context:
         cell = context.one_cell()
         with _booted(context, cell) as guest:
             status = interact([*_ssh_argv(guest), *([shlex.join(command)] if command else [])])
@@ -262,7 +162,7 @@ def doctor(**options: Any) -> None:
     \b
     testbed doctor
     """
-    with _context(options) as context:
+    with opened(options) as context:
         findings = examine(context.settings, context.cache)
         for line in (*_finding_lines(findings), *_settings_lines(context.settings)):
             context.console.print(line, highlight=False, soft_wrap=True, markup=False)
@@ -299,9 +199,13 @@ def mutants(
         for mutation in chosen:
             click.echo(f"{mutation.name}: {mutation.what or ', '.join(mutation.files)}")
         return
-    with _context(options) as context:
+    with opened(options) as context:
         outcomes = _run_campaign(context, chosen, fresh=fresh, tests=tests)
     sys.exit(mutants_status(outcomes))
+
+
+cli.add_command(bisect)
+cli.add_command(bisect_step)
 
 
 @cli.group()
@@ -317,7 +221,7 @@ def cache_list(**options: Any) -> None:
     \b
     testbed cache list
     """
-    with _context(options) as context:
+    with opened(options) as context:
         table = Table("kind", "key", "MB", "last used", box=None)
         entries = context.cache.entries()
         for entry in entries:
@@ -336,7 +240,7 @@ def cache_prune(limit: float | None, **options: Any) -> None:
     \b
     testbed cache prune --limit 5
     """
-    with _context(options) as context:
+    with opened(options) as context:
         bound = context.settings.cache_limit if limit is None else int(limit * 1e9)
         for entry in context.cache.prune(bound):
             context.console.print(f"removed {entry.kind}/{entry.key}", highlight=False)
@@ -377,22 +281,6 @@ def _exit_status(error: TestbedError) -> int:
     if isinstance(error, SetupError):
         return EXIT_SETUP
     return EXIT_KERNEL if isinstance(error, TreeError | GuestError) else EXIT_INFRA
-
-
-@contextmanager
-def _context(options: dict[str, Any]) -> Iterator[Context]:
-    """Settings, cache and progress for one command."""
-    file = options.pop("settings_file")
-    settings = load_settings(file, options)
-    series = load_series(settings.series, settings.kernel)
-    settings = dataclasses.replace(settings, kernel=at_base(settings.kernel, series.base))
-    console = Console()
-    progress = make_progress(console)
-    cache = Cache(settings.cache_dir, settings.cache_limit, progress)
-    try:
-        yield Context(settings, cache, series, progress, console)
-    finally:
-        cache.close()
 
 
 def _run_campaign(

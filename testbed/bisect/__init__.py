@@ -1,0 +1,1 @@
+"""Which commit, or which patch of a series, brought a symptom, or took it away."""

@@ -1,0 +1,109 @@
+"""What is known of a bisection so far, kept so that an interrupted one goes on where it was."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from testbed.bisect.symptom import Mark, Symptom, Verdict
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One commit that was tried."""
+
+    commit: str
+    title: str
+    verdict: Verdict
+    reason: str  # one line
+    evidence: str = ""
+    kernel: str = ""  # its release; empty when there is none
+    fingerprint: str = ""  # equal for kernels that are equal but for their names
+    same_as: str = ""  # the commit whose verdict it shares, for their kernels are equal
+    shown: int = 0  # runs in which the symptom showed
+    clean: int = 0  # runs in which it did not
+    build_seconds: float = 0.0
+    run_seconds: float = 0.0
+
+
+@dataclass
+class Journal:
+    """The symptom and the steps of one question, in one file."""
+
+    file: Path
+    symptom: Symptom | None = None
+    steps: list[Step] = field(default_factory=list)
+
+    @classmethod
+    def open(cls, file: Path) -> Journal:
+        """What the file has; an empty journal where there is none that can be read."""
+        try:
+            values = json.loads(file.read_text())
+            steps = [_step(value) for value in values["steps"]]
+            return cls(file, _symptom(values["symptom"]), steps)
+        except (OSError, ValueError, TypeError, KeyError):
+            return cls(file)
+
+    def find(self, commit: str) -> Step | None:
+        return next((step for step in self.steps if step.commit == commit), None)
+
+    def twin(self, fingerprint: str) -> Step | None:
+        """A step with an equal kernel that was run itself."""
+        same = (step for step in self.steps if step.fingerprint == fingerprint)
+        return next((step for step in same if fingerprint and not step.same_as), None)
+
+    def add(self, step: Step) -> None:
+        self.steps.append(step)
+        self.write()
+
+    def forget(self) -> None:
+        """Let the next one begin anew."""
+        self.file.unlink(missing_ok=True)
+
+    def write(self) -> None:
+        """Write the file, all of it or nothing."""
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        scratch = self.file.with_suffix(".new")
+        content = {
+            "symptom": None if self.symptom is None else asdict(self.symptom),
+            "steps": [asdict(step) for step in self.steps],
+        }
+        scratch.write_text(json.dumps(content, indent=1) + "\n")
+        scratch.rename(self.file)
+
+
+def chance_of_missing(steps: Iterable[Step], runs: int) -> float:
+    """How likely a kernel with the symptom shows it in none of `runs` runs.
+
+    The rate is not known. It is drawn from what kernels with the symptom have shown: with a
+    uniform prior it is Beta(shown + 1, clean + 1), and (1 - rate)^runs has a known mean.
+    """
+    bad = [step for step in steps if step.verdict is Verdict.PRESENT and not step.same_as]
+    shown = 1 + sum(step.shown for step in bad)
+    clean = 1 + sum(step.clean for step in bad)
+    return math.exp(_log_beta(shown, clean + runs) - _log_beta(shown, clean))
+
+
+def confidence(steps: Iterable[Step]) -> float:
+    """How sure it is that no kernel was taken for one without the symptom: at least this."""
+    every = list(steps)
+    absent = [step for step in every if step.verdict is Verdict.ABSENT and not step.same_as]
+    return math.prod(1 - chance_of_missing(every, step.clean) for step in absent)
+
+
+def _log_beta(a: float, b: float) -> float:
+    return math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)
+
+
+def _symptom(values: dict[str, Any] | None) -> Symptom | None:
+    if values is None:
+        return None
+    return Symptom(tuple(Mark(**mark) for mark in values["marks"]), values["pattern"])
+
+
+def _step(values: dict[str, Any]) -> Step:
+    return Step(**{**values, "verdict": Verdict(values["verdict"])})

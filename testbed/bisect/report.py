@@ -1,0 +1,93 @@
+"""What a bisection tells people, and the files that it leaves."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from testbed.bisect.drive import Bisection
+from testbed.bisect.history import BREAKAGE, FIX, Answer
+from testbed.bisect.journal import Step, confidence
+from testbed.bisect.symptom import Verdict
+
+
+def report_lines(bisection: Bisection, answer: Answer) -> list[str]:
+    """The answer, the evidence before and after, and all steps with their times (Markdown)."""
+    lines = [*_answer(bisection, answer), ""]
+    if answer.first:
+        lines += _evidence(bisection, answer.first)
+    return [*lines, *_steps(bisection), "", *_sureness(bisection)]
+
+
+def write_report(folder: Path, bisection: Bisection, answer: Answer, lines: list[str]) -> None:
+    """bisect.md with the lines of the report, bisect.json, and git's bisect.log."""
+    (folder / "bisect.md").write_text("\n".join(lines) + "\n")
+    (folder / "bisect.log").write_text(answer.log)
+    content = {
+        "first": answer.first,
+        "possible": answer.possible,
+        "trouble": answer.trouble,
+        "symptom": str(bisection.journal.symptom or ""),
+        "steps": [dataclasses.asdict(step) for step in bisection.journal.steps],
+    }
+    (folder / "bisect.json").write_text(json.dumps(content, indent=1) + "\n")
+
+
+def _answer(bisection: Bisection, answer: Answer) -> Iterator[str]:
+    history = bisection.history
+    new = (FIX if bisection.find_fix else BREAKAGE).new
+    if answer.trouble:
+        yield f"nothing to search for: {answer.trouble}"
+    elif answer.first:
+        yield f"first {new}: {history.label(answer.first)}: {history.title(answer.first)}"
+        if not history.numbers:
+            yield from ("", *(f"    {line}" for line in history.summary(answer.first).splitlines()))
+    else:
+        yield f"the first {new} one is among these, for the others could not be tried:"
+        for commit in answer.possible:
+            yield f"- {history.label(commit)}: {history.title(commit)}"
+
+
+def _evidence(bisection: Bisection, first: str) -> Iterator[str]:
+    history, journal = bisection.history, bisection.journal
+    before = [journal.find(parent) for parent in history.parents(first)]
+    for name, seen in (*(("before", seen) for seen in before), ("after", journal.find(first))):
+        if seen is None:
+            continue
+        label = f"{history.label(seen.commit)} ({seen.title})"
+        yield f"{name}: {label}: {seen.verdict}: {seen.reason}"
+        if seen.evidence:
+            yield from ("", *(f"    {line}".rstrip() for line in seen.evidence.splitlines()), "")
+    yield ""
+
+
+def _steps(bisection: Bisection) -> Iterator[str]:
+    yield "| | title | verdict | build s | run s | why |"
+    yield "|---|---|---|---|---|---|"
+    for step in bisection.journal.steps:
+        label = bisection.history.label(step.commit)
+        times = f"{step.build_seconds:.0f} | {step.run_seconds:.0f}"
+        yield f"| {label} | {step.title} | {step.verdict} | {times} | {_why(bisection, step)} |"
+
+
+def _why(bisection: Bisection, step: Step) -> str:
+    if step.same_as:
+        return f"the same kernel as {bisection.history.label(step.same_as)}"
+    tried = f" ({step.shown} of {step.shown + step.clean} runs)" if step.shown else ""
+    return step.reason.replace("|", "\\|") + (tried if bisection.repeat > 1 else "")
+
+
+def _sureness(bisection: Bisection) -> Iterator[str]:
+    """What is said of it, where the symptom comes and goes."""
+    steps = bisection.journal.steps
+    bad = [step for step in steps if step.verdict is Verdict.PRESENT and not step.same_as]
+    shown, clean = sum(step.shown for step in bad), sum(step.clean for step in bad)
+    if bisection.repeat > 1:
+        yield (
+            f"kernels with the symptom showed it in {shown} of {shown + clean} runs; "
+            f"that none was taken for one without it is {confidence(steps):.1%} sure"
+        )
+    elif bad:
+        yield "each kernel was tried once: a symptom that comes and goes wants --repeat"

@@ -1,0 +1,186 @@
+"""`testbed bisect` and `testbed bisect-step`."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from testbed.bisect.drive import Bisection
+from testbed.bisect.journal import Journal
+from testbed.bisect.oracle import Tester, judge
+from testbed.bisect.question import Question, Subject, commits, patches
+from testbed.bisect.report import report_lines, write_report
+from testbed.bisect.symptom import Verdict
+from testbed.cli.context import Context, kernel_options, opened
+from testbed.errors import SetupError, TestbedError
+from testbed.results.model import EXIT_EXPECTED, EXIT_KERNEL
+from testbed.results.store import new_run_dir
+
+# What `git bisect run` takes an exit status for (git-bisect(1)).
+_GOOD, _BAD, _SKIP, _ABORT = 0, 1, 125, 255
+
+
+def question_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """What is asked of each kernel."""
+    for option in reversed(_QUESTION):
+        command = option(command)
+    return command
+
+
+_QUESTION: tuple[Callable[..., Any], ...] = (
+    click.argument("tests", nargs=-1, required=True, metavar="TEST..."),
+    click.option(
+        "--symptom", "pattern", metavar="REGEX", default="",
+        help="What the symptom is: searched in what each bad case prints.",
+    ),
+    click.option(
+        "--repeat", type=click.IntRange(1), default=1, metavar="N",
+        help="Run the tests up to N times: for symptoms that come and go.",
+    ),
+    click.option(
+        "--find-fix", is_flag=True, help="Look for what took the symptom away: bad is older."
+    ),
+)  # fmt: skip
+
+
+@click.command()
+@kernel_options
+@question_options
+@click.option("--good", metavar="COMMIT", help="A commit without the symptom.")
+@click.option("--bad", metavar="COMMIT", help="A commit with the symptom.")
+@click.option(
+    "--tree", type=click.Path(path_type=Path), default=Path(), metavar="PATH",
+    help="The git tree of both. It is never written to. Default: the current folder.",
+)  # fmt: skip
+@click.option("--fresh", is_flag=True, help="Forget what was tried before.")
+def bisect(
+    tests: tuple[str, ...],
+    pattern: str,
+    repeat: int,
+    find_fix: bool,
+    good: str | None,
+    bad: str | None,
+    tree: Path,
+    fresh: bool,
+    **options: Any,
+) -> None:
+    """Find the commit, or the patch of a series, that brought a symptom.
+
+    TEST is a test's name as a report has it, or an expression as of pytest -k. The symptom is
+    what fails on the bad end and not on the good one.
+
+    \b
+    testbed bisect --good v7.3 --bad HEAD --tree ~/linux --arch arm64 test_descriptor
+    testbed bisect --series fixes/ --kernel debian:7.3 "descriptor and stack"
+    """
+    question = Question.of(tests, pattern, repeat, find_fix=find_fix)
+    with opened(options) as context:
+        if context.series.patches:
+            if good or bad:
+                raise SetupError("--series has ends of its own", cure="leave --good and --bad out")
+            context.show_series()
+            subject = patches(context.series, context.settings, context.cache, context.progress)
+        else:
+            old, new = (bad, good) if find_fix else (good, bad)
+            if not (old and new):
+                raise SetupError("nothing to search", cure="give --good and --bad, or --series")
+            subject = commits(tree, old, new, context.settings, context.cache)
+        with subject as found:
+            lines, known = _search(context, question, found, fresh=fresh)
+        for line in lines:
+            context.console.print(line, highlight=False, soft_wrap=True, markup=False)
+    sys.exit(EXIT_EXPECTED if known else EXIT_KERNEL)
+
+
+def _search(
+    context: Context, question: Question, subject: Subject, *, fresh: bool
+) -> tuple[list[str], bool]:
+    """The report, and whether one commit is left."""
+    settings = subject.settings
+    folder = new_run_dir(settings.results_dir, latest=False)
+    key = question.key(subject)
+    file = settings.state_dir / "bisect" / f"{key}.json"
+    tester = Tester(settings, context.cache, context.progress, question.tests, folder)
+    bisection = Bisection(
+        subject.history,
+        subject.oracle(tester),
+        Journal(file) if fresh else Journal.open(file),
+        context.progress,
+        repeat=question.repeat,
+        pattern=question.pattern,
+        find_fix=question.find_fix,
+    )
+    answer = bisection.run()
+    lines = report_lines(bisection, answer)
+    write_report(folder, bisection, answer, lines)
+    return [*lines, f"results: {folder}"], bool(answer.first)
+
+
+class StepCommand(click.Command):
+    """Ends with a status of 128 or more when nothing was learned of the kernel."""
+
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        with _aborting():
+            return super().make_context(*args, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _aborting():
+            return super().invoke(ctx)
+
+
+@click.command("bisect-step", cls=StepCommand)
+@kernel_options
+@question_options
+def bisect_step(
+    tests: tuple[str, ...], pattern: str, repeat: int, find_fix: bool, **options: Any
+) -> None:
+    """Judge one kernel, for `git bisect run`; by default that of the tree in the current folder.
+
+    The exit status is 0 good, 1 bad, 125 cannot tell, 255 the host or the caller is at fault. Bad
+    is a kernel with the symptom; without --symptom that is any test that fails. With --find-fix
+    0 and 1 are swapped, as git's old and new terms want it.
+
+    \b
+    git bisect run testbed bisect-step --arch x86_64 test_descriptor
+    testbed bisect-step --kernel tree:~/linux --symptom "KASAN" "stack and fields"
+    """
+    question = Question.of(tests, pattern, repeat, find_fix=find_fix)
+    options["kernel"] = options["kernel"] or "tree:."
+    with opened(options) as context:
+        folder = new_run_dir(context.settings.results_dir, latest=False)
+        tester = Tester(context.settings, context.cache, context.progress, question.tests, folder)
+        reading = judge(tester, context.series, question.pattern, question.repeat)
+        text = f"{reading.verdict}: {reading.reason}\nresults: {folder}"
+        context.console.print(text, highlight=False, soft_wrap=True, markup=False)
+    sys.exit(step_status(reading.verdict, find_fix=find_fix))
+
+
+def step_status(verdict: Verdict, *, find_fix: bool) -> int:
+    """What `git bisect run` is told."""
+    if verdict is Verdict.UNKNOWN:
+        return _SKIP
+    return _BAD if (verdict is Verdict.PRESENT) is not find_fix else _GOOD
+
+
+@contextmanager
+def _aborting() -> Iterator[None]:
+    """git takes a status below 128 for a verdict: what is none must not look like one."""
+    try:
+        yield
+    except click.ClickException as error:
+        error.show()
+    except (TestbedError, OSError) as error:
+        click.echo(f"testbed: {type(error).__name__}: {error}", err=True)
+    except (click.exceptions.Exit, click.Abort):
+        raise
+    except Exception:
+        traceback.print_exc()
+    else:
+        return
+    sys.exit(_ABORT)

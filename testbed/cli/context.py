@@ -1,0 +1,134 @@
+"""What every command has: its options, and what stands behind them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from testbed.cache import Cache
+from testbed.flavour import FLAVOURS
+from testbed.kernel.fit import examine as examine_series
+from testbed.kernel.fit import fit_lines, refuse_conflicts
+from testbed.kernel.revision import at_base, base_note
+from testbed.kernel.series import Series, load_series
+from testbed.kernel.source import resolve, unpack
+from testbed.lab.cell import Cell, prepare
+from testbed.progress import Progress
+from testbed.settings import AccelChoice, Isolation, Settings, Toolchain, load_settings
+from testbed.terminal import make_progress
+
+
+@dataclass
+class Context:
+    """What every command stands on."""
+
+    settings: Settings
+    cache: Cache
+    series: Series
+    progress: Progress
+    console: Console
+
+    def show_series(self) -> None:
+        """Tell how each patch fits, before anything is built from it.
+
+        Raises:
+            PatchError: one conflicts.
+        """
+        if not self.series.patches:
+            return
+        source = resolve(self.settings.kernel, self.settings, self.cache, self.progress)
+        tree = unpack(source, self.settings, self.cache, self.progress)
+        fits = examine_series(self.series, tree.path)
+        for line in (f"series for {source.description}:", *fit_lines(fits)):
+            self.console.print(line, highlight=False, soft_wrap=True, markup=False)
+        if note := base_note(self.settings.kernel, self.series.base):
+            self.progress.note(note)
+        refuse_conflicts(fits)
+
+    def cells(self) -> Iterator[Cell]:
+        """One prepared cell after the other, in the order asked for."""
+        self.show_series()
+        for arch in self.settings.arch:
+            yield prepare(arch, self.series, self.settings, self.cache, self.progress)
+
+    def one_cell(self) -> Cell:
+        """The only cell of a command that is about one VM; the first when none was chosen."""
+        first = dataclasses.replace(self.settings, arch=self.settings.arch[:1])
+        return next(dataclasses.replace(self, settings=first).cells())
+
+
+def kernel_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of every command that needs a kernel."""
+    for option in reversed(_KERNEL_OPTIONS):
+        command = option(command)
+    return command
+
+
+def settings_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The option of every command."""
+    return click.option(
+        "--settings",
+        "settings_file",
+        type=click.Path(path_type=Path),
+        help="A TOML file; keys are those of `testbed doctor`'s list.",
+    )(command)
+
+
+_KERNEL_OPTIONS: tuple[Callable[..., Any], ...] = (
+    click.option("--arch", metavar="A[,B]", help="Architectures: x86_64, arm64. Default both."),
+    click.option(
+        "--kernel",
+        metavar="SOURCE",
+        help="debian (the newest), debian:7.2, tree:PATH, tree:PATH@COMMIT or tarball:PATH.",
+    ),
+    click.option(
+        "--series",
+        metavar="SERIES",
+        help="Patches to apply on top: a patch, a folder of them, an mbox, a maildir, A..B of "
+        "the git tree that --kernel names, or a message-id.",
+    ),
+    click.option("--flavour", metavar="NAME", help=f"{', '.join(FLAVOURS)}. Default base."),
+    click.option(
+        "--isolation",
+        type=click.Choice([choice.value for choice in Isolation]),
+        help="Whose kernel a test has. Default clone.",
+    ),
+    click.option(
+        "--accel", type=click.Choice([choice.value for choice in AccelChoice]), help="Default auto."
+    ),
+    click.option(
+        "--toolchain",
+        type=click.Choice([choice.value for choice in Toolchain]),
+        help="Default gcc.",
+    ),
+    click.option(
+        "--results", "results_dir", metavar="DIR", help="Where runs are written. Default results/."
+    ),
+    click.option("-j", "--jobs", type=int, help="Compiler jobs. Default: one per CPU."),
+    settings_option,
+)
+
+
+@contextmanager
+def opened(options: dict[str, Any]) -> Iterator[Context]:
+    """Settings, cache and progress for one command."""
+    file = options.pop("settings_file")
+    settings = load_settings(file, options)
+    series = load_series(settings.series, settings.kernel)
+    settings = dataclasses.replace(settings, kernel=at_base(settings.kernel, series.base))
+    console = Console()
+    progress = make_progress(console)
+    cache = Cache(settings.cache_dir, settings.cache_limit, progress)
+    try:
+        yield Context(settings, cache, series, progress, console)
+    finally:
+        cache.close()
+
+
