@@ -2,168 +2,35 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from bisect_parts import (
+    BAD,
+    CASES,
+    GOOD,
+    LOST,
+    NO_BUILD,
+    OTHER,
+    Reader,
+    Tree,
+    case,
+    new_tree,
+    search,
+)
 
-from testbed.bisect.drive import Bisection, Built
-from testbed.bisect.history import Answer, History, borrow, commit_series, resolve_commit
-from testbed.bisect.journal import Journal, Step
+from testbed.bisect.drive import Built
+from testbed.bisect.history import borrow
+from testbed.bisect.journal import Journal
 from testbed.bisect.report import report_lines
 from testbed.bisect.symptom import Verdict
-from testbed.cache import digest
-from testbed.errors import BuildError, InfraError, SetupError
-from testbed.kernel.series import Series
-from testbed.progress import SilentProgress
+from testbed.errors import InfraError, SetupError
 from testbed.results.model import Case, Run, Status
-from testbed.run import run
-
-TEST = "tests/vm/contract/test_a.py::test_layer[x86_64]"
-
-GOOD = "int layer;\n"
-BAD = "int layer_is_broken;\n"
-NO_BUILD = "int layer\n"
-OTHER = "int layer_fails_otherwise;\n"
-LOST = "int layer_panics;\n"
-
-
-def case(status: Status, reason: str = "", error: str = "") -> Case:
-    return Case(test=TEST, status=status, reason=reason, error=error, evidence=f"seen: {reason}")
-
-
-CASES = {
-    GOOD: case(Status.PASS),
-    BAD: case(Status.FAIL, "vm_pgoff is 0x7f00, not 9", "AssertionError"),
-    OTHER: case(Status.FAIL, "no such device", "AssertionError"),
-    LOST: case(Status.MISS, "the kernel panicked at boot", "BootPanic"),
-}
-
-
-@dataclass
-class Reader:
-    """An oracle that reads a commit's mm/util.c, and remembers what it was asked."""
-
-    history: History
-    built: list[str] = field(default_factory=list)
-    ran: list[str] = field(default_factory=list)
-    rounds: Callable[[int], bool] = lambda number: True  # whether the symptom shows this time
-
-    def build(self, commit: str) -> Built:
-        self.built.append(commit)
-        text = self.source(commit)
-        if text == NO_BUILD:
-            raise BuildError("mm/util.c:1: expected ';'")
-        return Built("7.3.4-testbed", digest(text))
-
-    def run(self, commit: str) -> Run:
-        self.ran.append(commit)
-        found = CASES[self.source(commit)]
-        if found is CASES[BAD] and not self.rounds(len(self.ran)):
-            found = CASES[GOOD]
-        return Run(name="", command="", started="", cases=(found,))
-
-    def source(self, commit: str) -> str:
-        """mm/util.c without comments: what the compiler makes of it."""
-        text = self.history.file(commit, "mm/util.c")
-        return "".join(line for line in text.splitlines(True) if not line.startswith("//"))
-
-
-@dataclass
-class Tree:
-    """A user's tree; a commit's number is its comment, so that no two are equal."""
-
-    path: Path
-    commits: list[str] = field(default_factory=list)
-
-    def git(self, *words: str) -> str:
-        return run(["git", "-C", self.path, *words]).stdout.strip()
-
-    def commit(self, text: str, name: str = "") -> str:
-        title = name or f"commit {len(self.commits)}"
-        (self.path / "mm/util.c").write_text(f"// {title}\n{text}")
-        self.git("add", "--all")
-        self.git("commit", "--quiet", "--message", title)
-        self.commits.append(self.git("rev-parse", "HEAD"))
-        return self.commits[-1]
-
-    def commit_all(self, *texts: str) -> None:
-        """Many at once, on main."""
-        lines = ["reset refs/heads/main", "from refs/heads/main^0"] if self.commits else []
-        for text in texts:
-            title = f"commit {len(self.commits) + lines.count('deleteall')}"
-            source = f"// {title}\n{text}"
-            lines += ["commit refs/heads/main", "committer A. Developer <a@example.org> 0 +0000"]
-            lines += [f"data {len(title)}", title, "deleteall", "M 644 inline mm/util.c"]
-            lines += [f"data {len(source)}", source]
-        stream = "\n".join(lines).encode() + b"\n"
-        run(["git", "-C", self.path, "fast-import", "--quiet"], stdin=stream)
-        words = ("rev-list", "--reverse", "--first-parent", f"--max-count={len(texts)}", "main")
-        self.commits += self.git(*words).split()
-        self.git("reset", "--hard", "--quiet")
-
-
-@pytest.fixture(autouse=True)
-def git_without_the_users_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
-    monkeypatch.setenv("GIT_CONFIG_SYSTEM", "/dev/null")
-    for role in ("AUTHOR", "COMMITTER"):
-        monkeypatch.setenv(f"GIT_{role}_NAME", "A. Developer")
-        monkeypatch.setenv(f"GIT_{role}_EMAIL", "developer@example.org")
 
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Tree:
-    path = tmp_path / "linux"
-    (path / "mm").mkdir(parents=True)
-    run(["git", "init", "--quiet", "--initial-branch", "main", path])
-    return Tree(path)
-
-
-@dataclass
-class Searched:
-    """A search and what came of it."""
-
-    bisection: Bisection
-    reader: Reader
-    answer: Answer
-
-    def verdicts(self) -> dict[str, Verdict]:
-        return {step.commit: step.verdict for step in self.bisection.journal.steps}
-
-
-def search(
-    tree: Tree,
-    old: str = "",
-    new: str = "",
-    *,
-    reader: Reader | None = None,
-    rounds: Callable[[int], bool] = lambda number: True,
-    **question: object,
-) -> Searched:
-    """Search between two commits, the first and the last unless told otherwise."""
-    copy = tree.path.parent / "copy"
-    history = borrow(tree.path, copy, old or tree.commits[0], new or tree.commits[-1])
-    oracle = reader or Reader(history, rounds=rounds)
-    journal = Journal.open(tree.path.parent / "journal.json")
-    bisection = Bisection(history, oracle, journal, SilentProgress(), **question)  # type: ignore[arg-type]
-    return Searched(bisection, oracle, bisection.run())
-
-
-def snapshot(top: Path) -> dict[str, tuple[int, int, int]]:
-    """Size and both times of all files and folders."""
-    found = {}
-    for folder, folders, names in os.walk(top):
-        for name in [".", *folders, *names]:
-            status = os.lstat(os.path.join(folder, name))
-            found[os.path.join(folder, name)] = (
-                status.st_size,
-                status.st_mtime_ns,
-                status.st_ctime_ns,
-            )
-    return found
+    return new_tree(tmp_path)
 
 
 @pytest.mark.parametrize("planted", [1, 4, 6, 9])
@@ -173,16 +40,6 @@ def test_the_commit_is_found_wherever_it_is(tree: Tree, planted: int) -> None:
     assert found.answer.first == tree.commits[planted]
     assert len(found.reader.built) <= 2 + 4
     assert len(set(found.reader.built)) == len(found.reader.built)
-
-
-def test_nothing_is_written_into_the_users_tree(tree: Tree) -> None:
-    tree.commit_all(GOOD, GOOD, BAD, BAD)
-    before = snapshot(tree.path)
-    found = search(tree)
-    found.bisection.history.check_out(tree.commits[1])
-    assert snapshot(tree.path) == before
-    copy = found.bisection.history.path
-    assert (copy / "mm/util.c").read_text() == f"// commit 1\n{GOOD}"
 
 
 def test_the_report_has_the_commit_and_what_was_seen_before_and_after(tree: Tree) -> None:
@@ -426,134 +283,3 @@ def test_a_run_that_shows_the_symptom_ends_the_repetition(
     found = search(tree, repeat=3)
     ran = [found.reader.ran.count(commit) for commit in tree.commits]
     assert ran == [3, 1, 1, 3]  # the ends tell how often it shows
-
-
-def test_a_shallow_clone_is_searched_as_far_as_it_goes(tree: Tree, tmp_path: Path) -> None:
-    tree.commit_all(*[GOOD] * 4, *[BAD] * 4)
-    shallow = tmp_path / "shallow"
-    run(["git", "clone", "--quiet", "--depth", "6", f"file://{tree.path}", shallow])
-    found = search(Tree(shallow, tree.commits[2:]))
-    assert found.answer.first == tree.commits[4]
-
-
-def test_a_commit_that_is_on_no_branch_can_be_an_end(tree: Tree) -> None:
-    tree.commit_all(GOOD, GOOD, BAD)
-    tree.git("reset", "--hard", "--quiet", tree.commits[0])
-    assert search(tree, new=tree.commits[2]).answer.first == tree.commits[2]
-
-
-def test_commits_are_named_as_git_names_them(tree: Tree, tmp_path: Path) -> None:
-    tree.commit_all(GOOD, BAD)
-    tree.git("tag", "v7.3", tree.commits[0])
-    assert resolve_commit(tree.path, "v7.3") == resolve_commit(tree.path, "HEAD~1")
-    for name in ("v7.4", "--all", "HEAD:mm"):
-        with pytest.raises(SetupError, match="has no commit"):
-            resolve_commit(tree.path, name)
-    with pytest.raises(SetupError, match="cannot read a repository"):
-        borrow(tmp_path / "none", tmp_path / "copy", "", "")
-
-
-def test_an_interrupted_checkout_leaves_nothing_behind(tree: Tree) -> None:
-    tree.commit_all(GOOD, BAD)
-    history = borrow(tree.path, tree.path.parent / "copy", *tree.commits)
-    history.check_out(tree.commits[0])
-    # As a run leaves it that was killed half-way.
-    (history.path / ".git/checkout-under-way").touch()
-    (history.path / ".git/index.lock").touch()
-    (history.path / "mm/stray.c").touch()
-    (history.path / "mm/util.c").write_text("int hal")
-    history.check_out(tree.commits[1])
-    assert [path.name for path in history.path.glob("mm/*")] == ["util.c"]
-    assert (history.path / "mm/util.c").read_text() == f"// commit 1\n{BAD}"
-
-
-def test_a_checkout_touches_only_what_differs(tree: Tree) -> None:
-    (tree.path / "Makefile").write_text("all:\n")
-    tree.commit(GOOD)
-    tree.commit(BAD)
-    history = borrow(tree.path, tree.path.parent / "copy", *tree.commits)
-    history.check_out(tree.commits[0])
-    before = (history.path / "Makefile").stat().st_ctime_ns
-    history.check_out(tree.commits[1])
-    assert (history.path / "Makefile").stat().st_ctime_ns == before
-
-
-def series_of(folder: Path, count: int) -> Series:
-    folder.mkdir()
-    text = "--- a/mm/util.c\n+++ b/mm/util.c\n@@ -1 +1 @@\n-{}\n+{}\n"
-    patches = []
-    for number in range(count):
-        patches.append(folder / f"{number + 1:04}-change.patch")
-        patches[-1].write_text(text.format(number, number + 1))
-    return Series(tuple(patches))
-
-
-@dataclass
-class Planted:
-    """An oracle of a series whose patch of a certain number is bad."""
-
-    history: History
-    number: int
-    built: list[int] = field(default_factory=list)
-
-    def build(self, commit: str) -> Built:
-        self.built.append(self.history.numbers[commit])
-        return Built("7.3.4-testbed", commit)
-
-    def run(self, commit: str) -> Run:
-        bad = self.history.numbers[commit] >= self.number
-        return Run(name="", command="", started="", cases=(CASES[BAD if bad else GOOD],))
-
-
-@pytest.mark.parametrize("number", [1, 11, 16, 17, 22, 32])
-def test_a_patch_among_32_is_found_in_six_builds_besides_the_base(
-    tmp_path: Path, shared_series: tuple[Series, History], number: int
-) -> None:
-    series, history = shared_series
-    oracle = Planted(history, number)
-    journal = Journal(tmp_path / "journal.json")
-    bisection = Bisection(history, oracle, journal, SilentProgress())
-    answer = bisection.run()
-    assert history.label(answer.first) == f"patch {number}"
-    assert history.title(answer.first) == series.names[number - 1]
-    assert len(oracle.built) - oracle.built.count(0) <= 6
-    assert oracle.built.count(0) == 1
-
-
-@pytest.fixture(scope="module")
-def shared_series(tmp_path_factory: pytest.TempPathFactory) -> tuple[Series, History]:
-    top = tmp_path_factory.mktemp("series")
-    series = series_of(top / "patches", 32)
-    return series, commit_series(series, top / "history")
-
-
-def test_a_series_has_the_same_commits_each_time_and_others_when_a_patch_is_edited(
-    tmp_path: Path,
-) -> None:
-    series = series_of(tmp_path / "patches", 3)
-    one = commit_series(series, tmp_path / "one")
-    assert commit_series(series, tmp_path / "two").new == one.new
-    series.patches[1].write_text(series.patches[1].read_text() + "\n")
-    edited = commit_series(series, tmp_path / "one")
-    assert (edited.old, edited.new != one.new) == (one.old, True)
-
-
-def test_the_report_of_a_series_names_patches(tmp_path: Path) -> None:
-    series = series_of(tmp_path / "patches", 4)
-    history = commit_series(series, tmp_path / "history")
-    journal = Journal(tmp_path / "journal.json")
-    bisection = Bisection(history, Planted(history, 3), journal, SilentProgress())
-    lines = report_lines(bisection, bisection.run())
-    assert lines[0] == "first bad: patch 3: 0003-change.patch"
-    assert "before: patch 2 (0002-change.patch): absent: 1 test passed" in lines
-    assert any(line.startswith("| base | no patch | absent |") for line in lines)
-
-
-def test_a_journal_that_cannot_be_read_is_an_empty_one(tmp_path: Path) -> None:
-    file = tmp_path / "journal.json"
-    file.write_text('{"steps": [{"commit"')
-    journal = Journal.open(file)
-    assert (journal.symptom, journal.steps) == (None, [])
-    step = Step(commit="a", title="b", verdict=Verdict.ABSENT, reason="1 test passed")
-    journal.add(step)
-    assert Journal.open(file).steps == [step]

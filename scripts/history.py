@@ -1,0 +1,141 @@
+"""Makes a git repository of kernel versions of Debian's archive, one commit each, and small
+commits on top of the newest: harmless ones, one that does not build, a branch that is merged, one
+with a defect, and one that mends it. It is something to bisect where there is no clone of Linux:
+
+    scripts/history /tmp/linux
+    testbed bisect --tree /tmp/linux --good base --bad broken "descriptor and stack"
+    testbed bisect --tree /tmp/linux --bad broken --good main --find-fix "descriptor and stack"
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from testbed.cache import Cache
+from testbed.errors import SetupError, TestbedError
+from testbed.kernel.series import apply_patch
+from testbed.kernel.source import resolve, unpack
+from testbed.lab.mutants import MUTANTS
+from testbed.run import run
+from testbed.settings import load_settings
+from testbed.terminal import make_progress
+
+# Equal texts give equal commits, whoever makes them, where and when.
+_ENVIRONMENT = {
+    "GIT_CONFIG_GLOBAL": "/dev/null",
+    "GIT_CONFIG_SYSTEM": "/dev/null",
+    "GIT_AUTHOR_NAME": "testbed",
+    "GIT_AUTHOR_EMAIL": "testbed@localhost",
+    "GIT_AUTHOR_DATE": "1970-01-01T00:00:00Z",
+    "GIT_COMMITTER_NAME": "testbed",
+    "GIT_COMMITTER_EMAIL": "testbed@localhost",
+    "GIT_COMMITTER_DATE": "1970-01-01T00:00:00Z",
+}
+
+
+@dataclass(frozen=True)
+class Repository:
+    """The repository in the making, with its files beside it."""
+
+    path: Path
+
+    def git(self, *words: str, worktree: Path | None = None) -> None:
+        top = worktree or self.path
+        argv = ["git", f"--git-dir={self.path / '.git'}", f"--work-tree={top}", "-c", "gc.auto=0"]
+        run([*argv, *words], cwd=top, env=_ENVIRONMENT)
+
+    def commit_tree(self, tree: Path, version: str) -> None:
+        """Commit kernel text from where it is, and tag it."""
+        # Ignored files as well: the text of a package has none that were built.
+        self.git("add", "--all", "--force", worktree=tree)
+        self.git("commit", "--quiet", "--message", f"Linux {version}", worktree=tree)
+        self.git("tag", f"v{version}")
+
+    def commit(self, title: str) -> None:
+        self.git("commit", "--quiet", "--all", "--message", title)
+
+    def append(self, name: str, line: str) -> None:
+        """One more line at the end of a file, and a commit of it."""
+        with (self.path / name).open("a") as file:
+            file.write(f"{line}\n")
+        self.commit(f"{name}: {line}")
+
+
+def make_history(path: Path, versions: Sequence[tuple[str, Path]], defect: Path) -> None:
+    """Make the repository: tags v7.2.12, v7.3.4, ..., base, broken; branch main.
+
+    Args:
+        versions: of a kernel, with their text, the oldest first.
+        defect: a patch.
+
+    Raises:
+        SetupError: there is something at `path`.
+        PatchError: the patch does not apply to the newest version.
+    """
+    if path.exists():
+        raise SetupError(f"{path} exists", cure="give a new path, or remove it")
+    run(["git", "init", "--quiet", "--initial-branch=main", path])
+    made = Repository(path)
+    for version, tree in versions:
+        made.commit_tree(tree, version)
+    made.git("reset", "--hard", "--quiet")
+    made.git("tag", "base")
+    make_stack(made, defect)
+
+
+def make_stack(made: Repository, defect: Path) -> None:
+    """Small commits; each but the merge changes one file, most of them a comment."""
+    made.append("mm/vma.c", "/* harmless */")
+    made.append("mm/vma.c", "#error no kernel")
+    made.git("revert", "--no-edit", "HEAD")
+    made.git("checkout", "--quiet", "-b", "side", "HEAD~1")
+    made.append("mm/memory.c", "/* on the side */")
+    made.git("checkout", "--quiet", "main")
+    made.git("merge", "--quiet", "--no-edit", "side")
+    made.append("mm/vma.c", "/* after the merge */")
+    apply_patch(defect, made.path)
+    made.commit(f"{defect.name}: the defect")
+    made.append("mm/memory.c", "/* not less harmless */")
+    made.append("mm/vma.c", "const int testbed_harmless = 1;")
+    made.git("tag", "broken")
+    run(["git", "apply", "--reverse", defect.resolve()], cwd=made.path)
+    made.commit(f"{defect.name}: mended")
+    made.append("mm/memory.c", "/* the newest */")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="scripts/history",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("path", type=Path, help="where the repository is to be")
+    parser.add_argument("--kernels", default="debian:7.2,debian:7.3", help="default: %(default)s")
+    parser.add_argument("--defect", type=Path, default=MUTANTS / "U8.patch", help="a patch")
+    parser.add_argument("--settings", type=Path, help="a TOML settings file")
+    options = parser.parse_args()
+    console = Console()
+    try:
+        settings = load_settings(options.settings)
+        progress = make_progress(console)
+        cache = Cache(settings.cache_dir, settings.cache_limit, progress)
+        sources = [resolve(spec, settings, cache, progress) for spec in options.kernels.split(",")]
+        versions = [
+            (source.version, unpack(source, settings, cache, progress).path) for source in sources
+        ]
+        with progress.step(f"make {options.path}"):
+            make_history(options.path.absolute(), versions, options.defect.absolute())
+    except TestbedError as error:
+        console.print(str(error), markup=False)
+        return 3
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,72 @@
+"""A whole bisection of a planted defect, as a user types it."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from testbed.kernel.source import unpack
+from testbed.lab.cell import Cell
+from testbed.lab.lab import Lab
+from testbed.lab.mutants import MUTANTS
+from testbed.run import run
+
+Command = Callable[..., list[str]]
+
+DEFECT = MUTANTS / "U8.patch"
+
+# One C file each. A comment does not change the kernel; the sixth does not build.
+CHANGES = (
+    ("mm/vma.c", "/* harmless */"),
+    ("mm/util.c", "/* harmless as well */"),
+    ("mm/memory.c", "/* harmless, too */"),
+    ("mm/vma.c", "/* not less harmless */"),
+    ("", ""),  # the defect
+    ("mm/vma.c", "#error no kernel"),
+    ("mm/vma.c", ""),
+    ("mm/memory.c", "const int testbed_harmless = 1;"),
+)
+
+
+def write_series(folder: Path, tree: Path) -> None:
+    """A series whose fifth patch is the defect."""
+    folder.mkdir()
+    for number, text in enumerate(patch_texts(tree), start=1):
+        (folder / f"{number:04}-change.patch").write_text(text)
+
+
+def patch_texts(tree: Path) -> Iterator[str]:
+    """Each patch puts a line of its own at the end of a file; an empty one takes the last away."""
+    files = {name: (tree / name).read_text().splitlines(True) for name, _ in CHANGES if name}
+    for name, line in CHANGES:
+        if not name:
+            yield DEFECT.read_text()
+            continue
+        old = files[name]
+        files[name] = [*old, f"{line}\n"] if line else old[:-1]
+        yield "".join(difflib.unified_diff(old, files[name], f"a/{name}", f"b/{name}"))
+
+
+def test_a_planted_patch_is_found_among_harmless_ones(
+    command: Command, lab: Lab, cell: Cell, tmp_path: Path
+) -> None:
+    tree = unpack(cell.source, lab.settings, lab.cache, lab.progress).path
+    write_series(tmp_path / "series", tree)
+    words = command("bisect", "--series", str(tmp_path / "series"), "test_descriptor and stack")
+    done = run(words, env={"XDG_STATE_HOME": str(tmp_path / "state")})
+    assert "first bad: patch 5: 0005-change.patch" in done.stdout
+    [written] = tmp_path.glob("results/*/bisect.json")
+    steps = {step["title"]: step for step in json.loads(written.read_text())["steps"]}
+    verdicts = {title[:4]: step["verdict"] for title, step in steps.items()}
+    assert verdicts["0008"] == verdicts["0005"] == "present"
+    assert verdicts["no p"] == verdicts["0004"] == "absent"
+    assert verdicts["0006"] == "cannot tell"
+    # Four comments make no other kernel: it was built, and not run.
+    assert steps["0004-change.patch"]["same_as"] == steps["no patch"]["commit"]
+    assert "#error no kernel" in steps["0006-change.patch"]["evidence"]
+
+    again = run(words, env={"XDG_STATE_HOME": str(tmp_path / "state")})
+    assert "first bad: patch 5: 0005-change.patch" in again.stdout
+    assert "boot" not in again.stdout
