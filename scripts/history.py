@@ -19,7 +19,6 @@ from rich.console import Console
 
 from testbed.cache import Cache
 from testbed.errors import SetupError, TestbedError
-from testbed.kernel.series import apply_patch
 from testbed.kernel.source import resolve, unpack
 from testbed.lab.mutants import MUTANTS
 from testbed.run import run
@@ -76,7 +75,7 @@ def make_history(path: Path, versions: Sequence[tuple[str, Path]], defect: Path)
 
     Raises:
         SetupError: there is something at `path`.
-        PatchError: the patch does not apply to the newest version.
+        CommandError: the patch does not apply to the newest version.
     """
     if path.exists():
         raise SetupError(f"{path} exists", cure="give a new path, or remove it")
@@ -99,12 +98,12 @@ def make_stack(made: Repository, defect: Path) -> None:
     made.git("checkout", "--quiet", "main")
     made.git("merge", "--quiet", "--no-edit", "side")
     made.append("mm/vma.c", "/* after the merge */")
-    apply_patch(defect, made.path)
+    run(["git", "apply", defect], cwd=made.path)
     made.commit(f"{defect.name}: the defect")
     made.append("mm/memory.c", "/* not less harmless */")
     made.append("mm/vma.c", "const int testbed_harmless = 1;")
     made.git("tag", "broken")
-    run(["git", "apply", "--reverse", defect.resolve()], cwd=made.path)
+    run(["git", "apply", "--reverse", defect], cwd=made.path)
     made.commit(f"{defect.name}: mended")
     made.append("mm/memory.c", "/* the newest */")
 

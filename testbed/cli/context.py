@@ -130,5 +130,3 @@ def opened(options: dict[str, Any]) -> Iterator[Context]:
         yield Context(settings, cache, series, progress, console)
     finally:
         cache.close()
-
-
