@@ -24,7 +24,7 @@ from testbed.suite import run_suite
 
 
 @dataclass
-class Tester:
+class Trier:
     """Builds and tests one kernel after the other, on the first architecture of the settings."""
 
     settings: Settings
@@ -67,16 +67,16 @@ class Tester:
 class CommitOracle:
     """Commits of a kernel tree: each is checked out in the repository of our own."""
 
-    tester: Tester
+    trier: Trier
     history: History
 
     def build(self, commit: str) -> Built:
         self._require_kernel(commit)
         self.history.check_out(commit)
-        return self.tester.build(Series())
+        return self.trier.build(Series())
 
     def run(self, commit: str) -> Run:
-        return self.tester.run(Series(), commit[:12])
+        return self.trier.run(Series(), commit[:12])
 
     def _require_kernel(self, commit: str) -> None:
         """What is no kernel, or one that is too old, is in the history but cannot be tried."""
@@ -93,28 +93,28 @@ class CommitOracle:
 class SeriesOracle:
     """A series: the commit of a patch stands for the base with all patches up to that one."""
 
-    tester: Tester
+    trier: Trier
     history: History
     series: Series
 
     def build(self, commit: str) -> Built:
-        return self.tester.build(self._up_to(commit))
+        return self.trier.build(self._up_to(commit))
 
     def run(self, commit: str) -> Run:
-        return self.tester.run(self._up_to(commit), f"{self.history.numbers[commit]:03}-patches")
+        return self.trier.run(self._up_to(commit), f"{self.history.numbers[commit]:03}-patches")
 
     def _up_to(self, commit: str) -> Series:
         return Series(self.series.patches[: self.history.numbers[commit]])
 
 
-def judge(tester: Tester, series: Series, pattern: str, repeat: int) -> Reading:
+def judge(trier: Trier, series: Series, pattern: str, repeat: int) -> Reading:
     """What one kernel shows. Without a pattern the symptom is any test that fails."""
     symptom = Symptom(pattern=pattern or f"^{Status.FAIL} ")
     try:
-        tester.build(series)
+        trier.build(series)
     except TreeError as error:
         return read(run_of_no_kernel(error), symptom)
-    return read_often(lambda: tester.run(series, "step"), symptom, repeat)
+    return read_often(lambda: trier.run(series, "step"), symptom, repeat)
 
 
 def _of_the_host(run: Run) -> str:

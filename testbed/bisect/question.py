@@ -13,7 +13,7 @@ from _pytest.mark.expression import Expression
 
 from testbed.bisect.drive import Oracle
 from testbed.bisect.history import History, borrow, commit_series
-from testbed.bisect.oracle import CommitOracle, SeriesOracle, Tester
+from testbed.bisect.oracle import CommitOracle, SeriesOracle, Trier
 from testbed.cache import Cache, digest
 from testbed.errors import SetupError
 from testbed.kernel.revision import commit_of
@@ -47,18 +47,19 @@ class Question:
             re.compile(pattern)
         except re.error as exc:
             raise SetupError(f"--symptom {pattern!r} is no regular expression: {exc}") from exc
-        return cls(tests_expression(tests), pattern, repeat, find_fix)
+        return cls(expression_of(tests), pattern, repeat, find_fix)
 
     def key(self, subject: Subject) -> str:
         """Equal for questions that must have the same answers."""
         settings = subject.settings
         fragments = [file.read_text() for file in sorted(KERNEL_CONFIG.glob("*.config"))]
         words = (subject.history.old, subject.history.new, subject.identity, *fragments)
-        how = (settings.arch[0], settings.flavour, settings.toolchain, settings.accel)
-        return digest(*words, *how, *map(str, dataclasses.astuple(self)), suite_identity())
+        how = (settings.flavour, settings.toolchain, settings.accel, settings.isolation)
+        asked = (settings.arch[0], *map(str, dataclasses.astuple(self)))
+        return digest(*words, *how, *asked, suite_identity())
 
 
-def tests_expression(tests: Sequence[str]) -> str:
+def expression_of(tests: Sequence[str]) -> str:
     """An expression as of pytest -k for tests that are named so, or as a report names them.
 
     Raises:
@@ -85,7 +86,7 @@ class Subject:
     """What is searched, and how one of its commits becomes a kernel."""
 
     history: History
-    oracle: Callable[[Tester], Oracle]
+    oracle: Callable[[Trier], Oracle]
     settings: Settings  # those of the user, with the kernel that is meant
     identity: str = ""  # of what the commits stand on
 
@@ -105,7 +106,7 @@ def patches(
         history = commit_series(series, root)
         yield Subject(
             history,
-            lambda tester: SeriesOracle(tester, history, series),
+            lambda trier: SeriesOracle(trier, history, series),
             settings,
             base.identity,
         )
@@ -128,6 +129,6 @@ def commits(tree: Path, old: str, new: str, settings: Settings, cache: Cache) ->
         history = borrow(path, copy, *ends)
         yield Subject(
             history,
-            lambda tester: CommitOracle(tester, history),
+            lambda trier: CommitOracle(trier, history),
             dataclasses.replace(settings, kernel=f"tree:{copy}"),
         )

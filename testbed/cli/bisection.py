@@ -13,7 +13,7 @@ import click
 
 from testbed.bisect.drive import Bisection
 from testbed.bisect.journal import Journal
-from testbed.bisect.oracle import Tester, judge
+from testbed.bisect.oracle import Trier, judge
 from testbed.bisect.question import Question, Subject, commits, patches
 from testbed.bisect.report import report_lines, write_report
 from testbed.bisect.symptom import Verdict
@@ -90,6 +90,8 @@ def bisect(
             old, new = (bad, good) if find_fix else (good, bad)
             if not (old and new):
                 raise SetupError("nothing to search", cure="give --good and --bad, or --series")
+            if options["kernel"] is not None:
+                raise SetupError("the kernels are the commits of --tree", cure="drop --kernel")
             subject = commits(tree, old, new, context.settings, context.cache)
         with subject as found:
             lines, known = _search(context, question, found, fresh=fresh)
@@ -106,10 +108,10 @@ def _search(
     folder = new_run_dir(settings.results_dir, latest=False)
     key = question.key(subject)
     file = settings.state_dir / "bisect" / f"{key}.json"
-    tester = Tester(settings, context.cache, context.progress, question.tests, folder)
+    trier = Trier(settings, context.cache, context.progress, question.tests, folder)
     bisection = Bisection(
         subject.history,
-        subject.oracle(tester),
+        subject.oracle(trier),
         Journal(file) if fresh else Journal.open(file),
         context.progress,
         repeat=question.repeat,
@@ -154,8 +156,8 @@ def bisect_step(
     options["kernel"] = options["kernel"] or "tree:."
     with opened(options) as context:
         folder = new_run_dir(context.settings.results_dir, latest=False)
-        tester = Tester(context.settings, context.cache, context.progress, question.tests, folder)
-        reading = judge(tester, context.series, question.pattern, question.repeat)
+        trier = Trier(context.settings, context.cache, context.progress, question.tests, folder)
+        reading = judge(trier, context.series, question.pattern, question.repeat)
         text = f"{reading.verdict}: {reading.reason}\nresults: {folder}"
         context.console.print(text, highlight=False, soft_wrap=True, markup=False)
     sys.exit(step_status(reading.verdict, find_fix=find_fix))

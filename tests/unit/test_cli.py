@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from diffs import diff
 
+from testbed.bisect.symptom import Reading, Verdict
 from testbed.cli import main
 
 
@@ -51,7 +52,10 @@ def testbed(
     signal.signal(signal.SIGTERM, handler)
 
 
-@pytest.mark.parametrize("command", ["run", "build", "series", "boot", "shell", "doctor"])
+COMMANDS = ["run", "build", "series", "boot", "shell", "doctor", "bisect", "bisect-step"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help_shows_an_example(testbed: Testbed, command: str) -> None:
     done = testbed(command, "--help")
     assert done.status == 0
@@ -69,6 +73,11 @@ def test_help_shows_an_example(testbed: Testbed, command: str) -> None:
         (("run", "--settings", "nowhere.toml"), "nowhere.toml"),
         (("rnu",), "rnu"),
         (("build", "-j", "many"), "many"),
+        (("bisect", "a"), "--good and --bad, or --series"),
+        (("bisect", "--good", "a", "--bad", "b", "a"), "not the top of a git tree"),
+        (("bisect", "--good", "a", "--bad", "b", "--kernel", "debian", "a"), "--kernel"),
+        (("bisect", "--symptom", "(", "a"), "no regular expression"),
+        (("bisect", "a and"), "names no tests"),
     ],
     ids=[
         "arch",
@@ -79,6 +88,11 @@ def test_help_shows_an_example(testbed: Testbed, command: str) -> None:
         "settings",
         "command",
         "jobs",
+        "bisect-ends",
+        "bisect-tree",
+        "bisect-kernel",
+        "bisect-symptom",
+        "bisect-tests",
     ],
 )
 def test_bad_usage_is_named_and_ends_with_2(
@@ -86,6 +100,56 @@ def test_bad_usage_is_named_and_ends_with_2(
 ) -> None:
     done = testbed(*words)
     assert (done.status, complaint in done.stderr) == (2, True), done.stderr
+
+
+def test_ends_are_not_for_a_series(testbed: Testbed, tmp_path: Path) -> None:
+    (tmp_path / "1.patch").write_text(diff("mm/vma.c", "int vma;\n", "int more;\n"))
+    done = testbed("bisect", "--series", "1.patch", "--good", "a", "test")
+    assert (done.status, "leave --good and --bad out" in done.stderr) == (2, True), done.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [(), ("--repeat", "none", "a"), ("--kernel", "debain", "a"), ("a and",), ("a",)],
+    ids=["no-test", "option", "kernel", "tests", "no-tree"],
+)
+def test_what_is_no_verdict_aborts_a_git_bisect_run(
+    testbed: Testbed, words: tuple[str, ...]
+) -> None:
+    done = testbed("bisect-step", *words)
+    assert (done.status, done.stderr != "") == (255, True)
+
+
+def test_a_fault_of_the_testbeds_own_is_no_verdict_either(
+    testbed: Testbed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("testbed.cli.bisection.judge", lambda *_: 1 / 0)
+    done = testbed("bisect-step", "--kernel", "tree:x", "a")
+    assert (done.status, "ZeroDivisionError" in done.stderr) == (255, True)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "words", "status"),
+    [
+        (Verdict.ABSENT, (), 0),
+        (Verdict.PRESENT, (), 1),
+        (Verdict.UNKNOWN, (), 125),
+        (Verdict.ABSENT, ("--find-fix",), 1),
+        (Verdict.PRESENT, ("--find-fix",), 0),
+        (Verdict.UNKNOWN, ("--find-fix",), 125),
+    ],
+)
+def test_a_verdict_is_told_as_git_bisect_run_wants_it(
+    testbed: Testbed,
+    monkeypatch: pytest.MonkeyPatch,
+    verdict: Verdict,
+    words: tuple[str, ...],
+    status: int,
+) -> None:
+    reading = Reading(verdict=verdict, reason="why")
+    monkeypatch.setattr("testbed.cli.bisection.judge", lambda *_: reading)
+    done = testbed("bisect-step", "--kernel", "tree:x", *words, "a")
+    assert (done.status, f"{verdict}: why" in done.stdout) == (status, True), done.stderr
 
 
 def test_an_empty_cache_is_listed_as_empty(testbed: Testbed) -> None:

@@ -1,0 +1,216 @@
+"""What is the symptom, what is not, how sure that is, and when two kernels are one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import vm_parts
+
+from testbed.bisect.fingerprint import fingerprint, nameless
+from testbed.bisect.journal import Journal, Step, chance_of_missing, confidence
+from testbed.bisect.question import Question, expression_of
+from testbed.bisect.symptom import Mark, Symptom, Verdict, failures, mark_of, read, unite
+from testbed.errors import SetupError
+from testbed.kernel.model import Kernel
+from testbed.kernel.modules import GuestSide
+from testbed.results.model import Case, Run, Status
+
+TEST = "tests/vm/contract/test_a.py::test_layer[x86_64]"
+
+
+def case(status: Status, reason: str = "", error: str = "AssertionError", test: str = TEST) -> Case:
+    return Case(test=test, status=status, reason=reason, error=error, evidence="all of it")
+
+
+def run_of(*cases: Case) -> Run:
+    return Run(name="", command="", started="", cases=cases)
+
+
+def learned(reason: str = "assert 4 == 3") -> Symptom:
+    return Symptom(failures(run_of(case(Status.FAIL, reason))))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("assert 4 == 3", "assert 11 == 3"),
+        ("BUG in do_mmap+0x12/0x340", "BUG in do_mmap+0x1f/0x350"),
+        ("page at ffff88810a3c", "page at ffffea000412"),
+        ("bad page: x; bad page: x", "bad page: x; bad page: x; bad page: x"),
+    ],
+    ids=["number", "offset", "address", "repetition"],
+)
+def test_a_mark_leaves_out_what_differs_from_kernel_to_kernel(one: str, other: str) -> None:
+    assert mark_of(case(Status.FAIL, one)) == mark_of(case(Status.FAIL, other))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        case(Status.FAIL, "assert 'EIO' == ''"),
+        case(Status.FAIL, "assert 4 == 3", error="GuestCommandError"),
+        case(Status.MISS, "assert 4 == 3"),
+        case(Status.ERROR, "KeyError: 4", error="KeyError"),
+    ],
+    ids=["text", "class", "did not run", "broke"],
+)
+def test_another_failure_is_not_the_symptom_and_does_not_clear_the_kernel(other: Case) -> None:
+    assert read(run_of(other), learned()).verdict is Verdict.UNKNOWN
+
+
+def test_other_tests_say_nothing_of_a_learned_symptom() -> None:
+    elsewhere = case(Status.FAIL, "assert 4 == 3", test="test_b.py::test_other")
+    seen = read(run_of(elsewhere, case(Status.PASS)), learned())
+    assert (seen.verdict, seen.reason) == (Verdict.ABSENT, "1 test passed")
+
+
+@pytest.mark.parametrize("cases", [(), (case(Status.SKIP),)], ids=["left out", "skipped"])
+def test_a_test_that_did_not_run_clears_nothing(cases: tuple[Case, ...]) -> None:
+    seen = read(run_of(*cases), learned())
+    assert (seen.verdict, seen.reason) == (Verdict.UNKNOWN, f"did not run: {TEST}")
+
+
+def test_one_of_several_tests_that_shows_it_is_enough() -> None:
+    second = case(Status.FAIL, "assert 4 == 3", test="test_b.py::test_other")
+    symptom = Symptom(failures(run_of(case(Status.FAIL, "assert 4 == 3"), second)))
+    assert read(run_of(case(Status.PASS), second), symptom).verdict is Verdict.PRESENT
+    unclear = case(Status.FAIL, "assert 'EIO'", test=second.test)
+    assert read(run_of(case(Status.PASS), unclear), symptom).verdict is Verdict.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        ("BootPanic", case(Status.MISS, "the kernel panicked", "BootPanic")),
+        ("^FAIL ", case(Status.FAIL, "assert 4 == 3")),
+        ("all of it", case(Status.FAIL, "assert 4 == 3")),
+        ("XFAIL.*KD1:", case(Status.XFAIL, "KD1: Shmem grew", "")),
+    ],
+)
+def test_a_pattern_is_searched_in_all_that_a_case_says(pattern: str, found: Case) -> None:
+    assert read(run_of(found), Symptom(pattern=pattern)).verdict is Verdict.PRESENT
+    passed = read(run_of(case(Status.PASS)), Symptom(pattern=pattern))
+    assert passed.verdict is Verdict.ABSENT
+
+
+def test_a_recorded_defect_that_does_not_show_is_not_another_failure() -> None:
+    gone = case(Status.FAIL, "KD1 did not show on 7.3.4, where it was recorded", error="")
+    assert read(run_of(gone), Symptom(pattern="XFAIL.*KD1:")).verdict is Verdict.ABSENT
+    fixed = case(Status.FIXED, "KD1: fixed in 7.4.0", error="")
+    assert read(run_of(fixed), Symptom(pattern="XFAIL.*KD1:")).verdict is Verdict.ABSENT
+
+
+def test_no_test_at_all_clears_nothing_of_a_pattern() -> None:
+    assert read(run_of(case(Status.SKIP)), Symptom(pattern="x")).verdict is Verdict.UNKNOWN
+
+
+def test_of_several_runs_the_symptom_counts_before_what_is_unclear() -> None:
+    bad, good = run_of(case(Status.FAIL, "assert 4 == 3")), run_of(case(Status.PASS))
+    other = run_of(case(Status.ERROR, "KeyError"))
+    readings = [read(run, learned()) for run in (good, other, bad)]
+    assert unite(readings).verdict is Verdict.PRESENT
+    assert (unite(readings).shown, unite(readings).clean) == (1, 1)
+    assert unite(readings[:2]).verdict is Verdict.UNKNOWN
+
+
+def test_the_command_that_runs_it_again_is_not_evidence() -> None:
+    told = Case(test=TEST, status=Status.FAIL, reason="x", evidence="facts\nagain: scripts/run")
+    assert "again" not in read(run_of(told), Symptom((mark_of(told),))).evidence
+
+
+def step(verdict: Verdict, shown: int, clean: int, same_as: str = "") -> Step:
+    return Step(
+        commit="", title="", verdict=verdict, reason="", shown=shown, clean=clean, same_as=same_as
+    )
+
+
+def test_the_chance_of_missing_follows_from_what_bad_kernels_have_shown() -> None:
+    # With a uniform prior, one of one: the mean of 1 - p under Beta(2, 1) is a third.
+    assert chance_of_missing([step(Verdict.PRESENT, 1, 0)], 1) == pytest.approx(1 / 3)
+    always = [step(Verdict.PRESENT, 9, 0)]
+    seldom = [step(Verdict.PRESENT, 1, 8)]
+    assert chance_of_missing(always, 3) < 0.01 < 0.4 < chance_of_missing(seldom, 3)
+    assert chance_of_missing(seldom, 30) < chance_of_missing(seldom, 3)
+
+
+def test_each_kernel_that_was_cleared_takes_from_the_confidence() -> None:
+    bad = step(Verdict.PRESENT, 5, 5)
+    cleared = step(Verdict.ABSENT, 0, 10)
+    one, two = confidence([bad, cleared]), confidence([bad, cleared, cleared])
+    assert two == pytest.approx(one**2)
+    assert 0.9 < one < 1
+    assert confidence([bad, cleared, step(Verdict.ABSENT, 0, 10, same_as="x")]) == one
+    assert confidence([bad]) == 1
+
+
+def test_a_journal_that_cannot_be_read_is_an_empty_one(tmp_path: Path) -> None:
+    file = tmp_path / "journal.json"
+    file.write_text('{"steps": [{"commit"')
+    journal = Journal.open(file)
+    assert (journal.symptom, journal.steps) == (None, [])
+    journal.symptom = Symptom((Mark("a", "b", "c"),), "d")
+    journal.add(step(Verdict.ABSENT, 0, 1))
+    assert Journal.open(file) == journal
+
+
+@pytest.mark.parametrize(
+    ("tests", "expression"),
+    [
+        (["test_descriptor"], "(test_descriptor)"),
+        (["a and not b", "c"], "(a and not b) or (c)"),
+        (
+            ["tests/vm/contract/test_a.py::test_b[x86_64-stack]"],
+            "(test_a.py and test_b[x86_64-stack])",
+        ),
+    ],
+)
+def test_tests_are_named_as_reports_name_them_or_by_an_expression(
+    tests: list[str], expression: str
+) -> None:
+    assert expression_of(tests) == expression
+
+
+@pytest.mark.parametrize(("tests", "pattern"), [(["a and"], ""), (["a"], "(")])
+def test_a_question_that_makes_no_sense_is_refused(tests: list[str], pattern: str) -> None:
+    with pytest.raises(SetupError):
+        Question.of(tests, pattern, 1, find_fix=False)
+
+
+def kernel_of(folder: Path, key: str, code: str = "code") -> tuple[Kernel, GuestSide]:
+    """A kernel with one module of its own and one of ours, each with its name in it."""
+    note = b"\x04\0\0\0\x14\0\0\0\x03\0\0\0GNU\0" + (key * 2)[:20].encode()
+    release = f"7.3.4-testbed-{key}"
+    binary = f"{code} {release} ".encode() + note
+    for name in ("vmlinux", f"modules/lib/modules/{release}/fs/x.ko", "guest/modules/y.ko"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(binary)
+    (folder / "guest/programs").mkdir()
+    (folder / ".config").write_text("CONFIG_MMU=y\n")
+    kernel = Kernel(
+        arch=vm_parts.kernel().arch, key=key, release=release, version="7.3.4", path=folder
+    )
+    return kernel, GuestSide(folder / "guest")
+
+
+def test_kernels_that_differ_in_their_names_alone_are_equal(tmp_path: Path) -> None:
+    one = kernel_of(tmp_path / "one", "0123456789abcdef")
+    other = kernel_of(tmp_path / "other", "fedcba9876543210")
+    assert fingerprint(*one) == fingerprint(*other)
+
+
+@pytest.mark.parametrize(
+    "part", ["vmlinux", ".config", "modules/lib/modules/*/fs/x.ko", "guest/modules/y.ko"]
+)
+def test_kernels_that_differ_in_any_part_are_not_equal(tmp_path: Path, part: str) -> None:
+    one = kernel_of(tmp_path / "one", "0123456789abcdef")
+    other = kernel_of(tmp_path / "other", "fedcba9876543210")
+    [file] = (tmp_path / "other").glob(part)
+    file.write_bytes(file.read_bytes() + b"!")
+    assert fingerprint(*one) != fingerprint(*other)
+
+
+def test_what_has_no_name_is_of_the_same_length() -> None:
+    content = b"7.3.4-testbed-0123 " + b"\x04\0\0\0\x14\0\0\0\x03\0\0\0GNU\0" + b"\n" * 20 + b"rest"
+    assert len(nameless(content, "0123")) == len(content)
+    assert nameless(content, "0123").endswith(bytes(20) + b"rest")
