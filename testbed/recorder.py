@@ -13,14 +13,16 @@ from typing import Any
 
 import pytest
 
+from testbed.cache import digest
 from testbed.coverage import write_coverage
 from testbed.lab.cell import Cell
 from testbed.lab.guest import Guest
 from testbed.lab.lab import Lab
+from testbed.mmap.canonical import canonical_facts
 from testbed.mmap.path import HookPath
 from testbed.reach import write_reach
 from testbed.results.model import Case, Environment, Run, Status, gravest
-from testbed.results.store import write_run
+from testbed.results.store import append_facts, write_run
 from testbed.verdict import Verdict
 
 # Every case is appended here as it ends, so that a crash of the testbed loses none.
@@ -74,6 +76,8 @@ class Recorder:
         if not verdict.status.as_expected:
             phases.evidence.append(_evidence(report, guest))
             phases.evidence.append(f"again: {self._reproduce(item)}")
+        if report.when == "call" and guest is not None:
+            self._keep_facts(item.nodeid, guest)
         if report.when == "teardown":
             self._close(item.nodeid)
 
@@ -109,6 +113,12 @@ class Recorder:
         words += ["--flavour", settings.flavour, "--isolation", settings.isolation]
         words += ["--accel", settings.accel, "--toolchain", settings.toolchain]
         return shlex.join([*words, *(["-k", item.name] if contract else [])])
+
+    def _keep_facts(self, nodeid: str, guest: Guest) -> None:
+        seen = guest.prober.observations
+        if seen:
+            facts = {digest(each.script): canonical_facts(each) for each in seen}
+            append_facts(self.lab.run_dir, nodeid, facts)
 
     def _close(self, nodeid: str) -> None:
         case = self._open.pop(nodeid).judged()
@@ -153,6 +163,7 @@ def _environment(cell: Cell, isolation: str) -> Environment:
         accel=cell.accel.accel,
         accel_reason=cell.accel.reason,
         qemu=cell.qemu_version,
+        build_seconds=json.loads(cell.kernel.build_json.read_text())["seconds"],
     )
 
 

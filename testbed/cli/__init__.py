@@ -19,6 +19,7 @@ import click
 from rich.table import Table
 
 from testbed.cli.bisection import bisect, bisect_step
+from testbed.cli.comparison import compare
 from testbed.cli.context import Context, kernel_options, opened, settings_option
 from testbed.deadline import Deadline
 from testbed.errors import GuestError, GuestLost, SetupError, TestbedError, TreeError
@@ -206,6 +207,7 @@ def mutants(
 
 cli.add_command(bisect)
 cli.add_command(bisect_step)
+cli.add_command(compare)
 
 
 @cli.group()

@@ -127,7 +127,7 @@ def _patch(path: Path, commit: str, number: int) -> Patch | None:
         # fmt: off
         git(
             path, "diff-tree", "--patch", "--no-commit-id", "--root", "--full-index", "--no-color",
-            "--no-ext-diff", "--no-textconv", "--src-prefix=a/", "--dst-prefix=b/",
+            "--src-prefix=a/", "--dst-prefix=b/",
             f"--output={file}", commit,
         )
         # fmt: on

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from testbed.mmap.model import POOL_PAGES
-from testbed.mmap.observation import Fact
+from testbed.mmap.observation import Fact, Observation
 from testbed.mmap.trial import Trial
 
 # Say where something lies, not what it is.
@@ -42,9 +42,33 @@ _LEDGER = frozenset({"counts", "status", "meminfo"})
 _OUTER = frozenset({"mmap", "mmap_done"})
 _PREPARE = frozenset({"prepare", "prepare_done", "mapped"})
 
+# Steps that tell of the machine: another kernel's numbers are others, and so are another boot's.
+_UNSTEADY = frozenset({"env", "show", "perflog"})
+
+# Pages: a test's offsets are less, page frame numbers are more.
+_OFFSETS = 0x400
+
 _ELSEWHERE = "elsewhere"
 
 Canonical = dict[str, str]
+
+
+def canonical_facts(observation: Observation) -> Canonical:
+    """What any script saw, but for the counters of the machine: equal on equal kernels."""
+    environment = next((fact for fact in observation.facts.values() if fact.op == "env"), None)
+    values = environment.values if environment else {}
+    size, pfn = int(values.get("page_size", 1)), int(values.get("pool_pfn", "0"), 16)
+    places = Places(size, pfn if environment else None)
+    found: Canonical = {}
+    for (step, child, number), fact in sorted(observation.facts.items()):
+        places.learn(fact)
+        if fact.op in _LEDGER | _UNSTEADY:
+            continue
+        who = " in the child" if child else ""
+        turn = f" round {number}" if number else ""
+        label = f"{step} {fact.op}{who}{turn}"
+        found |= {f"{label}{where}": value for where, value in _told(fact, places, frozenset())}
+    return found
 
 
 def canonical(trial: Trial, *, prepares: bool = True) -> Canonical:
@@ -55,7 +79,7 @@ def canonical(trial: Trial, *, prepares: bool = True) -> Canonical:
     `where` begins with the step's place after the mapping and what it is, as in
     `3 vma.page_prot` or `1 log.2 mapped.pgoff`.
     """
-    places = _Places(trial)
+    places = Places(trial.page_size, trial.pool_pfn)
     found: Canonical = {}
     first = trial.steps.map
     hidden = _OUTER if prepares else _OUTER | _PREPARE
@@ -69,12 +93,12 @@ def canonical(trial: Trial, *, prepares: bool = True) -> Canonical:
     return found
 
 
-class _Places:
+class Places:
     """Where the mappings lie, so that an address can be told without its number."""
 
-    def __init__(self, trial: Trial) -> None:
-        self.page_size = trial.page_size
-        self.pool_pfn = trial.pool_pfn
+    def __init__(self, page_size: int, pool_pfn: int | None) -> None:
+        self.page_size = page_size
+        self.pool_pfn = pool_pfn
         self.ranges: dict[str, tuple[int, int]] = {}
 
     def learn(self, fact: Fact) -> None:
@@ -84,6 +108,8 @@ class _Places:
 
     def offset(self, pgoff: float) -> str:
         """A page offset; of a copy-on-write remap it is a frame, which is the pool's."""
+        if self.pool_pfn is None:
+            return f"{pgoff:g}p" if pgoff < _OFFSETS else _ELSEWHERE
         page = pgoff - self.pool_pfn
         if 0 <= page < POOL_PAGES:
             return f"pool+{page:g}"
@@ -100,11 +126,16 @@ class _Places:
 
 
 def _fact(
-    trial: Trial, fact: Fact, places: _Places, hidden: frozenset[str]
+    trial: Trial, fact: Fact, places: Places, hidden: frozenset[str]
 ) -> Iterator[tuple[str, str]]:
     if fact.op in _LEDGER:
         yield from _change(trial, fact)
-    elif fact.op == "hooklog":
+    else:
+        yield from _told(fact, places, hidden)
+
+
+def _told(fact: Fact, places: Places, hidden: frozenset[str]) -> Iterator[tuple[str, str]]:
+    if fact.op == "hooklog":
         events = (event for event in fact.events if event.name not in hidden)
         for index, event in enumerate(events):
             yield f".{index}", event.name
@@ -133,7 +164,7 @@ def _numbers(values: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
             yield key, value
 
 
-def _flat(where: str, value: Any, places: _Places, key: str = "") -> Iterator[tuple[str, str]]:
+def _flat(where: str, value: Any, places: Places, key: str = "") -> Iterator[tuple[str, str]]:
     if isinstance(value, Mapping):
         for name, inner in value.items():
             if name not in _DROPPED:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -57,6 +57,7 @@ class Environment:
     accel: str
     accel_reason: str
     qemu: str
+    build_seconds: float = 0.0  # of the kernel, when it was built
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +75,10 @@ class Run:
     def count(self, status: Status) -> int:
         return sum(case.status is status for case in self.cases)
 
+
+# What the scripts of each test saw: by test, script and place; canonical, so that equal kernels
+# have equal facts.
+Facts = Mapping[str, Mapping[str, Mapping[str, str]]]
 
 # Exit status of `testbed run`, as README.md documents it.
 EXIT_EXPECTED = 0

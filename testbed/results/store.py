@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import json
 import os
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from testbed.results.model import Run
+from testbed.errors import SetupError
+from testbed.results.model import Case, Environment, Facts, Run, Status
 
 RESULT_FILE = "result.json"
 JUNIT_FILE = "junit.xml"
+FACTS_FILE = "facts.jsonl.gz"
 
 # Raised when a field of result.json changes its meaning.
 FORMAT_VERSION = 1
@@ -39,6 +44,59 @@ def write_run(folder: Path, run: Run) -> None:
     scratch = folder / f"{RESULT_FILE}.new"
     scratch.write_text(json.dumps(content, indent=1, default=str) + "\n")
     scratch.rename(folder / RESULT_FILE)
+
+
+def read_run(folder: Path) -> Run:
+    """The run that was written there.
+
+    Raises:
+        SetupError: there is none, or it is of another format.
+    """
+    file = folder / RESULT_FILE
+    try:
+        content = json.loads(file.read_text())
+        version = content.pop("version")
+        if version != FORMAT_VERSION:
+            raise SetupError(f"{file} is of format {version}, not {FORMAT_VERSION}")
+        content["environments"] = tuple(_environment(each) for each in content["environments"])
+        content["cases"] = tuple(_case(each) for each in content["cases"])
+        return Run(**{**content, "retried": tuple(content["retried"])})
+    except OSError as exc:
+        raise SetupError(f"there is no run in {folder}: {exc}") from exc
+    except (ValueError, KeyError, TypeError) as exc:
+        raise SetupError(f"{file} cannot be read: {exc}") from exc
+
+
+def append_facts(folder: Path, test: str, facts: Mapping[str, Mapping[str, str]]) -> None:
+    """Keep what each script of a test saw, by the script's identity."""
+    with gzip.open(folder / FACTS_FILE, "at") as file:
+        file.write(json.dumps({"test": test, "facts": facts}) + "\n")
+
+
+def read_facts(folder: Path) -> Facts:
+    """What scripts saw, by test and script; empty where nothing was kept.
+
+    Raises:
+        SetupError: it cannot be read.
+    """
+    file = folder / FACTS_FILE
+    if not file.exists():
+        return {}
+    try:
+        with gzip.open(file, "rt") as lines:
+            values = [json.loads(line) for line in lines]
+        return {value["test"]: value["facts"] for value in values}
+    except (OSError, EOFError, ValueError, KeyError) as exc:
+        raise SetupError(f"{file} cannot be read: {exc}") from exc
+
+
+def _environment(values: dict[str, Any]) -> Environment:
+    return Environment(**{**values, "series": tuple(values["series"])})
+
+
+def _case(values: dict[str, Any]) -> Case:
+    lists = {name: tuple(values[name]) for name in ("guarantees", "reaches")}
+    return Case(**{**values, **lists, "status": Status(values["status"])})
 
 
 def _point_latest(root: Path, name: str) -> None:

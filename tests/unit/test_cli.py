@@ -52,7 +52,8 @@ def testbed(
     signal.signal(signal.SIGTERM, handler)
 
 
-COMMANDS = ["run", "build", "series", "boot", "shell", "doctor", "bisect", "bisect-step"]
+COMMANDS = ["run", "build", "series", "boot", "shell", "doctor"]
+COMMANDS += ["compare", "bisect", "bisect-step"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -96,6 +96,15 @@ def test_what_stands_elsewhere_already_goes_in_at_its_own_place(tmp_path: Path) 
     assert found.fit is Fit.OFFSET
 
 
+def test_lines_that_never_had_what_is_taken_away_are_not_it_merged(tmp_path: Path) -> None:
+    body = "{\n\tif (err)\n\t\treturn err;\n}\n\n"
+    long = body.replace("\t\treturn err;\n", "\t\treturn err;\n\tdone();\n")
+    old = f"int one(void)\n{long}"
+    text = f"int zero(void)\n{body}{old}"
+    [found] = fits(tmp_path, text, diff(FILE, old, f"int one(void)\n{body}", context=2))
+    assert found.fit is Fit.OFFSET
+
+
 def test_a_conflict_names_file_hunk_line_and_reason(tmp_path: Path) -> None:
     both = diff(FILE, OLD, CHANGED.replace("line 38\n", "line thirty-eight\n"))
     [found] = fits(tmp_path, OLD.replace("line 20\n", "line XX\n"), both)

@@ -135,11 +135,13 @@ def test_a_range_may_leave_out_an_end(linux: Linux) -> None:
     assert load_series("first..third", f"{linux.kernel}@first") == whole
 
 
-def test_how_the_user_likes_his_diffs_does_not_matter(linux: Linux) -> None:
+def test_how_the_user_likes_his_diffs_does_not_matter(
+    linux: Linux, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole = load_series("first..third", linux.kernel).identity
     for key in ("diff.noprefix", "diff.mnemonicPrefix", "color.ui"):
         linux.git("config", key, "always" if key == "color.ui" else "true")
-    linux.git("config", "diff.external", "false")
+    monkeypatch.setenv("GIT_EXTERNAL_DIFF", "false")
     assert load_series("first..third", linux.kernel).identity == whole
 
 
