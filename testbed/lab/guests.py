@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
@@ -76,53 +77,60 @@ class Shared:
 
 @dataclass
 class Fresh:
-    """A guest for each test; with `ahead`, the next one is made ready while a test runs."""
+    """A guest for each test; the next ones are made ready while a test runs."""
 
     opener: Opener
-    ahead: bool = False
+    ahead: int = 0  # how many
     _taken: dict[int, OpenGuest] = field(default_factory=dict)
-    _next: Future[OpenGuest] | None = None
+    _waiting: deque[Future[OpenGuest]] = field(default_factory=deque)
+    _ends: deque[Future[None]] = field(default_factory=deque)
     _makers: ThreadPoolExecutor = field(init=False)
     _enders: ThreadPoolExecutor = field(init=False)
-    _ends: list[Future[None]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._makers = ThreadPoolExecutor(1, thread_name_prefix="next guest")
+        self._makers = ThreadPoolExecutor(max(1, self.ahead), thread_name_prefix="next guest")
         self._enders = ThreadPoolExecutor(1, thread_name_prefix="last guest")
 
     def take(self) -> Guest:
         made = self._ready() or self._makers.submit(open_guest, self.opener).result()
         self._taken[id(made.guest)] = made
-        if self.ahead:
-            self._next = self._makers.submit(open_guest, self.opener)
+        while len(self._waiting) < self.ahead:
+            self._waiting.append(self._makers.submit(open_guest, self.opener))
         return made.guest
 
     def give_back(self, guest: Guest, *, clean: bool) -> None:
         self._end(self._taken.pop(id(guest)))
 
     def close(self) -> None:
-        for made in self._taken.values():
-            self._end(made)
-        self._taken.clear()
-        if (made_ahead := self._unclaimed()) is not None:
-            self._end(made_ahead)
+        while self._taken:
+            self._end(self._taken.popitem()[1])
+        while self._waiting:
+            if (made := _result(self._waiting.popleft())) is not None:
+                self._end(made)
         self._makers.shutdown()
         self._enders.shutdown()
+        self._note_ends()
 
     def _ready(self) -> OpenGuest | None:
-        """The guest that was made ready, unless it died while it waited."""
-        made = self._unclaimed()
-        if made is not None and not made.guest.usable:
+        """A guest that was made ready, and did not die while it waited."""
+        while self._waiting:
+            made = _result(self._waiting.popleft())
+            if made is None or made.guest.usable:
+                return made
             self._end(made)
-            return None
-        return made
-
-    def _unclaimed(self) -> OpenGuest | None:
-        future, self._next = self._next, None
-        # What kept it from coming up may have passed: the next try tells.
-        return None if future is None or future.exception() is not None else future.result()
+        return None
 
     def _end(self, made: OpenGuest) -> None:
         """End a VM while the next test runs."""
-        self._ends = [end for end in self._ends if not end.done() or end.result()]
         self._ends.append(self._enders.submit(made.close))
+        self._note_ends()
+
+    def _note_ends(self) -> None:
+        """Raise what went wrong in ending a VM: nobody else asks."""
+        while self._ends and self._ends[0].done():
+            self._ends.popleft().result()
+
+
+def _result(future: Future[OpenGuest]) -> OpenGuest | None:
+    """What was made. What kept it from coming up may have passed: another try tells."""
+    return None if future.exception() is not None else future.result()

@@ -150,7 +150,9 @@ class Lab:
         if isolation is Isolation.SHARED:
             return Shared(partial(self._boot, cell))
         if isolation is Isolation.CLONE and (template := self._template(cell)) is not None:
-            return Fresh(partial(self._clone, cell, template), ahead=not disks)
+            # Guests with disks are for few tests, and not for one after the other.
+            ahead = 0 if disks else self.settings.jobs
+            return Fresh(partial(self._clone, cell, template), ahead)
         return Fresh(partial(self._boot, cell))
 
     def _template(self, cell: Cell) -> Template | None:
