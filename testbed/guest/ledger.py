@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from testbed.errors import GuestFileError
+from testbed.errors import TestbedError
 from testbed.guest.session import Session
 
 _PAT = "/sys/kernel/debug/x86/pat_memtype_list"
@@ -29,20 +29,32 @@ class Ledger:
     memtypes: frozenset[str] = frozenset()  # x86: ranges with a caching attribute of their own
 
 
-def read_ledger(session: Session) -> Ledger:
-    """Read a guest's ledger.
+def read_ledger(session: Session, server: int) -> Ledger:
+    """Read a guest's ledger; `server` is what `find_server` has found.
 
     Raises:
         GuestFileError: a file that every kernel has cannot be read.
     """
-    # Shmem is kept per CPU; reading this file adds it up.
-    session.get("/proc/sys/vm/stat_refresh")
-    memory = session.get("/proc/meminfo").decode()
-    # The agent and the SSH server that feeds it grow when they please.
-    agent = session.get("/proc/self/status").decode()
-    server = session.get(f"/proc/{_number(_PARENT, agent)}/status").decode()
-    modules = session.get("/proc/modules").decode()
-    return parse_ledger(memory, (agent, server), modules, _memtypes(session))
+    answers = session.get_all(
+        # Shmem is kept per CPU; reading this file adds it up.
+        "/proc/sys/vm/stat_refresh",
+        "/proc/meminfo",
+        # The agent and the SSH server that feeds it grow when they please.
+        "/proc/self/status",
+        f"/proc/{server}/status",
+        "/proc/modules",
+        _PAT,
+    )
+    for answer in answers[:-1]:  # only x86 has the last
+        if isinstance(answer, TestbedError):
+            raise answer
+    texts = [answer.decode() for answer in answers if isinstance(answer, bytes)]
+    return parse_ledger(texts[1], tuple(texts[2:4]), texts[4], "".join(texts[5:]))
+
+
+def find_server(session: Session) -> int:
+    """The SSH server that the agent was started by."""
+    return _number(_PARENT, session.get("/proc/self/status").decode())
 
 
 def parse_ledger(
@@ -89,13 +101,6 @@ def _module(line: str) -> tuple[str, int]:
     """Name and references of a line of /proc/modules, less one for each module that uses it."""
     name, _, count, users = line.split()[:4]
     return name, int(count) - len(re.findall(r"\w+(?=,)", users))
-
-
-def _memtypes(session: Session) -> str:
-    try:
-        return session.get(_PAT).decode()
-    except GuestFileError:  # of another architecture
-        return ""
 
 
 def _number(pattern: re.Pattern[str], text: str) -> int:

@@ -220,6 +220,20 @@ class Session:
             raise GuestFileError(message, path=path, errno=27)
         return answer.content
 
+    def get_all(
+        self, *paths: str, deadline: Deadline | None = None
+    ) -> tuple[bytes | TestbedError, ...]:
+        """The content of each file, read in this order: one wait for all instead of one for each.
+
+        A file that cannot be read gives its error.
+        """
+        payloads = [protocol.get_request(path, protocol.MAX_PAYLOAD) for path in paths]
+        answers = self._call_all(Request.GET, payloads, deadline)
+        return tuple(
+            answer if isinstance(answer, TestbedError) else protocol.parse_get(answer).content
+            for answer in answers
+        )
+
     def load_module(self, path: str, parameters: str = "") -> None:
         """Load a kernel module (finit_module(2)). Raises GuestFileError."""
         self._call(Request.LOAD, protocol.load_request(path, parameters), None)
@@ -246,31 +260,42 @@ class Session:
                 return dataclasses.replace(answer, records=records, overrun=overrun)
 
     def _call(self, kind: Request, payload: bytes, deadline: Deadline | None) -> bytes:
-        if len(payload) > protocol.MAX_PAYLOAD:
-            raise InfraError(
-                f"a request of {len(payload)} bytes is too long for the guest agent",
-                cure=f"at most {protocol.MAX_PAYLOAD} bytes at once",
-            )
+        (answer,) = self._call_all(kind, [payload], deadline)
+        if isinstance(answer, TestbedError):
+            raise answer
+        return answer
+
+    def _call_all(
+        self, kind: Request, payloads: Sequence[bytes], deadline: Deadline | None
+    ) -> list[bytes | TestbedError]:
+        """One answer, or one refusal, for each request; all are sent before the first answer."""
+        for payload in payloads:
+            if len(payload) > protocol.MAX_PAYLOAD:
+                raise InfraError(
+                    f"a request of {len(payload)} bytes is too long for the guest agent",
+                    cure=f"at most {protocol.MAX_PAYLOAD} bytes at once",
+                )
         until = deadline or Deadline.after(_DEFAULT)
         with self._lock:
             if self._broken is not None:
                 raise self._broken.with_traceback(None)
-            self._number += 1
-            request = Frame(kind, self._number, payload)
+            requests = [self._frame(kind, payload) for payload in payloads]
             try:
-                answer = self._exchange(request, Deadline.after(until.remaining + _ANSWER_MARGIN))
-                return protocol.check_answer(request, answer)
-            except AgentRefusal as exc:
-                raise _guest_error(exc) from exc
+                answers = self._exchange(requests, Deadline.after(until.remaining + _ANSWER_MARGIN))
+                return [_checked(*pair) for pair in zip(requests, answers, strict=True)]
             except BaseException as exc:
                 # An interrupted call leaves an answer under way that no later call may take.
                 self._broken = exc if isinstance(exc, TestbedError) else _interrupted(exc)
                 raise
 
-    def _exchange(self, request: Frame, until: Deadline) -> Frame:
+    def _frame(self, kind: Request, payload: bytes) -> Frame:
+        self._number += 1
+        return Frame(kind, self._number, payload)
+
+    def _exchange(self, requests: Sequence[Frame], until: Deadline) -> list[Frame]:
         try:
-            self._channel.send(protocol.encode_frame(request), until)
-            return self._receive(until)
+            self._channel.send(b"".join(map(protocol.encode_frame, requests)), until)
+            return [self._receive(until) for _ in requests]
         except SessionError as exc:
             reason = self._death(Deadline.after(_DEATH_NEWS))
             if reason is not None:
@@ -356,6 +381,13 @@ def open_session(
         hello = session.hello(deadline)
         logger.debug("agent %d on %s %s", hello.pid, hello.machine, hello.release)
         yield session
+
+
+def _checked(request: Frame, answer: Frame) -> bytes | TestbedError:
+    try:
+        return protocol.check_answer(request, answer)
+    except AgentRefusal as exc:
+        return _guest_error(exc)
 
 
 def _guest_error(refusal: AgentRefusal) -> TestbedError:

@@ -22,7 +22,7 @@ from testbed.errors import (
 from testbed.guest.expect import Expectation, match_splats
 from testbed.guest.kernellog import KernelLog
 from testbed.guest.kmemleak import Leak, find_leaks
-from testbed.guest.ledger import Ledger, changes, read_ledger
+from testbed.guest.ledger import Ledger, changes, find_server, read_ledger
 from testbed.guest.openings import SplatKind
 from testbed.guest.session import Session, open_session
 from testbed.lab.cell import Cell
@@ -58,6 +58,7 @@ class Guest:
     has_evidence: bool = False  # of something unexpected: its logs are kept
     test: str = ""  # the test that has it, empty between two
     endings: list[Callable[[], object]] = field(default_factory=list)
+    server: int = 0  # the SSH server's process
     ledger: Ledger | None = None  # after the last test; nothing happens between two
     excused: bool = False  # the test is known to leave something
     leaky: set[int] = field(default_factory=set)  # processes that are known to leave objects
@@ -73,7 +74,8 @@ class Guest:
         self.prober.observations.clear()
         self.prober.scripts.clear()
         self.log.begin(test)
-        self.ledger = self.ledger or read_ledger(self.session)
+        self.server = self.server or find_server(self.session)
+        self.ledger = self.ledger or read_ledger(self.session, self.server)
 
     def finish(self) -> None:
         """Take the guest back: modules unload, and the kernel printed nothing unexpected.
@@ -146,7 +148,7 @@ class Guest:
     def _balance(self) -> None:
         """Hold the kernel's counters against those before the test."""
         before, excused = self.ledger, self.excused
-        self.ledger, self.excused = read_ledger(self.session), False
+        self.ledger, self.excused = read_ledger(self.session, self.server), False
         found = [] if before is None or excused else list(changes(before, self.ledger))
         if found:
             raise UnbalancedLedger("after the test " + "; ".join(found))

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""A QEMU that runs no guest: it plays one, as a word on the guest's command line says.
+"""A QEMU that runs no guest: it plays one, as a word on the guest's command line says, or as
+the name of the folder says that a clone's template is in.
 
 fake=up        ready, and an SSH server
 fake=panic     panics and resets
@@ -10,6 +11,9 @@ fake=dies      ready to boot, then ends by itself
 fake=refuses   does not start
 fake=stubborn  as up, and takes no notice of quit
 fake=dies-late as up, and ends by itself when it is told to `stop`
+fake=no-load   cannot load or save a template
+fake=sleeps    does not wake up
+fake=no-seed   wakes up, and cannot use what it is told
 """
 
 from __future__ import annotations
@@ -35,14 +39,20 @@ class FakeQemu:
 
     def __init__(self, argv: list[str]) -> None:
         words = " ".join(argv)
-        self.plays = words.partition("fake=")[2].split()[0]
+        self.plays = re.split(r"[\s/]", words.partition("fake=")[2])[0]
         self.console = self._inherited(words, "console")
         self.listener = socket.create_server(("127.0.0.1", 0))
         answers = {
             "human-monitor-command": self.usernet,
             "quit": self.quit,
             "stop": self.stop,
+            "migrate-set-capabilities": lambda _: {},
+            "getfd": lambda _: {},
+            "migrate": self.migrate,
+            "migrate-incoming": self.migrate,
+            "cont": lambda _: {},
         }
+        self.wake_port = self._inherited(words, "wake")
         self.qmp = FakeQmp(self._inherited(words, "qmp"), answers)
 
     def run(self) -> None:
@@ -54,6 +64,7 @@ class FakeQemu:
         if self.plays not in ("panic", "reset", "hang", "dies"):
             self.say("testbed: ready")
         threading.Thread(target=self.serve_ssh, daemon=True).start()
+        threading.Thread(target=self.serve_wake, daemon=True).start()
         while True:
             signal.pause()
 
@@ -77,8 +88,22 @@ class FakeQemu:
             raise Silence
         os._exit(0)
 
-    def stop(self, _: Mapping[str, Any]) -> None:
-        os._exit(3)
+    def stop(self, _: Mapping[str, Any]) -> dict[str, Any]:
+        if self.plays == "dies-late":
+            os._exit(3)
+        return {}
+
+    def migrate(self, _: Mapping[str, Any]) -> dict[str, Any]:
+        self.qmp.event("MIGRATION", status="failed" if self.plays == "no-load" else "completed")
+        return {}
+
+    def serve_wake(self) -> None:
+        """Answer with an errno to the time and 64 random bytes; see tests/probes/wake."""
+        while message := self.wake_port.recv(76, socket.MSG_WAITALL):
+            if self.plays == "sleeps":
+                continue
+            self.say(f"woken with {message.hex()}")
+            self.wake_port.sendall((1 if self.plays == "no-seed" else 0).to_bytes(4))
 
     def say(self, line: str) -> None:
         stamp = f"[{time.monotonic():12.6f}] "

@@ -84,6 +84,16 @@ def test_hello_tells_the_kernel_and_the_page_size(session: Session) -> None:
     assert hello.page_size == os.sysconf("SC_PAGESIZE")
 
 
+def test_several_files_are_read_at_once_and_in_order(session: Session, tmp_path: Path) -> None:
+    (tmp_path / "one").write_text("1")
+    (tmp_path / "two").write_text("2")
+    one, lacking, two = session.get_all(*(str(tmp_path / name) for name in ("one", "no", "two")))
+    assert (one, two) == (b"1", b"2")
+    assert isinstance(lacking, GuestFileError)
+    assert lacking.errno == errno.ENOENT
+    assert session.hello().pid > 0
+
+
 def test_a_command_gives_its_status_and_both_outputs_apart(session: Session) -> None:
     result = session.run(["sh", "-c", "echo out; echo err >&2; exit 7"])
     assert (result.status, result.stdout, result.stderr) == (7, b"out\n", b"err\n")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import re
 import socket
 import sys
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -15,7 +18,8 @@ import vm_parts
 from testbed.deadline import Deadline
 from testbed.errors import BootHang, BootNoSsh, BootPanic, LaunchError, QmpError, TestbedError
 from testbed.vm import machine
-from testbed.vm.machine import VirtualMachine, boot
+from testbed.vm.machine import VirtualMachine, boot, clone
+from testbed.vm.qemu import Template
 
 FAKE_QEMU = Path(__file__).with_name("fake_qemu.py")
 
@@ -39,6 +43,21 @@ def start(tmp_path: Path, logs: Path, monkeypatch: pytest.MonkeyPatch) -> Boot:
         return boot(spec, Deadline.after(seconds))
 
     return start
+
+
+@pytest.fixture
+def begin(start: Boot, tmp_path: Path, logs: Path) -> Boot:
+    """Starts a clone; `start` has put the QEMU in place."""
+
+    def begin(plays: str, seconds: float = 10.0) -> AbstractContextManager[VirtualMachine]:
+        folder = tmp_path / f"fake={plays}"
+        folder.mkdir()
+        template = Template(folder / "memory", folder / "state")
+        template.state.write_bytes(b"state")
+        spec = dataclasses.replace(vm_parts.spec(log_dir=logs), template=template)
+        return clone(spec, Deadline.after(seconds))
+
+    return begin
 
 
 def failure(start: Boot, plays: str, seconds: float = 10.0) -> TestbedError:
@@ -140,3 +159,50 @@ def test_a_vm_that_ends_by_itself_says_how(start: Boot) -> None:
             vm.qmp.execute("stop", deadline=Deadline.after(5))
         assert vm.wait_until_gone() == "QEMU ended by itself, exit status 3"
         assert not vm.alive()
+
+
+def test_a_vm_is_put_down_as_a_template(start: Boot, tmp_path: Path) -> None:
+    template = Template(tmp_path / "memory", tmp_path / "state")
+    with start("up") as vm:
+        vm.wake(Deadline.after(5))
+        vm.save(template, Deadline.after(5))
+        assert not is_running(vm)
+    assert template.state.exists()
+
+
+def test_a_template_that_cannot_be_saved_is_an_error(start: Boot, tmp_path: Path) -> None:
+    template = Template(tmp_path / "memory", tmp_path / "state")
+    with start("no-load") as vm, pytest.raises(QmpError, match="putting the VM down failed"):
+        vm.save(template, Deadline.after(5))
+
+
+def test_a_clone_is_given_the_time_and_random_bytes_of_its_own(begin: Boot, logs: Path) -> None:
+    seeds = []
+    for plays in ("up", "up-again"):
+        before = int(time.time())
+        with begin(plays) as vm:
+            assert vm.ssh_port > 0
+        words = re.findall(r"woken with (\w+)", (logs / "console.log").read_text())
+        message = bytes.fromhex(words[-1])
+        assert before <= int.from_bytes(message[:8]) <= time.time()
+        seeds.append(message[12:])
+    assert len(seeds[0]) == len(seeds[1]) == 64
+    assert seeds[0] != seeds[1]
+
+
+def test_a_clone_has_no_kernel_on_its_command_line(begin: Boot) -> None:
+    with begin("up") as vm:
+        assert not {"-kernel", "-initrd", "-append"} & set(vm.argv)
+
+
+def test_a_clone_whose_template_cannot_be_loaded_is_the_hosts_fault(begin: Boot) -> None:
+    error = failure(begin, "no-load")
+    assert isinstance(error, QmpError)
+    assert "loading the template failed" in error.message
+
+
+@pytest.mark.parametrize(("plays", "why"), [("sleeps", "timed out"), ("no-seed", "in the guest")])
+def test_a_clone_that_does_not_wake_up_hangs(begin: Boot, plays: str, why: str) -> None:
+    error = failure(begin, plays, 1.5)
+    assert isinstance(error, BootHang)
+    assert why in error.message

@@ -16,9 +16,11 @@ from testbed.image import Disk
 from testbed.vm.qemu import (
     Accel,
     Channels,
+    Template,
     argv_by_hand,
     command_by_hand,
     kernel_cmdline,
+    parse_connections,
     parse_ssh_port,
     qemu_argv,
     qemu_version,
@@ -183,3 +185,31 @@ def test_a_missing_qemu_is_named_with_its_package(
         qemu_version(find_arch("arm64"))
     assert "qemu-system-aarch64" in raised.value.message
     assert "qemu-system-arm" in raised.value.cure
+
+
+def test_a_templates_memory_is_a_shared_file_and_a_clones_a_private_one() -> None:
+    path = Path("/dev/shm/a,b/memory")
+    template = Template(path, path.with_name("state"))
+    for spec, share in (
+        (dataclasses.replace(vm_parts.spec(), memory_file=path), "on"),
+        (dataclasses.replace(vm_parts.spec(), template=template), "off"),
+    ):
+        argv = qemu_argv(spec, CHANNELS)
+        assert value(argv, "-machine") == "q35,memory-backend=ram"
+        memory = f"memory-backend-file,id=ram,size=512M,mem-path=/dev/shm/a,,b/memory,share={share}"
+        assert memory in values(argv, "-object")
+
+
+def test_a_clone_is_the_same_machine_as_its_template() -> None:
+    """But for what it begins with: devices in the same slots."""
+    template = Template(Path("/t/memory"), Path("/t/state"))
+    made = qemu_argv(dataclasses.replace(vm_parts.spec(), memory_file=template.memory), CHANNELS)
+    cloned = qemu_argv(dataclasses.replace(vm_parts.spec(), template=template), CHANNELS)
+    assert values(made, "-device") == values(cloned, "-device")
+    assert value(cloned, "-incoming") == "defer"
+
+
+def test_connections_are_counted_beside_the_forwarded_port() -> None:
+    assert parse_connections(USERNET) == 1
+    assert parse_connections(USERNET.replace("ESTABLISHED", "FIN_WAIT_2")) == 1
+    assert parse_connections("\r\n".join(USERNET.splitlines()[-1:])) == 0

@@ -1,0 +1,135 @@
+"""Where guests come from and go to: shared ones, and fresh ones that are made ready ahead."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from testbed.errors import LaunchError
+from testbed.lab.guest import Guest
+from testbed.lab.guests import Fresh, Guests, Shared
+
+
+@dataclass(eq=False)
+class FakeGuest:
+    """As much of a guest as its supply asks for."""
+
+    log_dir: Path
+    usable: bool = True
+    has_evidence: bool = False
+    ended: bool = False
+
+    @property
+    def vm(self) -> SimpleNamespace:
+        return SimpleNamespace(spec=SimpleNamespace(log_dir=self.log_dir))
+
+
+@dataclass
+class Factory:
+    """Makes guests, and remembers them."""
+
+    root: Path
+    made: list[FakeGuest] = field(default_factory=list)
+    broken: bool = False
+
+    @contextmanager
+    def open(self) -> Iterator[Guest]:
+        if self.broken:
+            raise LaunchError("no QEMU")
+        guest = FakeGuest(self.root / str(len(self.made)))
+        guest.log_dir.mkdir()
+        self.made.append(guest)
+        try:
+            yield cast(Guest, guest)
+        finally:
+            guest.ended = True
+
+
+@pytest.fixture
+def factory(tmp_path: Path) -> Factory:
+    return Factory(tmp_path)
+
+
+def use(guests: Guests, *, clean: bool = True) -> FakeGuest:
+    guest = guests.take()
+    guests.give_back(guest, clean=clean)
+    return cast(FakeGuest, guest)
+
+
+def test_a_shared_guest_is_the_same_for_all(factory: Factory) -> None:
+    guests = Shared(factory.open)
+    assert use(guests) is use(guests)
+    guests.close()
+    assert [guest.ended for guest in factory.made] == [True]
+
+
+def test_a_shared_guest_is_replaced_after_a_test_without_a_clean_end(factory: Factory) -> None:
+    guests = Shared(factory.open)
+    first = use(guests, clean=False)
+    assert first.ended
+    assert use(guests) is not first
+
+
+def test_a_shared_guest_that_is_not_usable_is_replaced(factory: Factory) -> None:
+    guests = Shared(factory.open)
+    first = use(guests)
+    first.usable = False
+    assert use(guests) is not first
+    assert first.ended
+
+
+@pytest.mark.parametrize("ahead", [0, 1, 3])
+def test_a_fresh_guest_is_for_one_test(factory: Factory, ahead: int) -> None:
+    guests = Fresh(factory.open, ahead)
+    used = [use(guests) for _ in range(5)]
+    guests.close()
+    assert len({id(guest) for guest in used}) == 5
+    assert all(guest.ended for guest in factory.made)
+    assert len(factory.made) == 5 + ahead
+
+
+def test_a_guest_that_died_while_it_waited_is_not_handed_out(factory: Factory) -> None:
+    guests = Fresh(factory.open, 1)
+    use(guests)
+    _settle(lambda: len(factory.made) == 2)
+    factory.made[1].usable = False
+    assert use(guests) is not factory.made[1]
+    guests.close()
+
+
+def test_what_keeps_a_guest_from_coming_up_is_told_to_who_wants_it(factory: Factory) -> None:
+    guests = Fresh(factory.open, 2)
+    factory.broken = True
+    for _ in range(2):
+        with pytest.raises(LaunchError):
+            guests.take()
+    factory.broken = False
+    assert use(guests).usable
+    guests.close()
+
+
+def test_the_logs_of_a_fresh_guest_go_unless_they_are_evidence(factory: Factory) -> None:
+    guests = Fresh(factory.open)
+    use(guests)
+    bad = guests.take()
+    bad.has_evidence = True
+    guests.give_back(bad, clean=True)
+    guests.close()
+    assert [guest.log_dir.exists() for guest in factory.made] == [False, True]
+
+
+def _settle(done: Callable[[], bool]) -> None:
+    """Wait for another thread's work; the pool has no event to wait for."""
+    pause = threading.Event()
+    for _ in range(500):
+        if done():
+            return
+        pause.wait(0.01)
+    raise AssertionError("the next guest was not made")
