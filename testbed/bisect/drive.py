@@ -137,8 +137,15 @@ class Bisection:
         trial = self._build(stop.commit, step, stop.title)
         if twin := self.journal.twin(trial.fingerprint):
             return self._share(trial, twin)
-        reading = read_often(lambda: self._run(trial, step, times=1)[0], self.symptom, self.repeat)
+        reading = self._read(trial, step)
+        if reading.verdict is Verdict.UNKNOWN and trial.built is not None:
+            # A busy host may be the cause, and what is stepped over makes the answer vague.
+            self.progress.note(f"once more, for it cannot be told: {reading.reason}")
+            reading = self._read(trial, step)
         return self._add(trial, reading)
+
+    def _read(self, trial: _Trial, step: ProgressStep) -> Reading:
+        return read_often(lambda: self._run(trial, step, times=1)[0], self.symptom, self.repeat)
 
     @property
     def symptom(self) -> Symptom:

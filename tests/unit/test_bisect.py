@@ -109,6 +109,25 @@ def test_the_same_failure_on_both_ends_is_nothing_to_search_for(tree: Tree) -> N
     assert "commit 0" in found.answer.trouble
 
 
+def test_what_cannot_be_told_is_tried_twice(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree.commit_all(GOOD, LOST, BAD)
+    assert search(tree).reader.ran.count(tree.commits[1]) == 2
+
+    # Where a busy host was the cause, the second time counts.
+    (tree.path.parent / "journal.json").unlink()
+    monkeypatch.setattr(Reader, "build", lambda self, commit: Built("7.3.4", commit))
+    real, asked = Reader.run, [case(Status.MISS, "it hung", "GuestTimeout")]
+
+    def hung_once(self: Reader, commit: str) -> Run:
+        if commit == tree.commits[1]:
+            return Run(name="", command="", started="", cases=(asked.pop(0),))
+        return real(self, commit)
+
+    asked.append(case(Status.PASS))
+    monkeypatch.setattr(Reader, "run", hung_once)
+    assert search(tree).answer.first == tree.commits[2]
+
+
 def test_a_range_without_a_bad_commit_is_said(tree: Tree) -> None:
     tree.commit_all(GOOD, GOOD, GOOD)
     found = search(tree)
