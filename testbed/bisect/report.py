@@ -11,19 +11,23 @@ from testbed.bisect.drive import Bisection
 from testbed.bisect.history import BREAKAGE, FIX, Answer
 from testbed.bisect.journal import Step, confidence
 from testbed.bisect.symptom import Verdict
+from testbed.lab.mutants import first_lines
 
 
-def report_lines(bisection: Bisection, answer: Answer) -> list[str]:
-    """The answer, the evidence before and after, and all steps with their times (Markdown)."""
+def report_lines(bisection: Bisection, answer: Answer, *, whole: bool = True) -> list[str]:
+    """The answer, the evidence before and after, and all steps with their times (Markdown).
+
+    Unless it is `whole` it has the first lines of the evidence.
+    """
     lines = [*_answer(bisection, answer), ""]
     if answer.first:
-        lines += _evidence(bisection, answer.first)
+        lines += _evidence(bisection, answer.first, whole=whole)
     return [*lines, *_steps(bisection), "", *_sureness(bisection)]
 
 
-def write_report(folder: Path, bisection: Bisection, answer: Answer, lines: list[str]) -> None:
-    """bisect.md with the lines of the report, bisect.json, and git's bisect.log."""
-    (folder / "bisect.md").write_text("\n".join(lines) + "\n")
+def write_report(folder: Path, bisection: Bisection, answer: Answer) -> None:
+    """bisect.md with the whole report, bisect.json, and git's bisect.log."""
+    (folder / "bisect.md").write_text("\n".join(report_lines(bisection, answer)) + "\n")
     (folder / "bisect.log").write_text(answer.log)
     content = {
         "first": answer.first,
@@ -50,16 +54,18 @@ def _answer(bisection: Bisection, answer: Answer) -> Iterator[str]:
             yield f"- {history.label(commit)}: {history.title(commit)}"
 
 
-def _evidence(bisection: Bisection, first: str) -> Iterator[str]:
+def _evidence(bisection: Bisection, first: str, *, whole: bool) -> Iterator[str]:
     history, journal = bisection.history, bisection.journal
     before = [journal.find(parent) for parent in history.parents(first)]
     for name, seen in (*(("before", seen) for seen in before), ("after", journal.find(first))):
         if seen is None:
             continue
         label = f"{history.label(seen.commit)} ({seen.title})"
-        yield f"{name}: {label}: {seen.verdict}: {seen.reason}"
+        twin = f" (seen on {history.label(seen.same_as)}, the same kernel)" if seen.same_as else ""
+        yield f"{name}: {label}: {seen.verdict}: {seen.reason}{twin}"
         if seen.evidence:
-            yield from ("", *(f"    {line}".rstrip() for line in seen.evidence.splitlines()), "")
+            text = seen.evidence if whole else first_lines(seen.evidence)
+            yield from ("", *(f"    {line}".rstrip() for line in text.splitlines()), "")
     yield ""
 
 

@@ -119,9 +119,8 @@ def _search(
         find_fix=question.find_fix,
     )
     answer = bisection.run()
-    lines = report_lines(bisection, answer)
-    write_report(folder, bisection, answer, lines)
-    return [*lines, f"results: {folder}"], bool(answer.first)
+    write_report(folder, bisection, answer)
+    return [*report_lines(bisection, answer, whole=False), f"results: {folder}"], bool(answer.first)
 
 
 class StepCommand(click.Command):
