@@ -93,7 +93,7 @@ def make_stack(made: Repository, defect: Path) -> None:
     made.append("mm/vma.c", "/* harmless */")
     made.append("mm/vma.c", "#error no kernel")
     made.git("revert", "--no-edit", "HEAD")
-    made.git("checkout", "--quiet", "-b", "side", "HEAD~1")
+    made.git("checkout", "--quiet", "-b", "side", "HEAD~2")
     made.append("mm/memory.c", "/* on the side */")
     made.git("checkout", "--quiet", "main")
     made.git("merge", "--quiet", "--no-edit", "side")

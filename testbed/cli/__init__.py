@@ -10,7 +10,7 @@ import sys
 import traceback
 import types
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn
@@ -20,12 +20,17 @@ from rich.table import Table
 
 from testbed.cli.bisection import bisect, bisect_step
 from testbed.cli.comparison import compare
-from testbed.cli.context import Context, kernel_options, opened, settings_option
-from testbed.deadline import Deadline
+from testbed.cli.context import (
+    Context,
+    booted,
+    kernel_options,
+    opened,
+    settings_option,
+    ssh_argv,
+)
+from testbed.cli.debugger import gdb
 from testbed.errors import GuestError, GuestLost, SetupError, TestbedError, TreeError
-from testbed.lab.cell import Cell
 from testbed.lab.doctor import Finding, examine
-from testbed.lab.guest import Guest, guest_up
 from testbed.lab.lab import Lab
 from testbed.lab.mutants import (
     MUTANTS,
@@ -128,8 +133,8 @@ def boot(only_print: bool, **options: Any) -> None:
             command = command_by_hand(cell.vm_spec(Path(".")))
             context.console.print(command, highlight=False, soft_wrap=True, markup=False)
             return
-        with _booted(context, cell) as guest:
-            login = shlex.join(_ssh_argv(guest))
+        with booted(context, cell) as guest:
+            login = shlex.join(ssh_argv(guest))
             context.console.print(f"up: {cell.kernel.release}", highlight=False)
             context.console.print(f"log in: {login}", highlight=False, soft_wrap=True, markup=False)
             context.console.print(f"console: {guest.vm.spec.log_dir}", highlight=False)
@@ -150,8 +155,8 @@ def shell(command: tuple[str, ...], **options: Any) -> None:
     """
     with opened(options) as context:
         cell = context.one_cell()
-        with _booted(context, cell) as guest:
-            status = interact([*_ssh_argv(guest), *([shlex.join(command)] if command else [])])
+        with booted(context, cell) as guest:
+            status = interact([*ssh_argv(guest), *([shlex.join(command)] if command else [])])
     sys.exit(status)
 
 
@@ -207,6 +212,7 @@ def mutants(
 
 cli.add_command(bisect)
 cli.add_command(bisect_step)
+cli.add_command(gdb)
 cli.add_command(compare)
 
 
@@ -305,36 +311,6 @@ def _run_campaign(
         for line in (*table_lines(mutations, found), *summary_lines(found), f"results: {folder}"):
             context.console.print(line, highlight=False, soft_wrap=True, markup=False)
     return campaign.outcomes
-
-
-@contextmanager
-def _booted(context: Context, cell: Cell) -> Iterator[Guest]:
-    log_dir = new_run_dir(context.settings.results_dir, latest=False)
-    with ExitStack() as stack:
-        with context.progress.step(f"boot {cell.arch} {cell.kernel.release}"):
-            deadline = Deadline.after(context.settings.boot_seconds)
-            guest = stack.enter_context(guest_up(cell, log_dir, deadline))
-        yield guest
-
-
-# The name under which ssh finds the guest's host key: the port is another each time.
-_HOST_ALIAS = "testbed-guest"
-
-
-def _ssh_argv(guest: Guest) -> list[str]:
-    """The host's ssh, as strict about the host key as our own session is."""
-    image = guest.cell.image
-    known_hosts = guest.vm.spec.log_dir / "known_hosts"
-    known_hosts.write_text(f"{_HOST_ALIAS} {image.host_key.read_text()}")
-    # fmt: off
-    return [
-        "ssh", "-F", "none", "-p", str(guest.vm.ssh_port),
-        "-i", str(image.client_key), "-o", "IdentitiesOnly=yes",
-        "-o", f"UserKnownHostsFile={known_hosts}", "-o", "StrictHostKeyChecking=yes",
-        "-o", f"HostKeyAlias={_HOST_ALIAS}",
-        "root@127.0.0.1",
-    ]
-    # fmt: on
 
 
 def _date(seconds: float) -> str:

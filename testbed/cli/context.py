@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import click
 from rich.console import Console
 
 from testbed.cache import Cache
+from testbed.deadline import Deadline
 from testbed.flavour import FLAVOURS
 from testbed.kernel.fit import examine as examine_series
 from testbed.kernel.fit import fit_lines, refuse_conflicts
@@ -20,9 +21,14 @@ from testbed.kernel.revision import at_base, base_note
 from testbed.kernel.series import Series, load_series
 from testbed.kernel.source import resolve, unpack
 from testbed.lab.cell import Cell, prepare
+from testbed.lab.guest import Guest, guest_up
 from testbed.progress import Progress
+from testbed.results.store import new_run_dir
 from testbed.settings import AccelChoice, Isolation, Settings, Toolchain, load_settings
 from testbed.terminal import make_progress
+
+# The name under which ssh finds the guest's host key: the port is another each time.
+_HOST_ALIAS = "testbed-guest"
 
 
 @dataclass
@@ -130,3 +136,30 @@ def opened(options: dict[str, Any]) -> Iterator[Context]:
         yield Context(settings, cache, series, progress, console)
     finally:
         cache.close()
+
+
+@contextmanager
+def booted(context: Context, cell: Cell) -> Iterator[Guest]:
+    """A guest of that cell; it is gone when the block ends."""
+    log_dir = new_run_dir(context.settings.results_dir, latest=False)
+    with ExitStack() as stack:
+        with context.progress.step(f"boot {cell.arch} {cell.kernel.release}"):
+            deadline = Deadline.after(context.settings.boot_seconds)
+            guest = stack.enter_context(guest_up(cell, log_dir, deadline))
+        yield guest
+
+
+def ssh_argv(guest: Guest) -> list[str]:
+    """The host's ssh, as strict about the host key as our own session is."""
+    image = guest.cell.image
+    known_hosts = guest.vm.spec.log_dir / "known_hosts"
+    known_hosts.write_text(f"{_HOST_ALIAS} {image.host_key.read_text()}")
+    # fmt: off
+    return [
+        "ssh", "-F", "none", "-p", str(guest.vm.ssh_port),
+        "-i", str(image.client_key), "-o", "IdentitiesOnly=yes",
+        "-o", f"UserKnownHostsFile={known_hosts}", "-o", "StrictHostKeyChecking=yes",
+        "-o", f"HostKeyAlias={_HOST_ALIAS}",
+        "root@127.0.0.1",
+    ]
+    # fmt: on

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
+import pytest
+
+from testbed.cli.debugger import gdb_argv
 from testbed.deadline import Deadline
 from testbed.lab.cell import Cell
 from testbed.run import run, spawn
@@ -26,6 +30,16 @@ def test_boot_prints_a_command_line_without_booting(cell: Cell, command: Command
     shown = run(command("boot", "--print")).stdout
     assert f"qemu-system-{cell.arch.qemu}" in shown
     assert str(cell.kernel.image) in shown
+
+
+def test_gdb_is_attached_with_breakpoints_on_the_layer(cell: Cell, command: Command) -> None:
+    program = gdb_argv(cell.kernel, Path("stub"))[0]
+    if shutil.which(program) is None:
+        pytest.skip(f"{program} is not installed")
+    # At its end gdb kills the guest that it has stopped.
+    shown = run(command("gdb", "--", "-batch", "-ex", "info breakpoints")).stdout
+    assert "<compat_vma_mmap" in shown
+    assert "<__compat_vma_mmap" in shown
 
 
 def test_build_tells_where_the_kernel_is(cell: Cell, command: Command) -> None:
