@@ -20,6 +20,7 @@ from testbed.cache import Cache
 from testbed.errors import KernelSplat, SetupError, TestbedError, TreeError
 from testbed.flavour import FLAVOURS
 from testbed.kernel.build import Kernel
+from testbed.kernel.modules import GuestSide
 from testbed.kernel.revision import at_base
 from testbed.kernel.series import load_series
 from testbed.lab.cell import Cell
@@ -66,6 +67,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "paths(*paths): only on these paths to a hook",
         "kconfig(symbol): skipped where the kernel is built without the symbol",
         "isolation(choice): this, where less is asked for: shared, clone, boot",
+        "module(*names): skipped where the kernel lacks what these modules need",
         "last: after all other tests on its architecture",
         "reaches(*hooks, by): which of the kernel's hooks are run (testbed/mmap/hooks.py), and by "
         "what stack if by no path",
@@ -199,6 +201,7 @@ def kernel(cell: Cell) -> Kernel:
 def guest(request: pytest.FixtureRequest, lab: Lab, arch: str) -> Iterator[Guest]:
     """A healthy guest whose kernel log is watched from here to the end of the test."""
     _skip_unless_configured(request.node, lab.cell(arch).kernel)
+    _skip_unless_built(request.node, lab.cell(arch).guest_side)
     isolation = _isolation(request.node, lab.settings.isolation)
     with lab.guest(arch, isolation, disks=_wants_disks(request.node)) as guest:
         guest.begin(request.node.name)
@@ -240,6 +243,16 @@ def _skip_unless_configured(item: pytest.Item, kernel: Kernel) -> None:
         for symbol in marker.args:
             if kernel.symbol(symbol) == "n":
                 pytest.skip(f"the kernel is built without {symbol}")
+
+
+def _skip_unless_built(item: pytest.Item, guest_side: GuestSide) -> None:
+    wanted = {name for marker in item.iter_markers("module") for name in marker.args}
+    callspec = getattr(item, "callspec", None)
+    # Of mmap_stack.ko it is the node of that path which a kernel without nesting lacks.
+    if callspec is not None and HookPath.CUSTOM in callspec.params.values():
+        wanted.add(RING_MODULE)
+    for name in wanted & set(guest_side.absent):
+        pytest.skip(f"the kernel has not {guest_side.absent[name]}: {name}.ko is not built")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -268,7 +268,9 @@ static struct miscdevice nodes[] = {
 	NODE("stack", .mmap = stack_mmap),
 	NODE("stack_first", .mmap = stack_first_mmap),
 	NODE("stack_after", .mmap = stack_after_mmap),
+#ifdef LAYER_NESTS
 	NODE("custom", .mmap = custom_mmap),
+#endif
 	NODE("legacy", .mmap = legacy_mmap),
 	NODE("both", .mmap = legacy_mmap, .mmap_prepare = prepare_hook),
 	NODE("none"),

@@ -93,6 +93,7 @@ int stack_after_mmap(struct file *file, struct vm_area_struct *vma)
 	return stack_with(file, vma, call_and_switch);
 }
 
+#ifdef LAYER_NESTS
 static int custom_on(struct opened *opened, struct file *file,
 		     struct vm_area_struct *vma)
 {
@@ -123,3 +124,4 @@ int custom_mmap(struct file *file, struct vm_area_struct *vma)
 	log_mmap_done(file, vma, err);
 	return err;
 }
+#endif /* LAYER_NESTS */

@@ -22,6 +22,12 @@ from testbed.settings import CHECKOUT, Settings
 
 _LAYOUT = "1"
 
+# What a kernel must have so that a module, or all of it, can be built: modules/layer.mk looks.
+NEEDS = {
+    "mmap_ring": "compat_set_desc_from_vma() and __compat_vma_mmap()",
+    "mmap_uio": "an mmap_prepare hook in struct uio_info",
+}
+
 _CFLAGS = ("-static", "-O2", "-Wall", "-Wextra", "-Werror")
 
 
@@ -58,6 +64,12 @@ class GuestSide:
     @property
     def modules(self) -> tuple[Path, ...]:
         return tuple(sorted((self.path / "modules").glob("*.ko")))
+
+    @property
+    def absent(self) -> dict[str, str]:
+        """The modules that were left out, and what the kernel lacks for them."""
+        built = {module.stem for module in self.modules}
+        return {name: lacks for name, lacks in NEEDS.items() if name not in built}
 
     @property
     def programs(self) -> tuple[Path, ...]:

@@ -87,6 +87,8 @@ def prepare(
     )
     kernel = build_kernel(request, settings, cache, progress)
     guest_side = build_guest_side(kernel, request, settings, cache, progress)
+    for name, lacks in guest_side.absent.items():
+        progress.note(f"{arch}: {name}.ko is not built: the kernel has not {lacks}")
     image = build_image(kernel, guest_side, settings, cache, progress)
     accel = choose_accel(kernel, image, settings, progress)
     return Cell(

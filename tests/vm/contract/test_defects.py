@@ -118,6 +118,7 @@ def test_a_replacements_own_mmap_runs_on_the_new_vma(stack: Prober) -> None:
 
 
 @pytest.mark.guarantee(45)
+@pytest.mark.module("mmap_ring")
 @pytest.mark.defect(
     "KD5",
     symptom=r"mmap waits for ever in \w+",

@@ -10,6 +10,8 @@ from testbed.mmap.oracle import canonical_vma
 from testbed.mmap.probe import Prober
 from testbed.mmap.script import Script
 
+pytestmark = pytest.mark.module("mmap_ring")
+
 FOLDER = "/sys/kernel/mmap_ring"
 
 

@@ -12,9 +12,9 @@ from testbed.mmap.observation import names, only
 from testbed.mmap.oracle import canonical_vma
 from testbed.mmap.script import Script
 
-pytestmark = pytest.mark.kconfig("UIO")
-
 MODULE = "mmap_uio"
+
+pytestmark = [pytest.mark.kconfig("UIO"), pytest.mark.module(MODULE)]
 PAGES = 4  # of each map
 
 
