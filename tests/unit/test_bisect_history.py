@@ -42,6 +42,17 @@ def test_a_shallow_clone_is_searched_as_far_as_it_goes(tree: Tree, tmp_path: Pat
     assert found.answer.first == tree.commits[4]
 
 
+def test_a_linked_worktree_under_an_odd_name_is_searched(tree: Tree, tmp_path: Path) -> None:
+    tree.commit_all(GOOD, GOOD, BAD)
+    top = tmp_path / 'a "b" ü'
+    tree.path.rename(top)
+    moved = Tree(top, tree.commits)
+    moved.git("worktree", "add", "--quiet", "--detach", str(tmp_path / "linked"))
+    before = snapshot(top)
+    assert search(Tree(tmp_path / "linked", tree.commits)).answer.first == tree.commits[2]
+    assert snapshot(top) == before
+
+
 def test_a_commit_that_is_on_no_branch_can_be_an_end(tree: Tree) -> None:
     tree.commit_all(GOOD, GOOD, BAD)
     tree.git("reset", "--hard", "--quiet", tree.commits[0])

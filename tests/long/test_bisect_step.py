@@ -1,0 +1,33 @@
+"""One kernel as `git bisect run` has it judged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from testbed.lab.mutants import MUTANTS
+from testbed.run import run
+
+Command = Callable[..., list[str]]
+
+TESTS = "test_descriptor and stack and range"
+DEFECT = ("--series", str(MUTANTS / "U8.patch"))
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        ((), 0, "absent: "),
+        (DEFECT, 1, "present: test_start_and_end_are_the_final_range: "),
+        ((*DEFECT, "--find-fix"), 0, "present: "),
+        ((*DEFECT, "--symptom", "KASAN"), 125, "cannot tell: another failure: "),
+        (("--series", "nowhere"), 255, ""),
+    ],
+    ids=["good", "bad", "broken", "another", "usage"],
+)
+def test_a_kernels_verdict_is_an_exit_status(
+    command: Command, words: tuple[str, ...], status: int, said: str
+) -> None:
+    done = run(command("bisect-step", *words, TESTS), ok=range(256))
+    assert (done.status, said in done.stdout) == (status, True), done.stdout + done.stderr
