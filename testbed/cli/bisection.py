@@ -118,7 +118,11 @@ def _search(
         pattern=question.pattern,
         find_fix=question.find_fix,
     )
-    answer = bisection.run()
+    try:
+        answer = bisection.run()
+    except KeyboardInterrupt:
+        context.progress.note("the same command goes on from here")
+        raise
     write_report(folder, bisection, answer)
     return [*report_lines(bisection, answer, whole=False), f"results: {folder}"], bool(answer.first)
 
