@@ -34,6 +34,7 @@ from testbed.results.model import Status
 from testbed.settings import CHECKOUT, AccelChoice, Isolation, Toolchain, load_settings
 from testbed.terminal import make_progress
 from testbed.verdict import Defect, Verdict, judge, judge_defect
+from testbed.workers import Keeper, Worker, is_worker
 
 RING_MODULE = "mmap_ring"
 
@@ -79,9 +80,10 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", line)
     if LAB not in config.stash:
         config.stash[LAB] = _make_lab(config)
-    config.stash[RECORDER] = Recorder(
-        config.stash[LAB], shlex.join(["pytest", *_arguments(config)])
-    )
+    command = shlex.join(["pytest", *_arguments(config)])
+    recorder = config.stash[RECORDER] = Recorder(config.stash[LAB], command)
+    plugin = Worker(recorder, config) if is_worker(config) else Keeper(recorder)
+    config.pluginmanager.register(plugin, "mmap testbed's results")
 
 
 def _arguments(config: pytest.Config) -> tuple[str, ...]:
@@ -326,10 +328,6 @@ def _cell_lines(lab: Lab) -> list[str]:
         f"{cell.arch}: {cell.kernel.release}, {cell.accel}, QEMU {cell.qemu_version}"
         for cell in lab.prepared()
     ]
-
-
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    session.config.stash[RECORDER].write()
 
 
 def pytest_terminal_summary(

@@ -1,4 +1,8 @@
-"""Gathers the cases of a pytest session and writes the run's files."""
+"""Gathers the cases of a pytest session and writes the run's files.
+
+Where tests run side by side (pytest-xdist), each worker process judges its own: a case travels
+on the last report of its test, and what it ran on with the worker's end.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import dataclasses
 import json
 import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -22,11 +26,22 @@ from testbed.mmap.canonical import canonical_facts
 from testbed.mmap.path import HookPath
 from testbed.reach import write_reach
 from testbed.results.model import Case, Environment, Run, Status, gravest
-from testbed.results.store import append_facts, write_run
+from testbed.results.store import (
+    append_facts,
+    case_from,
+    environment_from,
+    remove_run_dir,
+    write_run,
+)
 from testbed.verdict import Verdict
 
 # Every case is appended here as it ends, so that a crash of the testbed loses none.
 CASES_FILE = "cases.jsonl"
+
+# The report's attribute that a case travels in.
+_CARRIED = "testbed_case"
+
+_PHASES = ("setup", "call", "teardown")
 
 
 @dataclass
@@ -36,6 +51,7 @@ class _Phases:
     case: Case
     verdicts: list[Verdict] = field(default_factory=list)
     evidence: list[str] = field(default_factory=list)
+    facts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     seconds: float = 0.0
 
     def judged(self) -> Case:
@@ -62,13 +78,14 @@ class Recorder:
     command: str
     cases: list[Case] = field(default_factory=list)
     _open: dict[str, _Phases] = field(default_factory=dict)
+    _others: dict[str, Environment] = field(default_factory=dict)  # what worker processes had
     _started: datetime = field(default_factory=lambda: datetime.now(UTC))
     _clock: float = field(default_factory=time.monotonic)
 
     def add(
         self, item: pytest.Item, report: pytest.TestReport, verdict: Verdict, guest: Guest | None
     ) -> None:
-        """Take one phase of a test; its last phase closes the case."""
+        """Take one phase of a test; its last closes the case, which the report then carries."""
         phases = self._open.setdefault(item.nodeid, _Phases(_new_case(item)))
         phases.seconds += report.duration
         if report.when == "call" or verdict.status is not Status.PASS:
@@ -77,9 +94,40 @@ class Recorder:
             phases.evidence.append(_evidence(report, guest))
             phases.evidence.append(f"again: {self._reproduce(item)}")
         if report.when == "call" and guest is not None:
-            self._keep_facts(item.nodeid, guest)
+            seen = guest.prober.observations
+            phases.facts = {digest(each.script): canonical_facts(each) for each in seen}
         if report.when == "teardown":
-            self._close(item.nodeid)
+            phases = self._open.pop(item.nodeid)
+            carried = {"case": dataclasses.asdict(phases.judged()), "facts": phases.facts}
+            setattr(report, _CARRIED, json.dumps(carried))
+
+    def take(self, report: pytest.TestReport) -> None:
+        """Keep what a report carries."""
+        if (text := getattr(report, _CARRIED, None)) is not None:
+            carried = json.loads(text)
+            self._keep(case_from(carried["case"]))
+            if carried["facts"]:
+                append_facts(self.lab.run_dir, report.nodeid, carried["facts"])
+        elif report.when not in _PHASES:
+            # pytest-xdist's word for a worker that died in this test.
+            reason = str(report.longrepr).partition("\n")[0]
+            self._keep(Case(test=report.nodeid, error="WorkerDied", reason=reason))
+
+    def result(self) -> str:
+        """What a worker process tells at its end, for `join`."""
+        result = {
+            "environments": [dataclasses.asdict(env) for env in self._environments()],
+            "retried": self.lab.retried,
+        }
+        return json.dumps(result)
+
+    def join(self, result: str) -> None:
+        """Take what a worker process told at its end."""
+        told = json.loads(result)
+        self.lab.retried += told["retried"]
+        for values in told["environments"]:
+            environment = environment_from(values)
+            self._others[environment.arch] = environment
 
     def run(self) -> Run:
         """All that was found so far."""
@@ -88,9 +136,7 @@ class Recorder:
             command=self.command,
             started=self._started.isoformat(timespec="seconds"),
             seconds=round(time.monotonic() - self._clock, 3),
-            environments=tuple(
-                _environment(cell, self.lab.settings.isolation) for cell in self.lab.prepared()
-            ),
+            environments=tuple(self._environments()),
             cases=(*self.cases, *(phases.case for phases in self._open.values())),
             retried=tuple(self.lab.retried),
         )
@@ -102,6 +148,8 @@ class Recorder:
             write_run(self.lab.run_dir, run)
             write_reach(self.lab.run_dir, run)
             write_coverage(self.lab.run_dir, run)
+        elif self.lab.started:
+            remove_run_dir(self.lab.run_dir)
 
     def _reproduce(self, item: pytest.Item) -> str:
         """The command that runs this test again, alone, with all that was chosen."""
@@ -114,14 +162,11 @@ class Recorder:
         words += ["--accel", settings.accel, "--toolchain", settings.toolchain]
         return shlex.join([*words, *(["-k", item.name] if contract else [])])
 
-    def _keep_facts(self, nodeid: str, guest: Guest) -> None:
-        seen = guest.prober.observations
-        if seen:
-            facts = {digest(each.script): canonical_facts(each) for each in seen}
-            append_facts(self.lab.run_dir, nodeid, facts)
+    def _environments(self) -> list[Environment]:
+        own = [_environment(cell, self.lab.settings.isolation) for cell in self.lab.prepared()]
+        return own or list(self._others.values())
 
-    def _close(self, nodeid: str) -> None:
-        case = self._open.pop(nodeid).judged()
+    def _keep(self, case: Case) -> None:
         self.cases.append(case)
         with (self.lab.run_dir / CASES_FILE).open("a") as file:
             file.write(json.dumps(dataclasses.asdict(case)) + "\n")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -50,6 +50,7 @@ class Lab:
     cache: Cache
     progress: Progress
     workplace: str = ""  # as KernelRequest has it
+    workers: int = 1  # labs that share the host's processors
     _places: dict[str, _Place] = field(default_factory=dict)
     retried: list[str] = field(default_factory=list)
 
@@ -124,10 +125,12 @@ class Lab:
         """A fresh folder for the logs of one VM."""
         place = self._place(arch)
         with place.numbering:
-            place.boots += 1
-            path = self.run_dir / f"vm-{arch}-{place.boots}"
-            path.mkdir()
-            return path
+            while True:
+                place.boots += 1
+                path = self.run_dir / f"vm-{arch}-{place.boots}"
+                with suppress(FileExistsError):  # another worker process has made it
+                    path.mkdir()
+                    return path
 
     def close(self) -> None:
         """End every VM."""
@@ -151,7 +154,7 @@ class Lab:
             return Shared(partial(self._boot, cell))
         if isolation is Isolation.CLONE and (template := self._template(cell)) is not None:
             # Guests with disks are for few tests, and not for one after the other.
-            ahead = 0 if disks else self.settings.jobs
+            ahead = 0 if disks else max(1, self.settings.jobs // self.workers)
             return Fresh(partial(self._clone, cell, template), ahead)
         return Fresh(partial(self._boot, cell))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import gzip
 import json
@@ -38,6 +39,15 @@ def new_run_dir(root: Path, *, latest: bool = True) -> Path:
     raise FileExistsError(f"too many runs named {stamp} in {root}")
 
 
+def remove_run_dir(folder: Path) -> None:
+    """Remove the folder of a run that came to nothing; what it holds stays."""
+    latest = folder.parent / "latest"
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+        if latest.readlink().name == folder.name:
+            latest.unlink()
+
+
 def write_run(folder: Path, run: Run) -> None:
     """Write result.json, complete or not at all."""
     content = {"version": FORMAT_VERSION, **dataclasses.asdict(run)}
@@ -58,8 +68,8 @@ def read_run(folder: Path) -> Run:
         version = content.pop("version")
         if version != FORMAT_VERSION:
             raise SetupError(f"{file} is of format {version}, not {FORMAT_VERSION}")
-        content["environments"] = tuple(_environment(each) for each in content["environments"])
-        content["cases"] = tuple(_case(each) for each in content["cases"])
+        content["environments"] = tuple(environment_from(each) for each in content["environments"])
+        content["cases"] = tuple(case_from(each) for each in content["cases"])
         return Run(**{**content, "retried": tuple(content["retried"])})
     except OSError as exc:
         raise SetupError(f"there is no run in {folder}: {exc}") from exc
@@ -90,11 +100,13 @@ def read_facts(folder: Path) -> Facts:
         raise SetupError(f"{file} cannot be read: {exc}") from exc
 
 
-def _environment(values: dict[str, Any]) -> Environment:
+def environment_from(values: dict[str, Any]) -> Environment:
+    """An environment out of what dataclasses.asdict made of it. Raises KeyError, TypeError."""
     return Environment(**{**values, "series": tuple(values["series"])})
 
 
-def _case(values: dict[str, Any]) -> Case:
+def case_from(values: dict[str, Any]) -> Case:
+    """A case out of what dataclasses.asdict made of it. Raises KeyError, TypeError, ValueError."""
     lists = {name: tuple(values[name]) for name in ("guarantees", "reaches")}
     return Case(**{**values, **lists, "status": Status(values["status"])})
 

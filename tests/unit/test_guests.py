@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -38,12 +39,13 @@ class Factory:
     root: Path
     made: list[FakeGuest] = field(default_factory=list)
     broken: bool = False
+    numbers: Iterator[int] = field(default_factory=count)  # safe in threads
 
     @contextmanager
     def open(self) -> Iterator[Guest]:
         if self.broken:
             raise LaunchError("no QEMU")
-        guest = FakeGuest(self.root / str(len(self.made)))
+        guest = FakeGuest(self.root / str(next(self.numbers)))
         guest.log_dir.mkdir()
         self.made.append(guest)
         try:
