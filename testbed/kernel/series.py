@@ -11,6 +11,9 @@ from testbed.kernel.mail import Mailed, fetch, is_mail, is_maildir, split
 from testbed.kernel.patch import Patch, make_patch, named_base, read_file, read_patch
 from testbed.kernel.revision import read_range, tree_of
 
+# A..B: of a path such as a/../b the first part ends with a slash.
+_RANGE = re.compile(r"[^.\s]\S*(?<!/)\.\.")
+
 _MESSAGE_ID = re.compile(r"<?[^\s<>/@]+@[^\s<>/@]+>?|https?://\S+")
 
 _EXAMPLES = (
@@ -74,7 +77,7 @@ def load_series(wanted: str, kernel: str = "") -> Series:
         found = _folder(place)
     elif place.is_file():
         found = _file(place)
-    elif ".." in wanted and (tree := tree_of(kernel)) is not None:
+    elif _RANGE.match(wanted) and (tree := tree_of(kernel)) is not None:
         found = Mailed(tuple(read_range(tree, wanted)), ())
     elif _MESSAGE_ID.fullmatch(wanted):
         found = fetch(wanted)

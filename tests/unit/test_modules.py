@@ -9,7 +9,7 @@ import pytest
 from test_build import HOST, Yard, built, compiled, yard
 
 from testbed.errors import BuildError
-from testbed.kernel.modules import GuestSide, GuestSources, build_guest_side
+from testbed.kernel.modules import NEEDS, GuestSide, GuestSources, build_guest_side
 
 __all__ = ["built", "yard"]
 
@@ -143,3 +143,31 @@ def test_a_warning_of_modpost_is_an_error(yard: Yard, sources: GuestSources) -> 
     makefile.write_text(text.replace('@echo "  CC [M]  $*.o"', f'@echo "{warning}"'))
     with pytest.raises(BuildError, match=r"build with a warning: WARNING: modpost: missing"):
         build(yard, sources)
+
+
+@pytest.mark.parametrize(
+    ("declared", "hook", "found"),
+    [
+        ("int __compat_vma_mmap(void);", "int (*mmap_prepare)(void);", "y y"),
+        ("int __compat_vma_mmap(void);", "int (*mmap)(void);", "y "),
+        ("int compat_vma_mmap(void);", "int (*mmap)(void);", " "),
+    ],
+    ids=["today", "uio-by-mmap", "monolithic"],
+)
+def test_what_the_layer_has_is_found_in_the_kernels_headers(
+    tmp_path: Path, declared: str, hook: str, found: str
+) -> None:
+    headers = tmp_path / "include/linux"
+    headers.mkdir(parents=True)
+    (headers / "fs.h").write_text(f"{declared}\n")
+    (headers / "uio_driver.h").write_text(f"{hook}\n")
+    makefile = f"include {GuestSources().modules}/layer.mk\n"
+    makefile += "all:\n\t@echo '$(layer-nests) $(layer-uio)'\n"
+    words = ["make", "-s", "-f", "-", f"srctree={tmp_path}"]
+    assert subprocess.check_output(words, input=makefile, text=True) == f"{found}\n"
+
+
+def test_a_module_that_is_not_there_is_told_with_what_the_kernel_lacks(tmp_path: Path) -> None:
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules/mmap_ring.ko").touch()
+    assert GuestSide(tmp_path).absent == {"mmap_uio": NEEDS["mmap_uio"]}

@@ -16,7 +16,7 @@ from testbed.kernel.series import Series, load_series
 from testbed.kernel.source import Source, SourceTree
 from testbed.kernel.worktree import Worktree, prepare
 from testbed.progress import Progress
-from testbed.settings import Settings
+from testbed.settings import KERNEL_CONFIG, Settings
 
 LONG_AGO = 1_000_000_000
 
@@ -315,3 +315,15 @@ def test_what_is_nowhere_is_told_what_there_could_be(wanted: str) -> None:
     with pytest.raises(SetupError, match=f"no folder of patches at {wanted}") as raised:
         load_series(wanted, "debian:7.3")
     assert "message-id" in raised.value.cure
+
+
+@pytest.mark.parametrize("wanted", ["../nowhere", "./..", "fixes/../nowhere"])
+def test_a_path_with_dots_is_no_range(wanted: str) -> None:
+    with pytest.raises(SetupError, match=r"no folder of patches at|neither a"):
+        load_series(wanted, "tree:/nonexistent")
+
+
+@pytest.mark.parametrize("name", ["monolithic", "no-layer"])
+def test_the_shipped_series_can_be_read(name: str) -> None:
+    series = load_series(str(KERNEL_CONFIG / "series" / name))
+    assert {"mm/util.c", "drivers/uio/uio.c", "drivers/hv/vmbus_drv.c"} < set(series.files)
