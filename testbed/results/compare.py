@@ -177,17 +177,21 @@ def times(comparison: Comparison) -> list[Time]:
     sides = (comparison.base, comparison.new)
     builds = [{env.arch: env.build_seconds for env in side.run.environments} for side in sides]
     both = set(comparison.base.cases) & set(comparison.new.cases)
-    tests: list[Counter[str]] = [Counter(), Counter()]
-    for counter, side in zip(tests, sides, strict=True):
-        for case in side.run.cases:
-            if case.test in both:
-                counter[case.arch] += case.seconds  # type: ignore[assignment]
-    arches = sorted(set(builds[0]) & set(builds[1]))
+    tests = [_test_seconds(side, both) for side in sides]
     return [
-        Time(f"{arch}, {what}", round(values[0][arch], 1), round(values[1][arch], 1))
-        for arch in arches
-        for what, values in (("build", builds), ("tests", tests))
+        Time(f"{arch}, {what}", round(base.get(arch, 0), 1), round(new.get(arch, 0), 1))
+        for arch in sorted(set(builds[0]) & set(builds[1]))
+        for what, (base, new) in (("build", builds), ("tests", tests))
     ]
+
+
+def _test_seconds(side: Side, tests: set[str]) -> dict[str, float]:
+    """By architecture."""
+    seconds: dict[str, float] = {}
+    for case in side.run.cases:
+        if case.test in tests:
+            seconds[case.arch] = seconds.get(case.arch, 0) + case.seconds
+    return seconds
 
 
 def markdown_lines(comparison: Comparison) -> Iterator[str]:
