@@ -39,6 +39,7 @@ class Request(IntEnum):
     LOG = 6
     LOAD = 7
     UNLOAD = 8
+    PACE = 9
 
 
 class ErrorClass(IntEnum):
@@ -226,6 +227,17 @@ def load_request(path: str, parameters: str) -> bytes:
 
 def unload_request(name: str) -> bytes:
     return _string(name)
+
+
+def pace_request(rounds: int) -> bytes:
+    return _U32.pack(rounds)
+
+
+def parse_pace(payload: bytes) -> float:
+    """Seconds."""
+    cursor = _Cursor(payload)
+    usec = (cursor.u32() << 32) + cursor.u32()
+    return cursor.ended(usec / 1e6)
 
 
 def parse_hello(payload: bytes) -> Hello:

@@ -109,6 +109,7 @@ class Session:
         self._lock = threading.Lock()
         self._number = 0
         self._broken: BaseException | None = None
+        self.slowdown = 1.0  # how many times longer than usual the guest is waited for
 
     @property
     def broken(self) -> BaseException | None:
@@ -147,7 +148,7 @@ class Session:
             GuestLost: the guest died meanwhile.
             SessionError: no answer came although the guest is alive.
         """
-        until = deadline or Deadline.after(_DEFAULT)
+        until = deadline or Deadline.after(_DEFAULT * self.slowdown)
         payload = protocol.run_request(
             argv, cwd=cwd, env=env or {}, stdin=stdin, timeout=until.remaining, limit=limit
         )
@@ -246,6 +247,12 @@ class Session:
         """
         self._call(Request.UNLOAD, protocol.unload_request(name), None)
 
+    def pace(self, rounds: int, deadline: Deadline | None = None) -> float:
+        """Seconds that mapping, touching and unmapping a page takes there, `rounds` times."""
+        return protocol.parse_pace(
+            self._call(Request.PACE, protocol.pace_request(rounds), deadline)
+        )
+
     def log(self, mark: str = "", *, deadline: Deadline | None = None) -> protocol.LogAnswer:
         """The kernel log's records since the last call of this; first writes `mark` into it."""
         records: tuple[bytes, ...] = ()
@@ -275,13 +282,15 @@ class Session:
                     f"a request of {len(payload)} bytes is too long for the guest agent",
                     cure=f"at most {protocol.MAX_PAYLOAD} bytes at once",
                 )
-        until = deadline or Deadline.after(_DEFAULT)
+        until = deadline or Deadline.after(_DEFAULT * self.slowdown)
         with self._lock:
             if self._broken is not None:
                 raise self._broken.with_traceback(None)
             requests = [self._frame(kind, payload) for payload in payloads]
             try:
-                answers = self._exchange(requests, Deadline.after(until.remaining + _ANSWER_MARGIN))
+                answers = self._exchange(
+                    requests, Deadline.after(until.remaining + _ANSWER_MARGIN * self.slowdown)
+                )
                 return [_checked(*pair) for pair in zip(requests, answers, strict=True)]
             except BaseException as exc:
                 # An interrupted call leaves an answer under way that no later call may take.

@@ -38,6 +38,12 @@ _RELEASE = "/proc/sys/kernel/osrelease"
 # KD1: behind a .mmap a replaced vm_file is never released, whatever the test is about.
 _REPLACES = re.compile(r" replace=|/dev/zero")
 
+# How fast a guest is: a page is mapped, touched and unmapped so often. The usual time of one
+# round is an emulated guest's on a host that has nothing else to do.
+_ROUNDS = 500
+_USUAL = 50e-6  # seconds
+_PATIENCE = 60.0  # seconds
+
 MODULE_DIR = "/lib/testbed"
 
 # After these a kernel goes on as it was; after any other splat nothing that it does proves much.
@@ -119,7 +125,7 @@ class Guest:
         """What all tests so far left without a reference, but for what is excused."""
         self._check_log()
         self.log.begin(self.test)
-        found = find_leaks(self.session, Deadline.after(_SCANS * self.cell.flavour.slowdown))
+        found = find_leaks(self.session, Deadline.after(_SCANS * self.session.slowdown))
         # That there are some is printed as well, whoever is to blame.
         self._check_log(*([Expectation(SplatKind.KMEMLEAK)] if found else []))
         self.log.begin(self.test)
@@ -202,6 +208,11 @@ def clone_up(cell: Cell, template: Template, log_dir: Path, deadline: Deadline) 
         yield guest
 
 
+def find_slowdown(session: Session) -> float:
+    """How many times slower the guest is than those that the deadlines are made for."""
+    return max(1.0, session.pace(_ROUNDS, Deadline.after(_PATIENCE)) / _ROUNDS / _USUAL)
+
+
 @contextmanager
 def entered(cell: Cell, vm: VirtualMachine, deadline: Deadline) -> Iterator[Guest]:
     """A session with a VM that runs."""
@@ -213,4 +224,5 @@ def entered(cell: Cell, vm: VirtualMachine, deadline: Deadline) -> Iterator[Gues
         why_dead=vm.why_dead,
     ) as session:
         log = KernelLog(session, vm.console.text)
-        yield Guest(cell, vm, session, log, Prober(session, cell.flavour.slowdown))
+        session.slowdown = vm.slowdown = vm.slowdown or find_slowdown(session)
+        yield Guest(cell, vm, session, log, Prober(session))

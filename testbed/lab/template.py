@@ -49,7 +49,7 @@ def has_room(cell: Cell, store: Cache) -> bool:
 def find_template(cell: Cell, store: Cache) -> Template | None:
     """The template of a cell if it is there."""
     entry = store.find(_KIND, template_key(cell))
-    return None if entry is None else _template(entry)
+    return None if entry is None else Template(entry)
 
 
 def drop_template(cell: Cell, store: Cache) -> None:
@@ -65,7 +65,7 @@ def make_template(cell: Cell, store: Cache, log_dir: Path, deadline: Deadline) -
     """
 
     def make(scratch: Path) -> None:
-        template = _template(scratch)
+        template = Template(scratch)
         spec = dataclasses.replace(cell.vm_spec(log_dir), memory_file=template.memory)
         with boot(spec, deadline) as vm:
             with entered(cell, vm, deadline) as guest:
@@ -73,7 +73,7 @@ def make_template(cell: Cell, store: Cache, log_dir: Path, deadline: Deadline) -
             vm.wake(deadline)  # as clones will: it is tried, and warm
             vm.save(template, deadline)
 
-    return _template(store.get(_KIND, template_key(cell), make, verify=Verify.SIZE))
+    return Template(store.get(_KIND, template_key(cell), make, verify=Verify.SIZE))
 
 
 def template_key(cell: Cell) -> str:
@@ -97,7 +97,3 @@ def warm_up(guest: Guest) -> None:
     guest.prober.map(HookPath.DIRECT)
     guest.finish()
     guest.session.check(["dmesg", "-c"])
-
-
-def _template(folder: Path) -> Template:
-    return Template(folder / "memory", folder / "state")

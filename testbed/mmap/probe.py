@@ -48,7 +48,6 @@ class Prober:
     """The guest program in one guest; keeps what it observed, as evidence."""
 
     session: Session
-    slowdown: int = 1  # of the guest's kernel
     observations: list[Observation] = field(default_factory=list)
     scripts: dict[int, str] = field(default_factory=dict)  # what each process was given
 
@@ -63,7 +62,7 @@ class Prober:
             [PROGRAM],
             stdin=script.text.encode(),
             env=_ENVIRONMENT,
-            deadline=Deadline.after(_SECONDS * self.slowdown),
+            deadline=Deadline.after(_SECONDS * self.session.slowdown),
             limit=_OUTPUT,
         )
         self.scripts[result.pid] = script.text

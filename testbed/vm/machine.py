@@ -67,6 +67,7 @@ class VirtualMachine:
     wake_port: socket.socket = field(repr=False)
     bell: Bell = field(repr=False)
     ssh_port: int = 0  # on 127.0.0.1
+    slowdown: float = 0.0  # of the guest, against what is usual; 0: not measured yet
 
     def alive(self) -> bool:
         """Whether the guest may still do something."""
@@ -140,6 +141,7 @@ class VirtualMachine:
             dead = self.bell.wait_for(self.why_dead, deadline.capped(_BANNER_PAUSE))
             if dead or deadline.expired:
                 raise QmpError(f"the guest's connections did not end within {deadline}")
+        template.slowdown.write_text(f"{self.slowdown}\n")
         save_state(self.qmp, template.state, self.bell, deadline)
         self.stop()
 
@@ -161,6 +163,7 @@ class VirtualMachine:
             if self.process.wait(Deadline.after(1.0)) is None:
                 raise
             raise self._launch_error(f"QEMU cannot load the template: {error.message}") from error
+        self.slowdown = float(self.spec.template.slowdown.read_text())
         self.wake(deadline)
 
     def wake(self, deadline: Deadline) -> None:

@@ -56,10 +56,24 @@ class Accel(StrEnum):
 
 @dataclass(frozen=True)
 class Template:
-    """A VM that was stopped and put down in two files, for clones to begin from."""
+    """A VM that was stopped and put down in files, for clones to begin from."""
 
-    memory: Path  # the guest's; clones read it, and write to copies of its pages
-    state: Path  # of processor and devices: QEMU's migration stream
+    folder: Path
+
+    @property
+    def memory(self) -> Path:
+        """The guest's; clones read it, and write to copies of its pages."""
+        return self.folder / "memory"
+
+    @property
+    def state(self) -> Path:
+        """Of processor and devices: QEMU's migration stream."""
+        return self.folder / "state"
+
+    @property
+    def slowdown(self) -> Path:
+        """How slow the guest is, as it was measured before: one number."""
+        return self.folder / "slowdown"
 
 
 @dataclass(frozen=True)

@@ -94,6 +94,10 @@ def test_several_files_are_read_at_once_and_in_order(session: Session, tmp_path:
     assert session.hello().pid > 0
 
 
+def test_the_pace_grows_with_the_rounds(session: Session) -> None:
+    assert 0 < session.pace(1000) < session.pace(100_000)
+
+
 def test_a_command_gives_its_status_and_both_outputs_apart(session: Session) -> None:
     result = session.run(["sh", "-c", "echo out; echo err >&2; exit 7"])
     assert (result.status, result.stdout, result.stderr) == (7, b"out\n", b"err\n")

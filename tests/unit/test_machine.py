@@ -52,8 +52,9 @@ def begin(start: Boot, tmp_path: Path, logs: Path) -> Boot:
     def begin(plays: str, seconds: float = 10.0) -> AbstractContextManager[VirtualMachine]:
         folder = tmp_path / f"fake={plays}"
         folder.mkdir()
-        template = Template(folder / "memory", folder / "state")
+        template = Template(folder)
         template.state.write_bytes(b"state")
+        template.slowdown.write_text("2.5\n")
         spec = dataclasses.replace(vm_parts.spec(log_dir=logs), template=template)
         return clone(spec, Deadline.after(seconds))
 
@@ -162,7 +163,7 @@ def test_a_vm_that_ends_by_itself_says_how(start: Boot) -> None:
 
 
 def test_a_vm_is_put_down_as_a_template(start: Boot, tmp_path: Path) -> None:
-    template = Template(tmp_path / "memory", tmp_path / "state")
+    template = Template(tmp_path)
     with start("up") as vm:
         vm.wake(Deadline.after(5))
         vm.save(template, Deadline.after(5))
@@ -171,7 +172,7 @@ def test_a_vm_is_put_down_as_a_template(start: Boot, tmp_path: Path) -> None:
 
 
 def test_a_template_that_cannot_be_saved_is_an_error(start: Boot, tmp_path: Path) -> None:
-    template = Template(tmp_path / "memory", tmp_path / "state")
+    template = Template(tmp_path)
     with start("no-load") as vm, pytest.raises(QmpError, match="putting the VM down failed"):
         vm.save(template, Deadline.after(5))
 
@@ -182,6 +183,7 @@ def test_a_clone_is_given_the_time_and_random_bytes_of_its_own(begin: Boot, logs
         before = int(time.time())
         with begin(plays) as vm:
             assert vm.ssh_port > 0
+            assert vm.slowdown == 2.5
         words = re.findall(r"woken with (\w+)", (logs / "console.log").read_text())
         message = bytes.fromhex(words[-1])
         assert before <= int.from_bytes(message[:8]) <= time.time()

@@ -188,8 +188,8 @@ def test_a_missing_qemu_is_named_with_its_package(
 
 
 def test_a_templates_memory_is_a_shared_file_and_a_clones_a_private_one() -> None:
-    path = Path("/dev/shm/a,b/memory")
-    template = Template(path, path.with_name("state"))
+    template = Template(Path("/dev/shm/a,b"))
+    path = template.memory
     for spec, share in (
         (dataclasses.replace(vm_parts.spec(), memory_file=path), "on"),
         (dataclasses.replace(vm_parts.spec(), template=template), "off"),
@@ -202,7 +202,7 @@ def test_a_templates_memory_is_a_shared_file_and_a_clones_a_private_one() -> Non
 
 def test_a_clone_is_the_same_machine_as_its_template() -> None:
     """But for what it begins with: devices in the same slots."""
-    template = Template(Path("/t/memory"), Path("/t/state"))
+    template = Template(Path("/t"))
     made = qemu_argv(dataclasses.replace(vm_parts.spec(), memory_file=template.memory), CHANNELS)
     cloned = qemu_argv(dataclasses.replace(vm_parts.spec(), template=template), CHANNELS)
     assert values(made, "-device") == values(cloned, "-device")

@@ -26,6 +26,7 @@ enum request_type {
 	REQ_LOG = 6,
 	REQ_LOAD = 7,
 	REQ_UNLOAD = 8,
+	REQ_PACE = 9,
 };
 
 #define ANSWER_OK	0x8000		/* or-ed to the request's type */
@@ -110,6 +111,7 @@ bool run(struct command *cmd, int listen, int signals, struct outcome *outcome,
 	 struct failure *failure);
 
 /* files.c: files that are not the agent's own */
+bool keep_mapping(uint32_t rounds);
 bool write_once(const char *path, struct bytes content);
 bool read_file(const char *path, struct store *content);
 bool put_file(const char *path, mode_t mode, struct bytes content);

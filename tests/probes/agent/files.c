@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -24,6 +25,22 @@ bool write_once(const char *path, struct bytes content)
 	close(fd);
 	errno = error;
 	return !error;
+}
+
+/* Map a page, touch it, unmap it: what a guest is waited for, in small. */
+bool keep_mapping(uint32_t rounds)
+{
+	while (rounds--) {
+		uint8_t *page = mmap(NULL, 1, PROT_READ | PROT_WRITE,
+				     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+		if (page == MAP_FAILED)
+			return false;
+		*(volatile uint8_t *)page = 1;
+		if (munmap(page, 1))
+			return false;
+	}
+	return true;
 }
 
 void set_oom_score(const char *score)

@@ -15,6 +15,7 @@
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/utsname.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "agent.h"
@@ -276,6 +277,26 @@ static bool unload(struct agent *agent, struct cursor *c)
 	return unload_module(name) ? answer_done(agent) : answer_errno(agent, "unload", name);
 }
 
+static bool pace(struct agent *agent, struct cursor *c)
+{
+	uint32_t rounds = take_u32(c);
+	struct timespec begin, end;
+	struct store message;
+	uint64_t usec;
+
+	if (!is_whole(c))
+		return answer_malformed(agent);
+	clock_gettime(CLOCK_MONOTONIC, &begin);
+	if (!keep_mapping(rounds))
+		return answer_errno(agent, "map", "");
+	clock_gettime(CLOCK_MONOTONIC, &end);
+	usec = (end.tv_sec - begin.tv_sec) * 1000000 + (end.tv_nsec - begin.tv_nsec) / 1000;
+	message = new_answer();
+	keep_u32(&message, usec >> 32);
+	keep_u32(&message, usec);
+	return answer(agent, &message);
+}
+
 static bool serve_request(struct agent *agent, struct cursor *c)
 {
 	switch (agent->request.type) {
@@ -295,6 +316,8 @@ static bool serve_request(struct agent *agent, struct cursor *c)
 		return load(agent, c);
 	case REQ_UNLOAD:
 		return unload(agent, c);
+	case REQ_PACE:
+		return pace(agent, c);
 	default:
 		return answer_error(agent, ERR_REQUEST, EOPNOTSUPP, "unknown request", "");
 	}
