@@ -163,7 +163,6 @@ class Lab:
         found = find_template(cell, self.templates)
         if found is not None:
             return found
-        self.templates.prune()
         if not has_room(cell, self.templates):
             root = self.templates.root
             self.progress.note(f"no room for a template in {root}: every test boots")

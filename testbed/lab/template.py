@@ -38,7 +38,9 @@ def open_store(settings: Settings, progress: Progress) -> Cache:
     status = root.stat(follow_symlinks=False)
     if status.st_uid != os.getuid() or not stat.S_ISDIR(status.st_mode):
         raise SetupError(f"{root} is another user's", cure="set template_dir to a folder on tmpfs")
-    return Cache(root, settings.template_limit, progress)
+    store = Cache(root, settings.template_limit, progress)
+    store.prune()  # what dead runs left goes now, whether this one takes a template or not
+    return store
 
 
 def has_room(cell: Cell, store: Cache) -> bool:
