@@ -81,7 +81,7 @@ def examine(series: Series, tree: Path) -> list[PatchFit]:
     Of a patch that conflicts the hunks that fit are taken for applied.
 
     Raises:
-        SetupError: a patch leads out of the tree by one of its links.
+        SetupError: the tree has no place for a file that a patch names.
     """
     with tempfile.TemporaryDirectory(prefix="stage-") as scratch:
         stage = Path(scratch)
@@ -112,10 +112,10 @@ def fill_stage(stage: Path, series: Series, tree: Path) -> None:
     """Copy the files that the series names from the tree into an empty directory.
 
     Raises:
-        SetupError: a name leads through a symbolic link of the tree.
+        SetupError: the tree has no place for one, or it leads through a symbolic link.
     """
     for name in series.files:
-        _refuse_link(tree, name)
+        _check_place(tree, name)
         if (tree / name).is_file():
             (stage / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(tree / name, stage / name)
@@ -246,10 +246,18 @@ def _likely_start(old: list[str], lines: list[str]) -> int | None:
     return votes.most_common(1)[0][0] if votes else None
 
 
-def _refuse_link(tree: Path, name: str) -> None:
+def _check_place(tree: Path, name: str) -> None:
+    """Refuse a file of a series that the tree has no place for."""
     place = tree
     for part in Path(name).parts:
+        if place.exists() and not place.is_dir():
+            raise _refusal(name, f"is below {place.relative_to(tree)}, which is a file")
         place /= part
         if place.is_symlink():
-            link = place.relative_to(tree)
-            raise SetupError(f"the series is refused: {name} is behind the symbolic link {link}")
+            raise _refusal(name, f"is behind the symbolic link {place.relative_to(tree)}")
+    if place.is_dir():
+        raise _refusal(name, "is a directory")
+
+
+def _refusal(name: str, why: str) -> SetupError:
+    return SetupError(f"the series is refused: {name} {why}")

@@ -268,6 +268,15 @@ def test_a_link_of_the_tree_leads_no_patch_out_of_it(desk: Desk, link: str, targ
     assert (desk.top / "outside/util.c").read_text() == "int util;\n"
 
 
+@pytest.mark.parametrize(
+    ("name", "why"), [("mm", "is a directory"), ("mm/vma.c/x", r"is below mm/vma\.c")]
+)
+def test_a_file_that_the_tree_has_no_place_for_is_refused(desk: Desk, name: str, why: str) -> None:
+    create = f"--- /dev/null\n+++ b/{name}\n@@ -0,0 +1 @@\n+x\n"
+    with pytest.raises(SetupError, match=why):
+        desk.prepare(desk.patch("p", create))
+
+
 def test_what_is_merged_is_left_as_it_is(desk: Desk) -> None:
     merged = desk.patch("1", diff("mm/util.c", "int other;", "int util;"))
     more = desk.patch("2", diff("mm/vma.c", "int vma;", "int more;"))
