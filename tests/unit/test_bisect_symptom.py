@@ -79,6 +79,13 @@ def test_one_of_several_tests_that_shows_it_is_enough() -> None:
     assert read(run_of(case(Status.PASS), unclear), symptom).verdict is Verdict.UNKNOWN
 
 
+def test_one_of_several_tests_that_did_not_run_leaves_it_open() -> None:
+    second = case(Status.FAIL, "assert 4 == 3", test="test_b.py::test_other")
+    symptom = Symptom(failures(run_of(case(Status.FAIL, "assert 4 == 3"), second)))
+    seen = read(run_of(case(Status.PASS), case(Status.SKIP, test=second.test)), symptom)
+    assert (seen.verdict, seen.reason) == (Verdict.UNKNOWN, f"did not run: {second.test}")
+
+
 @pytest.mark.parametrize(
     ("pattern", "found"),
     [
