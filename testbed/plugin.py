@@ -203,7 +203,7 @@ def kernel(cell: Cell) -> Kernel:
 def guest(request: pytest.FixtureRequest, lab: Lab, arch: str) -> Iterator[Guest]:
     """A healthy guest whose kernel log is watched from here to the end of the test."""
     _skip_unless_configured(request.node, lab.cell(arch).kernel)
-    _skip_unless_built(request.node, lab.cell(arch).guest_side)
+    skip_unless_built(request.node, lab.cell(arch).guest_side)
     isolation = _isolation(request.node, lab.settings.isolation)
     with lab.guest(arch, isolation, disks=_wants_disks(request.node)) as guest:
         guest.begin(request.node.name)
@@ -247,7 +247,8 @@ def _skip_unless_configured(item: pytest.Item, kernel: Kernel) -> None:
                 pytest.skip(f"the kernel is built without {symbol}")
 
 
-def _skip_unless_built(item: pytest.Item, guest_side: GuestSide) -> None:
+def skip_unless_built(item: pytest.Item, guest_side: GuestSide) -> None:
+    """Skip a test that is about a module, or a path, for which the kernel lacks something."""
     wanted = {name for marker in item.iter_markers("module") for name in marker.args}
     callspec = getattr(item, "callspec", None)
     # Of mmap_stack.ko it is the node of that path which a kernel without nesting lacks.

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
 import pytest
 
-from testbed.plugin import pytest_collection_modifyitems
+from testbed.kernel.modules import GuestSide
+from testbed.mmap.path import HookPath
+from testbed.plugin import pytest_collection_modifyitems, skip_unless_built
 
 
 @dataclass(eq=False)
@@ -18,13 +22,19 @@ class FakeItem:
     name: str
     arch: str = ""
     marks: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
+    path: HookPath | None = None
     callspec: SimpleNamespace = field(init=False)
 
     def __post_init__(self) -> None:
-        self.callspec = SimpleNamespace(params={"arch": self.arch} if self.arch else {})
+        params = {"arch": self.arch, "path": self.path}
+        self.callspec = SimpleNamespace(params={key: it for key, it in params.items() if it})
 
     def get_closest_marker(self, name: str) -> bool:
         return name in self.marks
+
+    def iter_markers(self, name: str) -> list[pytest.Mark]:
+        return [pytest.Mark(name, self.modules, {}, _ispytest=True)] if self.modules else []
 
 
 def test_what_is_marked_last_comes_behind_the_others_of_its_architecture() -> None:
@@ -41,3 +51,22 @@ def test_what_is_marked_last_comes_behind_the_others_of_its_architecture() -> No
     assert order == [
         "unit", "maps x86_64", "leaks x86_64", "maps arm64", "leaks arm64", "another unit"
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("item", "skipped"),
+    [
+        (FakeItem("a", modules=("mmap_uio",)), True),
+        (FakeItem("a", path=HookPath.CUSTOM), True),
+        (FakeItem("a", path=HookPath.STACK), False),
+        (FakeItem("a", modules=("mmap_relay",)), False),
+        (FakeItem("a"), False),
+    ],
+    ids=["module", "path", "another-path", "another-module", "none"],
+)
+def test_a_test_is_skipped_for_a_module_that_the_kernel_cannot_have(
+    tmp_path: Path, item: FakeItem, skipped: bool
+) -> None:
+    reason = "the kernel has not"
+    with pytest.raises(pytest.skip.Exception, match=reason) if skipped else nullcontext():
+        skip_unless_built(cast(pytest.Item, item), GuestSide(tmp_path))
