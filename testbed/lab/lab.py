@@ -135,6 +135,8 @@ class Lab:
     def close(self) -> None:
         """End every VM."""
         with ExitStack() as stack:
+            if "templates" in self.__dict__:
+                stack.callback(self.templates.close)
             for place in self._places.values():
                 for guests in place.guests.values():
                     stack.callback(guests.close)
