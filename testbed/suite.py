@@ -6,11 +6,13 @@ import contextlib
 import io
 import shlex
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pytest
 
+from testbed.cache import digest
 from testbed.errors import InfraError, SetupError, TreeError
 from testbed.lab.lab import Lab
 from testbed.plugin import LAB, RECORDER
@@ -38,7 +40,7 @@ class Session:
 
     lab: Lab
     step: Step
-    first: Sequence[str]
+    first: Sequence[str] | None
     total: int = 0
     done: int = 0
     trouble: list[str] = field(default_factory=list)
@@ -59,8 +61,8 @@ class Session:
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        place = {nodeid: number for number, nodeid in enumerate(self.first)}
-        items.sort(key=lambda item: place.get(item.nodeid, len(place)))
+        if self.first is not None:
+            items[:] = quickest_first(items, self.first)
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         self.total = len(session.items)
@@ -73,18 +75,37 @@ class Session:
         self.step.update(self.done, total=self.total)
 
 
+def quickest_first(items: Sequence[pytest.Item], first: Sequence[str]) -> list[pytest.Item]:
+    """An order that soon meets what is wrong: the tests named, then one case of each other test.
+
+    Cases of one test find much the same, and neighbours most of all: the second ones come when
+    all first ones have run, and which is the first is as good as random.
+    """
+    named = {nodeid: number for number, nodeid in enumerate(first)}
+    cases: Counter[str] = Counter()
+    places = {}
+    for item in sorted(items, key=lambda item: digest(item.nodeid)):
+        places[item] = (named.get(item.nodeid, len(named)), cases[_function(item)])
+        cases[_function(item)] += 1
+    return sorted(items, key=places.__getitem__)
+
+
+def _function(item: pytest.Item) -> str:
+    return item.nodeid.partition("[")[0]
+
+
 def run_suite(
     lab: Lab,
     expression: str | None,
     progress: Progress,
     *,
     stop_early: bool = False,
-    first: Sequence[str] = (),
+    first: Sequence[str] | None = None,
 ) -> Run:
     """Run the tests on every cell, and write the run's folder.
 
     With `stop_early` the first test that does not end as expected is the last one; `first`
-    are node ids of tests that come before all others.
+    are node ids of tests that come before all others, which then come in `quickest_first` order.
 
     Raises:
         SetupError: the host lacks something, or `expression` matches no test.

@@ -6,9 +6,7 @@ import dataclasses
 import json
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import pytest
 
@@ -16,7 +14,6 @@ from testbed import mutants
 from testbed.cache import Cache
 from testbed.errors import InfraError, SetupError
 from testbed.kernel.series import Series
-from testbed.lab.lab import Lab
 from testbed.lab.mutants import (
     MUTANTS,
     Fate,
@@ -36,7 +33,6 @@ from testbed.mutants import Campaign, Trial, exit_status, render, select
 from testbed.progress import SilentProgress
 from testbed.results.model import Case, Run, Status
 from testbed.settings import Settings
-from testbed.suite import Session
 
 PATCH = """\
 --- a/mm/util.c
@@ -368,18 +364,6 @@ def test_code_that_an_architecture_does_not_compile_is_not_tried_there(campaign:
     made.run([limited])
     assert made.tried == ["a x86_64"]
     assert "does not apply: compiled only on x86_64" in table_lines([limited], made.outcomes)[2]
-
-
-def test_tests_that_killed_before_come_first_and_the_others_stay_in_order() -> None:
-    @dataclass
-    class Item:
-        nodeid: str
-
-    items = [Item(name) for name in "abcd"]
-    with SilentProgress().step("test") as step:
-        session = Session(cast(Lab, None), step, first=["d", "gone", "b"])
-    session.pytest_collection_modifyitems(cast(list[pytest.Item], items))
-    assert [item.nodeid for item in items] == ["d", "b", "a", "c"]
 
 
 def test_tests_that_fail_without_a_mutation_kill_nothing(
