@@ -84,10 +84,11 @@ def quickest_first(items: Sequence[pytest.Item], first: Sequence[str]) -> list[p
     named = {nodeid: number for number, nodeid in enumerate(first)}
     cases: Counter[str] = Counter()
     places = {}
-    for item in sorted(items, key=lambda item: digest(item.nodeid)):
+    shuffled = sorted(items, key=lambda item: digest(item.nodeid))
+    for item in shuffled:
         places[item] = (named.get(item.nodeid, len(named)), cases[_function(item)])
         cases[_function(item)] += 1
-    return sorted(items, key=places.__getitem__)
+    return sorted(shuffled, key=places.__getitem__)
 
 
 def _function(item: pytest.Item) -> str:
