@@ -44,8 +44,9 @@ _PATIENCE = 10.0
 def gdb(breakpoints: tuple[str, ...], words: tuple[str, ...], **options: Any) -> None:
     """Boot a kernel and open gdb on it, with breakpoints on the layer's functions.
 
-    It prints how to log in: what is mapped from there stops at the breakpoints. Without gdb on
-    this host the command is printed, and the guest is kept until Ctrl-C.
+    It prints how to log in: what is mapped from there stops at the breakpoints. The kernel has
+    symbols, and no debug information. Without gdb on this host the command is printed, and the
+    guest is kept until Ctrl-C.
 
     \b
     testbed gdb --arch x86_64
