@@ -1,120 +1,184 @@
-"""Measures how long a boot takes to its first answer over SSH, and beside virtme-ng.
+"""Measures what the testbed's parts cost, and prints a table: median, least, most, ratio.
 
-With `--peer`, virtme-ng is installed into an environment of its own (in the cache),
-and both boot the same kernel, which then has the file systems that virtme-ng needs.
-virtme-ng's cycle is one command from start to end: it has no session.
+- cycles: from nothing to a first answer by boot, and to a first probe by clone, one and two at a
+  time; probes in a warm session; memory. With --peer also virtme-ng's cycle, one command from
+  start to end, on the same kernel, which then has the file systems that virtme-ng needs.
+- suite: a set of tests with one VM for all, a clone for each (also side by side), a boot for each.
+- run: `testbed run` on all architectures, with what it was to do first.
+
+What is compared takes turns, so that a busy host slows all alike. The samples are written as
+JSON, and drawn as SVG beside it.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
-import shlex
-import statistics
 import sys
-import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+from benchmark.cycles import PATIENCE, Cycles, scratch
+from benchmark.drawing import draw
+from benchmark.figures import Figure, Samples, as_json, table_lines
+from benchmark.peer import PEER_ARCH, PEER_FRAGMENT, Peer, install_peer
+from benchmark.sessions import ALL, FEW, FIRST_ISSUE, SOME, WAYS, Sessions, measure_command
 from rich.console import Console
-from rich.table import Table
 
 from testbed.cache import Cache
 from testbed.deadline import Deadline
-from testbed.errors import InfraError, TestbedError
+from testbed.errors import SetupError, TestbedError
 from testbed.kernel.series import load_series
 from testbed.lab.cell import Cell, prepare
-from testbed.lab.guest import guest_up
-from testbed.run import run
-from testbed.settings import CHECKOUT, load_settings
+from testbed.lab.template import has_room, make_template, open_store
+from testbed.progress import Progress
+from testbed.settings import Settings, load_settings
 from testbed.terminal import make_progress
+from testbed.vm.qemu import Template
 
-# virtme-ng runs x86_64 guests only where the host's own userland is the guest's root.
-PEER_ARCH = "x86_64"
-
-_PATIENCE = 120.0  # seconds for one cycle
-
-
-def boot_to_first_answer(cell: Cell) -> float:
-    """Seconds from nothing to the answer of a command."""
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        began = time.monotonic()
-        with guest_up(cell, Path(folder), Deadline.after(_PATIENCE)) as guest:
-            guest.session.check(["true"])
-            return time.monotonic() - began
+_PARTS = ("cycles", "suite", "run")
+_QUICK = 2  # rounds
 
 
-def peer_cycle(program: Path, cell: Cell) -> float:
-    """Seconds that virtme-ng takes for one command, under the same accelerator."""
-    words = [program, "--run", cell.kernel.image, "--memory", "512M", "--cpus", "1"]
-    words += ["--disable-kvm"] if cell.accel.accel == "tcg" else []
-    # The console tells the result, which does not stand in the command itself.
-    words += ["--verbose", "--exec", r"expr 6 \* 7000001"]
-    command = shlex.join(map(str, words))
-    # It wants a terminal, and calls its other programs by name.
-    argv = ["script", "--quiet", "--return", "--command", command, "/dev/null"]
-    env = {"PATH": f"{program.parent}:{os.environ['PATH']}"}
-    began = time.monotonic()
-    # Its status is 255 where the host has no udev, although the command has run.
-    shown = run(argv, env=env, deadline=Deadline.after(_PATIENCE), ok=range(256)).stdout
-    seconds = time.monotonic() - began
-    if "42000006" not in shown:
-        raise InfraError("virtme-ng did not run its command", evidence=command)
-    return seconds
+class Bench:
+    """What one call measures."""
+
+    def __init__(self, options: argparse.Namespace, settings: Settings, progress: Progress) -> None:
+        self._options = options
+        self._settings = settings
+        self._progress = progress
+        self._cache = Cache(settings.cache_dir, settings.cache_limit, progress)
+        self._store = open_store(settings, progress)
+        self.samples = Samples()
+        self.loads: list[float] = []  # of the host, after each round
+        self.cells: list[str] = []
+
+    def measure(self) -> None:
+        """Everything that was asked for, one architecture after the other."""
+        parts = self._options.parts
+        for arch in self._settings.arch:
+            if "cycles" in parts:
+                self._cycles(arch)
+            if "suite" in parts:
+                self._suite(arch)
+        if "run" in parts:
+            self._run()
+
+    def _cycles(self, arch: str) -> None:
+        with_peer = self._options.peer and arch == PEER_ARCH
+        cell = self._prepare(arch, (PEER_FRAGMENT,) if with_peer else ())
+        cycles = Cycles(cell, self._template(cell.without_disks()), self.samples)
+        actions: list[Callable[[], object]] = [cycles.boot, cycles.boot_with_disks]
+        actions += [partial(cycles.clones, 1), partial(cycles.clones, 2), cycles.pool]
+        if with_peer:
+            actions += [Peer(install_peer(self._cache), cell, self.samples).cycle]
+        self._rounds(f"{arch}: boots and clones", self._options.rounds, actions)
+
+    def _suite(self, arch: str) -> None:
+        sessions = Sessions(arch, self._settings.kernel, self._options.tests, self.samples)
+        with self._progress.step(f"{arch}: one test, to warm up"):
+            sessions.warm_up()
+        actions = [partial(sessions.measure, way) for way in WAYS]
+        self._rounds(f"{arch}: tests by isolation", self._options.session_rounds, actions)
+
+    def _run(self) -> None:
+        arches, kernel = self._settings.arch, self._settings.kernel
+        action = partial(measure_command, arches, kernel, FIRST_ISSUE, self.samples)
+        self._rounds("testbed run", self._options.session_rounds, [action])
+
+    def _rounds(self, title: str, rounds: int, actions: Sequence[Callable[[], object]]) -> None:
+        """Each action once in every round: they take turns."""
+        with self._progress.step(title, total=rounds) as step:
+            for number in range(rounds):
+                for action in actions:
+                    action()
+                self.loads.append(os.getloadavg()[0])
+                step.update(number + 1)
+
+    def _prepare(self, arch: str, fragments: tuple[Path, ...]) -> Cell:
+        cell = prepare(
+            arch, load_series(""), self._settings, self._cache, self._progress, fragments=fragments
+        )
+        self.cells.append(f"{arch}: {cell.kernel.release}, {cell.accel}, QEMU {cell.qemu_version}")
+        return cell
+
+    def _template(self, cell: Cell) -> Template:
+        if not has_room(cell, self._store):
+            raise SetupError(f"no room for a template in {self._store.root}")
+        with scratch() as folder:
+            return make_template(cell, self._store, folder, Deadline.after(PATIENCE))
 
 
-def install_peer(cache: Cache) -> Path:
-    """virtme-ng in an environment of its own, in the cache."""
-    with cache.work("virtme-ng") as folder:
-        program = folder / "bin" / "vng"
-        if not program.exists():
-            run([sys.executable, "-m", "venv", folder])
-            run([folder / "bin" / "pip", "install", "--quiet", "virtme-ng"])
-    return program
+def write(bench: Bench, figures: Sequence[Figure], picture: Path) -> None:
+    """The picture, and the samples beside it."""
+    now = datetime.now(UTC)
+    about = {
+        "date": now.isoformat(timespec="seconds"),
+        "processors": os.cpu_count(),
+        "load": bench.loads,
+        "cells": bench.cells,
+    }
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    title = f"mmap-testbed, {now:%Y-%m-%d}, {os.cpu_count()} processors"
+    picture.write_text(draw(figures, title))
+    picture.with_suffix(".json").write_text(json.dumps(as_json(figures, about), indent=1) + "\n")
 
 
-def bench(arch: str, rounds: int, cell: Cell, peer: Path | None, table: Table) -> None:
-    """Measure one architecture into the table's rows."""
-    actions = [partial(boot_to_first_answer, cell)]
-    if peer is None:
-        (ours,) = measure(rounds, *actions)
-        return add_row(table, f"{arch}: boot to first answer", ours)
-    ours, theirs = measure(rounds, *actions, partial(peer_cycle, peer, cell))
-    ratio = statistics.median(ours) / statistics.median(theirs)
-    add_row(table, f"{arch}: boot to first answer", ours, f"{ratio:.2f}")
-    add_row(table, f"{arch}: virtme-ng, one command", theirs)
+def parse_options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--arch", help="architectures, separated by commas (default: all)")
+    parser.add_argument("--kernel", help="debian, debian:X.Y, tree:PATH or tarball:PATH")
+    parser.add_argument("--parts", default=",".join(_PARTS), help="default: %(default)s")
+    parser.add_argument("--rounds", type=int, default=10, help="of boots and clones")
+    parser.add_argument("--session-rounds", type=int, default=3, help="of suite and run")
+    parser.add_argument("--peer", action="store_true", help="virtme-ng on the same kernel as well")
+    parser.add_argument("--quick", action="store_true", help="two rounds, and fewer tests")
+    parser.add_argument("--whole-suite", action="store_true", help="all tests, not some")
+    parser.add_argument("--svg", type=Path, help="default: results/bench-DATE.svg")
+    options = parser.parse_args()
+    options.parts = options.parts.split(",")
+    if unknown := set(options.parts) - set(_PARTS):
+        parser.error(f"unknown part {', '.join(unknown)}")
+    options.tests = ALL if options.whole_suite else SOME
+    if options.quick:
+        options.rounds, options.session_rounds, options.tests = _QUICK, 1, FEW
+    if min(options.rounds, options.session_rounds) < 1:
+        parser.error("at least one round is needed")
+    return options
 
 
-def measure(rounds: int, *actions: Callable[[], float]) -> list[list[float]]:
-    """The seconds of each action; they take turns, so that a busy host slows all alike."""
-    samples = [[action() for action in actions] for _ in range(rounds)]
-    return [list(column) for column in zip(*samples, strict=True)]
-
-
-def add_row(table: Table, what: str, seconds: list[float], ratio: str = "") -> None:
-    figures = (statistics.median(seconds), min(seconds), max(seconds))
-    table.add_row(what, *(f"{figure:.2f} s" for figure in figures), ratio)
+def report(bench: Bench, console: Console, picture: Path) -> None:
+    figures = bench.samples.figures()
+    loads = f"{min(bench.loads):.1f} to {max(bench.loads):.1f}"
+    lines = (
+        *table_lines(figures),
+        *bench.cells,
+        f"load of the host: {loads}, with {os.cpu_count()} processors",
+        f"drawn: {picture}",
+    )
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    write(bench, figures, picture)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Measure boots to the first answer.")
-    parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--arch", help="default: all")
-    parser.add_argument("--peer", action="store_true", help="virtme-ng on the same kernel as well")
-    arguments = parser.parse_args()
+    options = parse_options()
     console = Console()
-    progress = make_progress(console)
-    settings = load_settings(None, {"arch": arguments.arch})
-    cache = Cache(settings.cache_dir, settings.cache_limit, progress)
-    table = Table("what", "median", "min", "max", "ratio", box=None)
-    for arch in settings.arch:
-        with_peer = arguments.peer and arch == PEER_ARCH
-        fragments = (CHECKOUT / "kernel-config/peer.config",) if with_peer else ()
-        cell = prepare(arch, load_series(""), settings, cache, progress, fragments=fragments)
-        bench(arch, arguments.rounds, cell, install_peer(cache) if with_peer else None, table)
-    console.print(table)
+    settings = load_settings(None, {"arch": options.arch, "kernel": options.kernel})
+    bench = Bench(options, settings, make_progress(console))
+    stamp = datetime.now(UTC).strftime("%Y-%m-%d")
+    try:
+        bench.measure()
+    finally:
+        if bench.loads:  # also what was measured before something broke
+            report(bench, console, options.svg or settings.results_dir / f"bench-{stamp}.svg")
     return 0
 
 

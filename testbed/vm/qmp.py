@@ -13,7 +13,7 @@ import socket
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
@@ -31,6 +31,7 @@ class Event:
 
     name: str
     data: Mapping[str, Any]
+    seconds: float = field(default=0.0, compare=False)  # since the epoch, by QEMU
 
     @property
     def reason(self) -> str:
@@ -165,8 +166,10 @@ class Qmp:
 
 
 def _event(message: Message) -> Event:
-    data = message.get("data")
-    return Event(str(message["event"]), data if isinstance(data, dict) else {})
+    data, stamp = message.get("data"), message["timestamp"]
+    assert isinstance(stamp, dict)  # QMP's specification: every event has one
+    seconds = stamp["seconds"] + stamp["microseconds"] / 1e6
+    return Event(str(message["event"]), data if isinstance(data, dict) else {}, seconds)
 
 
 @contextmanager

@@ -30,7 +30,7 @@ class FakeQmp:
         self._answers = {"qmp_capabilities": lambda _: {}, **answers}
 
     def event(self, name: str, **data: Any) -> None:
-        stamp = {"seconds": 0, "microseconds": 0}
+        stamp = {"seconds": 1, "microseconds": 500_000}
         self.send({"event": name, "data": data, "timestamp": stamp})
 
     def send(self, message: Mapping[str, Any]) -> None:

@@ -128,6 +128,7 @@ def test_events_are_kept_in_order_and_ring(tmp_path: Path) -> None:
             Event("SHUTDOWN", {"guest": True, "reason": "guest-reset"}),
         )
         assert qmp.events[1].reason == "guest-reset"
+        assert qmp.events[1].seconds == 1.5
 
 
 def test_the_end_of_the_connection_rings(tmp_path: Path) -> None:

@@ -1,0 +1,199 @@
+"""Boots, clones and sessions of one cell, each measured from its start."""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmark.figures import (
+    BOOT,
+    BOOT_DISKS,
+    CLONE_LOAD,
+    CLONE_PROBE,
+    CLONE_QEMU,
+    CLONE_RUNS,
+    CLONE_WAKE,
+    EMPTY,
+    POOL_PROBE,
+    PROBE,
+    PSS,
+    ROUND_TRIP,
+    Quantity,
+    Samples,
+)
+from testbed.deadline import Deadline
+from testbed.errors import InfraError
+from testbed.lab.cell import Cell
+from testbed.lab.guest import Guest, clone_up, entered, guest_up
+from testbed.lab.guests import Fresh
+from testbed.mmap.path import MODULE, HookPath
+from testbed.mmap.script import Script
+from testbed.vm.machine import clone
+from testbed.vm.qemu import Template, VmSpec
+
+PATIENCE = 120.0  # seconds for one cycle
+
+# In one warm session. One sample is the median of so many calls.
+_CALLS = 20
+
+Action = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Cycles:
+    """The cycles of one cell; each adds to `samples`.
+
+    The machine has no disks, as for most tests, where not said otherwise.
+    """
+
+    cell: Cell
+    template: Template
+    samples: Samples
+
+    def boot(self) -> None:
+        """From nothing to the answer of a command."""
+        self._boot(BOOT, self._bare)
+
+    def boot_with_disks(self) -> None:
+        """The same with the machine that a test has that boots for itself."""
+        self._boot(BOOT_DISKS, self.cell)
+
+    def clones(self, at_once: int) -> None:
+        """So many clones at a time, from nothing to a warm session."""
+        with ExitStack() as stack, ThreadPoolExecutor(at_once) as threads:
+            clones = [Clone(self._bare, self.template, stack) for _ in range(at_once)]
+            for action in (Clone.start, Clone.measure_memory, Clone.work):
+                list(threads.map(action, clones))
+            for each in clones:
+                for quantity, value in each.found.items():
+                    self._add(quantity, value, at_once=at_once)
+
+    def pool(self) -> None:
+        """What a test waits for whose clone was made ready during the test before."""
+        ready = threading.Semaphore(0)
+
+        @contextmanager
+        def opener() -> Iterator[Guest]:
+            with clone_in_scratch(self._bare, self.template) as guest:
+                ready.release()
+                yield guest
+
+        with closing(Fresh(opener, ahead=1)) as guests:
+            guests.take()  # the test before
+            for _ in range(2):
+                if not ready.acquire(timeout=PATIENCE):
+                    raise InfraError(f"no clone was ready within {PATIENCE:.0f} s")
+            began = time.monotonic()
+            probe(guests.take())
+            self._add(POOL_PROBE, time.monotonic() - began)
+
+    @property
+    def _bare(self) -> Cell:
+        return self.cell.without_disks()
+
+    def _boot(self, quantity: Quantity, cell: Cell) -> None:
+        with scratch() as folder:
+            began = time.monotonic()
+            with guest_up(cell, folder, Deadline.after(PATIENCE)) as guest:
+                guest.session.check(["true"])
+                self._add(quantity, time.monotonic() - began)
+
+    def _add(self, quantity: Quantity, value: float, at_once: int = 1) -> None:
+        self.samples.add(self.cell.arch.name, quantity, value, at_once=at_once)
+
+
+class Clone:
+    """One clone, and what was measured of it; `stack` ends it."""
+
+    def __init__(self, cell: Cell, template: Template, stack: ExitStack) -> None:
+        self._cell = cell
+        self._template = template
+        self._stack = stack
+        self._guest: Guest
+        self.found: dict[Quantity, float] = {}
+
+    def start(self) -> None:
+        """From nothing to the result of a probe."""
+        folder = self._stack.enter_context(scratch())
+        spec = clone_spec(self._cell, self._template, folder)
+        began, date = time.monotonic(), time.time()
+        deadline = Deadline.after(PATIENCE)
+        vm = self._stack.enter_context(clone(spec, deadline))
+        woken = time.time()
+        self._guest = self._stack.enter_context(entered(self._cell, vm, deadline))
+        probe(self._guest)
+        self.found[CLONE_PROBE] = time.monotonic() - began
+        times = {event.name: event.seconds for event in reversed(vm.qmp.events)}
+        self.found |= {
+            CLONE_QEMU: times["MIGRATION"] - date,
+            CLONE_LOAD: times["RESUME"] - times["MIGRATION"],
+            CLONE_RUNS: times["RESUME"] - date,
+            CLONE_WAKE: woken - times["RESUME"],
+        }
+
+    def measure_memory(self) -> None:
+        """When all clones of a round have answered their first probe."""
+        self.found[PSS] = pss(self._guest.vm.process.pid)
+
+    def work(self) -> None:
+        """Calls in a session that is warm."""
+        prober = self._guest.prober
+        self.found[PROBE] = _median(lambda: prober.map(HookPath.STACK))
+        self.found[EMPTY] = _median(lambda: prober.run(Script()))
+        self.found[ROUND_TRIP] = _median(self._guest.session.hello)
+
+
+def probe(guest: Guest) -> None:
+    """One mapping through a stack, in a guest that is as new."""
+    guest.load(MODULE)
+    made = guest.prober.map(HookPath.STACK).made
+    if made.errno:
+        raise InfraError(f"the mapping that is measured failed: {made}")
+
+
+def pss(pid: int) -> int:
+    """A process's part of all memory that it uses, in bytes (proc(5), smaps_rollup)."""
+    return parse_pss(Path(f"/proc/{pid}/smaps_rollup").read_text())
+
+
+def parse_pss(rollup: str) -> int:
+    (line,) = (line for line in rollup.splitlines() if line.startswith("Pss:"))
+    return int(line.split()[1]) << 10
+
+
+def clone_spec(cell: Cell, template: Template, folder: Path) -> VmSpec:
+    return dataclasses.replace(cell.vm_spec(folder), template=template)
+
+
+@contextmanager
+def clone_in_scratch(cell: Cell, template: Template) -> Iterator[Guest]:
+    deadline = Deadline.after(PATIENCE)
+    with scratch() as folder, clone_up(cell, template, folder, deadline) as guest:
+        yield guest
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A folder for the logs of one VM."""
+    with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as name:
+        yield Path(name)
+
+
+def _median(call: Action) -> float:
+    """Seconds that a call takes once it is warm."""
+    call()
+    return statistics.median(_seconds(call) for _ in range(_CALLS))
+
+
+def _seconds(call: Action) -> float:
+    began = time.monotonic()
+    call()
+    return time.monotonic() - began

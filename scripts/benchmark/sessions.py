@@ -1,0 +1,106 @@
+"""Whole test sessions, each a process of its own: what a test takes, by isolation."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmark.figures import BOOTS, CLONES, PARALLEL, RUN, SHARED, Quantity, Samples
+from testbed.deadline import Deadline
+from testbed.results.model import Status
+from testbed.results.store import read_run
+from testbed.run import run
+from testbed.settings import CHECKOUT, Isolation
+from testbed.suite import CONTRACT_TESTS
+
+# As pytest -k.
+FEW = "test_selection.py"
+SOME = f"{FEW} or (test_descriptor.py and (direct or stack-first or custom))"
+ALL = ""
+ONE = "test_no_hook_is_refused_without_a_warning"
+FIRST_ISSUE = "test_boot.py or test_selection.py or test_descriptor.py or test_ring.py"
+
+_PATIENCE = 7200.0  # seconds for one session
+
+
+@dataclass(frozen=True)
+class Way:
+    """How the tests of a session get their guests."""
+
+    quantity: Quantity
+    isolation: Isolation
+    workers: str = "0"  # as pytest-xdist's -n
+
+
+WAYS = (
+    Way(SHARED, Isolation.SHARED),
+    Way(CLONES, Isolation.CLONE),
+    Way(PARALLEL, Isolation.CLONE, "auto"),
+    Way(BOOTS, Isolation.BOOT),
+)
+
+
+@dataclass(frozen=True)
+class Timed:
+    """A session that has ended; tests that were skipped do not count."""
+
+    seconds: float
+    tests: int
+
+
+@dataclass(frozen=True)
+class Sessions:
+    """Sessions on one architecture."""
+
+    arch: str
+    kernel: str
+    tests: str  # as pytest -k; empty: all
+    samples: Samples
+
+    def warm_up(self) -> None:
+        """Build what is missing, and take the template."""
+        self._pytest(ONE, WAYS[1])
+
+    def measure(self, way: Way) -> None:
+        """What a test takes beside others: a session's start and end are left out."""
+        one, many = self._pytest(ONE, way), self._pytest(self.tests, way)
+        self.samples.add(self.arch, way.quantity, further(one, many))
+
+    def _pytest(self, tests: str, way: Way) -> Timed:
+        words = ["pytest", "-q", str(CONTRACT_TESTS), "-p", "no:cacheprovider"]
+        words += ["--isolation", way.isolation, "-n", way.workers]
+        return timed([*words, "--arch", self.arch, "--kernel", self.kernel], tests)
+
+
+def measure_command(arches: Sequence[str], kernel: str, tests: str, samples: Samples) -> None:
+    """`testbed run` from start to end, with a clone for each test."""
+    shown = ",".join(arches)
+    words = ["testbed", "run", "--arch", shown, "--kernel", kernel, "--isolation", "clone"]
+    samples.add(shown, RUN, timed(words, tests).seconds)
+
+
+def further(one: Timed, many: Timed) -> float:
+    """Seconds that each test after the first took."""
+    return (many.seconds - one.seconds) / (many.tests - one.tests)
+
+
+def timed(words: Sequence[str], tests: str) -> Timed:
+    """Run a command of the checkout that runs some tests.
+
+    Raises:
+        CommandError: a test failed: what was measured is not what was meant.
+    """
+    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+        folder = Path(name)
+        program = str(Path(sys.executable).with_name(words[0]))
+        argv = [program, *words[1:], "--results", name]
+        argv += ["-k", tests] if tests else []
+        began = time.monotonic()
+        run(argv, cwd=CHECKOUT, log=folder / "out", deadline=Deadline.after(_PATIENCE))
+        seconds = time.monotonic() - began
+        cases = read_run(folder / "latest").cases
+    return Timed(seconds, sum(case.status is not Status.SKIP for case in cases))
