@@ -86,13 +86,18 @@ def quickest_first(items: Sequence[pytest.Item], first: Sequence[str]) -> list[p
     places = {}
     shuffled = sorted(items, key=lambda item: digest(item.nodeid))
     for item in shuffled:
-        places[item] = (named.get(item.nodeid, len(named)), cases[_function(item)])
-        cases[_function(item)] += 1
+        places[item] = (named.get(item.nodeid, len(named)), cases[_group(item)])
+        cases[_group(item)] += 1
     return sorted(shuffled, key=places.__getitem__)
 
 
-def _function(item: pytest.Item) -> str:
-    return item.nodeid.partition("[")[0]
+def _group(item: pytest.Item) -> str:
+    """The test; of the oracle's, which is one test for hundreds of scenarios, what a name begins
+    with: a kind of plan.
+    """
+    callspec = getattr(item, "callspec", None)
+    scenario = callspec.params.get("scenario", "") if callspec else ""
+    return f"{item.nodeid.partition('[')[0]} {str(scenario).partition('-')[0]}"
 
 
 def run_suite(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -13,6 +14,7 @@ from testbed.suite import quickest_first
 @dataclass(eq=False)
 class FakeItem:
     nodeid: str
+    callspec: SimpleNamespace | None = None
 
 
 def order(nodeids: list[str], first: list[str]) -> list[str]:
@@ -36,3 +38,14 @@ def test_no_test_is_lost_and_the_order_is_always_the_same() -> None:
     found = order(cases, ["b[3]", "gone"])
     assert sorted(found) == sorted(cases)
     assert order(cases[::-1], ["b[3]", "gone"]) == found
+
+
+def test_each_kind_of_scenario_counts_as_a_test() -> None:
+    names = [f"{kind}-{number}" for kind in ("remap", "hook") for number in range(4)]
+    items = [
+        FakeItem(f"test_scenario[{name}]", SimpleNamespace(params={"scenario": name}))
+        for name in names
+    ]
+    found = quickest_first(cast(list[pytest.Item], items), [])
+    kinds = [item.nodeid.partition("[")[2].partition("-")[0] for item in found[:2]]
+    assert sorted(kinds) == ["hook", "remap"]
