@@ -78,16 +78,23 @@ class Bench:
         self._rounds(f"{arch}: boots and clones", self._options.rounds, actions)
 
     def _suite(self, arch: str) -> None:
-        sessions = Sessions(arch, self._settings.kernel, self._options.tests, self.samples)
-        with self._progress.step(f"{arch}: one test, to warm up"):
-            sessions.warm_up()
+        sessions = self._sessions(arch)
         actions = [partial(sessions.measure, way) for way in WAYS]
         self._rounds(f"{arch}: tests by isolation", self._options.session_rounds, actions)
 
     def _run(self) -> None:
         arches, kernel = self._settings.arch, self._settings.kernel
+        for arch in arches:
+            self._sessions(arch)
         action = partial(measure_command, arches, kernel, FIRST_ISSUE, self.samples)
         self._rounds("testbed run", self._options.session_rounds, [action])
+
+    def _sessions(self, arch: str) -> Sessions:
+        """Sessions that find everything built, and a template."""
+        sessions = Sessions(arch, self._settings.kernel, self._options.tests, self.samples)
+        with self._progress.step(f"{arch}: one test, to warm up"):
+            sessions.warm_up()
+        return sessions
 
     def _rounds(self, title: str, rounds: int, actions: Sequence[Callable[[], object]]) -> None:
         """Each action once in every round: they take turns."""

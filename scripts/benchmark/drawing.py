@@ -19,8 +19,8 @@ _TICK = 5  # half of a whisker's end
 _HEADING = 34
 _TEXT_DROP = 4  # from a row's middle to its text's base line
 
-# Readable on white and on black; hues that differ also to the colour-blind.
-_COLOURS = (("#2c6fbb", "#6ea8e8"), ("#c4661f", "#e8a15f"), ("#4d7c3a", "#8fc07a"))
+# Light and dark; whiskers can be seen on them. Hues that differ also to the colour-blind.
+_COLOURS = (("#4a90d9", "#3a78bd"), ("#dd8436", "#b9682a"), ("#6fa558", "#4f8340"))
 
 _STYLE = """\
 text { font: 13px system-ui, sans-serif; fill: #222; }

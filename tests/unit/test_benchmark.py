@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -26,7 +28,11 @@ from benchmark.figures import (
     compare,
     table_lines,
 )
-from benchmark.sessions import Timed, further
+from benchmark.sessions import Timed, further, timed
+
+from testbed.errors import CommandError
+from testbed.results.model import Case, Run, Status
+from testbed.results.store import write_run
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -189,6 +195,34 @@ def test_a_title_is_text_and_no_markup(samples: Samples) -> None:
 
 def test_what_a_further_test_takes_is_without_start_and_end() -> None:
     assert further(Timed(4.0, 1), Timed(16.0, 61)) == pytest.approx(0.2)
+
+
+def test_a_session_counts_the_tests_that_ran(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[list[str]] = []
+
+    def fake_run(argv: list[str], **_: object) -> None:
+        seen.append(argv)
+        folder = Path(argv[argv.index("--results") + 1]) / "latest"
+        folder.mkdir()
+        cases = [Case(test=str(status), status=status) for status in (Status.PASS, Status.SKIP)]
+        write_run(folder, Run(name="", command="", started="", cases=(*cases, cases[0])))
+
+    monkeypatch.setattr("benchmark.sessions.run", fake_run)
+    assert timed(["pytest", "--isolation", "boot"], "a or b").tests == 2
+    ((program, *words),) = seen
+    assert Path(program) == Path(sys.executable).with_name("pytest")
+    assert words[:2] == ["--isolation", "boot"]
+    assert words[-2:] == ["-k", "a or b"]
+
+
+def test_a_session_of_all_tests_chooses_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fake_run(argv: list[str], **_: object) -> None:
+        assert "-k" not in argv
+        raise CommandError("pytest ended with status 1", argv=argv, status=1, logs=())
+
+    monkeypatch.setattr("benchmark.sessions.run", fake_run)
+    with pytest.raises(CommandError):
+        timed(["pytest"], "")
 
 
 def test_pss_is_the_line_of_that_name() -> None:
