@@ -92,10 +92,9 @@ class Fresh:
         self._enders = ThreadPoolExecutor(1, thread_name_prefix="last guest")
 
     def take(self) -> Guest:
-        made = self._ready() or self._makers.submit(open_guest, self.opener).result()
+        made = self._ready()
         self._taken[id(made.guest)] = made
-        while len(self._waiting) < self.ahead:
-            self._waiting.append(self._makers.submit(open_guest, self.opener))
+        self._make(self.ahead)
         return made.guest
 
     def give_back(self, guest: Guest, *, clean: bool) -> None:
@@ -105,20 +104,34 @@ class Fresh:
         while self._taken:
             self._end(self._taken.popitem()[1])
         while self._waiting:
-            if (made := _result(self._waiting.popleft())) is not None:
-                self._end(made)
+            if self._waiting[0].exception() is None:
+                self._end(self._waiting[0].result())
+            self._waiting.popleft()
         self._makers.shutdown()
         self._enders.shutdown()
         self._note_ends()
 
-    def _ready(self) -> OpenGuest | None:
-        """A guest that was made ready, and did not die while it waited."""
+    def _ready(self) -> OpenGuest:
+        """A guest that was made ready and is alive, else a new one. Raises what prevents it."""
         while self._waiting:
-            made = _result(self._waiting.popleft())
-            if made is None or made.guest.usable:
-                return made
-            self._end(made)
-        return None
+            # What kept one from coming up may have passed, and one may have died waiting.
+            if self._waiting[0].exception() is None:
+                made = self._waiting[0].result()
+                if made.guest.usable:
+                    return self._waiting.popleft().result()
+                self._end(made)
+            self._waiting.popleft()
+        self._make(1)
+        try:
+            return self._waiting[0].result()
+        finally:
+            if self._waiting[0].done():  # not so after an interrupt: `close` ends it
+                self._waiting.popleft()
+
+    def _make(self, count: int) -> None:
+        """Let `count` guests be made ready, with those that are."""
+        while len(self._waiting) < count:
+            self._waiting.append(self._makers.submit(open_guest, self.opener))
 
     def _end(self, made: OpenGuest) -> None:
         """End a VM while the next test runs."""
@@ -129,8 +142,3 @@ class Fresh:
         """Raise what went wrong in ending a VM: nobody else asks."""
         while self._ends and self._ends[0].done():
             self._ends.popleft().result()
-
-
-def _result(future: Future[OpenGuest]) -> OpenGuest | None:
-    """What was made. What kept it from coming up may have passed: another try tells."""
-    return None if future.exception() is not None else future.result()

@@ -167,7 +167,10 @@ class Lab:
             return found
         if not has_room(cell, self.templates):
             root = self.templates.root
-            self.progress.note(f"no room for a template in {root}: every test boots")
+            self.progress.note(
+                f"no room for a template in {root}: every test boots; template_dir may be "
+                "another folder on tmpfs, and --isolation shared is quicker"
+            )
             return None
         with self.progress.step(f"template of {cell.arch} {cell.kernel.release}"):
             return make_template(cell, self.templates, self.log_dir(cell.arch.name), self._soon())

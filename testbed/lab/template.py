@@ -10,7 +10,7 @@ from pathlib import Path
 
 from testbed.cache import Cache, Verify, digest
 from testbed.deadline import Deadline
-from testbed.errors import SetupError
+from testbed.errors import BootError, GuestError, ProbeProtocolError, SetupError
 from testbed.lab.cell import Cell
 from testbed.lab.guest import MODULE_DIR, Guest, entered
 from testbed.mmap.path import HookPath
@@ -67,15 +67,27 @@ def make_template(cell: Cell, store: Cache, log_dir: Path, deadline: Deadline) -
     """
 
     def make(scratch: Path) -> None:
-        template = Template(scratch)
-        spec = dataclasses.replace(cell.vm_spec(log_dir), memory_file=template.memory)
-        with boot(spec, deadline) as vm:
-            with entered(cell, vm, deadline) as guest:
-                warm_up(guest)
-            vm.wake(deadline)  # as clones will: it is tried, and warm
-            vm.save(template, deadline)
+        try:
+            _take(cell, Template(scratch), log_dir, deadline, warm=True)
+        except BootError:
+            raise
+        except (GuestError, ProbeProtocolError, AssertionError) as error:
+            # A test will tell what is wrong with the kernel, better than a warm-up can.
+            store.progress.note(f"{cell.arch}: a cold template, after {error}".partition("\n")[0])
+            _take(cell, Template(scratch), log_dir, deadline, warm=False)
 
     return Template(store.get(_KIND, template_key(cell), make, verify=Verify.SIZE))
+
+
+def _take(cell: Cell, template: Template, log_dir: Path, deadline: Deadline, *, warm: bool) -> None:
+    template.memory.unlink(missing_ok=True)
+    spec = dataclasses.replace(cell.vm_spec(log_dir), memory_file=template.memory)
+    with boot(spec, deadline) as vm:
+        with entered(cell, vm, deadline) as guest:
+            if warm:
+                warm_up(guest)
+        vm.wake(deadline)  # as clones will: it is tried, and warm
+        vm.save(template, deadline)
 
 
 def template_key(cell: Cell) -> str:
@@ -88,8 +100,10 @@ def template_key(cell: Cell) -> str:
 def warm_up(guest: Guest) -> None:
     """Do what tests will do, so that what they need is in the guest's memory.
 
-    A boot that printed nothing bad is then forgotten, so that no clone reads it again; what
-    is bad stays, for each clone's test to tell.
+    What the boot printed is then forgotten, so that no clone reads it again.
+
+    Raises:
+        GuestError: something is wrong already, such as a splat at boot.
     """
     guest.begin("warm-up")
     for module in sorted(path.stem for path in guest.cell.guest_side.modules):

@@ -16,7 +16,9 @@ import pytest
 
 from testbed.cache import Cache
 from testbed.deadline import Deadline
+from testbed.errors import KernelSplat
 from testbed.lab import lab as lab_module
+from testbed.lab import template as template_module
 from testbed.lab.cell import Cell
 from testbed.lab.guest import Guest, clone_up
 from testbed.lab.lab import Lab
@@ -155,6 +157,19 @@ def test_a_template_that_cannot_be_loaded_is_taken_anew(own_lab: Lab, arch: str)
         assert guest.usable
     assert len(own_lab.retried) == 1
     assert own_lab.retried[0].startswith(arch)
+
+
+def test_a_kernel_that_is_bad_in_the_warm_up_is_told_by_the_tests(
+    own_lab: Lab, arch: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def warm_up(guest: Guest) -> None:
+        raise KernelSplat("it warned at boot")
+
+    monkeypatch.setattr(template_module, "warm_up", warm_up)
+    with own_lab.guest(arch, Isolation.CLONE, disks=False) as guest:
+        records = guest.session.log().records
+        assert [record for record in records if b"Linux version" in record]
+    assert own_lab.retried == []
 
 
 def test_a_template_is_taken_once_for_kernel_image_and_machine(own_lab: Lab, arch: str) -> None:
