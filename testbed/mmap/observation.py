@@ -50,6 +50,13 @@ class Event:
         return self.values[key].partition("#")[0]
 
 
+class Told(dict[str, Any]):
+    """What a step told. To look for more than that is an expectation which it does not meet."""
+
+    def __missing__(self, key: str) -> Any:
+        raise AssertionError(f"no {key} is told, only {dict(self)}")
+
+
 @dataclass(frozen=True)
 class Fact:
     """What one step reported."""
@@ -191,7 +198,7 @@ def only(events: Sequence[Event], name: str) -> Event:
 
 def _parse_line(line: str) -> dict[str, Any]:
     try:
-        value = json.loads(line)
+        value = json.loads(line, object_hook=Told)
     except json.JSONDecodeError as exc:
         raise ProbeProtocolError(
             "the guest program printed no JSON", evidence=line[:_SHOWN]

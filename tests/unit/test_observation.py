@@ -65,6 +65,14 @@ def test_a_vma_is_read_and_compared_without_place_and_file() -> None:
     assert canonical_vma(one) != canonical_vma(shifted)
 
 
+def test_to_look_for_what_a_step_does_not_tell_is_an_expectation_not_met() -> None:
+    (fact, pages) = observe({"error": "EINVAL"}, {"pages": [{"result": "SIGBUS"}]}).facts.values()
+    with pytest.raises(AssertionError, match=r"no addr is told, only .*EINVAL"):
+        _ = fact.address
+    with pytest.raises(AssertionError, match="no pte_pfn is told"):
+        _ = pages.values["pages"][0]["pte_pfn"]
+
+
 def test_two_vmas_are_not_one() -> None:
     with pytest.raises(AssertionError, match="found 2"):
         _ = observe({"vmas": [VMA, VMA]})[1].vma
