@@ -55,7 +55,7 @@ class Change:
     path: str
     base: str
     new: str
-    reason: str  # in one line: of the failure, or of the skip
+    reason: str  # in one line: of the failure or the skip, of the new side if it has one
     facts: tuple[FactChange, ...] = ()
 
 
@@ -104,7 +104,7 @@ def _change(
     case = after or before
     if kind is None or case is None:
         return None
-    cause = before if kind is Kind.FIXED or after is None else after
+    reasons = (side.reason for side in (after, before) if side is not None and side.reason)
     return Change(
         kind=kind,
         test=case.test,
@@ -112,7 +112,7 @@ def _change(
         path=case.path,
         base=before.status if before else _ABSENT,
         new=after.status if after else _ABSENT,
-        reason=cause.reason if cause else "",
+        reason=next(reasons, ""),
         facts=facts,
     )
 

@@ -106,6 +106,12 @@ def test_what_is_fixed_says_what_was_wrong() -> None:
     assert (change.base, change.new, change.reason) == ("FAIL", "PASS", "it leaked")
 
 
+def test_what_is_new_or_gone_says_why_it_was_skipped() -> None:
+    skipped = case(SKIP, "the kernel lacks it")
+    for found in (compared(skipped, case(PASS)), compared(case(PASS), skipped)):
+        assert [change.reason for change in found.changes] == ["the kernel lacks it"]
+
+
 SEEN = {"1 map.errno": "0", "2 read.pages[0].result": "ok"}
 TEST = case(PASS).test
 
