@@ -79,7 +79,7 @@ def _parts() -> list[Scenario]:
         )
         for action in _PLACED
         for part, (start, size) in ranges.items()
-        for sharing in (("shared", "private") if part == "middle" else ("shared",))
+        for sharing in ("shared", "private")
     ]
 
 
