@@ -28,6 +28,9 @@ NEEDS = {
     "mmap_uio": "an mmap_prepare hook in struct uio_info",
 }
 
+# Below modules/: drivers that no guest has.
+_EXAMPLES = "examples"
+
 _CFLAGS = ("-static", "-O2", "-Wall", "-Wextra", "-Werror")
 
 
@@ -35,7 +38,8 @@ _CFLAGS = ("-static", "-O2", "-Wall", "-Wextra", "-Werror")
 class GuestSources:
     """Where the sources stand.
 
-    modules/   one Kbuild over a folder per module; include/ has what programs share with them
+    modules/   one Kbuild over a folder per module; include/ has what programs share with them;
+               examples/ are drivers for `testbed check`, which no guest has
     programs/  a file or a folder of files per program
     """
 
@@ -97,7 +101,7 @@ def build_guest_side(
         order = Order.of(request, settings, cache, progress)
         with order.open_bench() as bench, progress.step(f"modules and programs for {request}"):
             log = bench.fresh_log(f"guest-{kernel.key}")
-            _bring_to(bench, kernel, request, log)
+            bring_to(bench, kernel, request, log)
             _build_modules(bench, texts, entry / "modules", log)
             _build_programs(kernel.arch, texts, entry / "programs", log)
             shutil.copy2(log, entry / "build.log")
@@ -108,11 +112,13 @@ def build_guest_side(
 
 def _contents(top: Path) -> Iterator[str]:
     for file in sorted(path for path in top.rglob("*") if path.is_file()):
+        if file.relative_to(top).parts[0] == _EXAMPLES:
+            continue
         yield str(file.relative_to(top))
         yield hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-def _bring_to(bench: Bench, kernel: Kernel, request: KernelRequest, log: Path) -> None:
+def bring_to(bench: Bench, kernel: Kernel, request: KernelRequest, log: Path) -> None:
     """Modules are built in the kernel's own build directory, which may hold another by now."""
     if not bench.holds(kernel.key):
         bench.compile(kernel.key, kernel.config, title=f"compile {request} again", log=log)
@@ -124,7 +130,7 @@ def _build_modules(bench: Bench, sources: GuestSources, target: Path, log: Path)
     # and the objects know their paths.
     copy = bench.root / "modules"
     shutil.rmtree(copy, ignore_errors=True)
-    shutil.copytree(sources.modules, copy)
+    shutil.copytree(sources.modules, copy, ignore=shutil.ignore_patterns(_EXAMPLES))
     bench.make.run(f"M={copy}", "W=1", "KCFLAGS=-Werror", "modules", what="the modules", log=log)
     _refuse_warnings(log)
     for module in copy.glob("*/*.ko"):

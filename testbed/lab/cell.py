@@ -28,6 +28,7 @@ class Cell:
     source: Source
     series: Series
     flavour: Flavour
+    request: KernelRequest
     kernel: Kernel
     guest_side: GuestSide
     image: Image
@@ -96,6 +97,7 @@ def prepare(
         source=source,
         series=series,
         flavour=flavour,
+        request=request,
         kernel=kernel,
         guest_side=guest_side,
         image=image,

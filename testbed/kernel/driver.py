@@ -1,0 +1,171 @@
+"""A driver of the user's own: modules that are built for a kernel from a copy of a folder."""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from testbed.cache import Cache, digest
+from testbed.errors import BuildError, SetupError
+from testbed.kernel.build import Order
+from testbed.kernel.diagnose import first_warning
+from testbed.kernel.model import Kernel, KernelRequest
+from testbed.kernel.modules import bring_to
+from testbed.progress import Progress
+from testbed.settings import Settings
+
+_LAYOUT = "1"
+
+# What an earlier build has left beside the sources, and what is none.
+_LEFT_OUT = (
+    *("*.o", "*.ko", "*.mod", "*.mod.c", ".*.cmd", "*.order", "Module.symvers", ".git"),
+    "__pycache__",
+)
+
+_MAKEFILES = ("Kbuild", "Makefile")
+
+# Strings of a module's .modinfo section (scripts/mod/modpost.c).
+_MODINFO = re.compile(rb"(?<=\0)(name|depends|vermagic)=([^\0]*)\0")
+
+# The agent takes no longer request (docs/agent.md).
+_MOST = (16 << 20) - 4096  # bytes
+
+
+@dataclass(frozen=True)
+class Module:
+    """One kernel module, and what it says of itself."""
+
+    path: Path
+    name: str  # as /proc/modules has it
+    depends: tuple[str, ...]  # on other modules
+    release: str  # the kernel that it was built for
+
+
+@dataclass(frozen=True)
+class Driver:
+    """The modules of a driver in the order in which they are loaded."""
+
+    modules: tuple[Module, ...]
+    warning: str = ""  # the first one that its build printed
+
+    @property
+    def name(self) -> str:
+        """The module that was loaded last, on which no other depends."""
+        return self.modules[-1].name
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Modules of the kernel that must be there before."""
+        own = {module.name for module in self.modules}
+        needed = (name for module in self.modules for name in module.depends)
+        return tuple(dict.fromkeys(name for name in needed if name not in own))
+
+
+def find_driver(
+    path: Path,
+    kernel: Kernel,
+    request: KernelRequest,
+    settings: Settings,
+    cache: Cache,
+    progress: Progress,
+) -> Driver:
+    """The driver in a folder, built for the kernel, or in a .ko that was built for it.
+
+    The folder is never written to.
+
+    Raises:
+        SetupError: there is neither, or the .ko is another kernel's.
+        BuildError: it does not compile, or makes no module.
+    """
+    if path.is_file():
+        return load_order([read_module(path, kernel.release)])
+    if not any((path / name).is_file() for name in _MAKEFILES):
+        raise SetupError(
+            f"{path} is neither a .ko nor a folder with a {' or a '.join(_MAKEFILES)}",
+            cure="a module's folder has one that sets obj-m",
+        )
+    built = build_driver(path, kernel, request, settings, cache, progress)
+    driver = load_order([read_module(file, kernel.release) for file in sorted(built.glob("*.ko"))])
+    log = (built / "build.log").read_text(errors="replace")
+    return Driver(driver.modules, first_warning(log) or "")
+
+
+def build_driver(
+    folder: Path,
+    kernel: Kernel,
+    request: KernelRequest,
+    settings: Settings,
+    cache: Cache,
+    progress: Progress,
+) -> Path:
+    """Build the modules of a folder: an entry of the cache with them and build.log."""
+
+    def make(entry: Path) -> None:
+        order = Order.of(request, settings, cache, progress)
+        with order.open_bench() as bench, progress.step(f"{folder.name} for {request}"):
+            log = bench.fresh_log(f"driver-{kernel.key}")
+            bring_to(bench, kernel, request, log)
+            copy = bench.root / "driver"
+            shutil.rmtree(copy, ignore_errors=True)
+            shutil.copytree(
+                folder,
+                copy,
+                ignore=shutil.ignore_patterns(*_LEFT_OUT),
+                ignore_dangling_symlinks=True,
+            )
+            bench.make.run(f"M={copy}", "W=1", "modules", what=f"the driver in {folder}", log=log)
+            modules = sorted(copy.rglob("*.ko"))
+            if not modules:
+                raise BuildError(f"the driver in {folder} makes no module", logs=(log,))
+            for module in modules:
+                shutil.copy2(module, entry)
+            shutil.copy2(log, entry / "build.log")
+
+    return cache.get("driver", digest(_LAYOUT, kernel.key, *_contents(folder)), make)
+
+
+def read_module(path: Path, release: str) -> Module:
+    """What a .ko says of itself.
+
+    Raises:
+        SetupError: it is no module, too large for the guest, or not for the kernel `release`.
+    """
+    content = path.read_bytes()
+    if len(content) > _MOST:
+        raise SetupError(f"{path} is larger than the guest takes", cure="strip --strip-debug")
+    said = {key.decode(): value.decode() for key, value in _MODINFO.findall(content)}
+    if not {"name", "vermagic"} <= said.keys():
+        raise SetupError(f"{path} is no kernel module")
+    built_for = said["vermagic"].partition(" ")[0]
+    if built_for != release:
+        cure = "name the folder of its source: it is built for the kernel under test"
+        raise SetupError(f"{path} is for {built_for}, the kernel is {release}", cure=cure)
+    depends = tuple(filter(None, said.get("depends", "").split(",")))
+    return Module(path, said["name"], depends, built_for)
+
+
+def load_order(modules: Sequence[Module]) -> Driver:
+    """Each module behind those that it depends on."""
+    waiting, ordered = list(modules), list[Module]()
+    while waiting:
+        names = {module.name for module in waiting}
+        ready = [module for module in waiting if not names & set(module.depends)]
+        if not ready:
+            raise SetupError(f"modules that need each other: {', '.join(sorted(names))}")
+        ordered += ready
+        waiting = [module for module in waiting if module not in ready]
+    return Driver(tuple(ordered))
+
+
+def _contents(folder: Path) -> Iterator[str]:
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder)
+        hidden = any(fnmatch.fnmatch(part, each) for part in name.parts for each in _LEFT_OUT)
+        if path.is_file() and not hidden:
+            yield str(name)
+            yield hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,121 @@
+"""A driver of the user's own, built against a fake kernel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from test_build import HOST, Yard, built, content, yard
+
+from testbed.errors import BuildError, SetupError
+from testbed.kernel.driver import Driver, Module, build_driver, find_driver, load_order, read_module
+
+__all__ = ["built", "yard"]
+
+RELEASE = "7.3.4-testbed-0123456789abcdef"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "foo"
+    folder.mkdir()
+    (folder / "Kbuild").write_text("obj-m := foo.o\n")
+    (folder / "foo.c").write_text("int foo(void)\n{\n\treturn 1;\n}\n")
+    return folder
+
+
+def build(yard: Yard, folder: Path) -> Path:
+    request = yard.request()
+    kernel = yard.build(request)
+    return build_driver(folder, kernel, request, yard.settings, yard.cache(), yard.recorder)
+
+
+def find(yard: Yard, path: Path) -> Driver:
+    request = yard.request()
+    kernel = yard.build(request)
+    return find_driver(path, kernel, request, yard.settings, yard.cache(), yard.recorder)
+
+
+def module(name: str, *depends: str) -> Module:
+    return Module(Path(f"{name}.ko"), name, depends, RELEASE)
+
+
+def ko(path: Path, **said: str) -> Path:
+    strings = b"".join(f"{key}={value}\0".encode() for key, value in said.items())
+    path.write_bytes(b"\x7fELF\0" + strings)
+    return path
+
+
+def test_a_folder_is_built_from_a_copy(built: Yard, folder: Path) -> None:
+    before = content(folder)
+    entry = build(built, folder)
+    assert [path.name for path in entry.glob("*.ko")] == ["foo.ko"]
+    assert content(folder) == before
+
+
+def test_a_folder_is_built_once_until_its_sources_change(built: Yard, folder: Path) -> None:
+    (folder / "foo.c").write_text("int foo_that_is_new;\n")
+    entry = build(built, folder)
+    assert built.recorder.steps[-1] == f"foo for 7.3.0 for {HOST}"
+    (folder / "foo.o").write_text("of an earlier build")
+    assert build(built, folder) == entry
+    assert built.recorder.steps == []
+    (folder / "foo.c").write_text("int foo;\n")
+    assert build(built, folder) != entry
+
+
+def test_what_does_not_compile_is_told_with_the_compilers_message(
+    built: Yard, folder: Path
+) -> None:
+    (folder / "foo.c").write_text("int f = none;\n")
+    with pytest.raises(
+        BuildError, match=r"the driver in .*foo failed: .*foo\.c:1:.*none"
+    ) as caught:
+        build(built, folder)
+    assert caught.value.logs[0].exists()
+
+
+def test_a_folder_without_modules_is_an_error(built: Yard, folder: Path) -> None:
+    (folder / "foo.c").unlink()
+    with pytest.raises(BuildError, match="makes no module"):
+        build(built, folder)
+
+
+def test_a_folder_without_a_makefile_is_refused(built: Yard, folder: Path) -> None:
+    (folder / "Kbuild").unlink()
+    with pytest.raises(
+        SetupError, match=r"neither a \.ko nor a folder with a Kbuild or a Makefile"
+    ):
+        find(built, folder)
+
+
+def test_a_module_says_what_it_is(tmp_path: Path) -> None:
+    vermagic = f"{RELEASE} SMP preempt mod_unload "
+    path = ko(tmp_path / "foo-bar.ko", depends="uio,core", name="foo_bar", vermagic=vermagic)
+    assert read_module(path, RELEASE) == Module(path, "foo_bar", ("uio", "core"), RELEASE)
+
+
+def test_a_module_of_another_kernel_is_refused(tmp_path: Path) -> None:
+    path = ko(tmp_path / "foo.ko", depends="", name="foo", vermagic="6.12.0-amd64 SMP ")
+    with pytest.raises(SetupError, match=r"for 6\.12\.0-amd64, the kernel is 7\.3\.4-testbed-01"):
+        read_module(path, RELEASE)
+
+
+def test_what_is_no_module_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "foo.ko").write_text("text")
+    with pytest.raises(SetupError, match="is no kernel module"):
+        read_module(tmp_path / "foo.ko", RELEASE)
+
+
+def test_modules_are_loaded_behind_what_they_depend_on() -> None:
+    driver = load_order(
+        [module("a_top", "middle", "uio"), module("middle", "base"), module("base")]
+    )
+    assert [each.name for each in driver.modules] == ["base", "middle", "a_top"]
+    assert driver.name == "a_top"
+    assert driver.needs == ("uio",)
+
+
+def test_modules_that_need_each_other_are_refused() -> None:
+    with pytest.raises(SetupError, match="need each other: a, b"):
+        load_order([module("a", "b"), module("b", "a")])
