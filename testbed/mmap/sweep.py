@@ -10,6 +10,7 @@ import errno
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from testbed.guest.session import Session
 from testbed.mmap.observation import Event, Fact, Observation
 from testbed.mmap.path import TOP, HookPath, hook_name
 from testbed.mmap.plan import NOTHING, Plan
@@ -19,12 +20,19 @@ from testbed.mmap.script import Script
 # No call here allocates so often: a sweep that comes this far does not end.
 MAX_ROUNDS = 200
 
-# Where all happens, in pages: a range that is free unless a round maps something there.
-_ROOM = 24
-_OLD = range(2, 14)  # the mapping that a call maps over
-_PLACE = range(6, 10)  # what the call maps, or works on
-_AROUND = ",".join(str(page) for page in _OLD if page not in _PLACE)
 _FILL = "fill:0x11"
+
+# Every allocation can fail, also one that may sleep, of any cache and of any size; nothing is
+# printed of it (mm/failslab.c, mm/fail_page_alloc.c).
+_SETTINGS = (
+    ("failslab/ignore-gfp-wait", b"N"),
+    ("failslab/cache-filter", b"N"),
+    ("fail_page_alloc/ignore-gfp-wait", b"N"),
+    ("fail_page_alloc/ignore-gfp-highmem", b"N"),
+    ("fail_page_alloc/min-order", b"0"),
+    ("failslab/verbose", b"0"),
+    ("fail_page_alloc/verbose", b"0"),
+)
 
 _STATUS = ("VmSize", "VmLck", "VmPTE", "RssFile", "RssShmem")
 _MEMINFO = ("Committed_AS", "Shmem", "Mlocked")
@@ -42,8 +50,37 @@ class Call:
     flags: str = "shared"
     over: bool = False  # in the middle of another mapping
     operation: tuple[str, ...] = ()
-    errors: tuple[str, ...] = ("ENOMEM",)  # beside the hook's own
+    errors: tuple[str, ...] = ("ENOMEM",)  # beside the hook's own; none: any
     replacement: bool = False  # the plan's replace=file wants a file
+    pages: int = 4
+    offset: int = 0  # pages
+    prot: str = "rw"
+
+    # Where all happens, in pages: a range that is free unless a round maps something there.
+
+    @property
+    def room(self) -> int:
+        return 16 + 2 * self.pages
+
+    @property
+    def place(self) -> range:
+        """What the call maps, or works on."""
+        return range(6, 6 + self.pages)
+
+    @property
+    def old(self) -> range:
+        """The mapping that a call maps over."""
+        return range(2, self.place.stop + 4)
+
+    @property
+    def around(self) -> str:
+        """What is left of that one."""
+        return ",".join(str(page) for page in self.old if page not in self.place)
+
+    @property
+    def behind(self) -> str:
+        """Where a mapping can be moved to."""
+        return f"room+{self.old.stop + 2}p"
 
 
 # The end of a hook in the log.
@@ -85,6 +122,11 @@ class Trial:
     ledger: Ledger
 
 
+def let_allocations_fail(session: Session) -> None:
+    """Settings without which `fail_nth` finds few allocations. Needs CONFIG_FAULT_INJECTION."""
+    session.write(*((f"/sys/kernel/debug/{name}", value) for name, value in _SETTINGS))
+
+
 @dataclass
 class Sweep:
     """A script that lets a call fail in every way, and what its facts must say."""
@@ -93,11 +135,13 @@ class Sweep:
     call: Call
     only: int = 0  # just this allocation; 0: one after the other
     script: Script = field(init=False)
+    top: str = field(init=False)  # the script's name of the file that is mapped
+    counted: tuple[str, ...] = field(init=False)  # the files of our own, whose counts are kept
 
     def __post_init__(self) -> None:
-        self.script = path_script(self.path, self.call.plan)
-        self._open_replacement()
-        self._room = self.script.map("room", "anon", pages=_ROOM, prot="none", flags="private")
+        self._begin()
+        pages = self.call.room
+        self._room = self.script.map("room", "anon", pages=pages, prot="none", flags="private")
         self.script.step("munmap", "room")
         self._trial(fails=False)  # whatever is allocated once and kept
         self._reference = self._trial(fails=False)
@@ -145,16 +189,16 @@ class Sweep:
             yield f"it fails with {tried.error} although no allocation failed"
         events = seen[self._tried.log].events
         allowed = _hooks_errors(events) or set(self.call.errors)
-        if tried.error not in allowed:
+        if self.call.errors and tried.error not in allowed:
             yield f"it fails with {tried.error}, not {' or '.join(sorted(allowed))}"
-        hole = {page: state for page, state in before.items() if page not in _PLACE}
+        hole = {page: state for page, state in before.items() if page not in self.call.place}
         # What is mapped over is gone once the old mapping was taken out (mm/vma.c, __mmap_setup()).
         if after != before and not (self.call.over and after == hole):
             yield f"it fails and leaves another state: {_difference(before, after)}"
 
     def _state(self, seen: Observation, step: int) -> dict[int, _Page]:
         """What is mapped in the room, page by page: whether one VMA or two is all the same."""
-        room, size = seen[self._room].address, seen[self._room].values["len"] // _ROOM
+        room, size = seen[self._room].address, seen[self._room].values["len"] // self.call.room
         return {
             (address - room) // size: (
                 vma.perms,
@@ -178,8 +222,9 @@ class Sweep:
         script = self.script
         script.step("clearlog")
         if self.call.over:
-            pages = len(_OLD)
-            script.map("old", "anon", pages=pages, flags="private,fixed", addr=f"room+{_OLD[0]}p")
+            old = self.call.old
+            at = f"room+{old.start}p"
+            script.map("old", "anon", pages=len(old), flags="private,fixed", addr=at)
             script.write("old", 0x11)
         if self.call.operation:
             self._map()
@@ -189,13 +234,21 @@ class Sweep:
         call = self._operate() if self.call.operation else self._map()
         after = script.maps("room")
         log = script.hooklog()
-        neighbours = script.read("room", _AROUND) if self.call.over else 0
+        neighbours = script.read("room", self.call.around) if self.call.over else 0
         script.step("munmap", "room")
         return Trial(before, call, after, neighbours, log, self._ledger())
 
     def _map(self) -> int:
-        flags = f"{self.call.flags},fixed"
-        return self.script.map("m", TOP, pages=len(_PLACE), flags=flags, addr=f"room+{_PLACE[0]}p")
+        call = self.call
+        return self.script.map(
+            "m",
+            self.top,
+            pages=call.pages,
+            offset=call.offset,
+            prot=call.prot,
+            flags=f"{call.flags},fixed",
+            addr=f"room+{call.place.start}p",
+        )
 
     def _operate(self) -> int:
         if self.call.operation != ("fork",):
@@ -205,13 +258,16 @@ class Sweep:
         return step
 
     def _ledger(self) -> Ledger:
-        names = dict.fromkeys((TOP, hook_name(self.path)))
-        counts = tuple(self.script.step("counts", name) for name in names)
+        counts = tuple(self.script.step("counts", name) for name in self.counted)
         return Ledger(counts, self.script.step("status"), self.script.step("meminfo"))
 
-    def _open_replacement(self) -> None:
+    def _begin(self) -> None:
+        """Open the files of the path."""
+        self.script = path_script(self.path, self.call.plan)
+        self.top = TOP
+        self.counted = tuple(dict.fromkeys((TOP, hook_name(self.path))))
         if self.call.replacement:
-            self.script.step("memfd", "other", f"{len(_PLACE)}p")
+            self.script.step("memfd", "other", f"{self.call.pages}p")
             self.script.step("replacement", hook_name(self.path), "other")
 
 
@@ -222,5 +278,5 @@ def _hooks_errors(events: list[Event]) -> set[str]:
 
 
 def _difference(expected: Mapping[int, _Page], found: Mapping[int, _Page]) -> str:
-    pages = [page for page in range(_ROOM) if expected.get(page) != found.get(page)]
+    pages = [page for page in {**expected, **found} if expected.get(page) != found.get(page)]
     return f"pages {pages}: {found.get(pages[0])}, not {expected.get(pages[0])}"

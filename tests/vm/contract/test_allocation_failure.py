@@ -11,20 +11,9 @@ from testbed.lab.guest import Guest
 from testbed.mmap.path import HookPath
 from testbed.mmap.plan import Action, Plan, VmOps
 from testbed.mmap.probe import Prober
-from testbed.mmap.sweep import Call, Sweep
+from testbed.mmap.sweep import Call, Sweep, let_allocations_fail
 
 pytestmark = pytest.mark.kconfig("FAILSLAB", "FAIL_PAGE_ALLOC", "FAULT_INJECTION_DEBUG_FS")
-
-# Every allocation can fail, also one that may sleep, of any cache and of any size; nothing is
-# printed of it (mm/failslab.c, mm/fail_page_alloc.c).
-_SETTINGS = (
-    ("failslab/ignore-gfp-wait", b"N"),
-    ("failslab/cache-filter", b"N"),
-    ("fail_page_alloc/ignore-gfp-wait", b"N"),
-    ("fail_page_alloc/ignore-gfp-highmem", b"N"),
-    ("fail_page_alloc/min-order", b"0"),
-)
-_VERBOSE = ("failslab/verbose", "fail_page_alloc/verbose")
 
 FULL = Plan(vm_ops=VmOps.FULL)
 
@@ -63,7 +52,7 @@ FORK = Call(
 @pytest.fixture
 def failing(guest: Guest) -> Guest:
     """A guest in which every allocation can be made to fail."""
-    _write(guest, *_SETTINGS, *((name, b"0") for name in _VERBOSE))
+    let_allocations_fail(guest.session)
     return guest
 
 
@@ -154,13 +143,10 @@ def _sweep(guest: Guest, prober: Prober, path: HookPath, call: Call, known: str 
 
 def _stack(guest: Guest, prober: Prober, sweep: Sweep) -> str:
     """Who asked for the allocation that failed, as the console shows it."""
-    _write(guest, *((name, b"2") for name in _VERBOSE))
+    for name in ("failslab", "fail_page_alloc"):
+        guest.session.write((f"/sys/kernel/debug/{name}/verbose", b"2"))
     before = len(guest.vm.console.text())
     prober.run(sweep.script)
     shown = guest.vm.console.text()[before:]
     _, _, report = shown.rpartition("FAULT_INJECTION: forcing a failure")
     return report.partition("</TASK>")[0] or "the kernel does not say who asked for it"
-
-
-def _write(guest: Guest, *settings: tuple[str, bytes]) -> None:
-    guest.session.write(*((f"/sys/kernel/debug/{name}", value) for name, value in settings))
