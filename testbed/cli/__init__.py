@@ -19,6 +19,7 @@ import click
 from rich.table import Table
 
 from testbed.cli.bisection import bisect, bisect_step
+from testbed.cli.checking import check
 from testbed.cli.comparison import compare
 from testbed.cli.context import (
     Context,
@@ -214,6 +215,7 @@ cli.add_command(bisect)
 cli.add_command(bisect_step)
 cli.add_command(gdb)
 cli.add_command(compare)
+cli.add_command(check)
 
 
 @cli.group()

@@ -53,7 +53,7 @@ def testbed(
 
 
 COMMANDS = ["run", "build", "series", "boot", "shell", "doctor"]
-COMMANDS += ["compare", "bisect", "bisect-step"]
+COMMANDS += ["compare", "bisect", "bisect-step", "check"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

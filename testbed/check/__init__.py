@@ -1,0 +1,1 @@
+"""A driver of the user's own: what userspace can do to its mappings, and what must hold."""

@@ -1,0 +1,104 @@
+"""A check as people and programs read it. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+
+from testbed.check.result import Checked, Conversion, Outcome, Verdict
+from testbed.results.compare import FactChange
+
+# Of the facts of one trial so many are shown; the JSON has them all.
+_SHOWN_FACTS = 6
+
+
+def check_lines(found: Checked) -> Iterator[str]:
+    """What holds and what does not, per path, and what is wrong."""
+    yield f"## {found.arch}: {found.driver}, {found.node}"
+    yield ""
+    yield f"{found.kernel}"
+    yield from (f"note: {note}" for note in found.notes)
+    if found.grounds:
+        yield f"tried on: {'; '.join(found.grounds)}"
+    yield ""
+    yield from _table(found.outcomes)
+    yield from _failures(found.failed)
+    yield from _skipped(found.outcomes)
+
+
+def conversion_lines(found: Conversion) -> Iterator[str]:
+    """Both versions, and all that userspace can tell them apart by."""
+    for title, side in (("before", found.before), ("after", found.after)):
+        yield f"# {title}"
+        yield ""
+        yield from check_lines(side)
+        yield ""
+    yield "# differences"
+    yield ""
+    if not found.differences:
+        compared = len(found.after.outcomes)
+        yield f"none on {found.after.arch}: {compared} trials were the same with both"
+    for difference in found.differences:
+        yield f"- {difference.trial} on {difference.path}"
+        yield from _fact_lines(difference.changes)
+
+
+def to_json(found: Sequence[Checked | Conversion]) -> str:
+    """All of it, facts and evidence too."""
+    return json.dumps([_content(each) for each in found], indent=1) + "\n"
+
+
+def _content(found: Checked | Conversion) -> dict[str, object]:
+    if isinstance(found, Conversion):
+        return {
+            "before": _content(found.before),
+            "after": _content(found.after),
+            "differences": [dataclasses.asdict(each) for each in found.differences],
+        }
+    outcomes = [{**dataclasses.asdict(each), "verdict": each.verdict} for each in found.outcomes]
+    return {**dataclasses.asdict(found), "outcomes": outcomes}
+
+
+def _table(outcomes: Iterable[Outcome]) -> Iterator[str]:
+    """How many trials of each path ended how."""
+    counts: dict[str, Counter[Verdict]] = {}
+    for outcome in outcomes:
+        counts.setdefault(outcome.path, Counter())[outcome.verdict] += 1
+    yield f"| path | {' | '.join(Verdict)} |"
+    yield f"|---{'|---:' * len(Verdict)}|"
+    for path, count in counts.items():
+        yield f"| {path} | {' | '.join(str(count[verdict]) for verdict in Verdict)} |"
+
+
+def _failures(failed: Iterable[Outcome]) -> Iterator[str]:
+    """Paths on which a trial failed alike are told once."""
+    alike: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for outcome in failed:
+        alike.setdefault((outcome.trial, outcome.complaints), []).append(outcome.path)
+    for (trial, complaints), paths in alike.items():
+        yield ""
+        yield f"- {trial} on {', '.join(paths)}: does not hold"
+        for complaint in complaints:
+            yield from (f"  {line}" for line in complaint.splitlines())
+
+
+def _skipped(outcomes: Iterable[Outcome]) -> Iterator[str]:
+    reasons: dict[str, dict[str, None]] = {}
+    for outcome in outcomes:
+        if outcome.skipped:
+            reasons.setdefault(outcome.skipped, {})[outcome.trial] = None
+    for reason, trials in reasons.items():
+        yield ""
+        yield f"- not tried, {reason}: {', '.join(trials)}"
+
+
+def _fact_lines(changes: Sequence[FactChange]) -> Iterator[str]:
+    """Both observations one below the other: their places are long."""
+    for change in changes[:_SHOWN_FACTS]:
+        yield f"  {change.where}"
+        yield f"    before: {change.base}"
+        yield f"    after:  {change.new}"
+    if len(changes) > _SHOWN_FACTS:
+        yield f"  and {len(changes) - _SHOWN_FACTS} more"

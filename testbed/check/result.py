@@ -1,0 +1,114 @@
+"""What a check found, as values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from testbed.results.compare import FactChange
+from testbed.results.model import EXIT_EXPECTED, EXIT_KERNEL
+
+_ABSENT = "-"
+
+
+class Verdict(StrEnum):
+    """Whether what must be true of any driver was true."""
+
+    HOLDS = "holds"
+    FAILS = "fails"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """One trial on one path."""
+
+    trial: str
+    path: str
+    complaints: tuple[str, ...] = ()
+    skipped: str = ""  # why it was not tried
+    evidence: str = ""  # of the complaints: the script with its facts, the kernel's words
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def verdict(self) -> Verdict:
+        if self.skipped:
+            return Verdict.SKIPPED
+        return Verdict.FAILS if self.complaints else Verdict.HOLDS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """One driver on one architecture."""
+
+    arch: str
+    kernel: str  # the guest's `uname -r`
+    driver: str  # as the user named it
+    node: str
+    grounds: tuple[str, ...]  # the mappings that all trials started from
+    outcomes: tuple[Outcome, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def failed(self) -> list[Outcome]:
+        return [outcome for outcome in self.outcomes if outcome.verdict is Verdict.FAILS]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A trial on one path that was not the same with two versions of a driver."""
+
+    trial: str
+    path: str
+    changes: tuple[FactChange, ...]
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """Two versions of a driver on one architecture."""
+
+    before: Checked
+    after: Checked
+
+    @property
+    def differences(self) -> list[Difference]:
+        """All that userspace can tell them apart by."""
+        old = {(each.trial, each.path): each for each in self.before.outcomes}
+        new = {(each.trial, each.path): each for each in self.after.outcomes}
+        found = (
+            Difference(*key, tuple(_changes(old.get(key), new.get(key))))
+            for key in dict.fromkeys((*old, *new))
+        )
+        return [each for each in found if each.changes]
+
+
+def fact_changes(before: Mapping[str, str], after: Mapping[str, str]) -> Iterator[FactChange]:
+    """The facts that differ, in the order in which they were seen."""
+    for where in dict.fromkeys((*before, *after)):
+        old, new = before.get(where, _ABSENT), after.get(where, _ABSENT)
+        if old != new:
+            yield FactChange(where, old, new)
+
+
+def exit_status(found: Iterable[Checked | Conversion]) -> int:
+    """0 all holds, and nothing differs; 1 something does."""
+    for each in found:
+        checked = each.after if isinstance(each, Conversion) else each
+        if checked.failed or (isinstance(each, Conversion) and each.differences):
+            return EXIT_KERNEL
+    return EXIT_EXPECTED
+
+
+def _changes(before: Outcome | None, after: Outcome | None) -> Iterator[FactChange]:
+    old = before or Outcome(trial="", path="", skipped="not tried")
+    new = after or Outcome(trial="", path="", skipped="not tried")
+    if (old.verdict, old.complaints) != (new.verdict, new.complaints):
+        yield FactChange("verdict", _judged(old), _judged(new))
+    if Verdict.SKIPPED not in (old.verdict, new.verdict):
+        yield from fact_changes(old.facts, new.facts)
+
+
+def _judged(outcome: Outcome) -> str:
+    reason = outcome.skipped or "; ".join(outcome.complaints)
+    return f"{outcome.verdict}: {reason}" if reason else outcome.verdict

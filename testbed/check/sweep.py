@@ -1,0 +1,64 @@
+"""Allocations of a call on a driver's mapping that fail one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+from testbed.check.scene import Ground, Target
+from testbed.mmap.path import HookPath, stack_over
+from testbed.mmap.script import Script
+from testbed.mmap.sweep import Call, Sweep
+
+
+@dataclass(kw_only=True)
+class DriverSweep(Sweep):
+    """A sweep of a call on a driver's node, or on what is stacked on it."""
+
+    target: Target
+
+    def _begin(self) -> None:
+        self.script = Script()
+        self.script.open("file", self.target.node)
+        self.top = stack_over(self.script, self.path, "file")
+        # The node itself has no counts: whether the module unloads tells of its references.
+        self.counted = () if self.top == "file" else (self.top,)
+
+
+class MakeSweep(Protocol):
+    def __call__(self, path: HookPath, target: Target) -> DriverSweep: ...
+
+
+def sweeps_on(ground: Ground) -> Iterator[tuple[str, MakeSweep]]:
+    """The calls whose allocations fail, by the names of their trials."""
+
+    def call(operation: tuple[str, ...] = (), *, over: bool = False, more: str = "") -> Call:
+        return Call(
+            flags=f"{ground.sharing}{more}",
+            over=over,
+            operation=operation,
+            errors=(),
+            pages=ground.pages,
+            offset=ground.offset,
+            prot=ground.prot,
+        )
+
+    plain = call()
+    move = ("mremap", "m", f"len={ground.pages}p", "flags=maymove,fixed", f"addr={plain.behind}")
+    calls = {
+        "map": plain,
+        "over": call(over=True),
+        "populate": call(more=",populate"),
+        "munmap-part": call(("munmap", "m", "1")),
+        "mprotect-part": call(("mprotect", "m", "1", "prot=none")),
+        "move": call(move),
+        "fork": call(("fork",)),
+    }
+    for name, each in calls.items():
+        yield f"fail-{name}-{ground.sharing}", partial(_sweep, each)
+
+
+def _sweep(call: Call, path: HookPath, target: Target) -> DriverSweep:
+    return DriverSweep(path, call, target=target)

@@ -1,0 +1,432 @@
+"""`testbed check`: its plan, its trials, and what it makes of what was seen."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from testbed.check.plan import CheckPlan, load_check_plan
+from testbed.check.report import check_lines, conversion_lines, to_json
+from testbed.check.result import Checked, Conversion, Outcome, Verdict, exit_status
+from testbed.check.scene import Ground, Scene, Target
+from testbed.check.sweep import sweeps_on
+from testbed.check.trials import Survey, trials_on
+from testbed.errors import SetupError
+from testbed.mmap.observation import Observation, parse_observation
+from testbed.mmap.path import STACKS, HookPath
+from testbed.mmap.script import Script
+
+PAGE = 4096
+TARGET = Target("/dev/foo", "foo", memory=True)
+SHARED = Ground("shared", 4, 0, "rw")
+PRIVATE = Ground("private", 4, 0, "rw")
+PATHS = (HookPath.DIRECT, *STACKS)
+
+TRIALS = {trial.name: trial for each in (SHARED, PRIVATE) for trial in trials_on(each, CheckPlan())}
+
+
+# The plan.
+
+
+def test_a_plan_file_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "foo.toml"
+    file.write_text(
+        'sizes = [4]\noffsets = [0, 8]\nprots = ["r", "none"]\nsharing = ["private"]\n'
+        'paths = ["direct", "stack-first"]\nskip = ["fail-*"]\nmemory = false\n'
+        'parameters = "order=2"\ncounters = ["/sys/foo/users"]\n'
+        '[write]\n"/sys/foo/state" = "on"\n'
+    )
+    assert load_check_plan(file) == CheckPlan(
+        sizes=(4,),
+        offsets=(0, 8),
+        prots=("r", "none"),
+        sharing=("private",),
+        paths=(HookPath.DIRECT, HookPath.STACK_FIRST),
+        skip=("fail-*",),
+        memory=False,
+        parameters="order=2",
+        counters=("/sys/foo/users",),
+        write={"/sys/foo/state": "on"},
+    )
+
+
+def test_without_a_file_all_paths_are_tried() -> None:
+    assert load_check_plan(None).paths == PATHS
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("size = [1]", "unknown key 'size'"),
+        ("sizes = 4", "4 is no list of int"),
+        ("sizes = []", "leaves nothing to try"),
+        ("sizes = [0]", "a size of 0 pages"),
+        ("offsets = [-1]", "an offset of -1 pages"),
+        ("sizes = [true]", "no list of int"),
+        ('prots = ["rq"]', "'rq' is no protection"),
+        ('sharing = ["both"]', "'both' is none of shared, private"),
+        ('paths = ["custom"]', "'custom' is none of direct, stack,"),
+        ("memory = 1", "1 is no bool"),
+        ('write = "on"', "no table"),
+        ("sizes =", "is not valid TOML"),
+    ],
+)
+def test_a_plan_that_says_nothing_sensible_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    file = tmp_path / "foo.toml"
+    file.write_text(text)
+    with pytest.raises(SetupError, match=said):
+        load_check_plan(file)
+
+
+def test_an_unknown_key_comes_with_the_nearest(tmp_path: Path) -> None:
+    (tmp_path / "foo.toml").write_text("size = [1]")
+    with pytest.raises(SetupError) as caught:
+        load_check_plan(tmp_path / "foo.toml")
+    assert caught.value.cure == "did you mean 'sizes'?"
+
+
+def test_a_plan_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(SetupError, match="cannot read the plan"):
+        load_check_plan(tmp_path / "foo.toml")
+
+
+# What is tried.
+
+
+def lines_after_the_files(scene: Scene) -> list[str]:
+    """What a trial does once its files are open, whatever the mapped one is called."""
+    lines = scene.script.lines[6:]
+    words = [["FILE" if word == scene.top else word for word in line.split()] for line in lines]
+    return ["#" if line[0] == "close" else " ".join(line) for line in words]
+
+
+@pytest.mark.parametrize("name", TRIALS)
+def test_a_trials_steps_have_the_same_numbers_on_every_path(name: str) -> None:
+    scripts = [lines_after_the_files(TRIALS[name].scene(path, TARGET)[0]) for path in PATHS]
+    assert scripts[0]
+    assert all(script == scripts[0] for script in scripts)
+
+
+@pytest.mark.parametrize(
+    ("name", "ground", "plan", "reason"),
+    [
+        ("fork", SHARED, CheckPlan(), ""),
+        ("fork", SHARED, CheckPlan(skip=("fork*",)), "the plan says so"),
+        ("munmap-part", Ground("shared", 2, 0, "rw"), CheckPlan(), "nothing of 3 pages"),
+        ("write", Ground("shared", 4, 0, "r"), CheckPlan(), "nothing can be mapped for writing"),
+        ("write", SHARED, CheckPlan(memory=False), "the plan says that it is no"),
+    ],
+)
+def test_what_cannot_be_tried_is_told(
+    name: str, ground: Ground, plan: CheckPlan, reason: str
+) -> None:
+    trial = next(each for each in trials_on(ground, plan) if each.name == f"{name}-shared")
+    assert trial.why_not(plan).startswith(reason)
+    assert bool(trial.why_not(plan)) == bool(reason)
+
+
+def test_pages_that_are_no_memory_are_never_written() -> None:
+    target = Target("/dev/foo", "foo", memory=False)
+    for trial in TRIALS.values():
+        if not trial.why_not(CheckPlan(memory=False)):
+            scene, _ = trial.scene(HookPath.DIRECT, target)
+            assert not [line for line in scene.script.lines if line.startswith("write m")]
+
+
+def test_a_sweep_is_of_what_can_be_mapped() -> None:
+    ground = Ground("private", 8, 2, "r")
+    sweeps = {name: make(HookPath.STACK, TARGET) for name, make in sweeps_on(ground)}
+    lines = sweeps["fail-map-private"].script.lines
+    assert "map m over1 len=8p off=2p prot=r flags=private,fixed addr=room+6p" in lines
+    assert "counts over1" in lines
+    assert "counts file" not in lines
+    assert "fail_nth" in lines
+
+
+# What must hold: each answer is as a good kernel gives it, but for those that are said.
+
+
+def address_of(line: list[str], places: dict[str, int]) -> int:
+    told = next((word[5:] for word in line if word.startswith("addr=")), "")
+    name, _, pages = told.rstrip("p").partition("+")
+    return places[name] + int(pages or 0) * PAGE if name else 0x7F00_0000_0000
+
+
+def answer(number: int, line: str, places: dict[str, int]) -> dict[str, Any]:
+    """What a guest says to a step when all is well."""
+    words = line.split()
+    fact: dict[str, Any] = {"step": number, "op": words[0], "errno": 0}
+    keys = dict(word.split("=", 1) for word in words if "=" in word)
+    if words[0] == "env":
+        return {**fact, "page_size": PAGE, "pool_pfn": "0x1000"}
+    if words[0] in ("map", "mremap"):
+        name = keys.get("as", words[1])
+        places[name] = address_of(words, places)
+        pages = int(keys["len"].rstrip("p"))
+        return {**fact, "name": name, "addr": hex(places[name]), "len": pages * PAGE}
+    if words[0] in ("read", "write"):
+        listed = "0-3" if words[2] == "all" else words[2]
+        return {**fact, "pages": [page(index) for index in indexes(listed)]}
+    if words[0] == "maps":
+        return {**fact, "vmas": []}
+    if words[0] == "status":
+        return {**fact, "fields": {"VmLck": 0}}
+    if words[0] == "fork":
+        return {**fact, "pid": 7, "status": 0}
+    return fact
+
+
+def page(index: int, content: str = "fill:0x61") -> dict[str, Any]:
+    if content.startswith("SIG"):
+        return {"page": index, "result": content}
+    return {"page": index, "result": "ok", "content": content}
+
+
+def indexes(text: str) -> list[int]:
+    ends = [part.split("-") for part in text.split(",")]
+    return [index for part in ends for index in range(int(part[0]), int(part[-1]) + 1)]
+
+
+def vma(pages: int, perms: str = "rw-s", *flags: str) -> dict[str, Any]:
+    start, end = hex(0x7F00_0000_0000), hex(0x7F00_0000_0000 + pages * PAGE)
+    where = {"start": start, "end": end, "offset": "0x0", "path": "/dev/foo"}
+    return {**where, "perms": perms, "vmflags": list(flags), "smaps": {"Size": pages * 4}}
+
+
+def guest_says(script: Script, changes: dict[str, dict[str, Any]]) -> Observation:
+    """An observation. A change's key is a line's beginning, the last such line is meant."""
+    places: dict[str, int] = {}
+    answers = {}
+    inside = False
+    for number, line in enumerate(script.lines, 1):
+        if line.startswith("#"):
+            continue
+        if line in ("endfork", "fork"):
+            inside = line == "fork"
+        if line != "endfork":
+            answers[number] = answer(number, line, places)
+            if inside and line != "fork":
+                answers[number]["child"] = True
+    for begins, change in changes.items():
+        where = [number for number in answers if script.lines[number - 1].startswith(begins)]
+        assert where, f"no step begins with {begins}"
+        answers[where[change.pop("nth", -1)]].update(change)
+    output = "".join(f"{json.dumps(fact)}\n" for fact in answers.values())
+    return parse_observation(script, output + '{"done": true}\n', "status 0")
+
+
+def complaints(name: str, changes: dict[str, dict[str, Any]]) -> list[str]:
+    scene, rules = TRIALS[name].scene(HookPath.DIRECT, TARGET)
+    return list(rules(guest_says(scene.script, changes)))
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "said"),
+    [
+        ("sizes-shared", {"maps m": {"vmas": [vma(1)]}}, "4096 bytes are still mapped after"),
+        ("sizes-shared", {"maps m": {"nth": 0, "vmas": [vma(2)]}}, "4096 bytes were mapped, 8192"),
+        ("sizes-shared", {"maps m": {"nth": 0, "vmas": [vma(1, "r--s")]}}, "it is mapped r--s"),
+        ("protections-shared", {"read m 0": {"pages": [page(0)]}}, "access was taken away reads"),
+        ("read-only-shared", {"mprotect m": {"errno": 0}}, "mprotect to rw of a read-only file"),
+        ("write-only-shared", {}, "mmap of a write-only file: success, not EACCES"),
+        ("exit-shared", {"fork": {"status": 1}}, "the child ended by 1"),
+        ("again-shared", {"map m": {"error": "EBUSY"}}, "the same mmap ends now so, now so"),
+        ("again-shared", {"read m": {"pages": [page(0, "zero")]}}, "it holds ['zero'], at first"),
+        ("fork-shared", {"read m": {"nth": 1, "pages": [page(1, "zero")]}}, "page 1 is zero in a"),
+        ("fork-write-shared", {"read m": {"pages": [page(0)]}}, "a child's write is not seen"),
+        (
+            "fork-write-private",
+            {"read m": {"pages": [page(0, "fill:0x11")]}},
+            "page 0 is fill:0x11 after a child has written to its own, was fill:0x61",
+        ),
+        ("munmap-part-shared", {"read m 1": {"pages": [page(1)]}}, "was unmapped reads ok"),
+        ("mprotect-part-shared", {"maps m": {"nth": 1, "vmas": [vma(3)]}}, "12288 are"),
+        ("shrink-shared", {"read m": {"pages": [page(0, "SIGBUS")]}}, "page 0 is SIGBUS after"),
+        (
+            "grow-shared",
+            {"maps m": {"nth": 0, "vmas": [vma(4, "rw-s", "de")]}},
+            "it must not be expanded, and mremap says success",
+        ),
+        ("move-shared", {"maps m": {"vmas": [vma(4)]}}, "still mapped where it was before"),
+        ("move-part-shared", {"read n": {"pages": [page(0, "zero")]}}, "page 1 is zero after it"),
+        ("move-refused-shared", {}, "it grew over what is mapped behind it"),
+        ("populate-shared", {"map m": {"error": "ENOMEM"}}, "with populate mmap says ENOMEM, not"),
+        ("mlock-shared", {"status": {"fields": {"VmLck": 16}}}, "16 kB are locked after munmap"),
+        ("dontneed-shared", {"read m": {"pages": [page(2, "zero")]}}, "page 2 is zero after mad"),
+        ("over-shared", {"read room": {"pages": [page(0, "zero"), page(5)]}}, "the pages beside"),
+        ("adjacent-shared", {"read room": {"pages": [page(2, "zero")]}}, "in two adjacent mapp"),
+        ("write-shared", {"read m": {"pages": [page(0)]}}, "what was written is not there"),
+        (
+            "write-private",
+            {"read other": {"pages": [page(0, "fill:0x11")]}},
+            "page 0 is fill:0x11 after a private mapping was written to",
+        ),
+        ("close-first-shared", {"read m": {"nth": 1, "pages": [page(0, "zero")]}}, "was closed"),
+        ("unload-shared", {}, "the module can be unloaded while its node is mapped"),
+    ],
+)
+def test_what_must_hold_of_any_driver(
+    name: str, changes: dict[str, dict[str, Any]], said: str
+) -> None:
+    assert any(said in each for each in complaints(name, changes)), complaints(name, changes)
+
+
+def test_pages_that_are_lost_for_good_are_no_complaint() -> None:
+    lost = {"pages": [page(index, "SIGBUS") for index in range(4)]}
+    seen = complaints("dontneed-shared", {"read m": lost})
+    assert not any("SIGBUS" in each for each in seen)
+
+
+def test_what_is_no_memory_may_read_otherwise() -> None:
+    target = Target("/dev/foo", "foo", memory=False)
+    scene, rules = TRIALS["fork-shared"].scene(HookPath.DIRECT, target)
+    seen = guest_says(scene.script, {"read m": {"pages": [page(0, "zero")]}})
+    assert not any("page 0" in each for each in rules(seen))
+    assert not any("content" in where for where in scene.facts(seen))
+
+
+def test_a_module_may_go_below_a_file_that_does_not_pin_it() -> None:
+    target = Target("/sys/kernel/foo/ring", "foo", memory=True)
+    scene, rules = TRIALS["unload-shared"].scene(HookPath.DIRECT, target)
+    assert list(rules(guest_says(scene.script, {}))) == []
+
+
+# What is compared.
+
+
+def facts(name: str, path: HookPath, changes: dict[str, dict[str, Any]]) -> dict[str, str]:
+    scene, _ = TRIALS[name].scene(path, TARGET)
+    return scene.facts(guest_says(scene.script, changes))
+
+
+@pytest.mark.parametrize("path", STACKS)
+def test_facts_are_equal_on_equal_paths(path: HookPath) -> None:
+    for name in TRIALS:
+        assert facts(name, path, {}) == facts(name, HookPath.DIRECT, {}), name
+
+
+def test_a_fact_names_the_step_that_saw_it() -> None:
+    found = facts("fork-shared", HookPath.STACK, {})
+    assert found["1 map m FILE len=4p off=0p prot=rw flags=shared:.errno"] == "0"
+    assert "3 read m all:.pages[0].content" in found
+
+
+def test_a_frame_is_told_without_its_number() -> None:
+    mapped = vma(4, "rw-p") | {"offset": "0x123450000"}
+    found = facts("fork-private", HookPath.DIRECT, {"maps m": {"nth": 0, "vmas": [mapped]}})
+    assert found["2 maps m:.vmas[0].offset"] == "a frame"
+
+
+# Where all trials start from.
+
+
+def found_ground(plan: CheckPlan, answers: Iterator[tuple[str, list[str]]]) -> Ground | None:
+    """What a survey makes of each mmap's error, and of what its pages read."""
+    survey = Survey(HookPath.DIRECT, TARGET, plan, "shared")
+    lines = survey.scene.script.lines
+    facts: dict[int, dict[str, Any]] = {}
+    for number, line in enumerate(lines, 1):
+        if line.startswith("map "):
+            error, results = next(answers)
+            facts[number] = {"op": "map", "error": error}
+            pages = [{"page": at, "result": result} for at, result in enumerate(results)]
+            facts[number + 1] = {"op": "read", "pages": pages}
+    output = "".join(f"{json.dumps({'step': step, **fact})}\n" for step, fact in facts.items())
+    script = survey.scene.script
+    return survey.ground(parse_observation(script, output + '{"done": true}\n', ""))
+
+
+def test_trials_start_from_the_largest_mapping_that_can_be_touched() -> None:
+    plan = CheckPlan(sizes=(1, 4, 8), offsets=(0, 1), prots=("rw", "r"))
+    rw: list[tuple[str, list[str]]] = [("EACCES", [])] * 6
+    first = [("", ["ok"]), ("", ["ok"] * 4), ("", ["ok"] * 4 + ["SIGBUS"] * 4)]
+    rest = [("", ["ok"]), ("EINVAL", []), ("EINVAL", [])]
+    assert found_ground(plan, iter(rw + first + rest)) == Ground("shared", 4, 0, "r")
+
+
+def test_a_driver_of_one_size_is_tried_at_that() -> None:
+    plan = CheckPlan(sizes=(1, 16), offsets=(0, 2), prots=("rw",))
+    answers = [("EINVAL", []), ("EINVAL", []), ("EINVAL", []), ("", ["ok"] * 16)]
+    assert found_ground(plan, iter(answers)) == Ground("shared", 16, 2, "rw")
+
+
+def test_a_driver_that_maps_nothing_has_no_ground() -> None:
+    plan = CheckPlan(sizes=(1,), offsets=(0,), prots=("rw",))
+    assert found_ground(plan, iter([("ENODEV", [])])) is None
+
+
+# The report.
+
+
+def outcome(trial: str, *said: str, path: str = "direct", **more: Any) -> Outcome:
+    return Outcome(trial=trial, path=path, complaints=said, **more)
+
+
+def checked(*outcomes: Outcome) -> Checked:
+    return Checked(
+        arch="x86_64",
+        kernel="7.3.4",
+        driver="foo",
+        node="/dev/foo",
+        grounds=(str(SHARED),),
+        outcomes=outcomes,
+    )
+
+
+def test_a_report_counts_and_tells_what_does_not_hold() -> None:
+    found = checked(
+        outcome("fork"),
+        outcome("move", "page 1 is zero"),
+        outcome("move", "page 1 is zero", path="stack"),
+        outcome("fail-map", path="stack", skipped="on debug only"),
+    )
+    lines = list(check_lines(found))
+    assert "tried on: shared rw, 4 pages at page 0" in lines
+    assert "| direct | 1 | 1 | 0 |" in lines
+    assert "| stack | 0 | 1 | 1 |" in lines
+    assert lines[lines.index("- move on direct, stack: does not hold") + 1] == "  page 1 is zero"
+    assert "- not tried, on debug only: fail-map" in lines
+    assert exit_status([found]) == 1
+    assert exit_status([checked(outcome("fork"))]) == 0
+
+
+def test_a_report_for_programs_has_everything() -> None:
+    (content,) = json.loads(to_json([checked(outcome("fork", facts={"1 map m:.errno": "0"}))]))
+    assert content["outcomes"][0]["verdict"] == Verdict.HOLDS
+    assert content["outcomes"][0]["facts"] == {"1 map m:.errno": "0"}
+
+
+def test_versions_that_are_the_same_have_no_difference() -> None:
+    both = [checked(outcome("fork", facts={"1 map m:.errno": "0"})) for _ in range(2)]
+    found = Conversion(*both)
+    assert found.differences == []
+    assert "none on x86_64: 1 trials were the same with both" in list(conversion_lines(found))
+    assert exit_status([found]) == 0
+
+
+def test_every_difference_is_shown() -> None:
+    before = checked(
+        outcome("fork", facts={"1 map m:.errno": "0"}), outcome("adjacent"), outcome("move")
+    )
+    after = checked(
+        outcome("fork", facts={"1 map m:.errno": "22", "1 map m:.error": "EINVAL"}),
+        outcome("adjacent", "foo.ko cannot be unloaded"),
+        outcome("move"),
+    )
+    found = Conversion(before, after)
+    assert [each.trial for each in found.differences] == ["fork", "adjacent"]
+    lines = list(conversion_lines(found))
+    first = lines.index("- fork on direct")
+    assert lines[first + 1 : first + 4] == ["  1 map m:.errno", "    before: 0", "    after:  22"]
+    assert "    after:  fails: foo.ko cannot be unloaded" in lines
+    assert exit_status([found]) == 1
+    assert json.loads(to_json([found]))[0]["differences"][1]["trial"] == "adjacent"
+
+
+def test_an_older_version_that_did_not_hold_does_not_fail_the_newer() -> None:
+    found = Conversion(checked(outcome("fork", "leaks")), checked(outcome("fork")))
+    assert [each.changes[0].new for each in found.differences] == ["holds"]
