@@ -24,7 +24,7 @@ ALL = ""
 ONE = "test_no_hook_is_refused_without_a_warning"
 FIRST_ISSUE = "test_boot.py or test_selection.py or test_descriptor.py or test_ring.py"
 
-_PATIENCE = 7200.0  # seconds for one session
+_PATIENCE = 21_600.0  # seconds for one session: all tests, and a boot for each
 
 
 @dataclass(frozen=True)
