@@ -15,11 +15,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from types import FrameType
 
 from benchmark.cycles import PATIENCE, Cycles, scratch
 from benchmark.drawing import draw
@@ -175,6 +177,10 @@ def report(bench: Bench, console: Console, picture: Path) -> None:
     write(bench, figures, picture)
 
 
+def interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
 def main() -> int:
     options = parse_options()
     console = Console()
@@ -190,7 +196,12 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    # Also where a shell that started it in the background had it ignore the former.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)
     try:
         sys.exit(main())
     except TestbedError as error:
         sys.exit(f"bench: {error}")
+    except KeyboardInterrupt:
+        sys.exit("bench: interrupted")
