@@ -25,6 +25,7 @@ from testbed.lab.lab import Lab
 from testbed.mmap.canonical import canonical_facts
 from testbed.mmap.path import HookPath
 from testbed.reach import write_reach
+from testbed.repro import again, write_repro
 from testbed.results.model import Case, Environment, Run, Status, gravest
 from testbed.results.store import (
     append_facts,
@@ -92,7 +93,7 @@ class Recorder:
             phases.verdicts.append(verdict)
         if not verdict.status.as_expected:
             phases.evidence.append(_evidence(report, guest))
-            phases.evidence.append(f"again: {self._reproduce(item)}")
+            phases.evidence += self._keep_repro(item, guest)
         if report.when == "call" and guest is not None:
             seen = guest.prober.observations
             phases.facts = {digest(each.script): canonical_facts(each) for each in seen}
@@ -151,16 +152,19 @@ class Recorder:
         elif self.lab.started:
             remove_run_dir(self.lab.run_dir)
 
-    def _reproduce(self, item: pytest.Item) -> str:
-        """The command that runs this test again, alone, with all that was chosen."""
-        settings = self.lab.settings
-        contract = "/contract/" in item.nodeid
-        words = ["scripts/run"] if contract else ["scripts/test", item.nodeid]
-        words += ["--arch", _parameters(item).get("arch", ""), "--kernel", settings.kernel]
-        words += ["--series", settings.series] if settings.series else []
-        words += ["--flavour", settings.flavour, "--isolation", settings.isolation]
-        words += ["--accel", settings.accel, "--toolchain", settings.toolchain]
-        return shlex.join([*words, *(["-k", item.name] if contract else [])])
+    def _keep_repro(self, item: pytest.Item, guest: Guest | None) -> list[str]:
+        """Leave what runs this test again, alone; where that is, and how."""
+        arch, lab = str(_parameters(item).get("arch", "")), self.lab
+        words = again(item.nodeid, arch, lab.settings, lab.settings.series)
+        lines = [f"again: {shlex.join(words)}"]
+        cell = next((cell for cell in lab.prepared() if cell.arch.name == arch), None)
+        if cell is not None:
+            scripts = [seen.script for seen in guest.prober.observations] if guest else []
+            about = dataclasses.asdict(_environment(cell, lab.settings.isolation))
+            about |= {"test": item.nodeid, "kernel key": cell.kernel.key}
+            folder = write_repro(lab, cell, item.nodeid, scripts, about)
+            lines.append(f"repro: {folder / 'run.sh'}")
+        return lines
 
     def _environments(self) -> list[Environment]:
         own = [_environment(cell, self.lab.settings.isolation) for cell in self.lab.prepared()]

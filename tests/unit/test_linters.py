@@ -13,7 +13,7 @@ from testbed.settings import CHECKOUT
 
 # design.md's rooms from the first to the last; a module imports from its own room and earlier ones.
 ROOMS = ["", "results", "kernel", "image", "vm", "guest", "mmap", "lab"]
-ROOMS += ["terminal", "verdict", "reach", "coverage", "report", "recorder", "workers"]
+ROOMS += ["terminal", "verdict", "reach", "coverage", "report", "repro", "recorder", "workers"]
 ROOMS += ["plugin", "suite", "mutants", "compare", "bisect", "check", "cli"]
 # What every room stands on.
 FOUNDATION = {"errors", "deadline", "run", "settings", "arch", "flavour", "progress", "cache"}

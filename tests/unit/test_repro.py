@@ -1,0 +1,87 @@
+"""What a failed test leaves to run it again, alone."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+import vm_parts
+
+from testbed.kernel.patch import make_patch
+from testbed.kernel.series import Series
+from testbed.lab.cell import Cell
+from testbed.lab.lab import Lab
+from testbed.repro import again, write_repro
+from testbed.run import check_output
+from testbed.settings import Settings
+
+TEST = "tests/vm/contract/test_a.py::test_a[arm64-stack-it's $HOME]"
+
+PATCH = b"""\
+--- a/mm/util.c
++++ b/mm/util.c
+@@ -1 +1 @@
+-one
++two
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The folder of a test that failed, on a kernel with one patch."""
+    kernel = vm_parts.kernel("arm64", tmp_path)
+    (tmp_path / ".config").write_text("CONFIG_MMU=y\n")
+    lab = SimpleNamespace(
+        run_dir=tmp_path / "run",
+        settings=Settings(kernel="debian:7.3", series="fixes/", flavour="16k"),
+        series=Series((make_patch("0001-two.patch", PATCH, origin="fixes"),)),
+    )
+    cell = SimpleNamespace(arch=kernel.arch, kernel=kernel)
+    scripts = ["map m f\n", "fork\n"]
+    about = {"kernel": kernel.release}
+    return write_repro(cast(Lab, lab), cast(Cell, cell), TEST, scripts, about)
+
+
+def test_the_command_names_the_test_and_all_that_was_chosen() -> None:
+    words = again(TEST, "arm64", Settings(kernel="debian:7.3", flavour="16k"), "fixes/")
+    assert words[:2] == ["scripts/test", TEST]
+    options = dict(zip(words[2::2], words[3::2], strict=True))
+    assert options["--arch"] == "arm64"
+    assert options["--kernel"] == "debian:7.3"
+    assert options["--series"] == "fixes/"
+    assert options["--flavour"] == "16k"
+    assert options["--isolation"] == "clone"
+
+
+def test_a_kernel_without_patches_has_no_series() -> None:
+    assert "--series" not in again(TEST, "arm64", Settings(), "")
+
+
+def test_a_folder_has_scripts_patches_configuration_and_what_it_ran_on(folder: Path) -> None:
+    assert (folder / "scripts" / "2").read_text() == "fork\n"
+    assert (folder / "series" / "series").read_text() == "0001-two.patch\n"
+    assert (folder / "series" / "0001-two.patch").read_bytes() == PATCH
+    assert (folder / "config").read_text() == "CONFIG_MMU=y\n"
+    assert json.loads((folder / "about.json").read_text())["kernel"].startswith("7.3.4")
+
+
+def test_the_script_runs_the_test_in_the_checkout_that_is_named(
+    folder: Path, tmp_path: Path
+) -> None:
+    checkout = tmp_path / "check out"
+    program = checkout / "scripts" / "test"
+    program.parent.mkdir(parents=True)
+    program.write_text('#!/bin/sh\nfor word; do printf "%s\\n" "$word"; done\n')
+    program.chmod(0o755)
+    words = check_output([folder / "run.sh", checkout]).splitlines()
+    assert words[0] == TEST
+    assert words[words.index("--series") + 1] == str(folder / "series")
+
+
+def test_the_script_is_one_that_a_shell_reads(folder: Path) -> None:
+    check_output(["sh", "-n", folder / "run.sh"])
+    assert shlex.split((folder / "run.sh").read_text(), comments=True)
