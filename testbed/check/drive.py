@@ -12,7 +12,14 @@ from testbed.check.result import Checked, Outcome, fact_changes
 from testbed.check.scene import Ground, Target
 from testbed.check.sweep import MakeSweep, sweeps_on
 from testbed.check.trials import Survey, Trial, trials_on
-from testbed.errors import GuestError, GuestFileError, ProbeProtocolError, TestbedError
+from testbed.errors import (
+    GuestError,
+    GuestFileError,
+    GuestLost,
+    GuestTimeout,
+    ProbeProtocolError,
+    TestbedError,
+)
 from testbed.kernel.driver import Driver
 from testbed.lab.guest import Guest
 from testbed.lab.lab import Lab
@@ -24,6 +31,9 @@ from testbed.progress import Step
 
 # What has to work before anything else is tried.
 _LOAD = "load"
+
+# After as many trials that broke the kernel a path is given up.
+_MOST_BROKEN = 3
 
 # Of so many facts that are not as on another path a complaint tells.
 _SHOWN = 4
@@ -115,9 +125,15 @@ class Checker:
         """Try it on each path, unless there is a reason not to."""
         first: Outcome | None = None
         for path in self.plan.paths:
-            skipped = Outcome(trial=name, path=path, skipped=reason)
-            self._outcomes.append(skipped if reason else attempt(path, first))
+            why_not = reason or self._given_up(path)
+            skipped = Outcome(trial=name, path=path, skipped=why_not)
+            self._outcomes.append(skipped if why_not else attempt(path, first))
             first = first or self._outcomes[-1]
+
+    def _given_up(self, path: HookPath) -> str:
+        """Why nothing more is tried on a path, if so: a kernel that hangs is waited for long."""
+        broken = sum(each.path == path and each.broke for each in self._outcomes)
+        return f"{broken} trials broke the kernel on {path}" if broken >= _MOST_BROKEN else ""
 
     def _why_no_sweep(self, name: str, ground: Ground) -> str:
         if self.plan.skips(name):
@@ -159,6 +175,7 @@ class Checker:
         """Run a script in a guest of its own; whatever goes wrong there is a complaint."""
         complaints: list[str] = []
         evidence: list[str] = []
+        errors: list[TestbedError] = []
         facts: Mapping[str, str] = {}
         self._step.update(len(self._outcomes), note=f"{name} on {path}")
         with self.lab.guest(self.arch, disks=False) as guest:
@@ -174,11 +191,13 @@ class Checker:
                 complaints += _moved(before, self._counters(guest))
                 evidence = [seen.report()] if complaints else []
             except (GuestError, ProbeProtocolError) as error:
-                _add(error, complaints, evidence)
+                errors.append(error)
             try:
                 guest.finish()
             except GuestError as error:
-                _add(error, complaints, evidence)
+                errors.append(error)
+            complaints += [error.message for error in errors]
+            evidence += [error.evidence for error in errors if error.evidence]
             guest.has_evidence = guest.has_evidence or bool(complaints)
         return Outcome(
             trial=name,
@@ -186,6 +205,7 @@ class Checker:
             complaints=tuple(dict.fromkeys(complaints)),
             evidence="\n".join(evidence),
             facts=facts,
+            broke=any(isinstance(error, GuestLost | GuestTimeout) for error in errors),
         )
 
     def _furnish(self, guest: Guest) -> None:
@@ -215,8 +235,9 @@ class Checker:
 
 
 def _was_opened(step: int, seen: Observation) -> tuple[list[str], Mapping[str, str]]:
-    error = seen[step].values.get("error") or seen[step].errno
-    return ([f"the node cannot be opened: {error}"] if error else []), {}
+    number = seen[step].errno
+    error = errno.errorcode.get(number, str(number))
+    return [f"the node cannot be opened: {error}"] if number else [], {}
 
 
 def _swept(
@@ -239,12 +260,6 @@ def _moved(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
         for path, text in before.items()
         if after[path] != text
     ]
-
-
-def _add(error: TestbedError, complaints: list[str], evidence: list[str]) -> None:
-    complaints.append(error.message)
-    if error.evidence:
-        evidence.append(error.evidence)
 
 
 def _unload(guest: Guest, name: str, *, unloads: bool) -> None:

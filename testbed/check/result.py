@@ -30,6 +30,7 @@ class Outcome:
     skipped: str = ""  # why it was not tried
     evidence: str = ""  # of the complaints: the script with its facts, the kernel's words
     facts: Mapping[str, str] = field(default_factory=dict)
+    broke: bool = False  # the guest hung, or is gone
 
     @property
     def verdict(self) -> Verdict:

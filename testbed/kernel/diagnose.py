@@ -61,6 +61,11 @@ def first_error(log: str) -> str:
     return match[0].strip() if match else (log.strip().splitlines() or ["no output"])[-1]
 
 
+def error_lines(log: str) -> list[str]:
+    """Every line that tells an error of the compiler or the linker."""
+    return [match[0].strip() for match in _ERROR.finditer(log)]
+
+
 def first_warning(log: str) -> str | None:
     """The first warning of a compiler or of modpost."""
     match = _WARNING.search(log)

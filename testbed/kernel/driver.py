@@ -12,8 +12,9 @@ from pathlib import Path
 
 from testbed.cache import Cache, digest
 from testbed.errors import BuildError, SetupError
+from testbed.kernel.bench import Bench
 from testbed.kernel.build import Order
-from testbed.kernel.diagnose import first_warning
+from testbed.kernel.diagnose import error_lines, first_warning
 from testbed.kernel.model import Kernel, KernelRequest
 from testbed.kernel.modules import bring_to
 from testbed.progress import Progress
@@ -31,6 +32,8 @@ _MAKEFILES = ("Kbuild", "Makefile")
 
 # Strings of a module's .modinfo section (scripts/mod/modpost.c).
 _MODINFO = re.compile(rb"(?<=\0)(name|depends|vermagic)=([^\0]*)\0")
+
+_SHOWN = 20  # lines of errors
 
 # The agent takes no longer request (docs/agent.md).
 _MOST = (16 << 20) - 4096  # bytes
@@ -118,7 +121,7 @@ def build_driver(
                 ignore=shutil.ignore_patterns(*_LEFT_OUT),
                 ignore_dangling_symlinks=True,
             )
-            bench.make.run(f"M={copy}", "W=1", "modules", what=f"the driver in {folder}", log=log)
+            _make_modules(bench, copy, f"the driver in {folder}", log)
             modules = sorted(copy.rglob("*.ko"))
             if not modules:
                 raise BuildError(f"the driver in {folder} makes no module", logs=(log,))
@@ -127,6 +130,15 @@ def build_driver(
             shutil.copy2(log, entry / "build.log")
 
     return cache.get("driver", digest(_LAYOUT, kernel.key, *_contents(folder)), make)
+
+
+def _make_modules(bench: Bench, copy: Path, what: str, log: Path) -> None:
+    """It is the user's own text that does not compile: all errors are shown."""
+    try:
+        bench.make.run(f"M={copy}", "W=1", "modules", what=what, log=log)
+    except BuildError as error:
+        error.evidence = "\n".join(error_lines(log.read_text(errors="replace"))[:_SHOWN])
+        raise
 
 
 def read_module(path: Path, release: str) -> Module:

@@ -67,11 +67,12 @@ def test_a_folder_is_built_once_until_its_sources_change(built: Yard, folder: Pa
 def test_what_does_not_compile_is_told_with_the_compilers_message(
     built: Yard, folder: Path
 ) -> None:
-    (folder / "foo.c").write_text("int f = none;\n")
+    (folder / "foo.c").write_text("int f = none;\nint g = nothing;\n")
     with pytest.raises(
         BuildError, match=r"the driver in .*foo failed: .*foo\.c:1:.*none"
     ) as caught:
         build(built, folder)
+    assert "foo.c:2:" in caught.value.evidence
     assert caught.value.logs[0].exists()
 
 

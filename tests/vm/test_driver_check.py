@@ -1,0 +1,207 @@
+"""`testbed check` on the examples of modules/, right and wrong."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from testbed.kernel.driver import find_driver
+from testbed.lab.cell import Cell
+from testbed.lab.lab import Lab
+from testbed.run import run
+from testbed.settings import CHECKOUT
+
+Command = Callable[..., list[str]]
+
+EXAMPLES = CHECKOUT / "modules/examples"
+KINDS = ("remap", "pages", "fault", "counted")
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What a check ended with."""
+
+    status: int
+    output: str
+    content: Mapping[str, Any]  # of its JSON, for the one architecture
+
+    def failed(self) -> dict[tuple[str, str], list[str]]:
+        """Complaints by trial and path."""
+        return {
+            (each["trial"], each["path"]): each["complaints"]
+            for each in self.content["outcomes"]
+            if each["verdict"] == "fails"
+        }
+
+    def held(self) -> set[tuple[str, str]]:
+        outcomes = self.content["outcomes"]
+        return {(each["trial"], each["path"]) for each in outcomes if each["verdict"] == "holds"}
+
+
+@pytest.fixture
+def check(command: Command, tmp_path: Path) -> Callable[..., Ended]:
+    """Runs a check of an example's node with a plan; what is tried is said by its first letters."""
+
+    def check(kind: str, plan: str, *words: str | Path) -> Ended:
+        file = tmp_path / "plan.toml"
+        file.write_text(plan)
+        node = ("--node", f"/dev/example_{kind}")
+        done = run(
+            command("check", "--isolation", "shared", *node, "--plan", str(file), *map(str, words)),
+            ok=range(256),
+        )
+        result = tmp_path / "results/latest/check.json"
+        content = json.loads(result.read_text())[0] if result.exists() else {}
+        return Ended(done.status, done.stdout + done.stderr, content)
+
+    return check
+
+
+Check = Callable[..., Ended]
+
+
+def only(letters: str, paths: str) -> str:
+    """A plan of the trials that begin with one of these letters."""
+    return f'skip = ["[!{letters}]*"]\npaths = {json.dumps(paths.split())}\n'
+
+
+# A hook that looks at the file of the VMA, which is not always its own.
+OUTER_FILE = """if (desc->vm_file != desc->file)
+		return -ENODEV;
+	desc->private_data = memory"""
+
+
+def planted(kind: str, old: str, new: str, target: Path) -> Path:
+    """A copy of a right example with a defect in it."""
+    shutil.copytree(EXAMPLES / kind / "mmap_prepare", target)
+    source = target / f"example_{kind}.c"
+    text = source.read_text()
+    assert old in text
+    source.write_text(text.replace(old, new))
+    return target
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_right_conversion_makes_no_difference(check: Check, kind: str) -> None:
+    versions = ("--before", EXAMPLES / kind / "mmap", "--after", EXAMPLES / kind / "mmap_prepare")
+    ended = check(kind, 'paths = ["direct", "stack-first"]\n', *versions)
+    assert ended.status == 0, ended.output
+    assert "none on" in ended.output
+    for side in ("before", "after"):
+        verdicts = [each["verdict"] for each in ended.content[side]["outcomes"]]
+        assert verdicts.count("holds") > 80
+        assert len(ended.content[side]["grounds"]) == 2
+
+
+def test_a_right_driver_holds_on_all_paths_each_trial_in_a_clone(check: Check) -> None:
+    words = ("--module", EXAMPLES / "counted/mmap_prepare", "--isolation", "clone")
+    ended = check("counted", 'skip = ["[!afu]*"]\nsharing = ["shared"]\n', *words)
+    assert ended.status == 0, ended.output
+    paths = ("direct", "stack", "stack-first", "stack-after", "three-level")
+    assert {("adjacent-shared", path) for path in paths} <= ended.held()
+    assert {("unload-shared", path) for path in paths} <= ended.held()
+
+
+def test_the_wrong_conversion_is_found(check: Check) -> None:
+    versions = ("--before", EXAMPLES / "counted/mmap", "--after", EXAMPLES / "counted/wrong")
+    ended = check("counted", only("a", "direct stack"), *versions)
+    assert ended.status == 1
+    differences = {(each["trial"], each["path"]) for each in ended.content["differences"]}
+    assert differences == {("adjacent-shared", "direct"), ("adjacent-private", "direct")}
+    assert "example_counted.ko cannot be unloaded: 1 reference stays behind" in ended.output
+
+
+def test_allocations_that_fail_find_the_wrong_conversion(check: Check, cell: Cell) -> None:
+    if cell.kernel.symbol("FAILSLAB") != "y":
+        pytest.skip("the kernel is built without FAILSLAB")
+    plan = 'skip = ["[!f]*", "fork*"]\npaths = ["direct"]\nsharing = ["shared"]\n'
+    wrong = check("counted", plan, "--module", EXAMPLES / "counted/wrong")
+    assert ("fail-map-shared", "direct") in wrong.failed(), wrong.output
+    right = check("counted", plan, "--module", EXAMPLES / "counted/mmap_prepare")
+    assert right.status == 0, right.output
+    assert ("fail-map-shared", "direct") in right.held()
+
+
+@pytest.mark.parametrize(
+    ("kind", "old", "new", "trial", "path"),
+    [
+        ("fault", "desc->private_data = memory", OUTER_FILE, "exit-shared", "stack"),
+        (
+            "counted",
+            "\tkref_put(&buffer->users",
+            "\t(void)(&buffer->users",
+            "exit-shared",
+            "direct",
+        ),
+        (
+            "remap",
+            "remap_full(desc, page",
+            "remap_full(desc, 1 + page",
+            "adjacent-shared",
+            "direct",
+        ),
+    ],
+    ids=["outer-file", "no-put", "shifted"],
+)
+def test_a_planted_defect_is_found(
+    check: Check, tmp_path: Path, kind: str, old: str, new: str, trial: str, path: str
+) -> None:
+    folder = planted(kind, old, new, tmp_path / kind)
+    plan = only(trial[0], "direct stack") + 'sharing = ["shared"]\n'
+    versions = ("--before", EXAMPLES / kind / "mmap", "--after", folder)
+    ended = check(kind, plan, *versions)
+    assert ended.status == 1, ended.output
+    different = {(each["trial"], each["path"]) for each in ended.content["differences"]}
+    assert (trial, path) in different, ended.output
+
+
+def test_flags_that_were_forgotten_are_shown(check: Check, tmp_path: Path) -> None:
+    folder = planted("fault", "VMA_DONTEXPAND_BIT, ", "", tmp_path / "fault")
+    versions = ("--before", EXAMPLES / "fault/mmap", "--after", folder)
+    ended = check("fault", only("g", "direct"), *versions)
+    assert ended.status == 1
+    assert {each["trial"] for each in ended.content["differences"]} == {
+        "grow-shared",
+        "grow-private",
+    }
+    assert "before: dd de me" in ended.output
+    assert "after:  dd me" in ended.output
+
+
+def test_a_module_file_can_be_below_stacks_only(
+    check: Check, lab: Lab, cell: Cell, tmp_path: Path
+) -> None:
+    driver = find_driver(
+        EXAMPLES / "pages/mmap_prepare",
+        cell.kernel,
+        cell.request,
+        lab.settings,
+        lab.cache,
+        lab.progress,
+    )
+    words = ("--module", driver.modules[0].path, "--lower")
+    ended = check("pages", only("e", "direct stack-after"), *words)
+    assert ended.status == 0, ended.output
+    assert {path for _, path in ended.held()} == {"stack-after"}
+
+
+def test_a_node_that_is_not_there_is_told(check: Check) -> None:
+    ended = check("nothing", "", "--module", EXAMPLES / "pages/mmap_prepare")
+    assert ended.status == 1
+    assert ended.failed() == {("load", "direct"): ["the node cannot be opened: ENOENT"]}
+
+
+def test_what_does_not_compile_is_told_with_the_compilers_message(
+    check: Check, tmp_path: Path
+) -> None:
+    folder = planted("pages", "struct vm_area_desc", "struct vm_area_desk", tmp_path / "pages")
+    ended = check("pages", "", "--module", folder)
+    assert ended.status == 1
+    assert "example_pages.c:" in ended.output
+    assert "vm_area_desk" in ended.output
