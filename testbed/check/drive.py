@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from testbed.check.plan import CheckPlan
-from testbed.check.result import Checked, Outcome, fact_changes
+from testbed.check.result import Checked, Outcome, path_changes
 from testbed.check.scene import Ground, Target
 from testbed.check.sweep import MakeSweep, sweeps_on
 from testbed.check.trials import Survey, Trial, trials_on
@@ -247,7 +247,7 @@ def _swept(
 
 
 def _unlike(first: Outcome, facts: Mapping[str, str]) -> list[str]:
-    changes = list(fact_changes(first.facts, facts))
+    changes = path_changes(first.facts, facts)
     told = [f"{each.where} is {each.new}, {first.path} {each.base}" for each in changes[:_SHOWN]]
     if len(changes) > _SHOWN:
         told.append(f"{len(changes) - _SHOWN} more facts are not as on {first.path}")

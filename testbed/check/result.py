@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from testbed.mmap.plan import VM_MAYEXEC, VM_MTE_ALLOWED
 from testbed.results.compare import FactChange
 from testbed.results.model import EXIT_EXPECTED, EXIT_KERNEL
 
 _ABSENT = "-"
+
+_EXECUTED = re.compile(r" map m .* prot=\w*x.*:\.error$")
+_SYNCED = re.compile(r"^\d+ msync ")
+
+# Of a VMA what the mapped file decides: VM_MAYEXEC, and arm64's VM_MTE_ALLOWED.
+_OUTERS_VMFLAGS = frozenset({"me", "mt"})
+_OUTERS_FLAGS = VM_MAYEXEC | VM_MTE_ALLOWED
 
 
 class Verdict(StrEnum):
@@ -90,6 +99,26 @@ def fact_changes(before: Mapping[str, str], after: Mapping[str, str]) -> Iterato
         old, new = before.get(where, _ABSENT), after.get(where, _ABSENT)
         if old != new:
             yield FactChange(where, old, new)
+
+
+def path_changes(first: Mapping[str, str], facts: Mapping[str, str]) -> list[FactChange]:
+    """What another path shows otherwise, but for what the mapped file decides and not the hook.
+
+    Whether it may be executed is its mount's business (do_mmap()); msync(2) asks its fsync().
+    """
+    if any(_EXECUTED.search(where) and value == "EPERM" for where, value in first.items()):
+        return []
+    return [each for each in fact_changes(first, facts) if not _is_outers(each)]
+
+
+def _is_outers(change: FactChange) -> bool:
+    if _ABSENT in (change.base, change.new):
+        return _SYNCED.search(change.where) is not None
+    if change.where.endswith(".vmflags"):
+        return {*change.base.split()} ^ {*change.new.split()} <= _OUTERS_VMFLAGS
+    if change.where.endswith(":.flags"):
+        return not (int(change.base, 0) ^ int(change.new, 0)) & ~_OUTERS_FLAGS
+    return _SYNCED.search(change.where) is not None
 
 
 def exit_status(found: Iterable[Checked | Conversion]) -> int:

@@ -67,7 +67,8 @@ def trials_on(ground: Ground, plan: CheckPlan) -> Iterator[Trial]:
         return Trial(f"{name}-{ground.sharing}", ground, steps, **keys)  # type: ignore[arg-type]
 
     yield trial("sizes", _sizes(plan))
-    yield trial("protections", _protections(plan))
+    for prot in plan.prots:
+        yield trial(f"prot-{prot}", _protection(prot))
     yield trial("read-only", _read_only, mode="ro")
     yield trial("write-only", _write_only, mode="wo")
     yield trial("exit", _exit)
@@ -207,31 +208,29 @@ def _sizes(plan: CheckPlan) -> Steps:
     return steps
 
 
-def _protections(plan: CheckPlan) -> Steps:
+def _protection(prot: str) -> Steps:
     def steps(scene: Scene) -> Rules:
-        kept = []
-        for prot in plan.prots:
-            made = scene.map(prot=prot)
-            shown = scene.maps()
-            scene.step("vma", "m")
-            scene.step("ptes", "m", "0")
-            read = scene.read("m", "0")
-            scene.step("mprotect", "m", "prot=rw")
-            scene.maps()
-            scene.write("m", "0")
-            scene.step("mprotect", "m", "prot=none")
-            kept.append((prot, made, shown, read, scene.read("m", "0")))
-            scene.step("munmap", "m")
+        made = scene.map(prot=prot)
+        shown = scene.maps()
+        scene.step("vma", "m")
+        scene.step("ptes", "m", "0")
+        read = scene.read("m", "0")
+        scene.step("mprotect", "m", "prot=rw")
+        scene.maps()
+        scene.write("m", "0")
+        scene.step("mprotect", "m", "prot=none")
+        shut = scene.read("m", "0")
+        gone = _unmap(scene)
 
         def rules(seen: Observation) -> Iterator[str]:
-            for prot, made, shown, read, shut in kept:
-                if not _ok(seen, made):
-                    continue
-                yield from _as_asked(seen, made, shown, perms(prot, scene.ground.sharing))
-                if prot == "none" and seen[read].results != [_GONE]:
-                    yield f"a page mapped without access reads {seen[read].results}"
-                if seen[shut].results != [_GONE]:
-                    yield f"a page whose access was taken away reads {seen[shut].results}"
+            if not _ok(seen, made):
+                return
+            yield from _as_asked(seen, made, shown, perms(prot, scene.ground.sharing))
+            if prot == "none" and seen[read].results != [_GONE]:
+                yield f"a page mapped without access reads {seen[read].results}"
+            if seen[shut].results != [_GONE]:
+                yield f"a page whose access was taken away reads {seen[shut].results}"
+            yield from _nothing_at(seen, gone, "after munmap")
 
         return rules
 

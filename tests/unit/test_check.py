@@ -11,7 +11,14 @@ import pytest
 
 from testbed.check.plan import CheckPlan, load_check_plan
 from testbed.check.report import check_lines, conversion_lines, to_json
-from testbed.check.result import Checked, Conversion, Outcome, Verdict, exit_status
+from testbed.check.result import (
+    Checked,
+    Conversion,
+    Outcome,
+    Verdict,
+    exit_status,
+    path_changes,
+)
 from testbed.check.scene import Ground, Scene, Target
 from testbed.check.sweep import sweeps_on
 from testbed.check.trials import Survey, trials_on
@@ -230,7 +237,7 @@ def complaints(name: str, changes: dict[str, dict[str, Any]]) -> list[str]:
         ("sizes-shared", {"maps m": {"vmas": [vma(1)]}}, "4096 bytes are still mapped after"),
         ("sizes-shared", {"maps m": {"nth": 0, "vmas": [vma(2)]}}, "4096 bytes were mapped, 8192"),
         ("sizes-shared", {"maps m": {"nth": 0, "vmas": [vma(1, "r--s")]}}, "it is mapped r--s"),
-        ("protections-shared", {"read m 0": {"pages": [page(0)]}}, "access was taken away reads"),
+        ("prot-rw-shared", {"read m 0": {"pages": [page(0)]}}, "access was taken away reads"),
         ("read-only-shared", {"mprotect m": {"errno": 0}}, "mprotect to rw of a read-only file"),
         ("write-only-shared", {}, "mmap of a write-only file: success, not EACCES"),
         ("exit-shared", {"fork": {"status": 1}}, "the child ended by 1"),
@@ -313,6 +320,34 @@ def test_a_fact_names_the_step_that_saw_it() -> None:
     found = facts("fork-shared", HookPath.STACK, {})
     assert found["1 map m FILE len=4p off=0p prot=rw flags=shared:.errno"] == "0"
     assert "3 read m all:.pages[0].content" in found
+
+
+MAPPED = "1 map m FILE len=4p off=0p prot=rx flags=shared:"
+
+
+@pytest.mark.parametrize(
+    ("where", "first", "other", "told"),
+    [
+        ("2 maps m:.vmas[0].vmflags", "mr rd", "me mr rd", False),
+        ("2 maps m:.vmas[0].vmflags", "mr rd", "mr rd wr", True),
+        ("3 vma m:.flags", "0x1b", "0x5b", False),
+        ("3 vma m:.flags", "0x1b", "0x1f", True),
+        ("3 msync m:.errno", "0", "22", False),
+        ("3 munmap m:.errno", "0", "22", True),
+        (f"{MAPPED}.error", "EPERM", "ENODEV", False),
+        (f"{MAPPED}.error", "EINVAL", "ENODEV", True),
+    ],
+)
+def test_what_the_mapped_file_decides_may_differ(
+    where: str, first: str, other: str, told: bool
+) -> None:
+    changes = path_changes({where: first}, {where: other})
+    assert [each.where for each in changes] == [where] * told
+
+
+def test_a_step_that_only_one_path_has_is_told() -> None:
+    assert len(path_changes({"3 munmap m:.error": "EINVAL"}, {})) == 1
+    assert path_changes({"3 msync m:.error": "EINVAL"}, {}) == []
 
 
 def test_a_frame_is_told_without_its_number() -> None:

@@ -169,7 +169,7 @@ def test_a_counter_that_moved_is_a_complaint(tmp_path: Path) -> None:
 def test_a_path_on_which_guests_hang_is_given_up(tmp_path: Path) -> None:
     errors = {
         f"{name}-shared on stack": GuestTimeout("it cannot be killed")
-        for name in ("sizes", "protections", "again", "fork")
+        for name in ("sizes", "prot-r", "again", "fork")
     }
     found = check(FakeLab(errors=dict(errors)), tmp_path)
     on_stack = verdicts(found, "stack")

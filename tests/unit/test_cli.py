@@ -79,6 +79,11 @@ def test_help_shows_an_example(testbed: Testbed, command: str) -> None:
         (("bisect", "--good", "a", "--bad", "b", "--kernel", "debian", "a"), "--kernel"),
         (("bisect", "--symptom", "(", "a"), "no regular expression"),
         (("bisect", "a and"), "names no tests"),
+        (("check", "--node", "/dev/foo"), "give --module, or --before and --after"),
+        (("check", "--node", "/dev/foo", "--before", "."), "give --module, or --before and"),
+        (("check", "--node", "foo", "--module", "."), "foo is no absolute path"),
+        (("check", "--node", "/dev/foo", "--module", "nowhere"), "nowhere"),
+        (("check", "--node", "/dev/foo", "--module", ".", "--plan", "nowhere"), "the plan nowhere"),
     ],
     ids=[
         "arch",
@@ -94,6 +99,11 @@ def test_help_shows_an_example(testbed: Testbed, command: str) -> None:
         "bisect-kernel",
         "bisect-symptom",
         "bisect-tests",
+        "check-nothing",
+        "check-half",
+        "check-node",
+        "check-module",
+        "check-plan",
     ],
 )
 def test_bad_usage_is_named_and_ends_with_2(

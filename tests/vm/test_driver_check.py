@@ -97,6 +97,7 @@ def test_a_right_conversion_makes_no_difference(check: Check, kind: str) -> None
         verdicts = [each["verdict"] for each in ended.content[side]["outcomes"]]
         assert verdicts.count("holds") > 80
         assert len(ended.content[side]["grounds"]) == 2
+        assert ended.content[side]["notes"] == []  # it is built without a warning
 
 
 def test_a_right_driver_holds_on_all_paths_each_trial_in_a_clone(check: Check) -> None:
