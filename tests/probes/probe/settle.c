@@ -18,7 +18,7 @@
 #define MADV_POPULATE_WRITE	23
 #endif
 
-#define HEAP	(2 << 20)
+#define HEAP	(512 << 10)
 #define STACK	(96 << 10)
 
 /* One heap that neither shrinks nor sends large blocks to mmap(). */
