@@ -154,6 +154,11 @@ def test_a_sweep_is_of_what_can_be_mapped() -> None:
     assert "fail_nth" in lines
 
 
+def test_a_driver_may_say_what_it_likes_of_an_allocation_that_failed() -> None:
+    sweeps = [make(HookPath.DIRECT, TARGET) for _, make in sweeps_on(SHARED)]
+    assert {sweep.call.errors for sweep in sweeps} == {()}
+
+
 # What must hold: each answer is as a good kernel gives it, but for those that are said.
 
 
@@ -460,6 +465,12 @@ def test_every_difference_is_shown() -> None:
     assert "    after:  fails: foo.ko cannot be unloaded" in lines
     assert exit_status([found]) == 1
     assert json.loads(to_json([found]))[0]["differences"][1]["trial"] == "adjacent"
+
+
+def test_a_difference_in_what_holds_is_one_too() -> None:
+    before = checked(outcome("fork", facts={"1 map m:.errno": "0"}))
+    after = checked(outcome("fork", facts={"1 map m:.errno": "22"}))
+    assert exit_status([Conversion(before, after)]) == 1
 
 
 def test_an_older_version_that_did_not_hold_does_not_fail_the_newer() -> None:

@@ -139,6 +139,20 @@ def test_each_trial_has_the_driver_freshly_loaded(tmp_path: Path) -> None:
         assert guest.loaded == ["put /foo.ko", "mmap_stack", "/foo.ko order=2", written]
 
 
+def test_a_guest_that_is_shared_is_given_the_module_once(tmp_path: Path) -> None:
+    class Shared(FakeLab):
+        @contextmanager
+        def guest(self, arch: str, *, disks: bool) -> Iterator[FakeGuest]:
+            self.guests = self.guests or [FakeGuest(self, ledger="from before")]
+            yield self.guests[0]
+
+    lab = Shared()
+    check(lab, tmp_path, skip=("[!e]*",))
+    assert lab.guests[0].loaded.count("put /foo.ko") == 1
+    assert lab.guests[0].loaded.count("/foo.ko ") == 3
+    assert lab.guests[0].ledger is None  # the file is memory: the books begin with it
+
+
 def test_a_driver_that_does_not_load_is_not_tried(tmp_path: Path) -> None:
     lab = FakeLab(errors={"load": GuestFileError("no such device", errno=19)})
     (found,) = check(lab, tmp_path)
