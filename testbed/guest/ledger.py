@@ -54,7 +54,10 @@ def read_ledger(session: Session, server: int) -> Ledger:
 
 def find_server(session: Session) -> int:
     """The SSH server that the agent was started by."""
-    return _number(_PARENT, session.get("/proc/self/status").decode())
+    status = session.get("/proc/self/status").decode()
+    found = _PARENT.search(status)
+    assert found is not None, f"no {_PARENT.pattern} in {status}"
+    return int(found[1])
 
 
 def parse_ledger(
@@ -101,9 +104,3 @@ def _module(line: str) -> tuple[str, int]:
     """Name and references of a line of /proc/modules, less one for each module that uses it."""
     name, _, count, users = line.split()[:4]
     return name, int(count) - len(re.findall(r"\w+(?=,)", users))
-
-
-def _number(pattern: re.Pattern[str], text: str) -> int:
-    found = pattern.search(text)
-    assert found is not None, f"no {pattern.pattern} in {text}"
-    return int(found[1])

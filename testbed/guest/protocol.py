@@ -236,8 +236,7 @@ def pace_request(rounds: int) -> bytes:
 def parse_pace(payload: bytes) -> float:
     """Seconds."""
     cursor = _Cursor(payload)
-    usec = (cursor.u32() << 32) + cursor.u32()
-    return cursor.ended(usec / 1e6)
+    return cursor.ended(cursor.microseconds())
 
 
 def parse_hello(payload: bytes) -> Hello:
@@ -250,9 +249,8 @@ def parse_hello(payload: bytes) -> Hello:
 def parse_run(payload: bytes) -> RunAnswer:
     cursor = _Cursor(payload)
     flags, status, pid = RunFlag(cursor.u32()), cursor.u32(), cursor.u32()
-    usec = (cursor.u32() << 32) + cursor.u32()
-    stdout, stderr = cursor.bytes(), cursor.bytes()
-    return cursor.ended(RunAnswer(flags, status, pid, usec / 1e6, stdout, stderr))
+    seconds, stdout, stderr = cursor.microseconds(), cursor.bytes(), cursor.bytes()
+    return cursor.ended(RunAnswer(flags, status, pid, seconds, stdout, stderr))
 
 
 def parse_get(payload: bytes) -> GetAnswer:
@@ -310,6 +308,10 @@ class _Cursor:
         (value,) = _U32.unpack(self.take(_U32.size))
         assert isinstance(value, int)
         return value
+
+    def microseconds(self) -> float:
+        """A u64 of them, in seconds."""
+        return ((self.u32() << 32) + self.u32()) / 1e6
 
     def bytes(self) -> bytes:
         return self.take(self.u32())

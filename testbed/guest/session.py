@@ -215,24 +215,21 @@ class Session:
     ) -> bytes:
         """A file's content. Raises GuestFileError, also when it is longer than `limit`."""
         request = protocol.get_request(path, limit)
-        answer = protocol.parse_get(self._call(Request.GET, request, deadline))
-        if answer.cut:
-            message = f"{path} in the guest is longer than {limit} bytes"
-            raise GuestFileError(message, path=path, errno=27)
-        return answer.content
+        return _content(self._call(Request.GET, request, deadline), path, limit)
 
     def get_all(
         self, *paths: str, deadline: Deadline | None = None
     ) -> tuple[bytes | TestbedError, ...]:
         """The content of each file, read in this order: one wait for all instead of one for each.
 
-        A file that cannot be read gives its error.
+        A file that cannot be read gives its error. Raises GuestFileError for one that is too long.
         """
-        payloads = [protocol.get_request(path, protocol.MAX_PAYLOAD) for path in paths]
+        limit = protocol.MAX_PAYLOAD
+        payloads = [protocol.get_request(path, limit) for path in paths]
         answers = self._call_all(Request.GET, payloads, deadline)
         return tuple(
-            answer if isinstance(answer, TestbedError) else protocol.parse_get(answer).content
-            for answer in answers
+            answer if isinstance(answer, TestbedError) else _content(answer, path, limit)
+            for path, answer in zip(paths, answers, strict=True)
         )
 
     def load_module(self, path: str, parameters: str = "") -> None:
@@ -390,6 +387,14 @@ def open_session(
         hello = session.hello(deadline)
         logger.debug("agent %d on %s %s", hello.pid, hello.machine, hello.release)
         yield session
+
+
+def _content(payload: bytes, path: str, limit: int) -> bytes:
+    answer = protocol.parse_get(payload)
+    if answer.cut:
+        message = f"{path} in the guest is longer than {limit} bytes"
+        raise GuestFileError(message, path=path, errno=27)
+    return answer.content
 
 
 def _checked(request: Frame, answer: Frame) -> bytes | TestbedError:

@@ -104,9 +104,11 @@ char **take_strings(struct cursor *c);
 void reserve(struct store *s);
 void keep(struct store *s, const void *data, size_t len);
 void keep_u32(struct store *s, uint32_t v);
+void keep_u64(struct store *s, uint64_t v);
 void keep_bytes(struct store *s, const void *data, size_t len);
 
 /* run.c: one command from its start to the last of its group */
+uint64_t now_usec(void);
 bool run(struct command *cmd, int listen, int signals, struct outcome *outcome,
 	 struct failure *failure);
 

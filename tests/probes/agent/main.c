@@ -15,7 +15,6 @@
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/utsname.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "agent.h"
@@ -132,8 +131,7 @@ static bool answer_run(const struct agent *agent, const struct command *cmd,
 			   (cmd->err.cut ? RUN_STDERR_CUT : 0));
 	keep_u32(&message, outcome->status);
 	keep_u32(&message, outcome->pid);
-	keep_u32(&message, outcome->usec >> 32);
-	keep_u32(&message, outcome->usec);
+	keep_u64(&message, outcome->usec);
 	keep_bytes(&message, cmd->out.data, cmd->out.len);
 	keep_bytes(&message, cmd->err.data, cmd->err.len);
 	return answer(agent, &message);
@@ -280,20 +278,15 @@ static bool unload(struct agent *agent, struct cursor *c)
 static bool pace(struct agent *agent, struct cursor *c)
 {
 	uint32_t rounds = take_u32(c);
-	struct timespec begin, end;
+	uint64_t began = now_usec();
 	struct store message;
-	uint64_t usec;
 
 	if (!is_whole(c))
 		return answer_malformed(agent);
-	clock_gettime(CLOCK_MONOTONIC, &begin);
 	if (!keep_mapping(rounds))
 		return answer_errno(agent, "map", "");
-	clock_gettime(CLOCK_MONOTONIC, &end);
-	usec = (end.tv_sec - begin.tv_sec) * 1000000 + (end.tv_nsec - begin.tv_nsec) / 1000;
 	message = new_answer();
-	keep_u32(&message, usec >> 32);
-	keep_u32(&message, usec);
+	keep_u64(&message, now_usec() - began);
 	return answer(agent, &message);
 }
 

@@ -29,7 +29,7 @@ struct child {
 
 enum { LISTEN, SIGNALS, OUT, ERR, IN, NR_POLLED };
 
-static uint64_t now_usec(void)
+uint64_t now_usec(void)
 {
 	struct timespec ts;
 

@@ -139,6 +139,12 @@ void keep_u32(struct store *s, uint32_t v)
 	keep(s, &v, sizeof(v));
 }
 
+void keep_u64(struct store *s, uint64_t v)
+{
+	keep_u32(s, v >> 32);
+	keep_u32(s, v);
+}
+
 void keep_bytes(struct store *s, const void *data, size_t len)
 {
 	keep_u32(s, len);
