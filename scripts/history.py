@@ -19,23 +19,12 @@ from rich.console import Console
 
 from testbed.cache import Cache
 from testbed.errors import SetupError, TestbedError
+from testbed.kernel.gitenv import NOBODY
 from testbed.kernel.source import resolve, unpack
 from testbed.lab.mutants import MUTANTS
 from testbed.run import run
 from testbed.settings import load_settings
 from testbed.terminal import make_progress
-
-# Equal texts give equal commits, whoever makes them, where and when.
-_ENVIRONMENT = {
-    "GIT_CONFIG_GLOBAL": "/dev/null",
-    "GIT_CONFIG_SYSTEM": "/dev/null",
-    "GIT_AUTHOR_NAME": "testbed",
-    "GIT_AUTHOR_EMAIL": "testbed@localhost",
-    "GIT_AUTHOR_DATE": "1970-01-01T00:00:00Z",
-    "GIT_COMMITTER_NAME": "testbed",
-    "GIT_COMMITTER_EMAIL": "testbed@localhost",
-    "GIT_COMMITTER_DATE": "1970-01-01T00:00:00Z",
-}
 
 
 @dataclass(frozen=True)
@@ -47,7 +36,7 @@ class Repository:
     def git(self, *words: str, worktree: Path | None = None) -> None:
         top = worktree or self.path
         argv = ["git", f"--git-dir={self.path / '.git'}", f"--work-tree={top}", "-c", "gc.auto=0"]
-        run([*argv, *words], cwd=top, env=_ENVIRONMENT)
+        run([*argv, *words], cwd=top, env=NOBODY)
 
     def commit_tree(self, tree: Path, version: str) -> None:
         """Commit kernel text from where it is, and tag it."""

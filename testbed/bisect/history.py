@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from testbed.errors import CommandError, SetupError
-from testbed.kernel.gittree import FOREIGN_ENV, find_repository
+from testbed.kernel.gitenv import FOREIGN_ENV, NOBODY
+from testbed.kernel.gittree import find_repository
 from testbed.kernel.revision import git as git_of_the_user
 from testbed.kernel.series import Series
 from testbed.run import Completed, run
@@ -29,18 +30,6 @@ _POSSIBLE = re.compile(r"^# possible first \S+ commit: \[(\w+)\]", re.M)
 # git ends `git bisect` with these: only skipped commits are left; a merge base is bad.
 _ONLY_SKIPPED = 2
 _MERGE_BASE_BAD = 3
-
-# Ours alone: whatever the user has set for repositories is not for this one.
-_SETTINGS = {
-    "GIT_CONFIG_GLOBAL": "/dev/null",
-    "GIT_CONFIG_SYSTEM": "/dev/null",
-    "GIT_AUTHOR_NAME": "testbed",
-    "GIT_AUTHOR_EMAIL": "testbed@localhost",
-    "GIT_AUTHOR_DATE": "1970-01-01T00:00:00Z",
-    "GIT_COMMITTER_NAME": "testbed",
-    "GIT_COMMITTER_EMAIL": "testbed@localhost",
-    "GIT_COMMITTER_DATE": "1970-01-01T00:00:00Z",
-}
 
 
 @dataclass(frozen=True)
@@ -66,7 +55,7 @@ class History:
 
     def git(self, *words: str, ok: Sequence[int] = (0,)) -> Completed:
         argv = [*FOREIGN_ENV, "git", "-C", str(self.path), "-c", "gc.auto=0"]
-        return run([*argv, *words], env=_SETTINGS, ok=ok)
+        return run([*argv, *words], env=NOBODY, ok=ok)
 
     def label(self, commit: str) -> str:
         """What people call it."""

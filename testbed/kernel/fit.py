@@ -6,7 +6,6 @@ git(1) does the work; what it prints is read here.
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import tempfile
@@ -17,6 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from testbed.errors import PatchError, SetupError
+from testbed.kernel.gitenv import NO_REPOSITORY
 from testbed.kernel.patch import FileDiff, Hunk, Patch
 from testbed.kernel.series import Series
 from testbed.run import run
@@ -34,13 +34,6 @@ _REDUCED = re.compile(r"Context reduced to \((\d+)/(\d+)\) to apply fragment at 
 _REJECTS = re.compile(r"Applying patch (?P<file>.+) with \d+ rejects?\.\.\.")
 _REJECTED = re.compile(r"Rejected hunk #(?P<hunk>\d+)\.")
 _WHOLE_FILE = re.compile(r"error: (?!while searching|patch failed)(?P<reason>.+)")
-
-# git must take the stage as plain files, even where a repository is around it.
-_NO_REPOSITORY = {
-    "GIT_DIR": os.devnull,
-    "GIT_CONFIG_GLOBAL": os.devnull,
-    "GIT_CONFIG_SYSTEM": os.devnull,
-}
 
 
 class Fit(StrEnum):
@@ -161,7 +154,7 @@ def _is_merged(patch: Patch, forth: _Attempt, back: _Attempt) -> bool:
 def _try(patch: Patch, stage: Path, fuzz: int, *options: str) -> _Attempt:
     words = ["git", "apply", "-p1", "--verbose", "--whitespace=nowarn", *options]
     words += [f"-C{_CONTEXT - fuzz}"] if fuzz else []
-    done = run(words, cwd=stage, env=_NO_REPOSITORY, stdin=patch.text, ok=range(256))
+    done = run(words, cwd=stage, env=NO_REPOSITORY, stdin=patch.text, ok=range(256))
     return _Attempt(done.status == 0, done.stderr, fuzz)
 
 

@@ -14,21 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from testbed.errors import CommandError, InfraError, SetupError
+from testbed.kernel.gitenv import FOREIGN_ENV
 from testbed.run import check_output
-
-# A hook that calls the testbed has these set; they would send git to another repository.
-_FOREIGN = (
-    "GIT_DIR",
-    "GIT_WORK_TREE",
-    "GIT_INDEX_FILE",
-    "GIT_OBJECT_DIRECTORY",
-    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
-    "GIT_COMMON_DIR",
-    "GIT_PREFIX",
-)
-
-# In front of a command: without them.
-FOREIGN_ENV = ["env", *(word for name in _FOREIGN for word in ("-u", name))]
 
 _OPTIONS = ("core.bare=false", "core.fsmonitor=false", "core.splitIndex=false")
 

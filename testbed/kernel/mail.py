@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import tempfile
 from collections import Counter
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from testbed.deadline import Deadline
 from testbed.errors import CommandError, InfraError, SetupError
+from testbed.kernel.gitenv import NO_REPOSITORY
 from testbed.kernel.patch import LIMIT, NAME_LENGTH, Patch, make_patch, named_base
 from testbed.run import find_tool, run
 
@@ -19,13 +19,6 @@ _ENCODED = re.compile(rb"^content-transfer-encoding:\s*(quoted-printable|base64)
 _SUBJECT = re.compile(r"^Subject: (.*)$", re.MULTILINE)
 _TAG = re.compile(r"\[([^\]]*PATCH[^\]]*)\]", re.IGNORECASE)
 _REPLY = re.compile(r"(re|aw|fwd?):", re.IGNORECASE)
-
-# What a user's configuration says of mails is not asked for.
-_ENV = {
-    "GIT_DIR": os.devnull,
-    "GIT_CONFIG_GLOBAL": os.devnull,
-    "GIT_CONFIG_SYSTEM": os.devnull,
-}
 
 # An archive answers in seconds.
 _FETCH_SECONDS = 120.0
@@ -180,6 +173,6 @@ def _patches(letters: Sequence[_Letter], place: Path) -> Iterator[Patch]:
 
 def _git(place: Path, *words: str, cwd: Path, stdin: bytes | None = None) -> str:
     try:
-        return run(["git", *words], cwd=cwd, env=_ENV, stdin=stdin).stdout
+        return run(["git", *words], cwd=cwd, env=NO_REPOSITORY, stdin=stdin).stdout
     except CommandError as exc:
         raise SetupError(f"git cannot read the mails in {place}", evidence=exc.evidence) from exc

@@ -6,7 +6,8 @@ import tempfile
 from pathlib import Path
 
 from testbed.errors import CommandError, SetupError
-from testbed.kernel.gittree import FOREIGN_ENV, find_repository
+from testbed.kernel.gitenv import FOREIGN_ENV
+from testbed.kernel.gittree import find_repository
 from testbed.kernel.patch import NAME_LENGTH, Patch, make_patch
 from testbed.run import check_output
 
