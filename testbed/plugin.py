@@ -29,7 +29,7 @@ from testbed.lab.lab import Lab
 from testbed.mmap.path import MODULE as STACK_MODULE
 from testbed.mmap.path import HookPath
 from testbed.mmap.probe import Prober
-from testbed.recorder import Recorder
+from testbed.recorder import Recorder, parameters
 from testbed.results.model import Status
 from testbed.settings import CHECKOUT, AccelChoice, Isolation, Toolchain, load_settings
 from testbed.terminal import make_progress
@@ -138,13 +138,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _is_of_no_arch(item: pytest.Item) -> bool:
     """Whether it is parametrized by none: its architectures are not asked for."""
-    callspec = getattr(item, "callspec", None)
-    return callspec is not None and not isinstance(callspec.params.get("arch", ""), str)
+    return not isinstance(parameters(item).get("arch", ""), str)
 
 
 def _arch(item: pytest.Item) -> str:
-    callspec = getattr(item, "callspec", None)
-    return str(callspec.params.get("arch", "")) if callspec else ""
+    return str(parameters(item).get("arch", ""))
 
 
 def _parametrizes(metafunc: pytest.Metafunc, name: str) -> bool:
@@ -159,8 +157,7 @@ def _parametrizes(metafunc: pytest.Metafunc, name: str) -> bool:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> None:
     """Build before the first test, in sight of the user: a test's own output is captured."""
-    items = [item for item in session.items if isinstance(item, pytest.Function)]
-    arches = {item.callspec.params.get("arch") for item in items if hasattr(item, "callspec")}
+    arches = {parameters(item).get("arch") for item in session.items}
     if session.config.option.collectonly or not arches - {None}:
         return
     lab = session.config.stash[LAB]
@@ -221,9 +218,7 @@ def _isolation(item: pytest.Item, asked_for: Isolation) -> Isolation:
 
 def _wants_disks(item: pytest.Item) -> bool:
     """Whether a test is about something that lies on a disk of the guest."""
-    callspec = getattr(item, "callspec", None)
-    values = callspec.params.values() if callspec else ()
-    return any(getattr(value, "disks", False) for value in values)
+    return any(getattr(value, "disks", False) for value in parameters(item).values())
 
 
 @pytest.fixture
@@ -250,9 +245,8 @@ def _skip_unless_configured(item: pytest.Item, kernel: Kernel) -> None:
 def skip_unless_built(item: pytest.Item, guest_side: GuestSide) -> None:
     """Skip a test that is about a module, or a path, for which the kernel lacks something."""
     wanted = {name for marker in item.iter_markers("module") for name in marker.args}
-    callspec = getattr(item, "callspec", None)
     # Of mmap_stack.ko it is the node of that path which a kernel without nesting lacks.
-    if callspec is not None and HookPath.CUSTOM in callspec.params.values():
+    if HookPath.CUSTOM in parameters(item).values():
         wanted.add(RING_MODULE)
     for name in wanted & set(guest_side.absent):
         pytest.skip(f"the kernel has not {guest_side.absent[name]}: {name}.ko is not built")
@@ -311,8 +305,7 @@ def _judge(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestRe
         return Verdict(Status.SKIP, str(error))
     marker = item.get_closest_marker("defect")
     if marker is not None and call.when == "call":
-        assert isinstance(item, pytest.Function)
-        kernel = item.config.stash[LAB].cell(str(item.callspec.params["arch"])).kernel
+        kernel = item.config.stash[LAB].cell(_arch(item)).kernel
         return judge_defect(Defect(*marker.args, **marker.kwargs), kernel.version, error)
     return Verdict(Status.PASS) if error is None else judge(error, call.when)
 

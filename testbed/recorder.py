@@ -154,7 +154,7 @@ class Recorder:
 
     def _keep_repro(self, item: pytest.Item, guest: Guest | None) -> list[str]:
         """Leave what runs this test again, alone; where that is, and how."""
-        arch, lab = str(_parameters(item).get("arch", "")), self.lab
+        arch, lab = str(parameters(item).get("arch", "")), self.lab
         words = again(item.nodeid, arch, lab.settings, lab.settings.series)
         lines = [f"again: {shlex.join(words)}"]
         cell = next((cell for cell in lab.prepared() if cell.arch.name == arch), None)
@@ -177,11 +177,11 @@ class Recorder:
 
 
 def _new_case(item: pytest.Item) -> Case:
-    parameters = _parameters(item)
+    values = parameters(item)
     return Case(
         test=item.nodeid,
-        arch=str(parameters.get("arch", "")),
-        path=str(parameters.get("path", "")),
+        arch=str(values.get("arch", "")),
+        path=str(values.get("path", "")),
         guarantees=tuple(sorted(set(_guarantees(item)))),
         reaches=tuple(_reaches(item)),
         reason="the test did not run to its end",
@@ -195,7 +195,7 @@ def _guarantees(item: pytest.Item) -> Iterator[int]:
 
 def _reaches(item: pytest.Item) -> Iterator[str]:
     """What the marker `reaches` says; a test may have a path, or name a stack of the kernel."""
-    path = _parameters(item).get("path")
+    path = parameters(item).get("path")
     for marker in item.iter_markers("reaches"):
         for hook in marker.args:
             yield f"{hook} by {path or marker.kwargs.get('by', HookPath.DIRECT)}"
@@ -216,7 +216,8 @@ def _environment(cell: Cell, isolation: str) -> Environment:
     )
 
 
-def _parameters(item: pytest.Item) -> dict[str, Any]:
+def parameters(item: pytest.Item) -> dict[str, Any]:
+    """What a test is parametrized by; nothing where it is not."""
     callspec = getattr(item, "callspec", None)
     return dict(callspec.params) if callspec is not None else {}
 

@@ -17,7 +17,7 @@ from testbed.errors import InfraError, SetupError, TreeError
 from testbed.lab.lab import Lab
 from testbed.plugin import LAB, RECORDER
 from testbed.progress import Progress, Step
-from testbed.recorder import Recorder
+from testbed.recorder import Recorder, parameters
 from testbed.results.model import Run
 from testbed.results.store import JUNIT_FILE
 from testbed.settings import CHECKOUT
@@ -95,9 +95,8 @@ def _group(item: pytest.Item) -> str:
     """The test; of the oracle's, which is one test for hundreds of scenarios, what a name begins
     with: a kind of plan.
     """
-    callspec = getattr(item, "callspec", None)
-    scenario = callspec.params.get("scenario", "") if callspec else ""
-    return f"{item.nodeid.partition('[')[0]} {str(scenario).partition('-')[0]}"
+    scenario = str(parameters(item).get("scenario", ""))
+    return f"{item.nodeid.partition('[')[0]} {scenario.partition('-')[0]}"
 
 
 def run_suite(

@@ -135,6 +135,10 @@ def _ok(seen: Observation, *steps: int) -> bool:
     return not any(seen[step].error for step in steps)
 
 
+def _said(seen: Observation, step: int) -> str:
+    return seen[step].error or "success"
+
+
 def _as_asked(
     seen: Observation, made: int, shown: int, access: str, pages: int | None = None
 ) -> Iterator[str]:
@@ -249,9 +253,9 @@ def _read_only(scene: Scene) -> Rules:
         if scene.ground.sharing != "shared":
             return
         if _ok(seen, made) and seen[more].error != "EACCES":
-            yield f"mprotect to rw of a read-only file: {seen[more].error or 'success'}, not EACCES"
+            yield f"mprotect to rw of a read-only file: {_said(seen, more)}, not EACCES"
         if seen[wrote].error != "EACCES":
-            yield f"mmap rw of a read-only file: {seen[wrote].error or 'success'}, not EACCES"
+            yield f"mmap rw of a read-only file: {_said(seen, wrote)}, not EACCES"
 
     return rules
 
@@ -261,7 +265,7 @@ def _write_only(scene: Scene) -> Rules:
 
     def rules(seen: Observation) -> Iterator[str]:
         if seen[made].error != "EACCES":
-            yield f"mmap of a write-only file: {seen[made].error or 'success'}, not EACCES"
+            yield f"mmap of a write-only file: {_said(seen, made)}, not EACCES"
 
     return rules
 
@@ -431,7 +435,7 @@ def _grow(scene: Scene) -> Rules:
             return
         fixed = any("de" in vma.vmflags for vma in seen[shown].vmas)
         if fixed and seen[more].error != "EFAULT":
-            yield f"it must not be expanded, and mremap says {seen[more].error or 'success'}"
+            yield f"it must not be expanded, and mremap says {_said(seen, more)}"
         pages = scene.ground.pages + (not seen[more].error)
         yield from _as_asked(seen, made, grown, scene.ground.perms, pages)
         yield from _same(seen, scene, before, after, "after mremap was asked for more")
@@ -535,7 +539,7 @@ def _mapped_with(scene: Scene, flag: str) -> Rules:
 
     def rules(seen: Observation) -> Iterator[str]:
         if seen[made].error != seen[plain].error:
-            yield f"with {flag} mmap says {seen[made].error or 'success'}, not {_said(seen, plain)}"
+            yield f"with {flag} mmap says {_said(seen, made)}, not {_said(seen, plain)}"
         if not _ok(seen, made, plain):
             return
         yield from _as_asked(seen, made, shown, scene.ground.perms)
@@ -544,10 +548,6 @@ def _mapped_with(scene: Scene, flag: str) -> Rules:
         yield from _unlocked(seen, before, after)
 
     return rules
-
-
-def _said(seen: Observation, step: int) -> str:
-    return seen[step].error or "success"
 
 
 def _unlocked(seen: Observation, before: int, after: int) -> Iterator[str]:
