@@ -10,8 +10,9 @@ from functools import partial
 from testbed.check.plan import CheckPlan
 from testbed.check.result import Checked, Outcome, path_changes
 from testbed.check.scene import Ground, Target
+from testbed.check.survey import Survey
 from testbed.check.sweep import MakeSweep, sweeps_on
-from testbed.check.trials import Survey, Trial, trials_on
+from testbed.check.trials import Trial, trials_on
 from testbed.errors import (
     GuestError,
     GuestFileError,

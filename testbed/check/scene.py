@@ -130,6 +130,11 @@ class Scene:
     def maps(self, name: str = "m") -> int:
         return self.script.maps(name)
 
+    def unmap(self, name: str = "m") -> int:
+        """Unmap all, and look that it is gone; the number of that look."""
+        self.step("munmap", name)
+        return self.maps(name)
+
     def close(self) -> None:
         """Close every file of the path; what is mapped must do without."""
         end = len(self.script.lines) + _LEVELS

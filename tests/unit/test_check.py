@@ -20,8 +20,9 @@ from testbed.check.result import (
     path_changes,
 )
 from testbed.check.scene import Ground, Scene, Target
+from testbed.check.survey import Survey
 from testbed.check.sweep import sweeps_on
-from testbed.check.trials import Survey, trials_on
+from testbed.check.trials import trials_on
 from testbed.errors import SetupError
 from testbed.mmap.observation import Observation, parse_observation
 from testbed.mmap.path import STACKS, HookPath
