@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import shlex
 from collections.abc import Generator, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ from testbed.kernel.revision import at_base
 from testbed.kernel.series import load_series
 from testbed.lab.cell import Cell
 from testbed.lab.guest import Guest
+from testbed.lab.keep import keep, refuse_without_terminal
 from testbed.lab.lab import Lab
 from testbed.mmap.path import MODULE as STACK_MODULE
 from testbed.mmap.path import HookPath
@@ -41,6 +43,7 @@ RING_MODULE = "mmap_ring"
 LAB = pytest.StashKey[Lab]()
 GUEST = pytest.StashKey[Guest]()
 RECORDER = pytest.StashKey[Recorder]()
+UNEXPECTED = pytest.StashKey[Verdict]()
 
 _OPTIONS = (
     *("arch", "kernel", "series", "flavour", "isolation"),
@@ -59,6 +62,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--toolchain", choices=[*Toolchain], help="compiler (default: gcc)")
     group.addoption("--jobs", type=int, help="compiler jobs (default: one per CPU)")
     group.addoption("--results", dest="results_dir", type=Path, help="where runs are written")
+    group.addoption(
+        "--keep", action="store_true", help="a VM whose test failed stays until Enter is pressed"
+    )
     group.addoption("--settings", dest="settings_file", type=Path, help="a TOML settings file")
 
 
@@ -78,12 +84,23 @@ def pytest_configure(config: pytest.Config) -> None:
         "`fixed`, where there is one, the first version that has the fix",
     ):
         config.addinivalue_line("markers", line)
+    if config.option.keep:
+        _check_keep(config)
     if LAB not in config.stash:
         config.stash[LAB] = _make_lab(config)
     command = shlex.join(["pytest", *_arguments(config)])
     recorder = config.stash[RECORDER] = Recorder(config.stash[LAB], command)
     plugin = Worker(recorder, config) if is_worker(config) else Keeper(recorder)
     config.pluginmanager.register(plugin, "mmap testbed's results")
+
+
+def _check_keep(config: pytest.Config) -> None:
+    if is_worker(config) or getattr(config.option, "numprocesses", None):
+        raise pytest.UsageError("--keep waits for you at one test: leave out -n")
+    try:
+        refuse_without_terminal()
+    except SetupError as error:
+        raise pytest.UsageError(str(error)) from error
 
 
 def _arguments(config: pytest.Config) -> tuple[str, ...]:
@@ -161,9 +178,7 @@ def pytest_runtestloop(session: pytest.Session) -> None:
     if session.config.option.collectonly or not arches - {None}:
         return
     lab = session.config.stash[LAB]
-    capture = session.config.pluginmanager.getplugin("capturemanager")
-    assert isinstance(capture, CaptureManager)
-    with capture.global_and_fixture_disabled():
+    with _uncaptured(session.config):
         for arch in lab.settings.arch:
             try:
                 lab.cell(arch)
@@ -176,6 +191,13 @@ def pytest_runtestloop(session: pytest.Session) -> None:
         reporter.write_line("")
         for line in _cell_lines(lab):
             reporter.write_line(line)
+
+
+def _uncaptured(config: pytest.Config) -> AbstractContextManager[None]:
+    """What is printed in this block is seen: a test's own output is captured."""
+    capture = config.pluginmanager.getplugin("capturemanager")
+    assert isinstance(capture, CaptureManager)
+    return capture.global_and_fixture_disabled()
 
 
 @pytest.fixture(scope="session")
@@ -206,6 +228,10 @@ def guest(request: pytest.FixtureRequest, lab: Lab, arch: str) -> Iterator[Guest
         guest.begin(request.node.name)
         request.node.stash[GUEST] = guest
         yield guest
+        if request.config.option.keep and (verdict := request.node.stash.get(UNEXPECTED, None)):
+            reason = verdict.reason.partition("\n")[0]
+            with _uncaptured(request.config):
+                keep(guest, f"{request.node.name}: {verdict.status}: {reason}", lab.progress)
 
 
 def _isolation(item: pytest.Item, asked_for: Isolation) -> Isolation:
@@ -295,6 +321,7 @@ def pytest_runtest_makereport(
     guest = item.stash.get(GUEST, None)
     if guest is not None and not verdict.status.as_expected:
         guest.has_evidence = True
+        item.stash[UNEXPECTED] = verdict
     item.config.stash[RECORDER].add(item, report, verdict, guest)
     return report
 

@@ -104,12 +104,14 @@ def run_suite(
     expression: str | None,
     progress: Progress,
     *,
+    keep: bool = False,
     stop_early: bool = False,
     first: Sequence[str] | None = None,
 ) -> Run:
     """Run the tests on every cell, and write the run's folder.
 
-    With `stop_early` the first test that does not end as expected is the last one; `first`
+    With `keep` the VM of a test that fails stays until the user has seen enough of it. With
+    `stop_early` the first test that does not end as expected is the last one; `first`
     are node ids of tests that come before all others, which then come in `quickest_first` order.
 
     Raises:
@@ -130,6 +132,7 @@ def run_suite(
     arguments += ["-p", "no:terminal", "-p", "no:cacheprovider", "-o", "addopts="]
     arguments += [f"--junitxml={lab.run_dir / JUNIT_FILE}"]
     arguments += ["-k", expression] if expression else []
+    arguments += ["--keep"] if keep else []
     arguments += ["--exitfirst"] if stop_early else []
     with progress.step("test") as step:
         session = Session(lab, step, first)

@@ -72,7 +72,7 @@ class LiveProgress:
             self._leave()
 
     def note(self, text: str) -> None:
-        self._console.print(f"[yellow]note:[/] {escape(text)}", highlight=False)
+        self._console.print(f"[yellow]note:[/] {escape(text)}", highlight=False, soft_wrap=True)
 
     def _enter(self) -> None:
         with self._lock:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import shlex
 import signal
 import sys
 import traceback
@@ -23,14 +22,13 @@ from testbed.cli.checking import check
 from testbed.cli.comparison import compare
 from testbed.cli.context import (
     Context,
-    booted,
     kernel_options,
     opened,
     settings_option,
-    ssh_argv,
 )
 from testbed.cli.debugger import gdb
-from testbed.errors import GuestError, GuestLost, SetupError, TestbedError, TreeError
+from testbed.cli.handson import boot, shell
+from testbed.errors import GuestError, SetupError, TestbedError, TreeError
 from testbed.lab.doctor import Finding, examine
 from testbed.lab.lab import Lab
 from testbed.lab.mutants import (
@@ -46,11 +44,8 @@ from testbed.mutants import exit_status as mutants_status
 from testbed.report import print_report
 from testbed.results.model import EXIT_INFRA, EXIT_KERNEL, EXIT_SETUP, exit_status
 from testbed.results.store import new_run_dir
-from testbed.run import interact
 from testbed.settings import Settings
 from testbed.suite import run_suite
-from testbed.vm.phase import Phase
-from testbed.vm.qemu import command_by_hand
 
 # The shell's convention: 128 and the number of the signal.
 _EXIT_INTERRUPT = 128 + signal.SIGINT
@@ -71,7 +66,8 @@ def cli(verbose: bool) -> None:
 @cli.command()
 @kernel_options
 @click.option("-k", "expression", metavar="EXPR", help="Only tests that match, as pytest -k.")
-def run(expression: str | None, **options: Any) -> None:
+@click.option("--keep", is_flag=True, help="A VM whose test failed stays until Enter is pressed.")
+def run(expression: str | None, keep: bool, **options: Any) -> None:
     """Build, boot and test; a table of paths and architectures at the end.
 
     \b
@@ -82,7 +78,7 @@ def run(expression: str | None, **options: Any) -> None:
         context.show_series()
         lab = Lab(context.settings, context.series, context.cache, context.progress)
         with closing(lab):
-            found = run_suite(lab, expression, context.progress)
+            found = run_suite(lab, expression, context.progress, keep=keep)
         print_report(context.console, found, lab.run_dir)
     sys.exit(EXIT_KERNEL if lab.kernel_at_fault else exit_status(found.cases))
 
@@ -116,49 +112,6 @@ def series(**options: Any) -> None:
         if not context.series.patches:
             raise SetupError("there is no series to show", cure="give --series")
         context.show_series()
-
-
-@cli.command()
-@kernel_options
-@click.option("--print", "only_print", is_flag=True, help="Print the QEMU command line only.")
-def boot(only_print: bool, **options: Any) -> None:
-    """Boot a kernel and keep it until Ctrl-C; tells how to log in.
-
-    \b
-    testbed boot --arch arm64
-    testbed boot --arch x86_64 --print
-    """
-    with opened(options) as context:
-        cell = context.one_cell()
-        if only_print:
-            command = command_by_hand(cell.vm_spec(Path(".")))
-            context.console.print(command, highlight=False, soft_wrap=True, markup=False)
-            return
-        with booted(context, cell) as guest:
-            login = shlex.join(ssh_argv(guest))
-            context.console.print(f"up: {cell.kernel.release}", highlight=False)
-            context.console.print(f"log in: {login}", highlight=False, soft_wrap=True, markup=False)
-            context.console.print(f"console: {guest.vm.spec.log_dir}", highlight=False)
-            reason = guest.vm.wait_until_gone()
-            if reason != Phase.POWERED_OFF:
-                raise GuestLost(reason, logs=(guest.vm.spec.log_dir / "console.log",))
-
-
-@cli.command()
-@kernel_options
-@click.argument("command", nargs=-1)
-def shell(command: tuple[str, ...], **options: Any) -> None:
-    """Boot a kernel and open a shell in it, or run one command there.
-
-    \b
-    testbed shell --arch arm64
-    testbed shell --arch x86_64 -- cat /proc/version
-    """
-    with opened(options) as context:
-        cell = context.one_cell()
-        with booted(context, cell) as guest:
-            status = interact([*ssh_argv(guest), *([shlex.join(command)] if command else [])])
-    sys.exit(status)
 
 
 @cli.command()
@@ -213,6 +166,8 @@ def mutants(
 
 cli.add_command(bisect)
 cli.add_command(bisect_step)
+cli.add_command(boot)
+cli.add_command(shell)
 cli.add_command(gdb)
 cli.add_command(compare)
 cli.add_command(check)

@@ -27,8 +27,8 @@ from testbed.results.store import new_run_dir
 from testbed.settings import AccelChoice, Isolation, Settings, Toolchain, load_settings
 from testbed.terminal import make_progress
 
-# The name under which ssh finds the guest's host key: the port is another each time.
-_HOST_ALIAS = "testbed-guest"
+# What a guest that a user looks around in has loaded, as far as its kernel allows.
+_MODULES = ("mmap_stack", "mmap_ring")
 
 
 @dataclass
@@ -140,26 +140,13 @@ def opened(options: dict[str, Any]) -> Iterator[Context]:
 
 @contextmanager
 def booted(context: Context, cell: Cell) -> Iterator[Guest]:
-    """A guest of that cell; it is gone when the block ends."""
+    """A guest of that cell with the test modules loaded; it is gone when the block ends."""
     log_dir = new_run_dir(context.settings.results_dir, latest=False)
     with ExitStack() as stack:
         with context.progress.step(f"boot {cell.arch} {cell.kernel.release}"):
             deadline = Deadline.after(context.settings.boot_seconds)
             guest = stack.enter_context(guest_up(cell, log_dir, deadline))
+            for module in _MODULES:
+                if module not in cell.guest_side.absent:
+                    guest.load(module)
         yield guest
-
-
-def ssh_argv(guest: Guest) -> list[str]:
-    """The host's ssh, as strict about the host key as our own session is."""
-    image = guest.cell.image
-    known_hosts = guest.vm.spec.log_dir / "known_hosts"
-    known_hosts.write_text(f"{_HOST_ALIAS} {image.host_key.read_text()}")
-    # fmt: off
-    return [
-        "ssh", "-F", "none", "-p", str(guest.vm.ssh_port),
-        "-i", str(image.client_key), "-o", "IdentitiesOnly=yes",
-        "-o", f"UserKnownHostsFile={known_hosts}", "-o", "StrictHostKeyChecking=yes",
-        "-o", f"HostKeyAlias={_HOST_ALIAS}",
-        "root@127.0.0.1",
-    ]
-    # fmt: on

@@ -13,11 +13,13 @@ from typing import Any
 import click
 
 from testbed.arch import Arch, host_uname
-from testbed.cli.context import Context, booted, kernel_options, opened, ssh_argv
+from testbed.cli.context import Context, booted, kernel_options, opened
+from testbed.cli.handson import chosen_cell, share_option
 from testbed.deadline import Deadline
 from testbed.errors import SetupError
 from testbed.kernel.model import Kernel
 from testbed.lab.guest import Guest
+from testbed.lab.login import ssh_argv
 from testbed.run import find_tool, interact
 
 # Where the layer is entered, in the order in which a nested mmap comes by.
@@ -36,12 +38,15 @@ _PATIENCE = 10.0
 
 @click.command()
 @kernel_options
+@share_option
 @click.option(
     "--break", "breakpoints", multiple=True, metavar="FUNCTION",
     help=f"Stop there; may be repeated. Default: {', '.join(LAYER)}, as far as there are such.",
 )  # fmt: skip
 @click.argument("words", nargs=-1, metavar="[-- GDB...]")
-def gdb(breakpoints: tuple[str, ...], words: tuple[str, ...], **options: Any) -> None:
+def gdb(
+    breakpoints: tuple[str, ...], words: tuple[str, ...], share: Path | None, **options: Any
+) -> None:
     """Boot a kernel and open gdb on it, with breakpoints on the layer's functions.
 
     It prints how to log in: what is mapped from there stops at the breakpoints. The kernel has
@@ -55,7 +60,7 @@ def gdb(breakpoints: tuple[str, ...], words: tuple[str, ...], **options: Any) ->
     """
     with (
         opened(options) as context,
-        booted(context, context.one_cell()) as guest,
+        booted(context, chosen_cell(context, share)) as guest,
         # Not among the results: the path of a socket may have 107 bytes.
         tempfile.TemporaryDirectory(prefix="testbed-gdb-") as folder,
     ):

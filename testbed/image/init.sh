@@ -10,6 +10,16 @@ mount -t devtmpfs devtmpfs /dev
 mkdir /dev/pts /dev/shm
 mount -a
 
+read -r words </proc/cmdline
+
+# A folder of the user's (vm/qemu.py), whose files can be mapped.
+case $words in
+*testbed.user*)
+	mkdir -p /mnt && modprobe -a 9pnet_virtio 9p &&
+		mount -t 9p -o ro,trans=virtio,version=9p2000.L,cache=mmap user /mnt 2>/dev/kmsg
+	;;
+esac
+
 # dropbear binds its port before it goes to the background: when it returns, a
 # client can connect.
 dropbear -s -j -k -E -r /etc/dropbear/host_key 2>/dev/kmsg
@@ -20,7 +30,6 @@ done
 echo 'testbed: ready' >/dev/kmsg
 
 # For a human who boots by hand (vm/qemu.py: by_hand).
-read -r words </proc/cmdline
 case $words in
 *testbed.shell*)
 	while :; do setsid cttyhack sh -l; done &

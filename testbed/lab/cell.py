@@ -36,6 +36,7 @@ class Cell:
     qemu_version: str
     memory_mib: int
     disks: tuple[Disk, ...]
+    user_dir: Path | None = None  # that the guest has at /mnt
 
     def vm_spec(self, log_dir: Path) -> VmSpec:
         """How to start a VM of this cell that logs into `log_dir`."""
@@ -48,6 +49,7 @@ class Cell:
             cmdline=self.flavour.cmdline,
             log_dir=log_dir,
             disks=self.disks,
+            user_dir=self.user_dir,
         )
 
     def without_disks(self) -> Cell:

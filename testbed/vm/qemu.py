@@ -25,6 +25,9 @@ BAR_SIZE = 64 * (64 << 10)
 # By what name the guest mounts the shared folder.
 SHARED_TAG = "shared"
 
+# By what name its first program mounts a folder of the user's (image/init.sh).
+_USER_TAG = "user"
+
 _ADDRESS = "10.0.2.15"  # what slirp expects of its first guest
 _GATEWAY = "10.0.2.2"
 _NETMASK = "255.255.255.0"
@@ -98,6 +101,7 @@ class VmSpec:
     cpus: int = 1  # under TCG a second one makes the boot a fifth longer
     cmdline: tuple[str, ...] = ()  # more words for the kernel; the last of a kind counts
     disks: tuple[Disk, ...] = ()  # their content stays: a VM writes to an overlay of its own
+    user_dir: Path | None = None  # a folder of the host that the guest may read
     memory_file: Path | None = None  # where a template's memory is to be; on tmpfs
     template: Template | None = None  # what it is a clone of
 
@@ -193,7 +197,8 @@ def kernel_cmdline(spec: VmSpec) -> str:
         f"rcupdate.rcu_cpu_stall_timeout={_RCU_STALL * slowdown}",
         f"sysctl.kernel.hung_task_timeout_secs={_HUNG_TASK * slowdown}",
     )
-    return " ".join([*words, *spec.cmdline])
+    folder = ["testbed.user"] if spec.user_dir else []
+    return " ".join([*words, *folder, *spec.cmdline])
 
 
 def parse_ssh_port(usernet: str) -> int | None:
@@ -224,6 +229,17 @@ def _disks(disks: tuple[Disk, ...]) -> list[str]:
         device = f"virtio-blk-pci,drive={disk.name},serial={disk.name}"
         words += ["-drive", drive, "-device", device]
     return words
+
+
+def _user_folder(path: Path | None) -> list[str]:
+    if path is None:
+        return []
+    # fmt: off
+    return [
+        "-fsdev", f"local,id=user,path={_value(path)},security_model=none,readonly=on",
+        "-device", f"virtio-9p-pci,fsdev=user,mount_tag={_USER_TAG}",
+    ]
+    # fmt: on
 
 
 def _direct_boot(spec: VmSpec, cmdline: str) -> list[str]:
@@ -270,6 +286,7 @@ def _machine(spec: VmSpec, *, ssh_port: int) -> list[str]:
         # Only its master may be put down in a template.
         "-device", "ivshmem-plain,memdev=bar,master=on",
         *_disks(spec.disks),
+        *_user_folder(spec.user_dir),
         # Tells a memory dump's reader where the kernel's symbols are.
         "-device", "vmcoreinfo",
     ]

@@ -213,3 +213,17 @@ def test_connections_are_counted_beside_the_forwarded_port() -> None:
     assert parse_connections(USERNET) == 1
     assert parse_connections(USERNET.replace("ESTABLISHED", "FIN_WAIT_2")) == 1
     assert parse_connections("\r\n".join(USERNET.splitlines()[-1:])) == 0
+
+
+def test_a_users_folder_is_given_read_only_to_every_vm_that_is_asked_for() -> None:
+    spec = vm_parts.spec(user_dir=Path("/home/a,b"))
+    for argv in (qemu_argv(spec, CHANNELS), argv_by_hand(spec)):
+        (folder,) = [text for text in values(argv, "-fsdev") if "id=user" in text]
+        assert folder == "local,id=user,path=/home/a,,b,security_model=none,readonly=on"
+        assert "virtio-9p-pci,fsdev=user,mount_tag=user" in values(argv, "-device")
+    assert "testbed.user" in kernel_cmdline(spec).split()
+
+
+def test_a_vm_has_no_folder_of_the_user_unasked() -> None:
+    assert not any("id=user" in text for text in values(argv_by_hand(vm_parts.spec()), "-fsdev"))
+    assert "testbed.user" not in kernel_cmdline(vm_parts.spec()).split()

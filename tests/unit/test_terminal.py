@@ -32,6 +32,12 @@ def test_a_terminal_gets_a_line_for_each_ended_step() -> None:
     assert "outer" in ended[-1]
 
 
+def test_a_note_is_not_broken_into_lines_that_cannot_be_copied() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=20)
+    make_progress(console).note("log in: ssh -p 2222 root@127.0.0.1")
+    assert "log in: ssh -p 2222 root@127.0.0.1\n" in _text(console)
+
+
 def test_a_step_that_fails_says_so() -> None:
     console = Console(file=io.StringIO(), force_terminal=False)
     with pytest.raises(ValueError, match="x"), make_progress(console).step("boot"):

@@ -34,6 +34,7 @@ def spec(
     slowdown: int = 1,
     cpus: int = 1,
     cmdline: tuple[str, ...] = (),
+    user_dir: Path | None = None,
 ) -> VmSpec:
     return VmSpec(
         kernel=kernel(arch),
@@ -44,4 +45,5 @@ def spec(
         slowdown=slowdown,
         cpus=cpus,
         cmdline=cmdline,
+        user_dir=user_dir,
     )

@@ -2,19 +2,50 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import shutil
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import pexpect
 import pytest
 
 from testbed.cli.debugger import gdb_argv
 from testbed.deadline import Deadline
 from testbed.lab.cell import Cell
 from testbed.run import run, spawn
+from testbed.settings import CHECKOUT
 
 Command = Callable[..., list[str]]
+
+# Seconds for a VM to boot, be tested and end.
+PATIENCE = 300
+
+
+@contextmanager
+def terminal(words: list[str]) -> Iterator[pexpect.spawn[str]]:
+    """A command on a terminal, as a user has it; gone when the block ends."""
+    # A line of a user's terminal may be long, and is not broken.
+    child = pexpect.spawn(
+        words[0], words[1:], timeout=PATIENCE, encoding="utf-8", dimensions=(24, 4000)
+    )
+    with ExitStack() as stack:
+        stack.callback(child.close, force=True)
+        yield child
+
+
+@pytest.fixture
+def pytest_words(command: Command) -> Command:
+    """Makes the words of a pytest session that boots the kernel under test."""
+
+    def words(*more: str) -> list[str]:
+        testbed, _, *options = command("run")
+        program = str(Path(testbed).with_name("pytest"))
+        return [program, "-c", str(CHECKOUT / "pyproject.toml"), *options, *more]
+
+    return words
 
 
 def test_shell_runs_a_command_in_the_guest(cell: Cell, command: Command) -> None:
@@ -24,6 +55,66 @@ def test_shell_runs_a_command_in_the_guest(cell: Cell, command: Command) -> None
 
 def test_shell_ends_with_the_commands_status(command: Command) -> None:
     assert run(command("shell", "--", "false"), ok=range(256)).status == 1
+
+
+def test_shell_has_the_test_modules_loaded(command: Command) -> None:
+    loaded = run(command("shell", "--", "lsmod")).stdout
+    assert "mmap_stack" in loaded
+    assert "mmap_ring" in loaded
+
+
+def test_shell_shares_a_folder_that_the_guest_cannot_write_to(
+    command: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "told").write_text("by the host")
+    look = ("sh", "-c", "cat /mnt/told; echo by the guest >/mnt/told")
+    done = run(command("shell", "--share", str(tmp_path), "--", *look), ok=range(256))
+    assert "by the host" in done.stdout
+    assert "Read-only file system" in done.stderr
+    assert (tmp_path / "told").read_text() == "by the host"
+
+
+def test_shell_on_the_console_is_a_shell_beside_what_the_kernel_prints(
+    cell: Cell, command: Command
+) -> None:
+    with terminal(command("shell", "--console")) as console:
+        console.expect_exact("testbed: ready")
+        # The echo of what is typed is not what it prints.
+        console.sendline("echo release=$(uname -r)")
+        console.expect_exact(f"release={cell.kernel.release}")
+        console.send("\x01x")  # Ctrl-A x
+        console.expect(pexpect.EOF)
+
+
+FAILING = """
+def test_it(guest):
+    guest.session.check(["touch", "/tmp/a-trace"])
+    raise AssertionError("on purpose")
+"""
+
+
+def test_a_vm_whose_test_failed_is_kept_until_the_user_has_seen_it(
+    pytest_words: Command, tmp_path: Path
+) -> None:
+    test = tmp_path / "test_failing.py"
+    test.write_text(FAILING)
+    with terminal(pytest_words(str(test), "--keep")) as session:
+        session.expect(r"log in: (ssh [^\r\n]*)")
+        assert isinstance(session.match, re.Match)
+        login = shlex.split(session.match[1])
+        assert run([*login, "ls", "/tmp"]).stdout == "a-trace\n"
+        session.sendline("")
+        session.expect_exact("1 failed")
+        session.expect(pexpect.EOF)
+    assert run([*login, "true"], ok=range(256)).status != 0
+
+
+def test_nothing_is_kept_where_nobody_could_look(pytest_words: Command, tmp_path: Path) -> None:
+    # A child of ours leads a session without a terminal.
+    done = run(pytest_words(str(tmp_path), "--keep"), ok=range(256))
+    assert done.status == pytest.ExitCode.USAGE_ERROR
+    assert "--keep waits at a terminal, and there is none" in done.stderr
+    assert "cure: leave out --keep" in done.stderr
 
 
 def test_boot_prints_a_command_line_without_booting(cell: Cell, command: Command) -> None:
