@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+import result_parts
 
 from testbed import compare as driver
 from testbed.errors import SetupError
@@ -23,24 +24,13 @@ from testbed.results.compare import (
     times,
     to_json,
 )
-from testbed.results.model import Case, Environment, Facts, Run, Status
+from testbed.results.model import Case, Facts, Run, Status
 from testbed.results.store import append_facts, read_facts, read_run, write_run
 from testbed.settings import Settings
 
 PASS, FAIL, SKIP = Status.PASS, Status.FAIL, Status.SKIP
 
-ENVIRONMENT = Environment(
-    arch="x86_64",
-    kernel="7.3.4-testbed-0123456789abcdef",
-    source="linux-source-7.3",
-    series=("a.patch",),
-    flavour="base",
-    isolation="clone",
-    accel="tcg",
-    accel_reason="",
-    qemu="10.0.2",
-    build_seconds=60.0,
-)
+ENVIRONMENT = result_parts.environment()
 
 
 def case(status: Status, reason: str = "", *, name: str = "test_x", path: str = "stack") -> Case:

@@ -5,22 +5,13 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+import result_parts
 from rich.console import Console
 
 from testbed.report import print_report
-from testbed.results.model import Case, Environment, Run, Status
+from testbed.results.model import Case, Run, Status
 
-ENVIRONMENT = Environment(
-    arch="arm64",
-    kernel="7.3.4-testbed-0",
-    source="linux-source-7.3",
-    series=("a.patch",),
-    flavour="debug",
-    isolation="clone",
-    accel="tcg",
-    accel_reason="the host has no /dev/kvm",
-    qemu="10.0.2",
-)
+ENVIRONMENT = result_parts.environment("arm64", flavour="debug")
 
 
 def case(
@@ -60,7 +51,7 @@ def test_a_case_without_a_path_is_in_its_files_row() -> None:
 
 def test_the_environment_says_kernel_series_accelerator_and_why() -> None:
     text = report(case("a", "arm64", "stack", Status.PASS))
-    assert "arm64: 7.3.4-testbed-0 (linux-source-7.3 + a.patch)" in text
+    assert "arm64: 7.3.4-testbed-0123456789abcdef (linux-source-7.3 + a.patch)" in text
     assert "flavour debug, isolation clone, QEMU 10.0.2,\n  tcg (the host has no /dev/kvm)" in text
 
 

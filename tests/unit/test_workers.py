@@ -9,31 +9,20 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+import result_parts
 
-from testbed.arch import find_arch
 from testbed.cache import Cache
 from testbed.kernel.series import Series
 from testbed.lab.lab import Lab
 from testbed.progress import SilentProgress
 from testbed.recorder import Recorder
-from testbed.results.model import Case, Environment, Status
+from testbed.results.model import Case, Status
 from testbed.results.store import read_facts, read_run
 from testbed.settings import Settings
 from testbed.workers import Keeper, slots
 
 TEST = "tests/vm/contract/test_a.py::test_a[x86_64]"
-ENVIRONMENT = Environment(
-    arch=find_arch("x86_64").name,
-    kernel="7.3.4",
-    source="linux",
-    series=(),
-    flavour="base",
-    isolation="clone",
-    accel="tcg",
-    accel_reason="asked for",
-    qemu="7.2",
-    build_seconds=1.0,
-)
+ENVIRONMENT = result_parts.environment()
 
 
 @pytest.fixture
