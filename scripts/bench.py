@@ -5,6 +5,7 @@
   start to end, on the same kernel, which then has the file systems that virtme-ng needs.
 - suite: a set of tests with one VM for all, a clone for each (also side by side), a boot for each.
 - run: `testbed run` on all architectures, with what it was to do first.
+- builds: a kernel from nothing, and after a change of one file, beside the kernel's own make.
 
 What is compared takes turns, so that a busy host slows all alike. The samples are written as
 JSON, and drawn as SVG beside it.
@@ -23,6 +24,7 @@ from functools import partial
 from pathlib import Path
 from types import FrameType
 
+from benchmark.builds import Builds
 from benchmark.cycles import PATIENCE, Cycles, scratch
 from benchmark.drawing import draw
 from benchmark.figures import Figure, Samples, as_json, table_lines
@@ -41,7 +43,7 @@ from testbed.settings import Settings, load_settings
 from testbed.terminal import make_progress
 from testbed.vm.qemu import Template
 
-_PARTS = ("cycles", "suite", "run")
+_PARTS = ("cycles", "suite", "run", "builds")
 _QUICK = 2  # rounds
 
 
@@ -68,6 +70,9 @@ class Bench:
                 self._suite(arch)
         if "run" in parts:
             self._run()
+        if "builds" in parts:
+            for arch in self._settings.arch:
+                self._builds(arch)
 
     def _cycles(self, arch: str) -> None:
         with_peer = self._options.peer and arch == PEER_ARCH
@@ -90,6 +95,15 @@ class Bench:
             self._sessions(arch)
         action = partial(measure_command, arches, kernel, FIRST_ISSUE, self.samples)
         self._rounds("testbed run", self._options.session_rounds, [action])
+
+    def _builds(self, arch: str) -> None:
+        with scratch() as folder:
+            builds = Builds(arch, self._settings, folder, self.samples, self._progress)
+            builds.copy_text(self._cache)
+            self._rounds(f"{arch}: builds from nothing", 1, [builds.build_all])
+            builds.warm_up()
+            rounds = self._options.session_rounds
+            self._rounds(f"{arch}: builds after a change", rounds, [builds.build_step])
 
     def _sessions(self, arch: str) -> Sessions:
         """Sessions that find everything built, and a template."""
@@ -146,7 +160,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--kernel", help="debian, debian:X.Y, tree:PATH or tarball:PATH")
     parser.add_argument("--parts", default=",".join(_PARTS), help="default: %(default)s")
     parser.add_argument("--rounds", type=int, default=10, help="of boots and clones")
-    parser.add_argument("--session-rounds", type=int, default=3, help="of suite and run")
+    parser.add_argument("--session-rounds", type=int, default=3, help="of suite, run and builds")
     parser.add_argument("--peer", action="store_true", help="virtme-ng on the same kernel as well")
     parser.add_argument("--quick", action="store_true", help="two rounds, and fewer tests")
     parser.add_argument("--whole-suite", action="store_true", help="all tests, not some")

@@ -73,12 +73,20 @@ BOOTS = dataclasses.replace(CLONES, what="a boot for each")
 COMMAND = "A whole command"
 RUN = Quantity(COMMAND, "testbed run, warm")
 
+BUILD = "Building a kernel"
+MAKE_ALL = Quantity(BUILD, "make, from nothing")
+OUR_ALL = Quantity(BUILD, "testbed, from nothing", against=MAKE_ALL.what)
+STEP = "Building it again, one C file changed"
+MAKE_STEP = Quantity(STEP, "make, one file changed")
+OUR_STEP = Quantity(STEP, "testbed, one file changed", against=MAKE_STEP.what)
+
 # In the order in which they are shown.
 QUANTITIES = (
     *(PEER, BOOT, BOOT_DISKS, CLONE_PROBE, POOL_PROBE),
     *(CLONE_RUNS, CLONE_QEMU, CLONE_LOAD, CLONE_WAKE),
     *(PROBE, EMPTY, ROUND_TRIP, PSS),
     *(SHARED, CLONES, PARALLEL, BOOTS, RUN),
+    *(MAKE_ALL, OUR_ALL, MAKE_STEP, OUR_STEP),
 )
 
 

@@ -1,0 +1,118 @@
+"""Kernel builds beside the kernel's own make: the same text, .config and compiler, in turns."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmark.figures import MAKE_ALL, MAKE_STEP, OUR_ALL, OUR_STEP, Quantity, Samples
+from testbed.arch import find_arch
+from testbed.cache import Cache
+from testbed.deadline import Deadline
+from testbed.kernel.build import KernelRequest, build_kernel
+from testbed.kernel.series import Series, load_series
+from testbed.kernel.source import resolve, unpack
+from testbed.kernel.toolchain import find_compiler
+from testbed.lab.cell import prepare
+from testbed.progress import Progress
+from testbed.run import run
+from testbed.settings import Settings
+
+_PATIENCE = 7200.0  # seconds for one build
+
+# The C file that a step changes, and how: into another function each time.
+_CHANGED = "mm/util.c"
+_CHANGE = (
+    "\nint bench_step_{number}(void);\nint bench_step_{number}(void)\n{{\n\treturn {number};\n}}\n"
+)
+
+
+@dataclass
+class Builds:
+    """Builds of one text for one architecture, in a folder with a cache of their own.
+
+    What the testbed does to build, with that cache empty, stands beside `make -jN`: neither
+    finds objects, nor has ccache any. A step goes on from there, and ends when a VM could boot.
+    """
+
+    arch: str
+    settings: Settings
+    folder: Path
+    samples: Samples
+    progress: Progress
+    _cache: Cache = field(init=False)
+    _config: Path = field(init=False)  # of the testbed's kernel
+    _steps: int = 0
+
+    def __post_init__(self) -> None:
+        self._cache = Cache(self.folder / "cache", self.settings.cache_limit, self.progress)
+
+    def copy_text(self, cache: Cache) -> None:
+        """Have a text that may be changed."""
+        tree = unpack(
+            resolve(self.settings.kernel, self.settings, cache, self.progress),
+            self.settings,
+            cache,
+            self.progress,
+        )
+        shutil.copytree(tree.path, self._text, symlinks=True)
+
+    def build_all(self) -> None:
+        """From nothing, by both."""
+        self._add(OUR_ALL, self._build)
+        self._add(MAKE_ALL, self._make)
+
+    def warm_up(self) -> None:
+        """What is not the kernel, and is built once."""
+        self._prepare()
+
+    def build_step(self) -> None:
+        """After one file has changed, by both; who is first changes as well."""
+        self._steps += 1
+        with (self._text / _CHANGED).open("a") as file:
+            file.write(_CHANGE.format(number=self._steps))
+        turns = [(OUR_STEP, self._prepare), (MAKE_STEP, self._make)]
+        for quantity, action in turns if self._steps % 2 else reversed(turns):
+            self._add(quantity, action)
+
+    @property
+    def _text(self) -> Path:
+        return self.folder / "linux"
+
+    @property
+    def _own(self) -> Settings:
+        """The settings, with the text that is changed."""
+        return dataclasses.replace(self.settings, kernel=f"tree:{self._text}")
+
+    def _add(self, quantity: Quantity, action: Callable[[], None]) -> None:
+        began = time.monotonic()
+        action()
+        self.samples.add(self.arch, quantity, time.monotonic() - began)
+
+    def _build(self) -> None:
+        source = resolve(self._own.kernel, self._own, self._cache, self.progress)
+        request = KernelRequest(source=source, arch=find_arch(self.arch), series=Series())
+        kernel = build_kernel(request, self._own, self._cache, self.progress)
+        self._config = kernel.config
+
+    def _prepare(self) -> None:
+        prepare(self.arch, load_series(""), self._own, self._cache, self.progress)
+
+    def _make(self) -> None:
+        objects = self.folder / "objects"
+        compiler = find_compiler(self.settings.toolchain, find_arch(self.arch))
+        if not objects.exists():
+            objects.mkdir()
+            shutil.copyfile(self._config, objects / ".config")
+        words = [f"O={objects}", f"-j{self.settings.jobs}", *compiler.variables(ccache=False)]
+        target = find_arch(self.arch).image
+        with self.progress.step(f"make for {self.arch}"):
+            run(
+                ["make", "-C", self._text, *words, target, "modules"],
+                log=self.folder / "make.log",
+                deadline=Deadline.after(_PATIENCE),
+            )
