@@ -75,8 +75,6 @@ static bool is_cookie(u64 cookie)
 /* Plans that fit no kernel; what a kernel has to refuse is let through. */
 static bool plan_is_valid(const struct mmap_testbed_plan *plan)
 {
-	const u64 pool_size = POOL_PAGES << PAGE_SHIFT;
-
 	if (plan->size != sizeof(*plan) || plan->reserved ||
 	    plan->fields & ~MMAP_TESTBED_ALL_FIELDS)
 		return false;
@@ -91,7 +89,7 @@ static bool plan_is_valid(const struct mmap_testbed_plan *plan)
 	if (!is_cookie(plan->private_data) || !is_cookie(plan->mapped_private))
 		return false;
 	if (plan->pool_page >= POOL_PAGES || plan->pool_byte >= PAGE_SIZE ||
-	    plan->action_size > pool_size || plan->action_offset > pool_size)
+	    plan->action_offset > POOL_PAGES << PAGE_SHIFT)
 		return false;
 	if (plan->action == MMAP_TESTBED_ACTION_SIMPLE_IOREMAP &&
 	    plan->fields & MMAP_TESTBED_ACTION_OFFSET)

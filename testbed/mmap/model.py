@@ -36,6 +36,9 @@ POOL_PAGES = 64
 
 _PROT_BITS = {"r": VM_READ, "w": VM_WRITE, "x": VM_EXEC}
 
+# An area of so many bytes goes on beyond the last address, and begins again at 0.
+_WRAPS = 1 << 63
+
 _REMAPS = (Action.REMAP, Action.IOREMAP, Action.SIMPLE_IOREMAP)
 
 # The vm_ops that have the operation.
@@ -221,7 +224,8 @@ def _leaves_pool(scenario: Scenario, page_size: int) -> bool:
     area = plan.action is Action.SIMPLE_IOREMAP
     room -= (plan.pool_byte or 0) if area else 0
     if plan.action_size is not None:
-        return number(plan.action_size, page_size) > room
+        size = number(plan.action_size, page_size)
+        return size > room and not (area and size >= _WRAPS)
     return not area and _hook_length(scenario, page_size) > room
 
 
@@ -252,6 +256,8 @@ def _area_failure(scenario: Scenario, page_size: int) -> str:
     byte = plan.pool_byte or 0
     room = (POOL_PAGES - (plan.pool_page or 0)) * page_size - byte
     size = room if plan.action_size is None else number(plan.action_size, page_size)
+    if size >= _WRAPS:
+        return "EINVAL"
     pages = -(-(size + byte) // page_size)
     wanted = _hook_length(scenario, page_size) // page_size
     return "EINVAL" if hook_pgoff(scenario) + wanted > pages else ""

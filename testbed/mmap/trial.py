@@ -16,6 +16,7 @@ class Steps:
     """The numbers of a trial's own steps; those of the scenario lie in between."""
 
     env: int = 0
+    ready: int = 0  # all files are open, and have their plans
     before: dict[str, int] = field(default_factory=dict)  # the ledger, when all files are open
     map: int = 0
     log: int = 0  # of the mmap call alone
@@ -68,7 +69,10 @@ class Trial:
 def run_trial(prober: Prober, scenario: Scenario, path: HookPath) -> Trial:
     """Run a scenario on a path, in a process of its own."""
     script, steps = trial_script(scenario, path)
-    return Trial(scenario, path, steps, prober.run(script))
+    seen = prober.run(script)
+    for number in range(steps.env, steps.ready + 1):
+        assert not seen[number].error, f"{script.lines[number - 1]}: {seen[number].error}"
+    return Trial(scenario, path, steps, seen)
 
 
 def trial_script(scenario: Scenario, path: HookPath) -> tuple[Script, Steps]:
@@ -79,7 +83,7 @@ def trial_script(scenario: Scenario, path: HookPath) -> tuple[Script, Steps]:
         script.step(*scenario.spare.split())
     spare = "spare" if scenario.spare else ""
     open_path(script, path, scenario.plan, outer=scenario.outer, replacement=spare)
-    script.step("reset", TOP)
+    steps.ready = script.step("reset", TOP)
     steps.before = _ledger(script, path)
     _lines(script, scenario.before, path)
     script.step("clearlog")

@@ -9,20 +9,22 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from testbed.mmap.canonical import canonical
 from testbed.mmap.catalogue import SCENARIOS
 from testbed.mmap.differences import DIFFERENCES, is_allowed
-from testbed.mmap.observation import parse_observation
+from testbed.mmap.observation import Observation, parse_observation
 from testbed.mmap.oracle import check, disagreements
 from testbed.mmap.path import HookPath
 from testbed.mmap.plan import Plan
+from testbed.mmap.probe import Prober
 from testbed.mmap.rules import violations
 from testbed.mmap.scenario import Scenario
-from testbed.mmap.trial import Steps, Trial, trial_script
+from testbed.mmap.script import Script
+from testbed.mmap.trial import Steps, Trial, run_trial, trial_script
 
 _DATA = Path(__file__).parent / "data" / "trials"
 
@@ -199,3 +201,19 @@ def test_a_difference_allows_what_it_says(
 
 def test_a_difference_is_of_its_kernels() -> None:
     assert not is_allowed(Scenario(name="x"), HookPath.STACK, "1 hooklog.2 mapped.visible", "7.1")
+
+
+class Recorded:
+    """Has seen a recorded trial whose plan the module did not take."""
+
+    def run(self, script: Script) -> Observation:
+        def refuse(facts: Facts, steps: Steps) -> None:
+            facts[steps.ready - 1] |= {"errno": 22, "error": "EINVAL"}
+
+        return trial_of(MAP, HookPath.DIRECT, refuse).seen
+
+
+def test_a_trial_whose_plan_was_not_taken_is_no_trial() -> None:
+    prober = cast(Prober, Recorded())
+    with pytest.raises(AssertionError, match=r"^plan top .*: EINVAL"):
+        run_trial(prober, scenario_of(MAP), HookPath.DIRECT)

@@ -109,6 +109,7 @@ def _areas() -> list[Scenario]:
         "byte-adds-a-page": (Plan(pool_page=2, pool_byte=0x100, action_size="4p"), 0),
         "odd-size": (Plan(action_size="3p"), 0),
         "pgoff-by-the-hook": (Plan(pool_page=3, pgoff=4), 1),
+        "wraps-around": (Plan(pool_page=5, action_size="0xffffffffffff0000"), 0),
     }
     return [
         Scenario(
