@@ -185,6 +185,38 @@ def test_the_list_of_memory_types_is_back_after_a_failure(
     assert seen[after].values["lines"] == seen[before].values["lines"]
 
 
+@pytest.mark.arches("x86_64")
+@pytest.mark.guarantee(37, 46)
+@pytest.mark.paths(*PREPARING)
+@pytest.mark.parametrize(
+    ("start", "size"), [("0", "2p"), ("1p", "2p"), ("2p", "2p")], ids=["first", "middle", "last"]
+)
+@pytest.mark.parametrize("action", [Action.REMAP, Action.IOREMAP], ids=str)
+def test_a_part_is_mapped_with_its_memory_type_and_not_kept_in_the_list(
+    stack: Prober, path: HookPath, pfn: int, action: Action, start: str, size: str
+) -> None:
+    """Only what is the whole mapping is in x86's list (mm/memory.c, remap_pfn_range_track())."""
+    plan = Plan(
+        action=action, pfn=pfn, page_prot="noncached", action_offset=start, action_size=size
+    )
+    script = path_script(path, plan)
+    before = script.step("show", PAT_LIST)
+    made = script.map("m", TOP)
+    ptes = script.step("ptes", "m")
+    mapped = script.step("show", PAT_LIST)
+    script.step("munmap", "m")
+    after = script.step("show", PAT_LIST)
+    seen = stack.run(script)
+    assert seen[made].error == ""
+    entries = [entry for entry in seen[ptes].values["pages"] if "pte_pfn" in entry]
+    assert [int(entry["pte_pfn"], 16) for entry in entries] == [pfn, pfn + 1]
+    for entry in entries:
+        assert int(entry["pte_prot"], 16) & CACHING["x86_64"].mask == CACHING["x86_64"].noncached
+    lines = [seen[step].values["lines"] for step in (before, mapped, after)]
+    assert lines[1] == lines[0]
+    assert lines[2] == lines[0]
+
+
 @pytest.mark.guarantee(47)
 @pytest.mark.parametrize("page_prot", ["noncached", "writecombine"])
 def test_ordinary_memory_is_cached_as_the_architecture_says(
