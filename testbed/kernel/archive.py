@@ -55,6 +55,10 @@ class TarballText:
         return self.identity
 
     @property
+    def configuration(self) -> str:
+        return self.identity
+
+    @property
     def description(self) -> str:
         return f"{self.version} from {self.path}"
 

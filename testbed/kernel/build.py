@@ -74,7 +74,7 @@ class Order:
         series = self.request.series
         return digest(
             _LAYOUT,
-            self.request.source.identity,
+            self.request.source.configuration,
             series.identity if series.shapes_configuration else "",
             self.request.arch.name,
             self.compiler.identity,

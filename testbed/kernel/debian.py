@@ -52,6 +52,10 @@ class DebianText:
         return self.identity
 
     @property
+    def configuration(self) -> str:
+        return self.identity
+
+    @property
     def version(self) -> str:
         return upstream_version(self.package.version)
 

@@ -13,7 +13,9 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from testbed.cache import digest
 from testbed.errors import CommandError, InfraError, SetupError
+from testbed.kernel.content import Content, shapes_configuration
 from testbed.kernel.gitenv import FOREIGN_ENV
 from testbed.run import check_output
 
@@ -47,12 +49,13 @@ class GitTree:
     def private(self) -> Path:
         return self.root / "git"
 
-    def content(self) -> str:
-        """The id of the git tree that holds exactly this text."""
+    def look(self) -> Content:
+        """What the text is: the id of the git tree that holds exactly it."""
         self._prepare()
         self._git(self.path, "add", "--all")
         # --missing-ok: the objects of what did not change are in the user's repository alone.
-        return f"git {self._git(self.path, 'write-tree', '--missing-ok').strip()}"
+        tree = self._git(self.path, "write-tree", "--missing-ok").strip()
+        return Content(f"git {tree}", _kconfig(self._git(self.path, "ls-files", "--stage", "-z")))
 
     def export(self, content: str) -> None:
         """Make `text` exactly that content. A file is replaced only when it differs.
@@ -137,6 +140,25 @@ def find_repository(path: Path) -> Repository | None:
         message = f"git cannot read the repository of {path}"
         raise SetupError(message, evidence=exc.evidence) from exc
     return Repository(Path(index), Path(objects), Path(exclude), form)
+
+
+def commit_content(path: Path, commit: str) -> Content:
+    """What the text of a commit is."""
+    git = [*FOREIGN_ENV, "git", "-C", str(path)]
+    tree = check_output([*git, "rev-parse", f"{commit}^{{tree}}"]).strip()
+    # As ls-files shows it.
+    form = "--format=%(objectmode) %(objectname) 0%x09%(path)"
+    return Content(f"git {tree}", _kconfig(check_output([*git, "ls-tree", "-rz", form, tree])))
+
+
+def _kconfig(listing: str) -> str:
+    """A digest over what is listed of the files that Kconfig may read; a tab precedes a name."""
+    entries = (entry for entry in listing.split("\0") if entry)
+    return f"git {digest(*(each for each in entries if shapes_configuration(_name(each))))}"
+
+
+def _name(entry: str) -> str:
+    return entry.partition("\t")[2]
 
 
 def _copy(origin: Path, target: Path) -> None:

@@ -15,9 +15,10 @@ from pathlib import Path
 from testbed.arch import ARCHES
 from testbed.cache import Cache, Verify, digest
 from testbed.errors import SetupError
-from testbed.kernel.gittree import GitTree, find_repository
+from testbed.kernel.content import Content
+from testbed.kernel.gittree import GitTree, commit_content, find_repository
 from testbed.kernel.plaintree import PlainTree
-from testbed.kernel.revision import commit_of, makefile_of, split_revision, tree_id
+from testbed.kernel.revision import commit_of, makefile_of, split_revision
 from testbed.kernel.version import require_supported, version_of_makefile
 from testbed.progress import Progress
 from testbed.run import run
@@ -32,25 +33,29 @@ class TreeText:
     """A local tree as it was when it was looked at."""
 
     path: Path
-    content: str  # names the text exactly
+    content: Content
     version: str
     in_place: bool  # built from where it is
     commit: str = ""  # what it is the text of; empty: the working tree's
 
     @property
     def identity(self) -> str:
-        return f"tree {self.content}"
+        return f"tree {self.content.whole}"
 
     @property
     def family(self) -> str:
         return f"tree {self.path}"
 
     @property
+    def configuration(self) -> str:
+        return f"tree {self.content.kconfig}"
+
+    @property
     def description(self) -> str:
         if self.commit:
             return f"{self.version} from {self.path} (commit {self.commit})"
         how = "" if self.in_place else ", exported because it was built in place"
-        return f"{self.version} from {self.path} ({self.content}{how})"
+        return f"{self.version} from {self.path} ({self.content.whole}{how})"
 
     def unpack(self, settings: Settings, cache: Cache, progress: Progress) -> Path:
         """The tree itself, or its export in the cache.
@@ -66,7 +71,7 @@ class TreeText:
             with _open_tree(self.path, cache) as tree, progress.step(f"export {self.path}"):
                 if not tree.text.exists():
                     cache.require_space(_ROOM, f"a copy of {self.path}")
-                tree.export(self.content)
+                tree.export(self.content.whole)
                 # The next export replaces files and never writes into them.
                 run(["cp", "--archive", "--link", tree.text, scratch / "tree"])
 
@@ -86,8 +91,13 @@ def find_text(wanted: str, settings: Settings, cache: Cache, progress: Progress)
     version = tree_version(path)
     require_supported(version, str(path))
     with _open_tree(path, cache) as tree, progress.step(f"look at {path}"):
-        content = tree.content()
-    return TreeText(path=path, content=content, version=version, in_place=not built_in_place(path))
+        content = tree.look()
+    return TreeText(
+        path=path,
+        content=content,
+        version=version,
+        in_place=not built_in_place(path),
+    )
 
 
 def _text_of_commit(path: Path, revision: str) -> TreeText:
@@ -96,8 +106,13 @@ def _text_of_commit(path: Path, revision: str) -> TreeText:
     if version is None:
         raise SetupError(f"{revision} of {path} is no kernel: it has no Makefile with a VERSION")
     require_supported(version, f"{path}@{revision}")
-    content = f"git {tree_id(path, commit)}"
-    return TreeText(path=path, content=content, version=version, in_place=False, commit=commit)
+    return TreeText(
+        path=path,
+        content=commit_content(path, commit),
+        version=version,
+        in_place=False,
+        commit=commit,
+    )
 
 
 def tree_version(path: Path) -> str:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from testbed.arch import ARCHES
 from testbed.errors import CommandError, SetupError
+from testbed.kernel.content import Content, shapes_configuration
 from testbed.run import run
 
 # Left by builds in place, never part of the text, and several times as large as it.
@@ -41,11 +42,11 @@ class PlainTree:
         """Where `export` puts the text."""
         return self.root / "text"
 
-    def content(self) -> str:
-        """A digest over the names, modes and bytes of all files."""
+    def look(self) -> Content:
+        """What the text is, by digests over the names, modes and bytes of its files."""
         known = self._read("digests.json")
         now = time.time_ns()
-        total = hashlib.sha256()
+        whole, kconfig = hashlib.sha256(), hashlib.sha256()
         kept: _Digests = {}
         for name, entry in _files(self.path):
             status = entry.stat(follow_symlinks=False)
@@ -54,15 +55,18 @@ class PlainTree:
             digest = old[1] if old and old[0] == stamp else _digest(entry, status)
             if status.st_ctime_ns < now - _RACY:
                 kept[name] = [stamp, digest]
-            total.update(f"{name}\0{digest}\n".encode(errors="surrogateescape"))
+            line = f"{name}\0{digest}\n".encode(errors="surrogateescape")
+            whole.update(line)
+            if shapes_configuration(name):
+                kconfig.update(line)
         self._write("digests.json", kept)
-        return f"sha256 {total.hexdigest()}"
+        return Content(f"sha256 {whole.hexdigest()}", f"sha256 {kconfig.hexdigest()}")
 
     def export(self, content: str) -> None:
         """Make `text` what the tree is now. A file is replaced only when it differs.
 
         Raises:
-            SetupError: the tree has changed since `content` was told, or `make mrproper` fails.
+            SetupError: the tree has changed since it was looked at, or `make mrproper` fails.
         """
         self.text.mkdir(exist_ok=True)
         wanted = dict(_files(self.path))
@@ -77,7 +81,7 @@ class PlainTree:
                 copied[name] = stamp
         self._write("copied.json", copied)
         self._clean()
-        if self.content() != content:
+        if self.look().whole != content:
             raise SetupError(f"{self.path} was changed while it was copied", cure="run again")
 
     def _clean(self) -> None:

@@ -58,11 +58,6 @@ def commit_of(path: Path, revision: str) -> str:
         raise SetupError(f"{path} has no commit {revision}") from exc
 
 
-def tree_id(path: Path, commit: str) -> str:
-    """The id of the text of a commit."""
-    return git(path, "rev-parse", f"{commit}^{{tree}}").strip()
-
-
 def makefile_of(path: Path, commit: str) -> str:
     """The top Makefile of a commit; empty where there is none."""
     try:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from testbed.errors import SetupError
+from testbed.kernel.content import shapes_configuration
 from testbed.kernel.mail import Mailed, fetch, is_mail, is_maildir, split
 from testbed.kernel.patch import Patch, make_patch, named_base, read_file, read_patch
 from testbed.kernel.revision import read_range, tree_of
@@ -54,10 +55,8 @@ class Series:
 
     @property
     def shapes_configuration(self) -> bool:
-        """Whether it may alter what Kconfig says: all but C files outside scripts/ may."""
-        return any(
-            name.startswith("scripts/") or not name.endswith((".c", ".h")) for name in self.files
-        )
+        """Whether it may alter what Kconfig says."""
+        return any(map(shapes_configuration, self.files))
 
 
 def load_series(wanted: str, kernel: str = "") -> Series:

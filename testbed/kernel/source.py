@@ -23,6 +23,8 @@ class Text(Protocol):
     @property
     def family(self) -> str: ...
     @property
+    def configuration(self) -> str: ...
+    @property
     def version(self) -> str: ...
     @property
     def description(self) -> str: ...
@@ -44,6 +46,11 @@ class Source:
     def family(self) -> str:
         """Equal for stages of one text: a later one is built from the objects of an earlier."""
         return self.text.family
+
+    @property
+    def configuration(self) -> str:
+        """Equal where Kconfig is: two texts that differ in C files alone are configured once."""
+        return self.text.configuration
 
 
 @dataclass(frozen=True)

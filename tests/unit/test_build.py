@@ -264,6 +264,18 @@ def test_a_later_stage_of_a_tree_that_was_built_in_place_compiles_what_changed(y
     assert compiled(yard.build()) == ["mm/vma.o"]
 
 
+def test_a_tree_whose_c_files_alone_have_changed_is_not_configured_again(yard: Yard) -> None:
+    yard.build()
+    yard.recorder.steps.clear()
+    (yard.tree / "mm/vma.c").write_text("int may_merge = 1;\n")
+    yard.build()
+    assert not [step for step in yard.recorder.steps if step.startswith("configure")]
+    kconfig = yard.tree / "Kconfig"
+    kconfig.write_text(f"{kconfig.read_text()}\n# more\n")
+    yard.build()
+    assert [step for step in yard.recorder.steps if step.startswith("configure")]
+
+
 def test_the_users_tree_is_never_written(yard: Yard) -> None:
     before = content(yard.tree)
     yard.build()

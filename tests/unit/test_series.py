@@ -52,7 +52,7 @@ rename to mm/b.c
 class Unused:
     """The tree is there already: nobody asks where it comes from."""
 
-    identity = family = version = description = ""
+    identity = family = configuration = version = description = ""
     in_place = False
 
     def unpack(self, settings: Settings, cache: Cache, progress: Progress) -> Path:

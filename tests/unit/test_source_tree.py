@@ -288,3 +288,33 @@ def test_an_old_tree_is_refused(tmp_path: Path, settings: Settings, cache: Cache
     path = write(tmp_path / "x", TEXT | {"Makefile": "VERSION = 6\nPATCHLEVEL = 18\n"})
     with pytest.raises(SetupError, match=r"is Linux 6\.18\.0: 7\.2 and later are supported"):
         resolve(f"tree:{path}", settings, cache, PROGRESS)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "shapes"),
+    [
+        ("mm/vma.c", "int other;\n", False),
+        ("mm/new.h", "int new;\n", False),
+        ("Kconfig", "config MMU\n\tbool\n", True),
+        ("scripts/run.sh", "#!/bin/sh\nexit 1\n", True),
+        ("scripts/kconfig/new.c", "int new;\n", True),
+        ("mm/Kconfig.new", "", True),
+    ],
+)
+def test_only_what_kconfig_may_read_makes_another_configuration(
+    tree: Path, settings: Settings, cache: Cache, name: str, text: str, shapes: bool
+) -> None:
+    before = have(tree, settings, cache).source
+    write(tree, {name: text})
+    after = have(tree, settings, cache).source
+    assert after.identity != before.identity
+    assert (after.configuration != before.configuration) is shapes
+
+
+@pytest.mark.parametrize("tree", ["git"], indirect=True)
+def test_a_clean_git_tree_is_configured_as_its_commit_is(
+    tree: Path, settings: Settings, cache: Cache
+) -> None:
+    whole = have(tree, settings, cache).source
+    commit = have(Path(f"{tree}@HEAD"), settings, cache).source
+    assert commit.configuration == whole.configuration

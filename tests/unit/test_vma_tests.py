@@ -41,7 +41,7 @@ VMA = "static int merge(void)\n{\n\treturn 2;\n}\n"
 class Unused:
     """The tree is there already."""
 
-    identity = family = version = description = ""
+    identity = family = configuration = version = description = ""
     in_place = False
 
     def unpack(self, settings: Settings, cache: Cache, progress: Progress) -> Path:
