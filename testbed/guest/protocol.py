@@ -40,6 +40,7 @@ class Request(IntEnum):
     LOAD = 7
     UNLOAD = 8
     PACE = 9
+    READY = 10
 
 
 class ErrorClass(IntEnum):
@@ -198,10 +199,15 @@ def run_request(
     limit: int,
 ) -> bytes:
     """`timeout` in seconds; `limit` in bytes, for stdout and stderr each."""
+    numbers = (_U32.pack(int(timeout * 1000)), _U32.pack(limit), _U32.pack(limit))
+    return b"".join((*numbers, ready_request(argv, cwd=cwd, env=env), _bytes(stdin)))
+
+
+def ready_request(argv: Sequence[str], *, cwd: str, env: Mapping[str, str]) -> bytes:
+    """A command, without what makes one run of it another."""
     words = (_U32.pack(len(argv)), *map(_string, argv))
     variables = (_U32.pack(len(env)), *(_string(f"{name}={env[name]}") for name in env))
-    numbers = (_U32.pack(int(timeout * 1000)), _U32.pack(limit), _U32.pack(limit))
-    return b"".join((*numbers, _string(cwd), *words, *variables, _bytes(stdin)))
+    return b"".join((_string(cwd), *words, *variables))
 
 
 def put_request(path: str, content: bytes, mode: int) -> bytes:

@@ -108,6 +108,7 @@ class Session:
         self._reader = protocol.FrameReader()
         self._lock = threading.Lock()
         self._number = 0
+        self._unheard = 0  # answers under way that nobody asks for
         self._broken: BaseException | None = None
         self.slowdown = 1.0  # how many times longer than usual the guest is waited for
 
@@ -134,6 +135,7 @@ class Session:
         cwd: str = "/",
         deadline: Deadline | None = None,
         limit: int = 1 << 20,
+        again: bool = False,
     ) -> Result:
         """Run a command to its end, whatever its status.
 
@@ -141,6 +143,7 @@ class Session:
             env: variables over the agent's own.
             deadline: the command and its group are killed then; 30 s when not given.
             limit: bytes kept of stdout and of stderr; what comes beyond is dropped.
+            again: it will be run again: after the answer the agent `make_ready`s it.
 
         Raises:
             GuestTimeout: it did not end in time, and was killed.
@@ -152,8 +155,9 @@ class Session:
         payload = protocol.run_request(
             argv, cwd=cwd, env=env or {}, stdin=stdin, timeout=until.remaining, limit=limit
         )
+        next_one = protocol.ready_request(argv, cwd=cwd, env=env or {}) if again else None
         try:
-            answer = protocol.parse_run(self._call(Request.RUN, payload, until))
+            answer = protocol.parse_run(self._call(Request.RUN, payload, until, next_one))
         except GuestFileError as exc:
             status = 127 if exc.errno == 2 else 126
             raise GuestCommandError(exc.message, argv=tuple(argv), status=status) from exc
@@ -171,6 +175,18 @@ class Session:
             pid=answer.pid,
             seconds=answer.seconds,
         )
+
+    def make_ready(
+        self, argv: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: str = "/"
+    ) -> None:
+        """Have a command started that the next run of the same one gives its input to.
+
+        It must close descriptor 3 when it waits for its input.
+
+        Raises:
+            GuestFileError: it could not be started.
+        """
+        self._call(Request.READY, protocol.ready_request(argv, cwd=cwd, env=env or {}), None)
 
     def check(
         self,
@@ -263,16 +279,29 @@ class Session:
             if not answer.more:
                 return dataclasses.replace(answer, records=records, overrun=overrun)
 
-    def _call(self, kind: Request, payload: bytes, deadline: Deadline | None) -> bytes:
-        (answer,) = self._call_all(kind, [payload], deadline)
+    def _call(
+        self,
+        kind: Request,
+        payload: bytes,
+        deadline: Deadline | None,
+        next_one: bytes | None = None,
+    ) -> bytes:
+        (answer,) = self._call_all(kind, [payload], deadline, next_one)
         if isinstance(answer, TestbedError):
             raise answer
         return answer
 
     def _call_all(
-        self, kind: Request, payloads: Sequence[bytes], deadline: Deadline | None
+        self,
+        kind: Request,
+        payloads: Sequence[bytes],
+        deadline: Deadline | None,
+        next_one: bytes | None = None,
     ) -> list[bytes | TestbedError]:
-        """One answer, or one refusal, for each request; all are sent before the first answer."""
+        """One answer, or one refusal, for each request; all are sent before the first answer.
+
+        With `next_one` the agent then makes that command ready, and nobody waits for its answer.
+        """
         for payload in payloads:
             if len(payload) > protocol.MAX_PAYLOAD:
                 raise InfraError(
@@ -284,9 +313,12 @@ class Session:
             if self._broken is not None:
                 raise self._broken.with_traceback(None)
             requests = [self._frame(kind, payload) for payload in payloads]
+            ahead = [] if next_one is None else [self._frame(Request.READY, next_one)]
             try:
                 answers = self._exchange(
-                    requests, Deadline.after(until.remaining + _ANSWER_MARGIN * self.slowdown)
+                    requests,
+                    ahead,
+                    Deadline.after(until.remaining + _ANSWER_MARGIN * self.slowdown),
                 )
                 return [_checked(*pair) for pair in zip(requests, answers, strict=True)]
             except BaseException as exc:
@@ -298,9 +330,16 @@ class Session:
         self._number += 1
         return Frame(kind, self._number, payload)
 
-    def _exchange(self, requests: Sequence[Frame], until: Deadline) -> list[Frame]:
+    def _exchange(
+        self, requests: Sequence[Frame], ahead: Sequence[Frame], until: Deadline
+    ) -> list[Frame]:
         try:
-            self._channel.send(b"".join(map(protocol.encode_frame, requests)), until)
+            self._channel.send(b"".join(map(protocol.encode_frame, [*requests, *ahead])), until)
+            while self._unheard:
+                # A command that could not be made ready is started when it is run.
+                self._receive(until)
+                self._unheard -= 1
+            self._unheard = len(ahead)
             return [self._receive(until) for _ in requests]
         except SessionError as exc:
             reason = self._death(Deadline.after(_DEATH_NEWS))

@@ -225,4 +225,6 @@ def entered(cell: Cell, vm: VirtualMachine, deadline: Deadline) -> Iterator[Gues
     ) as session:
         log = KernelLog(session, vm.console.text)
         session.slowdown = vm.slowdown = vm.slowdown or find_slowdown(session)
-        yield Guest(cell, vm, session, log, Prober(session))
+        prober = Prober(session)
+        prober.make_ready()
+        yield Guest(cell, vm, session, log, prober)

@@ -51,6 +51,13 @@ class Prober:
     observations: list[Observation] = field(default_factory=list)
     scripts: dict[int, str] = field(default_factory=dict)  # what each process was given
 
+    def make_ready(self) -> None:
+        """Have a process that waits for its script, as there is one after each run.
+
+        Without it the first run would change what the guest has in memory.
+        """
+        self.session.make_ready([PROGRAM], env=_ENVIRONMENT)
+
     def run(self, script: Script) -> Observation:
         """Run a script in a fresh process.
 
@@ -64,6 +71,7 @@ class Prober:
             env=_ENVIRONMENT,
             deadline=Deadline.after(_SECONDS * self.session.slowdown),
             limit=_OUTPUT,
+            again=True,
         )
         self.scripts[result.pid] = script.text
         observation = parse_observation(script, result.stdout.decode(), str(result))

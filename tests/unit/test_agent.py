@@ -204,6 +204,78 @@ def test_a_command_that_writes_to_every_descriptor_does_not_disturb_the_answers(
     assert session.hello().pid > 0
 
 
+@dataclass(frozen=True)
+class Early:
+    """A command that says when it was started, then waits for its input."""
+
+    session: Session
+    folder: Path
+
+    @property
+    def argv(self) -> list[str]:
+        script = f"sleep 0.05; echo $$ >> {self.folder}/started; exec 3>&-; cat"
+        return ["sh", "-c", script]
+
+    @property
+    def started(self) -> list[str]:
+        """As the agent reads it: with it no command of its own is on the way."""
+        return self.session.get(str(self.folder / "started")).decode().split()
+
+
+@pytest.fixture
+def early(session: Session, tmp_path: Path) -> Early:
+    return Early(session, tmp_path)
+
+
+def test_a_command_that_was_made_ready_takes_the_input_of_the_next_run(early: Early) -> None:
+    early.session.make_ready(early.argv)
+    pids = early.started
+    result = early.session.run(early.argv, stdin=b"in")
+    assert result.stdout == b"in"
+    assert [str(result.pid)] == pids == early.started
+
+
+def test_after_a_run_the_next_one_is_made_ready_where_that_is_asked_for(early: Early) -> None:
+    first = early.session.run(early.argv, stdin=b"1", again=True)
+    assert len(early.started) == 2
+    second = early.session.run(early.argv, stdin=b"2")
+    assert early.started == [str(first.pid), str(second.pid)]
+    assert (first.stdout, second.stdout) == (b"1", b"2")
+
+
+def test_another_command_is_not_the_one_that_was_made_ready(early: Early) -> None:
+    early.session.make_ready(early.argv)
+    (ready,) = map(int, early.started)
+    assert early.session.run(early.argv, env={"A": "b"}).pid != ready
+    assert early.session.run(early.argv, cwd="/tmp").pid != ready
+    assert early.session.run(["cat"], stdin=b"cat").stdout == b"cat"
+    assert early.session.run(early.argv).pid == ready
+
+
+def test_a_command_that_died_while_it_was_ready_is_started_again(early: Early) -> None:
+    early.session.make_ready(early.argv)
+    first = early.started[0]
+    dead = f"grep -q 'State:.Z' /proc/{first}/status"
+    early.session.check(["sh", "-c", f"kill -KILL {first}; until {dead}; do :; done"])
+    result = early.session.run(early.argv, stdin=b"in")
+    assert (result.stdout, result.pid != int(first)) == (b"in", True)
+
+
+def test_only_one_command_is_ready(early: Early) -> None:
+    for _ in range(2):
+        early.session.make_ready(early.argv)
+    first, second = early.started[-2:] if len(early.started) == 2 else ("", early.started[0])
+    assert str(early.session.run(early.argv).pid) == second
+    assert not first or not Path(f"/proc/{first}").exists()
+
+
+def test_what_cannot_be_made_ready_is_told(session: Session) -> None:
+    with pytest.raises(GuestFileError, match="exec /no/such"):
+        session.make_ready(["/no/such"])
+    assert session.run(["true"], again=True).status == 0
+    assert session.run(["true"]).status == 0
+
+
 def test_a_file_put_is_got_back_with_its_mode(session: Session, tmp_path: Path) -> None:
     path = tmp_path / "file"
     data = os.urandom(300_000)

@@ -27,6 +27,7 @@ enum request_type {
 	REQ_LOAD = 7,
 	REQ_UNLOAD = 8,
 	REQ_PACE = 9,
+	REQ_READY = 10,
 };
 
 #define ANSWER_OK	0x8000		/* or-ed to the request's type */
@@ -74,6 +75,7 @@ struct store {
 };
 
 struct command {
+	struct bytes key;	/* directory, argv and environment as they came */
 	uint32_t timeout_ms;
 	const char *cwd;
 	char **argv, **env;
@@ -111,6 +113,8 @@ void keep_bytes(struct store *s, const void *data, size_t len);
 uint64_t now_usec(void);
 bool run(struct command *cmd, int listen, int signals, struct outcome *outcome,
 	 struct failure *failure);
+struct failure keep_ready(const struct command *cmd);
+void settle_ready(void);
 
 /* files.c: files that are not the agent's own */
 bool keep_mapping(uint32_t rounds);

@@ -137,6 +137,16 @@ static bool answer_run(const struct agent *agent, const struct command *cmd,
 	return answer(agent, &message);
 }
 
+static void take_command(struct cursor *c, struct command *cmd)
+{
+	const uint8_t *begin = c->at;
+
+	cmd->cwd = take_string(c);
+	cmd->argv = take_strings(c);
+	cmd->env = take_strings(c);
+	cmd->key = (struct bytes){ begin, c->at - begin };
+}
+
 static bool run_command(struct agent *agent, struct cursor *c)
 {
 	struct outcome outcome = { 0 };
@@ -147,9 +157,7 @@ static bool run_command(struct agent *agent, struct cursor *c)
 	cmd.timeout_ms = take_u32(c);
 	cmd.out.limit = take_u32(c);
 	cmd.err.limit = take_u32(c);
-	cmd.cwd = take_string(c);
-	cmd.argv = take_strings(c);
-	cmd.env = take_strings(c);
+	take_command(c, &cmd);
 	cmd.input = take_bytes(c);
 	if (!is_whole(c) || !cmd.argv[0] || cmd.out.limit > MAX_PAYLOAD ||
 	    cmd.err.limit > MAX_PAYLOAD)
@@ -164,6 +172,26 @@ static bool run_command(struct agent *agent, struct cursor *c)
 	free(cmd.env);
 	free(cmd.out.data);
 	free(cmd.err.data);
+	return sent;
+}
+
+static bool ready(struct agent *agent, struct cursor *c)
+{
+	struct command cmd = { 0 };
+	struct failure failure;
+	bool sent;
+
+	take_command(c, &cmd);
+	if (!is_whole(c) || !cmd.argv[0]) {
+		sent = answer_malformed(agent);
+	} else {
+		failure = keep_ready(&cmd);
+		sent = failure.error ? answer_error(agent, ERR_SYSTEM, failure.error, failure.what,
+						    failure.name) :
+				       answer_done(agent);
+	}
+	free(cmd.argv);
+	free(cmd.env);
 	return sent;
 }
 
@@ -292,6 +320,8 @@ static bool pace(struct agent *agent, struct cursor *c)
 
 static bool serve_request(struct agent *agent, struct cursor *c)
 {
+	if (agent->request.type != REQ_RUN && agent->request.type != REQ_READY)
+		settle_ready();
 	switch (agent->request.type) {
 	case REQ_HELLO:
 		return hello(agent, c);
@@ -311,6 +341,8 @@ static bool serve_request(struct agent *agent, struct cursor *c)
 		return unload(agent, c);
 	case REQ_PACE:
 		return pace(agent, c);
+	case REQ_READY:
+		return ready(agent, c);
 	default:
 		return answer_error(agent, ERR_REQUEST, EOPNOTSUPP, "unknown request", "");
 	}

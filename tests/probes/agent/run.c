@@ -2,6 +2,7 @@
 /*
  * One command: in a session and process group of its own, its output kept up
  * to a limit and then read and dropped, its whole group killed at the timeout.
+ * The next one can be started before it is asked for.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -9,6 +10,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
@@ -20,12 +22,23 @@
 /* How long a killed group may take to go: exit of a big mapping, under emulation. */
 #define KILL_GRACE_USEC	2000000ull
 
+/* What a command that is started ahead closes once it waits for its input, and how long for that. */
+#define READY_FD	3
+#define SETTLE_MSEC	10000
+
 struct child {
 	pid_t pid;
 	int in, out, err;	/* our ends of its pipes, -1 once closed */
 	size_t fed;		/* bytes of input that it has taken */
 	bool ended;		/* it is a zombie: its number is still its own */
 };
+
+/* The command that was started ahead. */
+static struct {
+	struct child child;	/* no pid: there is none */
+	int settled;		/* at its end once the command waits; -1 once that is known */
+	struct bytes key;
+} ahead = { .settled = -1 };
 
 enum { LISTEN, SIGNALS, OUT, ERR, IN, NR_POLLED };
 
@@ -45,7 +58,7 @@ static void close_end(int *fd)
 }
 
 /* In the child: become the command, or tell through `report` what failed. */
-static void become(const struct command *cmd, const int fds[3], int report)
+static void become(const struct command *cmd, const int fds[3], int settled, int report)
 {
 	struct failure failure = { .what = "exec" };
 	sigset_t none;
@@ -58,6 +71,9 @@ static void become(const struct command *cmd, const int fds[3], int report)
 	set_oom_score("0");
 	for (int i = 0; i < 3; i++)
 		dup2(fds[i], i);
+	/* There the agent has /dev/null, and none of these. */
+	if (settled >= 0)
+		dup2(settled, READY_FD);
 	for (char **entry = cmd->env; *entry; entry++)
 		putenv(*entry);
 	if (chdir(cmd->cwd) < 0)
@@ -73,7 +89,7 @@ static void become(const struct command *cmd, const int fds[3], int report)
 }
 
 /* Start the command; our ends of its pipes do not block, and no exec inherits them. */
-static struct failure start(const struct command *cmd, struct child *child)
+static struct failure start(const struct command *cmd, struct child *child, int settled)
 {
 	struct failure failure = { 0 };
 	int in[2] = { -1, -1 }, out[2] = { -1, -1 }, err[2] = { -1, -1 }, report[2] = { -1, -1 };
@@ -84,7 +100,7 @@ static struct failure start(const struct command *cmd, struct child *child)
 	else if ((child->pid = fork()) < 0)
 		failure = (struct failure){ errno, "fork", "" };
 	else if (!child->pid)
-		become(cmd, (int[]){ in[0], out[1], err[1] }, report[1]);
+		become(cmd, (int[]){ in[0], out[1], err[1] }, settled, report[1]);
 	close_end(&in[0]);
 	close_end(&out[1]);
 	close_end(&err[1]);
@@ -164,10 +180,96 @@ static bool is_zombie(pid_t pid)
 	return !waitid(P_PID, pid, &info, WEXITED | WNOHANG | WNOWAIT) && info.si_pid == pid;
 }
 
+/* Nothing is started ahead any more; what was is another's, or has ended. */
+static void forget_ready(void)
+{
+	close_end(&ahead.settled);
+	free((void *)ahead.key.data);
+	ahead.key = (struct bytes){ 0 };
+	ahead.child.pid = 0;
+}
+
+static void close_pipes(struct child *child)
+{
+	close_end(&child->in);
+	close_end(&child->out);
+	close_end(&child->err);
+}
+
 static void reap_orphans(void)
 {
-	while (waitpid(-1, NULL, WNOHANG) > 0)
-		;
+	pid_t pid;
+
+	while ((pid = waitpid(-1, NULL, WNOHANG)) > 0)
+		if (pid == ahead.child.pid) {
+			close_pipes(&ahead.child);
+			forget_ready();
+		}
+}
+
+static void drop_ready(void)
+{
+	if (!ahead.child.pid)
+		return;
+	kill(-ahead.child.pid, SIGKILL);
+	waitpid(ahead.child.pid, NULL, 0);
+	close_pipes(&ahead.child);
+	forget_ready();
+}
+
+/* Start a command that a later run of the same one takes. */
+struct failure keep_ready(const struct command *cmd)
+{
+	struct child child = { .in = -1, .out = -1, .err = -1 };
+	uint8_t *key = malloc(cmd->key.len);
+	struct failure failure = { 0 };
+	int settled[2] = { -1, -1 };
+
+	drop_ready();
+	if (!key || pipe2(settled, O_CLOEXEC))
+		failure = (struct failure){ errno, "pipe", "" };
+	else
+		failure = start(cmd, &child, settled[1]);
+	close_end(&settled[1]);
+	if (failure.error) {
+		close_end(&settled[0]);
+		close_pipes(&child);
+		free(key);
+		return failure;
+	}
+	memcpy(key, cmd->key.data, cmd->key.len);
+	ahead.child = child;
+	ahead.settled = settled[0];
+	ahead.key = (struct bytes){ key, cmd->key.len };
+	return failure;
+}
+
+/* Wait until what was started ahead waits for its input: nothing changes by itself then. */
+void settle_ready(void)
+{
+	struct pollfd polled = { ahead.settled, POLLIN, 0 };
+
+	if (ahead.settled < 0)
+		return;
+	if (poll(&polled, 1, SETTLE_MSEC) <= 0)
+		drop_ready();
+	else
+		close_end(&ahead.settled);
+}
+
+/* Whether the command was started ahead, and waits; it is then the caller's. */
+static bool take_ready(const struct command *cmd, struct child *child)
+{
+	if (!ahead.child.pid || ahead.key.len != cmd->key.len ||
+	    memcmp(ahead.key.data, cmd->key.data, cmd->key.len))
+		return false;
+	if (is_zombie(ahead.child.pid)) {
+		drop_ready();
+		return false;
+	}
+	*child = ahead.child;
+	forget_ready();
+	return true;
 }
 
 /* Serve the child's pipes until it ends or the time comes. False: our own peer has gone. */
@@ -240,7 +342,9 @@ bool run(struct command *cmd, int listen, int signals, struct outcome *outcome,
 
 	reserve(&cmd->out);
 	reserve(&cmd->err);
-	*failure = start(cmd, &child);
+	*failure = (struct failure){ 0 };
+	if (!take_ready(cmd, &child))
+		*failure = start(cmd, &child, -1);
 	outcome->pid = child.pid;
 	if (!failure->error) {
 		heard = serve(cmd, &child, listen, signals, began + cmd->timeout_ms * 1000ull);
@@ -259,8 +363,6 @@ bool run(struct command *cmd, int listen, int signals, struct outcome *outcome,
 		drain_rest(&child.out, &cmd->out);
 		drain_rest(&child.err, &cmd->err);
 	}
-	close_end(&child.in);
-	close_end(&child.out);
-	close_end(&child.err);
+	close_pipes(&child);
 	return heard;
 }

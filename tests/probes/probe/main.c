@@ -253,6 +253,8 @@ int main(void)
 {
 	remember_pid(getpid());
 	settle();
+	/* Tells an agent that has started us ahead that we wait now (docs/agent.md). */
+	close(3);
 	read_script();
 	while (next_line < line_count) {
 		next_line++;
