@@ -58,6 +58,7 @@ CLONE_WAKE = Quantity(CLONING, "after it the waking", Unit.MILLISECONDS)
 
 SESSION = "In a warm session"
 PROBE = Quantity(SESSION, "one probe", Unit.MILLISECONDS)
+PROBES = Quantity(SESSION, "one after the other, each", Unit.MILLISECONDS)
 EMPTY = Quantity(SESSION, "a probe with nothing to do", Unit.MILLISECONDS)
 ROUND_TRIP = Quantity(SESSION, "round trip to the agent", Unit.MILLISECONDS)
 
@@ -84,7 +85,7 @@ OUR_STEP = Quantity(STEP, "testbed, one file changed", against=MAKE_STEP.what)
 QUANTITIES = (
     *(PEER, BOOT, BOOT_DISKS, CLONE_PROBE, POOL_PROBE),
     *(CLONE_RUNS, CLONE_QEMU, CLONE_LOAD, CLONE_WAKE),
-    *(PROBE, EMPTY, ROUND_TRIP, PSS),
+    *(PROBE, PROBES, EMPTY, ROUND_TRIP, PSS),
     *(SHARED, CLONES, PARALLEL, BOOTS, RUN),
     *(MAKE_ALL, OUR_ALL, MAKE_STEP, OUR_STEP),
 )
