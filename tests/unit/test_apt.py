@@ -25,25 +25,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from notes import Notes
 
 from testbed.cache import Cache
 from testbed.errors import CommandError, InfraError, SetupError
 from testbed.kernel import apt
 from testbed.kernel.mirror import choose_mirror
 from testbed.kernel.source import Source, resolve, unpack
-from testbed.progress import SilentProgress
 from testbed.run import run
 from testbed.settings import Settings
 
 MAKEFILE = b"VERSION = 7\nPATCHLEVEL = 3\nSUBLEVEL = 4\n"
-
-
-class Notes(SilentProgress):
-    def __init__(self) -> None:
-        self.texts: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.texts.append(text)
 
 
 @dataclass

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from notes import Notes
 
 from testbed.cache import Cache
 from testbed.kernel.series import Series
 from testbed.kernel.source import Source, SourceTree
 from testbed.lab.mutants import Sieve
 from testbed.lab.vmatests import VmaTests, find_vma_tests
-from testbed.progress import Progress, SilentProgress
+from testbed.progress import Progress
 from testbed.settings import Settings
 
 MAKEFILE = """\
@@ -46,14 +47,6 @@ class Unused:
 
     def unpack(self, settings: Settings, cache: Cache, progress: Progress) -> Path:
         raise AssertionError("not asked for")
-
-
-class Notes(SilentProgress):
-    def __init__(self) -> None:
-        self.texts: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.texts.append(text)
 
 
 @dataclass

@@ -1,0 +1,13 @@
+"""A progress that keeps what it is told."""
+
+from __future__ import annotations
+
+from testbed.progress import SilentProgress
+
+
+class Notes(SilentProgress):
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.texts.append(text)
