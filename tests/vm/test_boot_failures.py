@@ -33,13 +33,13 @@ def test_a_kernel_that_panics_at_boot(cell: Cell, tmp_path: Path) -> None:
 
 def test_a_kernel_that_hangs_at_boot(cell: Cell, tmp_path: Path) -> None:
     # busybox's init finds nothing to do, and never says that it is ready.
-    error = failure(spec(cell, tmp_path, "rdinit=/bin/init"), 10)
+    error = failure(spec(cell, tmp_path, "rdinit=/bin/init"), 20)
     assert isinstance(error, BootHang)
     assert "Run /bin/init as init process" in error.evidence
 
 
 def test_a_guest_without_network(cell: Cell, tmp_path: Path) -> None:
-    error = failure(spec(cell, tmp_path, "ip=off"), 12)
+    error = failure(spec(cell, tmp_path, "ip=off"), 20)
     assert isinstance(error, BootNoSsh)
     assert "testbed: ready" in error.evidence
 
@@ -47,7 +47,7 @@ def test_a_guest_without_network(cell: Cell, tmp_path: Path) -> None:
 def test_a_guest_that_panics_later_is_known_to_be_dead(cell: Cell, tmp_path: Path) -> None:
     with boot(spec(cell, tmp_path, "testbed.shell"), Deadline.after(60)) as vm:
         vm.console.type("echo c >/proc/sysrq-trigger\n")
-        reason = vm.bell.wait_for(vm.why_dead, Deadline.after(30))
+        reason = vm.bell.wait_for(vm.why_dead, Deadline.after(60))
     assert reason == "the guest kernel panicked: sysrq triggered crash"
 
 

@@ -153,4 +153,4 @@ def test_two_runs_at_once_do_not_disturb_each_other(command: Command, tmp_path: 
             )
             for name in ("one", "two")
         ]
-        assert [testbed.wait(Deadline.after(120)) for testbed in runs] == [0, 0]
+        assert [testbed.wait(Deadline.after(PATIENCE)) for testbed in runs] == [0, 0]

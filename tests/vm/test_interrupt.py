@@ -28,7 +28,7 @@ def test_an_interrupt_while_the_guest_boots_leaves_no_vm(
         _wait_for_text(log, f"boot {arch}", testbed)
         vms = _wait_for_descendants(testbed)
         os.kill(testbed.pid, signal.SIGINT)
-        assert testbed.wait(Deadline.after(30)) == _INTERRUPTED
+        assert testbed.wait(Deadline.after(120)) == _INTERRUPTED
         assert [pid for pid in vms if _alive(pid)] == []
 
 
@@ -39,7 +39,7 @@ def test_an_interrupt_of_a_running_guest_leaves_no_vm(command: Command, tmp_path
         vms = _descendants(testbed.pid)
         assert vms
         os.kill(testbed.pid, signal.SIGINT)
-        assert testbed.wait(Deadline.after(30)) == _INTERRUPTED
+        assert testbed.wait(Deadline.after(120)) == _INTERRUPTED
         assert [pid for pid in vms if _alive(pid)] == []
 
 
@@ -50,7 +50,7 @@ def test_an_interrupted_run_keeps_the_results_so_far(command: Command, tmp_path:
         _wait_for_text(cases, "\n", testbed)
         vms = _descendants(testbed.pid)
         os.kill(testbed.pid, signal.SIGINT)
-        assert testbed.wait(Deadline.after(60)) == _INTERRUPTED
+        assert testbed.wait(Deadline.after(120)) == _INTERRUPTED
         assert [pid for pid in vms if _alive(pid)] == []
     kept = cases.read_text().splitlines()
     found = json.loads((results / "latest" / "result.json").read_text())["cases"]
@@ -63,7 +63,7 @@ def test_a_killed_testbed_takes_its_vm_along(command: Command, tmp_path: Path) -
         _wait_for_text(log, "up: ", testbed)
         vms = _descendants(testbed.pid)
         os.kill(testbed.pid, signal.SIGKILL)
-        testbed.wait(Deadline.after(30))
+        testbed.wait(Deadline.after(120))
         _wait_until_gone(vms)
 
 
@@ -76,7 +76,7 @@ def _wait_for_text(file: Path, text: str, process: Process) -> None:
 
 
 def _wait_for_descendants(process: Process) -> list[int]:
-    deadline = Deadline.after(30)
+    deadline = Deadline.after(120)
     while not (found := _descendants(process.pid)):
         assert not deadline.expired, f"no VM was started within {deadline}"
         time.sleep(_POLL)
@@ -84,7 +84,7 @@ def _wait_for_descendants(process: Process) -> list[int]:
 
 
 def _wait_until_gone(pids: list[int]) -> None:
-    deadline = Deadline.after(30)
+    deadline = Deadline.after(120)
     while alive := [pid for pid in pids if _alive(pid)]:
         assert not deadline.expired, f"still alive after {deadline}: {alive}"
         time.sleep(_POLL)
