@@ -1,26 +1,23 @@
-"""What runs in the guest and belongs to one kernel: test modules and static programs."""
+"""What runs in the guest: test modules, which belong to one kernel, and static programs."""
 
 from __future__ import annotations
 
-import hashlib
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from testbed.arch import Arch
 from testbed.cache import Cache, digest
-from testbed.errors import BuildError, CommandError
+from testbed.errors import BuildError
 from testbed.kernel.bench import Bench
 from testbed.kernel.build import Order
-from testbed.kernel.diagnose import build_error, first_warning
+from testbed.kernel.diagnose import first_warning
+from testbed.kernel.guestsources import GuestSources, source_files
 from testbed.kernel.model import Kernel, KernelRequest
-from testbed.kernel.toolchain import find_gcc
+from testbed.kernel.programs import build_programs
 from testbed.progress import Progress
-from testbed.run import run
-from testbed.settings import CHECKOUT, Settings
+from testbed.settings import Settings
 
-_LAYOUT = "1"
+_LAYOUT = "2"
 
 # What a kernel must have so that a module, or all of it, can be built: modules/layer.mk looks.
 NEEDS = {
@@ -28,42 +25,13 @@ NEEDS = {
     "mmap_uio": "an mmap_prepare hook in struct uio_info",
 }
 
-# Below modules/: drivers that no guest has.
-_EXAMPLES = "examples"
-
-_CFLAGS = ("-static", "-O2", "-Wall", "-Wextra", "-Werror")
-
-
-@dataclass(frozen=True)
-class GuestSources:
-    """Where the sources stand.
-
-    modules/   one Kbuild over a folder per module; include/ has what programs share with them;
-               examples/ are drivers for `testbed check`, which no guest has
-    programs/  a file or a folder of files per program
-    """
-
-    modules: Path = CHECKOUT / "modules"
-    programs: Path = CHECKOUT / "tests" / "probes"
-
-    @property
-    def program_files(self) -> dict[str, list[Path]]:
-        """The C files of each program, by its name."""
-        files = {file.stem: [file] for file in sorted(self.programs.glob("*.c"))}
-        folders = sorted({file.parent for file in self.programs.glob("*/*.c")})
-        return files | {folder.name: sorted(folder.glob("*.c")) for folder in folders}
-
-    @property
-    def identity(self) -> str:
-        """Equal for equal sources."""
-        return digest(*(part for top in (self.modules, self.programs) for part in _contents(top)))
-
 
 @dataclass(frozen=True)
 class GuestSide:
-    """Modules and programs that were built for one kernel: an entry of the cache."""
+    """Modules that were built for one kernel, an entry of the cache, and the programs."""
 
     path: Path
+    program_dir: Path
 
     @property
     def modules(self) -> tuple[Path, ...]:
@@ -77,7 +45,7 @@ class GuestSide:
 
     @property
     def programs(self) -> tuple[Path, ...]:
-        return tuple(sorted((self.path / "programs").iterdir()))
+        return tuple(sorted(self.program_dir.iterdir()))
 
 
 def build_guest_side(
@@ -99,23 +67,15 @@ def build_guest_side(
 
     def make(entry: Path) -> None:
         order = Order.of(request, settings, cache, progress)
-        with order.open_bench() as bench, progress.step(f"modules and programs for {request}"):
+        with order.open_bench() as bench, progress.step(f"modules for {request}"):
             log = bench.fresh_log(f"guest-{kernel.key}")
             bring_to(bench, kernel, request, log)
             _build_modules(bench, texts, entry / "modules", log)
-            _build_programs(kernel.arch, texts, entry / "programs", log)
             shutil.copy2(log, entry / "build.log")
 
-    key = digest(_LAYOUT, kernel.key, texts.identity)
-    return GuestSide(cache.get("guest", key, make))
-
-
-def _contents(top: Path) -> Iterator[str]:
-    for file in sorted(path for path in top.rglob("*") if path.is_file()):
-        if file.relative_to(top).parts[0] == _EXAMPLES:
-            continue
-        yield str(file.relative_to(top))
-        yield hashlib.sha256(file.read_bytes()).hexdigest()
+    key = digest(_LAYOUT, kernel.key, texts.modules_identity)
+    programs = build_programs(kernel.arch, texts, cache, progress)
+    return GuestSide(cache.get("guest", key, make), programs)
 
 
 def bring_to(bench: Bench, kernel: Kernel, request: KernelRequest, log: Path) -> None:
@@ -126,15 +86,37 @@ def bring_to(bench: Bench, kernel: Kernel, request: KernelRequest, log: Path) ->
 
 def _build_modules(bench: Bench, sources: GuestSources, target: Path, log: Path) -> None:
     target.mkdir()
-    # A copy at the same place each time: make writes beside the sources, and ccache
-    # and the objects know their paths.
+    # make writes beside the sources. What it has made of the last kernel's stays, so that it
+    # compiles again only what headers, configuration or symbols have changed.
     copy = bench.root / "modules"
-    shutil.rmtree(copy, ignore_errors=True)
-    shutil.copytree(sources.modules, copy, ignore=shutil.ignore_patterns(_EXAMPLES))
-    bench.make.run(f"M={copy}", "W=1", "KCFLAGS=-Werror", "modules", what="the modules", log=log)
-    _refuse_warnings(log)
+    try:
+        _bring_up_to_date(sources.modules, copy)
+        for stale in copy.glob("*/*.ko"):
+            stale.unlink()  # this kernel may lack what it needs
+        words = (f"M={copy}", "W=1", "KCFLAGS=-Werror", "modules")
+        bench.make.run(*words, what="the modules", log=log)
+        _refuse_warnings(log)
+    except BaseException:
+        # What was warned of once is not warned of again.
+        shutil.rmtree(copy, ignore_errors=True)
+        raise
     for module in copy.glob("*/*.ko"):
         shutil.copy2(module, target)
+
+
+def _bring_up_to_date(origin: Path, copy: Path) -> None:
+    """Make the copy's sources those of `origin`: a file that is the same keeps its time."""
+    names = {str(path.relative_to(origin)) for path in source_files(origin)}
+    known = copy / ".sources"
+    if known.exists() and not set(known.read_text().splitlines()) <= names:
+        shutil.rmtree(copy)  # of what is gone, what was made of it has to go as well
+    for name in names:
+        target = copy / name
+        text = (origin / name).read_bytes()
+        if not target.exists() or target.read_bytes() != text:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(text)
+    known.write_text("".join(f"{name}\n" for name in sorted(names)))
 
 
 def _refuse_warnings(log: Path) -> None:
@@ -142,14 +124,3 @@ def _refuse_warnings(log: Path) -> None:
     warning = first_warning(log.read_text(errors="replace"))
     if warning is not None:
         raise BuildError(f"the modules build with a warning: {warning}", logs=(log,))
-
-
-def _build_programs(arch: Arch, sources: GuestSources, target: Path, log: Path) -> None:
-    target.mkdir()
-    gcc = find_gcc(arch)
-    for name, files in sources.program_files.items():
-        include = sources.modules / "include"
-        try:
-            run([gcc, *_CFLAGS, "-I", include, "-o", target / name, *files], log=log)
-        except CommandError as exc:
-            raise build_error(f"the program {name}", log) from exc

@@ -197,7 +197,7 @@ def kernel_of(folder: Path, key: str, code: str = "code") -> tuple[Kernel, Guest
     kernel = Kernel(
         arch=vm_parts.kernel().arch, key=key, release=release, version="7.3.4", path=folder
     )
-    return kernel, GuestSide(folder / "guest")
+    return kernel, GuestSide(folder / "guest", folder / "guest/programs")
 
 
 def test_kernels_that_differ_in_their_names_alone_are_equal(tmp_path: Path) -> None:

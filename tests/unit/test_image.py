@@ -208,7 +208,7 @@ class Workshop:
             (path / "programs").mkdir()
             (path / "modules/mmap_stack.ko").write_text("module")
             (path / "programs/agent").write_text("program")
-        return GuestSide(path)
+        return GuestSide(path, path / "programs")
 
     def build(self, release: str = "7.3.4") -> Image:
         return build_image(

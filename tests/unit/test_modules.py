@@ -9,7 +9,8 @@ import pytest
 from test_build import HOST, Yard, built, compiled, yard
 
 from testbed.errors import BuildError
-from testbed.kernel.modules import NEEDS, GuestSide, GuestSources, build_guest_side
+from testbed.kernel.guestsources import GuestSources
+from testbed.kernel.modules import NEEDS, GuestSide, build_guest_side
 
 __all__ = ["built", "yard"]
 
@@ -77,7 +78,7 @@ def test_a_program_is_static_and_shares_a_header_with_the_modules(
 def test_they_are_built_once(built: Yard, sources: GuestSources) -> None:
     (sources.modules / "include/new.h").touch()
     first = build(built, sources)
-    assert built.recorder.steps[-1] == f"modules and programs for 7.3.0 for {HOST}"
+    assert built.recorder.steps[-1] == f"modules for 7.3.0 for {HOST}"
     assert build(built, sources) == first
     assert built.recorder.steps == []
 
@@ -90,10 +91,41 @@ def test_a_changed_source_is_built_again(built: Yard, sources: GuestSources) -> 
     assert subprocess.check_output([second.programs[0]]) == b"43\n"
 
 
+def made(side: GuestSide) -> list[str]:
+    """What was compiled for the modules, as make tells it."""
+    lines = (side.path / "build.log").read_text().splitlines()
+    return [line.split()[-1] for line in lines if line.startswith("  CC")]
+
+
+def test_another_kernel_with_the_same_headers_compiles_no_module_again(
+    yard: Yard, sources: GuestSources
+) -> None:
+    assert made(build(yard, sources)) == ["mmap_one/mmap_one.o"]
+    (yard.tree / "mm/vma.c").write_text("int may_merge = 1;\n")
+    again = build(yard, sources)
+    assert made(again) == []
+    assert [path.name for path in again.modules] == ["mmap_one.ko"]
+
+
+def test_programs_are_built_once_for_all_kernels(yard: Yard, sources: GuestSources) -> None:
+    first = build(yard, sources)
+    (yard.tree / "mm/vma.c").write_text("int may_merge = 1;\n")
+    second = build(yard, sources)
+    assert first.path != second.path
+    assert first.programs == second.programs
+
+
+def test_of_a_source_that_is_gone_nothing_is_left(yard: Yard, sources: GuestSources) -> None:
+    build(yard, sources)
+    (sources.modules / "mmap_two").mkdir()
+    (sources.modules / "mmap_one/mmap_one.c").rename(sources.modules / "mmap_two/mmap_two.c")
+    assert [path.name for path in build(yard, sources).modules] == ["mmap_two.ko"]
+
+
 def test_the_sources_are_never_written(built: Yard, sources: GuestSources) -> None:
-    before = sources.identity
+    before = sources.modules_identity, sources.programs_identity
     build(built, sources)
-    assert sources.identity == before
+    assert (sources.modules_identity, sources.programs_identity) == before
 
 
 def test_modules_are_built_against_their_kernel_although_another_was_built_since(
@@ -170,4 +202,4 @@ def test_what_the_layer_has_is_found_in_the_kernels_headers(
 def test_a_module_that_is_not_there_is_told_with_what_the_kernel_lacks(tmp_path: Path) -> None:
     (tmp_path / "modules").mkdir()
     (tmp_path / "modules/mmap_ring.ko").touch()
-    assert GuestSide(tmp_path).absent == {"mmap_uio": NEEDS["mmap_uio"]}
+    assert GuestSide(tmp_path, tmp_path).absent == {"mmap_uio": NEEDS["mmap_uio"]}

@@ -69,4 +69,4 @@ def test_a_test_is_skipped_for_a_module_that_the_kernel_cannot_have(
 ) -> None:
     reason = "the kernel has not"
     with pytest.raises(pytest.skip.Exception, match=reason) if skipped else nullcontext():
-        skip_unless_built(cast(pytest.Item, item), GuestSide(tmp_path))
+        skip_unless_built(cast(pytest.Item, item), GuestSide(tmp_path, tmp_path))

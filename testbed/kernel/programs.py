@@ -1,0 +1,47 @@
+"""The static programs that run in the guest: the same for every kernel of an architecture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from testbed.arch import Arch
+from testbed.cache import Cache, digest
+from testbed.errors import CommandError
+from testbed.kernel.diagnose import build_error
+from testbed.kernel.guestsources import GuestSources
+from testbed.kernel.toolchain import find_gcc
+from testbed.progress import Progress
+from testbed.run import check_output, run
+
+_LAYOUT = "1"
+
+_CFLAGS = ("-static", "-O2", "-Wall", "-Wextra", "-Werror")
+
+
+def build_programs(arch: Arch, sources: GuestSources, cache: Cache, progress: Progress) -> Path:
+    """The folder with the programs for an architecture.
+
+    Raises:
+        BuildError: one does not compile, or compiles with a warning.
+        SetupError: there is no compiler.
+    """
+    gcc = find_gcc(arch)
+
+    def make(entry: Path) -> None:
+        # The log of a failure is told of, and stays; the entry goes.
+        with cache.work(f"programs-{arch}") as work, progress.step(f"programs for {arch}"):
+            log = work / "build.log"
+            log.write_text("")
+            for name, files in sources.program_files.items():
+                _compile(gcc, sources, files, entry / name, log)
+
+    key = digest(_LAYOUT, arch.name, check_output([gcc, "--version"]), sources.programs_identity)
+    return cache.get("programs", key, make)
+
+
+def _compile(gcc: str, sources: GuestSources, files: list[Path], target: Path, log: Path) -> None:
+    include = sources.modules / "include"
+    try:
+        run([gcc, *_CFLAGS, "-I", include, "-o", target, *files], log=log)
+    except CommandError as exc:
+        raise build_error(f"the program {target.name}", log) from exc
