@@ -327,7 +327,11 @@ def test_what_is_nowhere_is_told_what_there_could_be(wanted: str) -> None:
 
 
 @pytest.mark.parametrize("wanted", ["../nowhere", "./..", "fixes/../nowhere"])
-def test_a_path_with_dots_is_no_range(wanted: str) -> None:
+def test_a_path_with_dots_is_no_range(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: str
+) -> None:
+    (tmp_path / "below").mkdir()
+    monkeypatch.chdir(tmp_path / "below")
     with pytest.raises(SetupError, match=r"no folder of patches at|neither a"):
         load_series(wanted, "tree:/nonexistent")
 
