@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass
 
-from testbed.arch import ARCHES
+from testbed.arch import ARCHES, Arch
 from testbed.errors import SetupError
 
 
@@ -17,11 +17,16 @@ class Flavour:
     fragments: tuple[str, ...] = ()  # files of kernel-config, with the last word
     arches: tuple[str, ...] = tuple(ARCHES)
     cmdline: tuple[str, ...] = ()  # words for the kernel
+    x86_cmdline: tuple[str, ...] = ()  # further ones on x86_64
     more_memory_mib: int = 0  # that a VM needs
     slowdown: int = 1  # how many times longer a guest is waited for
 
     def __str__(self) -> str:
         return self.name
+
+    def words(self, arch: Arch) -> tuple[str, ...]:
+        """What the kernel of an architecture is told."""
+        return (*self.cmdline, *(self.x86_cmdline if arch is ARCHES["x86_64"] else ()))
 
 
 BASE = "base"
@@ -38,6 +43,10 @@ FLAVOURS = {
             # keep the addresses of objects that they gave away, and kmemleak takes those for
             # references: of 100 lost objects it found 16.
             cmdline=("slab_debug=P",),
+            # While identify_cpu() finds out what the processor has, nothing is said to be there.
+            # KASAN takes an interrupt's accesses for wild then: it asks whether there are five
+            # levels of page tables to know where memory begins (docs/findings.md).
+            x86_cmdline=("no5lvl",),
             more_memory_mib=1024,
             slowdown=4,
         ),

@@ -46,7 +46,7 @@ class Cell:
             accel=self.accel.accel,
             memory_mib=self.memory_mib,
             slowdown=self.flavour.slowdown,
-            cmdline=self.flavour.cmdline,
+            cmdline=self.flavour.words(self.arch),
             log_dir=log_dir,
             disks=self.disks,
             user_dir=self.user_dir,

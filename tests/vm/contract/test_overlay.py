@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from testbed.lab.guest import Guest
@@ -9,6 +11,8 @@ from testbed.lab.stacks import FILE_STACKS, FILL, FOLDER, FileStack, overlay, se
 from testbed.mmap.script import Script
 
 pytestmark = pytest.mark.kconfig("OVERLAY_FS")
+
+HUGE_PAGES = "/sys/kernel/mm/transparent_hugepage"
 
 FILLED = f"fill:{FILL:#x}"
 
@@ -158,9 +162,14 @@ def test_a_synchronous_mapping_is_refused_by_the_overlay(guest: Guest) -> None:
 def test_addresses_are_the_overlays_choice(guest: Guest) -> None:
     """tmpfs aligns what can have huge pages; overlayfs has no get_unmapped_area.
 
-    Two mappings with a page between them cannot both be aligned by chance.
+    Two mappings with a page between them cannot both be aligned by chance. khugepaged, which is
+    stopped first, would look for something to do in the file below (khugepaged_scan_mm_slot() in
+    mm/khugepaged.c), and hold it for longer than the process lives.
     """
-    size = int(guest.session.get("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size"))
+    old = guest.session.get(f"{HUGE_PAGES}/enabled").split(b"[")[1].split(b"]")[0]
+    guest.session.write((f"{HUGE_PAGES}/enabled", b"never"))
+    guest.at_end(partial(guest.session.write, (f"{HUGE_PAGES}/enabled", old)))
+    size = int(guest.session.get(f"{HUGE_PAGES}/hpage_pmd_size"))
     set_up(guest, UPPER)
     _shell(guest, f"mount -o remount,huge=always {FOLDER}/base")
     script = Script()
