@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypedDict, Unpack
 
 from testbed.deadline import Deadline
 from testbed.errors import (
@@ -63,6 +63,16 @@ class Channel(Protocol):
     def receive(self, deadline: Deadline) -> bytes:
         """What has come, b"" when nothing came in time. Raises SessionError at the end."""
         ...
+
+
+class RunOptions(TypedDict, total=False):
+    """What `Session.run` may be told beside the command."""
+
+    stdin: bytes
+    env: Mapping[str, str] | None
+    cwd: str
+    deadline: Deadline | None
+    limit: int
 
 
 @dataclass(frozen=True)
@@ -188,18 +198,9 @@ class Session:
         """
         self._call(Request.READY, protocol.ready_request(argv, cwd=cwd, env=env or {}), None)
 
-    def check(
-        self,
-        argv: Sequence[str],
-        *,
-        stdin: bytes = b"",
-        env: Mapping[str, str] | None = None,
-        cwd: str = "/",
-        deadline: Deadline | None = None,
-        limit: int = 1 << 20,
-    ) -> Result:
+    def check(self, argv: Sequence[str], **options: Unpack[RunOptions]) -> Result:
         """As `run`, but a status other than 0 raises GuestCommandError."""
-        result = self.run(argv, stdin=stdin, env=env, cwd=cwd, deadline=deadline, limit=limit)
+        result = self.run(argv, **options)
         if result.status == 0:
             return result
         how = f"signal {result.signal}" if result.signal else f"status {result.status}"
