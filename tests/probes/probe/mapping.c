@@ -85,12 +85,12 @@ static void report(const struct step *step, int result)
 	json_end();
 }
 
-static void report_mapping(const struct step *step, const char *name,
-			   void *addr, size_t len, int err)
+void report_mapping(const struct step *step, const char *name, void *addr,
+		    size_t len, int err)
 {
 	json_begin(step);
 	json_str("name", name);
-	if (addr != MAP_FAILED)
+	if (!err)
 		json_hex("addr", (uintptr_t)addr);
 	json_int("len", len);
 	json_errno(err);

@@ -113,6 +113,10 @@ void name_mapping(const char *name, struct mapping mapping);
 int segment_of(const char *name);
 void name_segment(const char *name, int id);
 
+/* mapping.c: what a step says that has made a mapping, or has not */
+void report_mapping(const struct step *step, const char *name, void *addr,
+		    size_t len, int err);
+
 /* pages.c: which pages of a mapping a step means */
 struct pages {
 	size_t count;

@@ -57,13 +57,7 @@ void shmat_step(struct step *step)
 		mapping.len = size_of_segment(id);
 	}
 	name_mapping(name, mapping);
-	json_begin(step);
-	json_str("name", name);
-	if (!err)
-		json_hex("addr", mapping.addr);
-	json_int("len", mapping.len);
-	json_errno(err);
-	json_end();
+	report_mapping(step, name, at, mapping.len, err);
 }
 
 void shmdt_step(struct step *step)

@@ -95,13 +95,7 @@ void io_setup_step(struct step *step)
 		mapping.len = length_of((struct ring *)mapping.addr);
 	}
 	name_mapping(name, mapping);
-	json_begin(step);
-	json_str("name", name);
-	if (!err)
-		json_hex("addr", mapping.addr);
-	json_int("len", mapping.len);
-	json_errno(err);
-	json_end();
+	report_mapping(step, name, (void *)mapping.addr, mapping.len, err);
 }
 
 void io_destroy_step(struct step *step)
