@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmark.cycles import Action, seconds
 from benchmark.figures import MAKE_ALL, MAKE_STEP, OUR_ALL, OUR_STEP, Quantity, Samples
 from testbed.arch import find_arch
 from testbed.cache import Cache
 from testbed.deadline import Deadline
 from testbed.kernel.build import KernelRequest, build_kernel
-from testbed.kernel.series import Series, load_series
+from testbed.kernel.make import Make
+from testbed.kernel.series import Series
 from testbed.kernel.source import resolve, unpack
 from testbed.kernel.toolchain import find_compiler
 from testbed.lab.cell import prepare
@@ -88,10 +88,8 @@ class Builds:
         """The settings, with the text that is changed."""
         return dataclasses.replace(self.settings, kernel=f"tree:{self._text}")
 
-    def _add(self, quantity: Quantity, action: Callable[[], None]) -> None:
-        began = time.monotonic()
-        action()
-        self.samples.add(self.arch, quantity, time.monotonic() - began)
+    def _add(self, quantity: Quantity, action: Action) -> None:
+        self.samples.add(self.arch, quantity, seconds(action))
 
     def _build(self) -> None:
         source = resolve(self._own.kernel, self._own, self._cache, self.progress)
@@ -100,7 +98,7 @@ class Builds:
         self._config = kernel.config
 
     def _prepare(self) -> None:
-        prepare(self.arch, load_series(""), self._own, self._cache, self.progress)
+        prepare(self.arch, Series(), self._own, self._cache, self.progress)
 
     def _make(self) -> None:
         objects = self.folder / "objects"
@@ -108,11 +106,8 @@ class Builds:
         if not objects.exists():
             objects.mkdir()
             shutil.copyfile(self._config, objects / ".config")
-        words = [f"O={objects}", f"-j{self.settings.jobs}", *compiler.variables(ccache=False)]
-        target = find_arch(self.arch).image
+        jobs = self.settings.jobs
+        make = Make(src=self._text, obj=objects, compiler=compiler, jobs=jobs, ccache={})
+        argv = make.argv(compiler.arch.image, "modules")
         with self.progress.step(f"make for {self.arch}"):
-            run(
-                ["make", "-C", self._text, *words, target, "modules"],
-                log=self.folder / "make.log",
-                deadline=Deadline.after(_PATIENCE),
-            )
+            run(argv, log=self.folder / "make.log", deadline=Deadline.after(_PATIENCE))

@@ -193,11 +193,15 @@ def scratch() -> Iterator[Path]:
 def _median(call: Action, *, before: Action = lambda: None) -> float:
     """Seconds that a call takes once it is warm; what comes `before` it does not count."""
     call()
-    return statistics.median(_seconds(call, before) for _ in range(_CALLS))
+    found = []
+    for _ in range(_CALLS):
+        before()
+        found.append(seconds(call))
+    return statistics.median(found)
 
 
-def _seconds(call: Action, before: Action) -> float:
-    before()
+def seconds(call: Action) -> float:
+    """What a call takes."""
     began = time.monotonic()
     call()
     return time.monotonic() - began
