@@ -1,6 +1,6 @@
 """The guest agent's wire format: frames, and what is in them. Pure; see docs/agent.md.
 
-The other end is tests/probes/agent_wire.h.
+The other end is tests/probes/agent/agent.h.
 """
 
 from __future__ import annotations

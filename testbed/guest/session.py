@@ -165,9 +165,10 @@ class Session:
         payload = protocol.run_request(
             argv, cwd=cwd, env=env or {}, stdin=stdin, timeout=until.remaining, limit=limit
         )
-        next_one = protocol.ready_request(argv, cwd=cwd, env=env or {}) if again else None
+        next_one = (Request.READY, protocol.ready_request(argv, cwd=cwd, env=env or {}))
+        then = [next_one] if again else []
         try:
-            answer = protocol.parse_run(self._call(Request.RUN, payload, until, next_one))
+            answer = protocol.parse_run(self._call(Request.RUN, payload, until, *then))
         except GuestFileError as exc:
             status = 127 if exc.errno == 2 else 126
             raise GuestCommandError(exc.message, argv=tuple(argv), status=status) from exc
@@ -242,8 +243,8 @@ class Session:
         A file that cannot be read gives its error. Raises GuestFileError for one that is too long.
         """
         limit = protocol.MAX_PAYLOAD
-        payloads = [protocol.get_request(path, limit) for path in paths]
-        answers = self._call_all(Request.GET, payloads, deadline)
+        calls = [(Request.GET, protocol.get_request(path, limit)) for path in paths]
+        answers = self._call_all(calls, deadline, heard=len(calls))
         return tuple(
             answer if isinstance(answer, TestbedError) else _content(answer, path, limit)
             for path, answer in zip(paths, answers, strict=True)
@@ -285,25 +286,22 @@ class Session:
         kind: Request,
         payload: bytes,
         deadline: Deadline | None,
-        next_one: bytes | None = None,
+        *then: tuple[Request, bytes],
     ) -> bytes:
-        (answer,) = self._call_all(kind, [payload], deadline, next_one)
+        """The answer to a request; what is asked for behind it is answered to nobody."""
+        (answer,) = self._call_all([(kind, payload), *then], deadline, heard=1)
         if isinstance(answer, TestbedError):
             raise answer
         return answer
 
     def _call_all(
-        self,
-        kind: Request,
-        payloads: Sequence[bytes],
-        deadline: Deadline | None,
-        next_one: bytes | None = None,
+        self, calls: Sequence[tuple[Request, bytes]], deadline: Deadline | None, *, heard: int
     ) -> list[bytes | TestbedError]:
-        """One answer, or one refusal, for each request; all are sent before the first answer.
+        """One answer, or one refusal, for each of the first `heard` requests.
 
-        With `next_one` the agent then makes that command ready, and nobody waits for its answer.
+        All are sent before the first answer.
         """
-        for payload in payloads:
+        for _, payload in calls:
             if len(payload) > protocol.MAX_PAYLOAD:
                 raise InfraError(
                     f"a request of {len(payload)} bytes is too long for the guest agent",
@@ -313,15 +311,14 @@ class Session:
         with self._lock:
             if self._broken is not None:
                 raise self._broken.with_traceback(None)
-            requests = [self._frame(kind, payload) for payload in payloads]
-            ahead = [] if next_one is None else [self._frame(Request.READY, next_one)]
+            requests = [self._frame(*call) for call in calls]
             try:
                 answers = self._exchange(
                     requests,
-                    ahead,
+                    heard,
                     Deadline.after(until.remaining + _ANSWER_MARGIN * self.slowdown),
                 )
-                return [_checked(*pair) for pair in zip(requests, answers, strict=True)]
+                return [_checked(*pair) for pair in zip(requests[:heard], answers, strict=True)]
             except BaseException as exc:
                 # An interrupted call leaves an answer under way that no later call may take.
                 self._broken = exc if isinstance(exc, TestbedError) else _interrupted(exc)
@@ -331,17 +328,15 @@ class Session:
         self._number += 1
         return Frame(kind, self._number, payload)
 
-    def _exchange(
-        self, requests: Sequence[Frame], ahead: Sequence[Frame], until: Deadline
-    ) -> list[Frame]:
+    def _exchange(self, requests: Sequence[Frame], heard: int, until: Deadline) -> list[Frame]:
         try:
-            self._channel.send(b"".join(map(protocol.encode_frame, [*requests, *ahead])), until)
+            self._channel.send(b"".join(map(protocol.encode_frame, requests)), until)
             while self._unheard:
                 # A command that could not be made ready is started when it is run.
                 self._receive(until)
                 self._unheard -= 1
-            self._unheard = len(ahead)
-            return [self._receive(until) for _ in requests]
+            self._unheard = len(requests) - heard
+            return [self._receive(until) for _ in requests[:heard]]
         except SessionError as exc:
             reason = self._death(Deadline.after(_DEATH_NEWS))
             if reason is not None:
