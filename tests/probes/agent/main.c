@@ -93,6 +93,11 @@ static bool answer_errno(const struct agent *agent, const char *what, const char
 	return answer_error(agent, ERR_SYSTEM, errno, what, name);
 }
 
+static bool answer_failure(const struct agent *agent, const struct failure *failure)
+{
+	return answer_error(agent, ERR_SYSTEM, failure->error, failure->what, failure->name);
+}
+
 static bool answer_malformed(const struct agent *agent)
 {
 	return answer_error(agent, ERR_REQUEST, EBADMSG, "malformed request", "");
@@ -165,7 +170,7 @@ static bool run_command(struct agent *agent, struct cursor *c)
 	else if (!run(&cmd, agent->in, agent->signals, &outcome, &failure))
 		sent = false;
 	else if (failure.error)
-		sent = answer_error(agent, ERR_SYSTEM, failure.error, failure.what, failure.name);
+		sent = answer_failure(agent, &failure);
 	else
 		sent = answer_run(agent, &cmd, &outcome);
 	free(cmd.argv);
@@ -186,9 +191,7 @@ static bool ready(struct agent *agent, struct cursor *c)
 		sent = answer_malformed(agent);
 	} else {
 		failure = keep_ready(&cmd);
-		sent = failure.error ? answer_error(agent, ERR_SYSTEM, failure.error, failure.what,
-						    failure.name) :
-				       answer_done(agent);
+		sent = failure.error ? answer_failure(agent, &failure) : answer_done(agent);
 	}
 	free(cmd.argv);
 	free(cmd.env);
