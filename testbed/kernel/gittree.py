@@ -55,7 +55,9 @@ class GitTree:
         self._git(self.path, "add", "--all")
         # --missing-ok: the objects of what did not change are in the user's repository alone.
         tree = self._git(self.path, "write-tree", "--missing-ok").strip()
-        return Content(f"git {tree}", _kconfig(self._git(self.path, "ls-files", "--stage", "-z")))
+        return Content(
+            f"git {tree}", listed_kconfig(self._git(self.path, "ls-files", "--stage", "-z"))
+        )
 
     def export(self, content: str) -> None:
         """Make `text` exactly that content. A file is replaced only when it differs.
@@ -142,16 +144,7 @@ def find_repository(path: Path) -> Repository | None:
     return Repository(Path(index), Path(objects), Path(exclude), form)
 
 
-def commit_content(path: Path, commit: str) -> Content:
-    """What the text of a commit is."""
-    git = [*FOREIGN_ENV, "git", "-C", str(path)]
-    tree = check_output([*git, "rev-parse", f"{commit}^{{tree}}"]).strip()
-    # As ls-files shows it.
-    form = "--format=%(objectmode) %(objectname) 0%x09%(path)"
-    return Content(f"git {tree}", _kconfig(check_output([*git, "ls-tree", "-rz", form, tree])))
-
-
-def _kconfig(listing: str) -> str:
+def listed_kconfig(listing: str) -> str:
     """A digest over what is listed of the files that Kconfig may read; a tab precedes a name."""
     entries = (entry for entry in listing.split("\0") if entry)
     return f"git {digest(*(each for each in entries if shapes_configuration(_name(each))))}"

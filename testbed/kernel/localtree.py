@@ -16,9 +16,9 @@ from testbed.arch import ARCHES
 from testbed.cache import Cache, Verify, digest
 from testbed.errors import SetupError
 from testbed.kernel.content import Content
-from testbed.kernel.gittree import GitTree, commit_content, find_repository
+from testbed.kernel.gittree import GitTree, find_repository
 from testbed.kernel.plaintree import PlainTree
-from testbed.kernel.revision import commit_of, makefile_of, split_revision
+from testbed.kernel.revision import commit_of, content_of, makefile_of, split_revision
 from testbed.kernel.version import require_supported, version_of_makefile
 from testbed.progress import Progress
 from testbed.run import run
@@ -92,12 +92,7 @@ def find_text(wanted: str, settings: Settings, cache: Cache, progress: Progress)
     require_supported(version, str(path))
     with _open_tree(path, cache) as tree, progress.step(f"look at {path}"):
         content = tree.look()
-    return TreeText(
-        path=path,
-        content=content,
-        version=version,
-        in_place=not built_in_place(path),
-    )
+    return TreeText(path=path, content=content, version=version, in_place=not built_in_place(path))
 
 
 def _text_of_commit(path: Path, revision: str) -> TreeText:
@@ -106,13 +101,8 @@ def _text_of_commit(path: Path, revision: str) -> TreeText:
     if version is None:
         raise SetupError(f"{revision} of {path} is no kernel: it has no Makefile with a VERSION")
     require_supported(version, f"{path}@{revision}")
-    return TreeText(
-        path=path,
-        content=commit_content(path, commit),
-        version=version,
-        in_place=False,
-        commit=commit,
-    )
+    content = content_of(path, commit)
+    return TreeText(path=path, content=content, version=version, in_place=False, commit=commit)
 
 
 def tree_version(path: Path) -> str:

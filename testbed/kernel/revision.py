@@ -6,8 +6,9 @@ import tempfile
 from pathlib import Path
 
 from testbed.errors import CommandError, SetupError
+from testbed.kernel.content import Content
 from testbed.kernel.gitenv import FOREIGN_ENV
-from testbed.kernel.gittree import find_repository
+from testbed.kernel.gittree import find_repository, listed_kconfig
 from testbed.kernel.patch import NAME_LENGTH, Patch, make_patch
 from testbed.run import check_output
 
@@ -56,6 +57,14 @@ def commit_of(path: Path, revision: str) -> str:
         return git(path, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}").strip()
     except CommandError as exc:
         raise SetupError(f"{path} has no commit {revision}") from exc
+
+
+def content_of(path: Path, commit: str) -> Content:
+    """What the text of a commit is."""
+    tree = git(path, "rev-parse", f"{commit}^{{tree}}").strip()
+    # As ls-files shows it.
+    form = "--format=%(objectmode) %(objectname) 0%x09%(path)"
+    return Content(f"git {tree}", listed_kconfig(git(path, "ls-tree", "-rz", form, tree)))
 
 
 def makefile_of(path: Path, commit: str) -> str:
