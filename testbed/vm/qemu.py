@@ -148,8 +148,7 @@ def qemu_argv(spec: VmSpec, channels: Channels) -> list[str]:
     return [
         *_machine(spec, ssh_port=0),
         *begin,
-        "-fsdev", f"local,id=shared,path={_value(spec.shared_dir)},security_model=none",
-        "-device", f"virtio-9p-pci,fsdev=shared,mount_tag={SHARED_TAG}",
+        *_folder(SHARED_TAG, spec.shared_dir),
         "-chardev", f"socket,id=qmp,fd={channels.qmp}",
         "-mon", "chardev=qmp,mode=control",
         "-chardev", f"socket,id=console,fd={channels.console}",
@@ -231,15 +230,11 @@ def _disks(disks: tuple[Disk, ...]) -> list[str]:
     return words
 
 
-def _user_folder(path: Path | None) -> list[str]:
-    if path is None:
-        return []
-    # fmt: off
-    return [
-        "-fsdev", f"local,id=user,path={_value(path)},security_model=none,readonly=on",
-        "-device", f"virtio-9p-pci,fsdev=user,mount_tag={_USER_TAG}",
-    ]
-    # fmt: on
+def _folder(tag: str, path: Path, *options: str) -> list[str]:
+    """A folder of the host that the guest may mount by its tag."""
+    backend = f"local,id={tag},path={_value(path)},security_model=none"
+    device = f"virtio-9p-pci,fsdev={tag},mount_tag={tag}"
+    return ["-fsdev", ",".join((backend, *options)), "-device", device]
 
 
 def _direct_boot(spec: VmSpec, cmdline: str) -> list[str]:
@@ -286,7 +281,7 @@ def _machine(spec: VmSpec, *, ssh_port: int) -> list[str]:
         # Only its master may be put down in a template.
         "-device", "ivshmem-plain,memdev=bar,master=on",
         *_disks(spec.disks),
-        *_user_folder(spec.user_dir),
+        *(_folder(_USER_TAG, spec.user_dir, "readonly=on") if spec.user_dir else []),
         # Tells a memory dump's reader where the kernel's symbols are.
         "-device", "vmcoreinfo",
     ]
