@@ -40,7 +40,7 @@ from testbed.lab.cell import Cell, prepare
 from testbed.lab.template import has_room, make_template, open_store
 from testbed.progress import Progress
 from testbed.settings import Settings, load_settings
-from testbed.terminal import make_progress
+from testbed.terminal import make_progress, plain
 from testbed.vm.qemu import Template
 
 _PARTS = ("cycles", "suite", "run", "builds")
@@ -187,7 +187,7 @@ def report(bench: Bench, console: Console, picture: Path) -> None:
         f"drawn: {picture}",
     )
     for line in lines:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        plain(console, line)
     write(bench, figures, picture)
 
 

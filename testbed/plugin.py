@@ -29,7 +29,7 @@ from testbed.lab.guest import Guest
 from testbed.lab.keep import keep, refuse_without_terminal
 from testbed.lab.lab import Lab
 from testbed.mmap.path import MODULE as STACK_MODULE
-from testbed.mmap.path import HookPath
+from testbed.mmap.path import RING_MODULE, HookPath
 from testbed.mmap.probe import Prober
 from testbed.recorder import Recorder, parameters
 from testbed.results.model import Status
@@ -37,8 +37,6 @@ from testbed.settings import CHECKOUT, AccelChoice, Isolation, Toolchain, load_s
 from testbed.terminal import make_progress
 from testbed.verdict import Defect, Verdict, judge, judge_defect
 from testbed.workers import Keeper, Worker, is_worker
-
-RING_MODULE = "mmap_ring"
 
 LAB = pytest.StashKey[Lab]()
 GUEST = pytest.StashKey[Guest]()

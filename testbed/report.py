@@ -13,6 +13,7 @@ from rich.text import Text
 from testbed.coverage import coverage_summary
 from testbed.reach import reach_summary
 from testbed.results.model import Case, Run, Status
+from testbed.terminal import plain
 
 _STYLES = {
     Status.FAIL: "bold red",
@@ -28,18 +29,18 @@ _STYLES = {
 def print_report(console: Console, run: Run, folder: Path) -> None:
     """The environments, the table, and each case that was not as expected with its evidence."""
     for line in _environment_lines(run):
-        console.print(line, highlight=False, soft_wrap=True, markup=False)
+        plain(console, line)
     for line in run.retried:
-        console.print(f"tried again after {line}", highlight=False, soft_wrap=True, markup=False)
+        plain(console, f"tried again after {line}")
     console.print(path_table(run))
     for case, more in _failures(run.cases):
         console.print(_failure(case, more), soft_wrap=True)
     for remark in _remarks(run.cases):
         console.print(remark, soft_wrap=True)
     for line in filter(None, (coverage_summary(run), reach_summary(run))):
-        console.print(line, highlight=False, soft_wrap=True, markup=False)
+        plain(console, line)
     console.print(summary(run), highlight=False)
-    console.print(f"results: {folder}", highlight=False, soft_wrap=True, markup=False)
+    plain(console, f"results: {folder}")
 
 
 def path_table(run: Run) -> Table:

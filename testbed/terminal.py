@@ -100,7 +100,7 @@ class _PlainStep:
             return
         self.said = time.monotonic()
         share = f" {100 * done / self.total:.0f}%" if self.total else ""
-        _plain(self.console, f"... {self.title}{share} {note}".rstrip())
+        plain(self.console, f"... {self.title}{share} {note}".rstrip())
 
 
 class PlainProgress:
@@ -112,17 +112,18 @@ class PlainProgress:
     @contextmanager
     def step(self, title: str, total: float | None = None) -> Iterator[Step]:
         started = time.monotonic()
-        _plain(self._console, f"{title} ...")
+        plain(self._console, f"{title} ...")
         try:
             yield _PlainStep(self._console, title, total)
         except BaseException:
-            _plain(self._console, f"{title}: failed after {time.monotonic() - started:.1f} s")
+            plain(self._console, f"{title}: failed after {time.monotonic() - started:.1f} s")
             raise
-        _plain(self._console, f"{title}: done in {time.monotonic() - started:.1f} s")
+        plain(self._console, f"{title}: done in {time.monotonic() - started:.1f} s")
 
     def note(self, text: str) -> None:
-        _plain(self._console, f"note: {text}")
+        plain(self._console, f"note: {text}")
 
 
-def _plain(console: Console, text: str) -> None:
+def plain(console: Console, text: str) -> None:
+    """Print a line as it is: nothing is marked, and what may be copied is not broken."""
     console.print(text, markup=False, highlight=False, soft_wrap=True)

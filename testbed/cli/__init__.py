@@ -46,6 +46,7 @@ from testbed.results.model import EXIT_INFRA, EXIT_KERNEL, EXIT_SETUP, exit_stat
 from testbed.results.store import new_run_dir
 from testbed.settings import Settings
 from testbed.suite import run_suite
+from testbed.terminal import plain
 
 # The shell's convention: 128 and the number of the signal.
 _EXIT_INTERRUPT = 128 + signal.SIGINT
@@ -96,7 +97,7 @@ def build(**options: Any) -> None:
             kernel = cell.kernel
             context.console.print(f"{cell.arch}: {kernel.release}", highlight=False)
             for path in (kernel.image, kernel.vmlinux, kernel.config, kernel.log, cell.image.path):
-                context.console.print(f"  {path}", highlight=False, soft_wrap=True, markup=False)
+                plain(context.console, f"  {path}")
 
 
 @cli.command()
@@ -125,7 +126,7 @@ def doctor(**options: Any) -> None:
     with opened(options) as context:
         findings = examine(context.settings, context.cache)
         for line in (*_finding_lines(findings), *_settings_lines(context.settings)):
-            context.console.print(line, highlight=False, soft_wrap=True, markup=False)
+            plain(context.console, line)
     sys.exit(0 if all(finding.good for finding in findings) else EXIT_SETUP)
 
 
@@ -266,7 +267,7 @@ def _run_campaign(
     finally:
         found = campaign.outcomes
         for line in (*table_lines(mutations, found), *summary_lines(found), f"results: {folder}"):
-            context.console.print(line, highlight=False, soft_wrap=True, markup=False)
+            plain(context.console, line)
     return campaign.outcomes
 
 

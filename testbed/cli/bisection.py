@@ -21,6 +21,7 @@ from testbed.cli.context import Context, kernel_options, opened
 from testbed.errors import SetupError, TestbedError
 from testbed.results.model import EXIT_EXPECTED, EXIT_KERNEL
 from testbed.results.store import new_run_dir
+from testbed.terminal import plain
 
 # What `git bisect run` takes an exit status for (git-bisect(1)).
 _GOOD, _BAD, _SKIP, _ABORT = 0, 1, 125, 255
@@ -96,7 +97,7 @@ def bisect(
         with subject as found:
             lines, known = _search(context, question, found, fresh=fresh)
         for line in lines:
-            context.console.print(line, highlight=False, soft_wrap=True, markup=False)
+            plain(context.console, line)
     sys.exit(EXIT_EXPECTED if known else EXIT_KERNEL)
 
 
@@ -162,7 +163,7 @@ def bisect_step(
         trier = Trier(context.settings, context.cache, context.progress, question.tests, folder)
         reading = judge(trier, context.series, question.pattern, question.repeat)
         text = f"{reading.verdict}: {reading.reason}\nresults: {folder}"
-        context.console.print(text, highlight=False, soft_wrap=True, markup=False)
+        plain(context.console, text)
     sys.exit(step_status(reading.verdict, find_fix=find_fix))
 
 

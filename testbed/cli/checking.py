@@ -21,6 +21,7 @@ from testbed.errors import SetupError
 from testbed.kernel.driver import find_driver
 from testbed.lab.lab import Lab
 from testbed.mmap.path import HookPath
+from testbed.terminal import plain
 
 _JSON_FILE = "check.json"
 _MARKDOWN_FILE = "check.md"
@@ -67,7 +68,7 @@ def check(
             (lab.run_dir / _JSON_FILE).write_text(to_json(found))
             (lab.run_dir / _MARKDOWN_FILE).write_text("\n".join(lines) + "\n")
             for line in (*lines, f"results: {lab.run_dir}"):
-                context.console.print(line, highlight=False, soft_wrap=True, markup=False)
+                plain(context.console, line)
     sys.exit(exit_status(found))
 
 

@@ -20,6 +20,7 @@ from testbed.compare import (
 from testbed.results.compare import Side, markdown_lines
 from testbed.results.compare import compare as compare_sides
 from testbed.results.store import new_run_dir
+from testbed.terminal import plain
 
 
 @click.command()
@@ -47,7 +48,7 @@ def compare(base: str, new: str, expression: str | None, **options: Any) -> None
         found = compare_sides(*sides)
         write_comparison(folder, found)
         for line in (*markdown_lines(found), f"results: {folder}"):
-            context.console.print(line, highlight=False, soft_wrap=True, markup=False)
+            plain(context.console, line)
     sys.exit(exit_status(found))
 
 

@@ -22,13 +22,14 @@ from testbed.kernel.series import Series, load_series
 from testbed.kernel.source import resolve, unpack
 from testbed.lab.cell import Cell, prepare
 from testbed.lab.guest import Guest, guest_up
+from testbed.mmap.path import MODULE, RING_MODULE
 from testbed.progress import Progress
 from testbed.results.store import new_run_dir
 from testbed.settings import AccelChoice, Isolation, Settings, Toolchain, load_settings
-from testbed.terminal import make_progress
+from testbed.terminal import make_progress, plain
 
 # What a guest that a user looks around in has loaded, as far as its kernel allows.
-_MODULES = ("mmap_stack", "mmap_ring")
+_MODULES = (MODULE, RING_MODULE)
 
 
 @dataclass
@@ -53,7 +54,7 @@ class Context:
         tree = unpack(source, self.settings, self.cache, self.progress)
         fits = examine_series(self.series, tree.path)
         for line in (f"series for {source.description}:", *fit_lines(fits)):
-            self.console.print(line, highlight=False, soft_wrap=True, markup=False)
+            plain(self.console, line)
         if note := base_note(self.settings.kernel, self.series.base):
             self.progress.note(note)
         refuse_conflicts(fits)

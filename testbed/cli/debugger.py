@@ -21,6 +21,7 @@ from testbed.kernel.model import Kernel
 from testbed.lab.guest import Guest
 from testbed.lab.login import ssh_argv
 from testbed.run import find_tool, interact
+from testbed.terminal import plain
 
 # Where the layer is entered, in the order in which a nested mmap comes by.
 LAYER = (
@@ -123,4 +124,4 @@ def _symbols(kernel: Kernel) -> set[str]:
 
 def _tell(context: Context, what: str, argv: Sequence[str]) -> None:
     text = f"{what}: {shlex.join(argv)}"
-    context.console.print(text, highlight=False, soft_wrap=True, markup=False)
+    plain(context.console, text)

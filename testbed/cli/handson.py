@@ -16,6 +16,7 @@ from testbed.errors import GuestLost
 from testbed.lab.cell import Cell
 from testbed.lab.login import ssh_argv
 from testbed.run import interact
+from testbed.terminal import plain
 from testbed.vm.phase import Phase
 from testbed.vm.qemu import argv_by_hand, command_by_hand
 
@@ -50,12 +51,12 @@ def boot(only_print: bool, share: Path | None, **options: Any) -> None:
         cell = chosen_cell(context, share)
         if only_print:
             command = command_by_hand(cell.vm_spec(Path(".")))
-            context.console.print(command, highlight=False, soft_wrap=True, markup=False)
+            plain(context.console, command)
             return
         with booted(context, cell) as guest:
             login = shlex.join(ssh_argv(guest))
             context.console.print(f"up: {cell.kernel.release}", highlight=False)
-            context.console.print(f"log in: {login}", highlight=False, soft_wrap=True, markup=False)
+            plain(context.console, f"log in: {login}")
             context.console.print(f"console: {guest.vm.spec.log_dir}", highlight=False)
             reason = guest.vm.wait_until_gone()
             if reason != Phase.POWERED_OFF:

@@ -9,6 +9,7 @@ from testbed.mmap.plan import NOTHING, Plan
 from testbed.mmap.script import Script
 
 MODULE = "mmap_stack"
+RING_MODULE = "mmap_ring"
 
 # The names that a script gives to the file that is mapped, and to the one whose hook runs.
 TOP = "top"
