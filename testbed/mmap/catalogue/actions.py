@@ -116,10 +116,9 @@ def _areas() -> list[Scenario]:
             name=f"simple-ioremap-{name}",
             guarantees=(40,),
             plan=dataclasses.replace(plan, action=Action.SIMPLE_IOREMAP, vm_ops=VmOps.FULL),
-            call=Call(offset=offset, flags=sharing),
+            call=Call(offset=offset),
         )
         for name, (plan, offset) in cases.items()
-        for sharing in ("shared",)
     ]
 
 
@@ -158,14 +157,11 @@ SCENARIOS: tuple[Scenario, ...] = (
         for action in (*_REMAPS, Action.SIMPLE_IOREMAP)
         for when in ("early", "late")
     ),
-    *(
-        Scenario(
-            name=f"remap-unaligned-{sharing}",
-            guarantees=(36,),
-            plan=Plan(action=Action.REMAP, vm_ops=VmOps.FULL, action_size=size),
-            call=Call(pages=1, flags=sharing),
-        )
-        for sharing, size in (("shared", "0x800"),)
+    Scenario(
+        name="remap-unaligned-shared",
+        guarantees=(36,),
+        plan=Plan(action=Action.REMAP, vm_ops=VmOps.FULL, action_size="0x800"),
+        call=Call(pages=1),
     ),
     Scenario(
         name="kernel-pages-unaligned",

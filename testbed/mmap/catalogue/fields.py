@@ -59,7 +59,7 @@ def _kinds() -> list[Scenario]:
 
 
 def _flags() -> list[Scenario]:
-    extra = ("locked", "populate", "noreserve", "norestrict,locked,populate")
+    extra = ("locked", "populate", "noreserve", "locked,populate")
     return [
         Scenario(
             name=f"map-{sharing}-{words.replace(',', '-')}",
@@ -67,7 +67,7 @@ def _flags() -> list[Scenario]:
             plan=FULL,
             call=Call(flags=f"{sharing},{words}"),
         )
-        for words in extra[:3]
+        for words in extra
         for sharing in ("shared", "private")
     ]
 

@@ -15,6 +15,7 @@
  *	perf.c		perf perflog
  *	proc.c		env status meminfo hooklog clearlog rmmod show
  *	fail.c		sweep endsweep fail_nth
+ *	limits.c	rlimit mdwe mseal
  *	this file	fork endfork
  */
 #define _GNU_SOURCE

@@ -7,9 +7,6 @@
 
 #include "probe.h"
 
-#ifndef MAP_ABOVE4G
-#define MAP_ABOVE4G	0x80
-#endif
 #ifndef MAP_32BIT
 #define MAP_32BIT	0x40
 #endif
