@@ -67,17 +67,6 @@ void hook_log_end(void)
 	spin_unlock(&hook_log.lock);
 }
 
-/*
- * Below MAP_FIXED the tree still holds what is being replaced, maybe with the
- * same bounds: but that is detached by now.
- */
-bool hook_log_is_visible(unsigned long start, unsigned long end)
-{
-	struct vm_area_struct *vma = find_exact_vma(current->mm, start, end);
-
-	return vma && vma_is_attached(vma);
-}
-
 /* A word of the log has no blanks, whatever it was made from. */
 static void put_word(struct seq_buf *s, const char *word)
 {
@@ -233,6 +222,65 @@ void hook_log_desc(struct seq_buf *s, const struct vm_area_desc *desc)
 	seq_buf_printf(s, " override=%d hide=%d", desc->action.error_override,
 		       desc->action.hide_from_rmap_until_complete);
 	put_action(s, &desc->action);
+}
+
+void hook_log_vma_event(const char *event, const struct vm_area_struct *vma)
+{
+	hook_log_vma(hook_log_begin(event), vma);
+	hook_log_end();
+}
+
+void hook_log_prepare(const struct vm_area_desc *desc)
+{
+	hook_log_desc(hook_log_begin("prepare"), desc);
+	hook_log_end();
+}
+
+void hook_log_prepare_done(const struct vm_area_desc *desc, int err)
+{
+	struct seq_buf *s = hook_log_begin("prepare_done");
+
+	hook_log_desc(s, desc);
+	seq_buf_printf(s, " err=%d", err);
+	hook_log_end();
+}
+
+/*
+ * Is the VMA that is being mapped in the tree already? Below MAP_FIXED that
+ * still holds what is being replaced, maybe with the same bounds: but detached
+ * by now.
+ */
+static bool is_visible(unsigned long start, unsigned long end)
+{
+	struct vm_area_struct *vma = find_exact_vma(current->mm, start, end);
+
+	return vma && vma_is_attached(vma);
+}
+
+void hook_log_mapped(unsigned long start, unsigned long end, pgoff_t pgoff,
+		     const struct file *file, const void *found,
+		     const void *left, int err)
+{
+	bool visible = is_visible(start, end);
+	struct seq_buf *s = hook_log_begin("mapped");
+
+	seq_buf_printf(s, " start=%#lx end=%#lx pgoff=%#lx", start, end, pgoff);
+	hook_log_file(s, "file", file);
+	hook_log_private(s, "private", found);
+	seq_buf_printf(s, " visible=%d err=%d", visible, err);
+	hook_log_private(s, "private_out", left);
+	hook_log_end();
+}
+
+void hook_log_fault(const char *event, const struct vm_fault *vmf,
+		    const char *result)
+{
+	struct seq_buf *s = hook_log_begin(event);
+
+	hook_log_vma(s, vmf->vma);
+	seq_buf_printf(s, " addr=%#lx at=%#lx write=%d result=%s", vmf->address,
+		       vmf->pgoff, !!(vmf->flags & FAULT_FLAG_WRITE), result);
+	hook_log_end();
 }
 
 /* What open() takes of the log, so that a reader sees one moment. */

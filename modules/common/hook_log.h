@@ -38,11 +38,18 @@ void hook_log_private(struct seq_buf *s, const char *key, const void *data);
 void hook_log_vma(struct seq_buf *s, const struct vm_area_struct *vma);
 void hook_log_desc(struct seq_buf *s, const struct vm_area_desc *desc);
 
-/* For mapped(): is the VMA that is being mapped in the tree already? */
-bool hook_log_is_visible(unsigned long start, unsigned long end);
-
 void hook_log_put_file(struct seq_buf *s, const struct file *file);
 void hook_log_put_vm_ops(struct seq_buf *s,
 			 const struct vm_operations_struct *ops);
+
+/* Whole records. @left is what mapped() puts where it found @found. */
+void hook_log_vma_event(const char *event, const struct vm_area_struct *vma);
+void hook_log_prepare(const struct vm_area_desc *desc);
+void hook_log_prepare_done(const struct vm_area_desc *desc, int err);
+void hook_log_mapped(unsigned long start, unsigned long end, pgoff_t pgoff,
+		     const struct file *file, const void *found,
+		     const void *left, int err);
+void hook_log_fault(const char *event, const struct vm_fault *vmf,
+		    const char *result);
 
 #endif /* HOOK_LOG_H */

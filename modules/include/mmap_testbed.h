@@ -158,12 +158,10 @@ struct mmap_testbed_counts {
 
 /**
  * struct mmap_testbed_info - what does not change while the module is loaded
- * @page_size: bytes
  * @pool_pages: length of the pool
  * @pool_pfn: its first page frame
  */
 struct mmap_testbed_info {
-	__u64 page_size;
 	__u64 pool_pages;
 	__u64 pool_pfn;
 };

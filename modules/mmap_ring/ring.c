@@ -60,18 +60,6 @@ static int ring_close_mmap_prepare(struct channel *channel,
 	return ring_mmap_prepare(channel, desc);
 }
 
-static void log_desc(const char *event, const struct vm_area_desc *desc)
-{
-	hook_log_desc(hook_log_begin(event), desc);
-	hook_log_end();
-}
-
-static void log_vma(const char *event, const struct vm_area_struct *vma)
-{
-	hook_log_vma(hook_log_begin(event), vma);
-	hook_log_end();
-}
-
 static void log_mmap(const char *event, const struct bin_attribute *attr,
 		     const struct vm_area_struct *vma)
 {
@@ -82,13 +70,6 @@ static void log_mmap(const char *event, const struct bin_attribute *attr,
 	hook_log_end();
 }
 
-static int done(struct seq_buf *s, int err)
-{
-	seq_buf_printf(s, " err=%d", err);
-	hook_log_end();
-	return err;
-}
-
 static int mmap_done(const struct bin_attribute *attr,
 		     const struct vm_area_struct *vma, int err)
 {
@@ -96,15 +77,9 @@ static int mmap_done(const struct bin_attribute *attr,
 
 	seq_buf_printf(s, " node=%s", attr->attr.name);
 	hook_log_vma(s, vma);
-	return done(s, err);
-}
-
-static int prepare_done(const struct vm_area_desc *desc, int err)
-{
-	struct seq_buf *s = hook_log_begin("prepare_done");
-
-	hook_log_desc(s, desc);
-	return done(s, err);
+	seq_buf_printf(s, " err=%d", err);
+	hook_log_end();
+	return err;
 }
 
 /* The steps of hv_mmap_ring_buffer_wrapper(), with a line of log for each. */
@@ -117,8 +92,9 @@ static int nested_mmap(struct file *filp, struct channel *channel,
 	int err;
 
 	compat_set_desc_from_vma(&desc, filp, vma);
-	log_desc("prepare", &desc);
-	err = prepare_done(&desc, mmap_prepare(channel, &desc));
+	hook_log_prepare(&desc);
+	err = mmap_prepare(channel, &desc);
+	hook_log_prepare_done(&desc, err);
 	if (err)
 		return err;
 
@@ -164,26 +140,20 @@ int mmap_ring_legacy(struct file *filp, struct kobject *kobj,
 
 static void closing_open(struct vm_area_struct *vma)
 {
-	log_vma("open", vma);
+	hook_log_vma_event("open", vma);
 }
 
 static void closing_close(struct vm_area_struct *vma)
 {
-	log_vma("close", vma);
+	hook_log_vma_event("close", vma);
 }
 
 static int closing_mapped(unsigned long start, unsigned long end, pgoff_t pgoff,
 			  const struct file *file, void **vm_private_data)
 {
-	bool visible = hook_log_is_visible(start, end);
-	struct seq_buf *s = hook_log_begin("mapped");
+	void *data = *vm_private_data;
 
-	seq_buf_printf(s, " start=%#lx end=%#lx pgoff=%#lx", start, end, pgoff);
-	hook_log_file(s, "file", file);
-	hook_log_private(s, "private", *vm_private_data);
-	seq_buf_printf(s, " visible=%d err=0", visible);
-	hook_log_private(s, "private_out", *vm_private_data);
-	hook_log_end();
+	hook_log_mapped(start, end, pgoff, file, data, data, 0);
 	return 0;
 }
 

@@ -41,12 +41,6 @@ void count_events(u64 *to)
 		to[i] = atomic64_read(&events[i]);
 }
 
-void log_vma_event(const char *event, const struct vm_area_struct *vma)
-{
-	hook_log_vma(hook_log_begin(event), vma);
-	hook_log_end();
-}
-
 void log_mmap(const char *event, const struct file *file,
 	      const struct vm_area_struct *vma)
 {

@@ -157,7 +157,6 @@ static long get_counts(struct file *file, void __user *arg)
 static long get_info(void __user *arg)
 {
 	const struct mmap_testbed_info info = {
-		.page_size = PAGE_SIZE,
 		.pool_pages = POOL_PAGES,
 		.pool_pfn = pool_pfn(),
 	};

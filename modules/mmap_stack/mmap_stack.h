@@ -116,7 +116,6 @@ int pool_range(const struct mmap_testbed_plan *plan, unsigned long vma_size,
 int testbed_log_init(void);
 void count_event(enum mmap_testbed_event event);
 void count_events(u64 *events);
-void log_vma_event(const char *event, const struct vm_area_struct *vma);
 void log_mmap(const char *event, const struct file *file,
 	      const struct vm_area_struct *vma);
 void log_mmap_done(const struct file *file, const struct vm_area_struct *vma,

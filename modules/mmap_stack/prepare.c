@@ -218,21 +218,15 @@ static int carry_out(struct opened *opened,
 int prepare_with(struct opened *opened, struct vm_area_desc *desc)
 {
 	struct mmap_testbed_plan plan;
-	struct seq_buf *s;
 	int err;
 
 	count_event(MMAP_TESTBED_EV_PREPARE);
-	hook_log_desc(hook_log_begin("prepare"), desc);
-	hook_log_end();
+	hook_log_prepare(desc);
 
 	remember_prepared(opened);
 	plan_of(opened, &plan);
 	err = carry_out(opened, &plan, desc);
-
-	s = hook_log_begin("prepare_done");
-	hook_log_desc(s, desc);
-	seq_buf_printf(s, " err=%d", err);
-	hook_log_end();
+	hook_log_prepare_done(desc, err);
 	return err;
 }
 
@@ -246,7 +240,6 @@ int prepare_hook(struct vm_area_desc *desc)
 
 	if (opened)
 		return prepare_with(opened, desc);
-	hook_log_desc(hook_log_begin("prepare"), desc);
-	hook_log_end();
+	hook_log_prepare(desc);
 	return -EBADF;
 }

@@ -11,35 +11,28 @@
 static void vma_open(struct vm_area_struct *vma)
 {
 	count_event(MMAP_TESTBED_EV_OPEN);
-	log_vma_event("open", vma);
+	hook_log_vma_event("open", vma);
 }
 
 static void vma_close(struct vm_area_struct *vma)
 {
 	count_event(MMAP_TESTBED_EV_CLOSE);
-	log_vma_event("close", vma);
+	hook_log_vma_event("close", vma);
 }
 
 static int vma_mapped(unsigned long start, unsigned long end, pgoff_t pgoff,
 		      const struct file *file, void **vm_private_data)
 {
-	bool visible = hook_log_is_visible(start, end);
 	struct mmap_testbed_plan plan;
 	void *found = *vm_private_data;
-	struct seq_buf *s;
 
 	count_event(MMAP_TESTBED_EV_MAPPED);
 	plan_of_last_prepare(&plan);
 	if (plan.fields & MMAP_TESTBED_MAPPED_PRIVATE)
 		*vm_private_data = (void *)(unsigned long)plan.mapped_private;
 
-	s = hook_log_begin("mapped");
-	seq_buf_printf(s, " start=%#lx end=%#lx pgoff=%#lx", start, end, pgoff);
-	hook_log_file(s, "file", file);
-	hook_log_private(s, "private", found);
-	seq_buf_printf(s, " visible=%d err=%d", visible, plan.mapped_error);
-	hook_log_private(s, "private_out", *vm_private_data);
-	hook_log_end();
+	hook_log_mapped(start, end, pgoff, file, found, *vm_private_data,
+			plan.mapped_error);
 	return plan.mapped_error;
 }
 
@@ -58,7 +51,7 @@ static int vma_may_split(struct vm_area_struct *vma, unsigned long addr)
 static int vma_mremap(struct vm_area_struct *vma)
 {
 	count_event(MMAP_TESTBED_EV_MREMAP);
-	log_vma_event("mremap", vma);
+	hook_log_vma_event("mremap", vma);
 	return 0;
 }
 
@@ -76,17 +69,6 @@ static int vma_mprotect(struct vm_area_struct *vma, unsigned long start,
 	return 0;
 }
 
-static void log_fault(const char *event, const struct vm_fault *vmf,
-		      const char *result)
-{
-	struct seq_buf *s = hook_log_begin(event);
-
-	hook_log_vma(s, vmf->vma);
-	seq_buf_printf(s, " addr=%#lx at=%#lx write=%d result=%s", vmf->address,
-		       vmf->pgoff, !!(vmf->flags & FAULT_FLAG_WRITE), result);
-	hook_log_end();
-}
-
 /*
  * The core never looks at the pages of a PFN mapping again, so that a
  * reference which is handed out there would never come back.
@@ -95,10 +77,10 @@ static vm_fault_t vma_fault(struct vm_fault *vmf)
 {
 	count_event(MMAP_TESTBED_EV_FAULT);
 	if (vmf->pgoff >= POOL_PAGES || vmf->vma->vm_flags & VM_PFNMAP) {
-		log_fault("fault", vmf, "sigbus");
+		hook_log_fault("fault", vmf, "sigbus");
 		return VM_FAULT_SIGBUS;
 	}
-	log_fault("fault", vmf, "page");
+	hook_log_fault("fault", vmf, "page");
 	vmf->page = pool_pages[vmf->pgoff];
 	get_page(vmf->page);
 	return 0;
@@ -111,7 +93,7 @@ static vm_fault_t vma_fault(struct vm_fault *vmf)
 static vm_fault_t vma_mkwrite(struct vm_fault *vmf)
 {
 	count_event(MMAP_TESTBED_EV_MKWRITE);
-	log_fault("mkwrite", vmf, "page");
+	hook_log_fault("mkwrite", vmf, "page");
 	lock_page(vmf->page);
 	return VM_FAULT_LOCKED;
 }

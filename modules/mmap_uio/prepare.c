@@ -66,18 +66,11 @@ static int carry_out(struct uio_info *info, struct vm_area_desc *desc)
 
 int mmap_uio_prepare(struct uio_info *info, struct vm_area_desc *desc)
 {
-	struct seq_buf *s;
 	int err;
 
-	hook_log_desc(hook_log_begin("prepare"), desc);
-	hook_log_end();
-
+	hook_log_prepare(desc);
 	err = carry_out(info, desc);
-
-	s = hook_log_begin("prepare_done");
-	hook_log_desc(s, desc);
-	seq_buf_printf(s, " err=%d", err);
-	hook_log_end();
+	hook_log_prepare_done(desc, err);
 	return err;
 }
 
@@ -85,32 +78,20 @@ static int mmap_uio_mapped(unsigned long start, unsigned long end,
 			   pgoff_t pgoff, const struct file *file,
 			   void **vm_private_data)
 {
-	bool visible = hook_log_is_visible(start, end);
-	struct seq_buf *s = hook_log_begin("mapped");
+	void *data = *vm_private_data;
 
-	seq_buf_printf(s, " start=%#lx end=%#lx pgoff=%#lx", start, end, pgoff);
-	hook_log_file(s, "file", file);
-	hook_log_private(s, "private", *vm_private_data);
-	seq_buf_printf(s, " visible=%d err=%d", visible, mapped_error);
-	hook_log_private(s, "private_out", *vm_private_data);
-	hook_log_end();
+	hook_log_mapped(start, end, pgoff, file, data, data, mapped_error);
 	return mapped_error;
-}
-
-static void log_vma(const char *event, const struct vm_area_struct *vma)
-{
-	hook_log_vma(hook_log_begin(event), vma);
-	hook_log_end();
 }
 
 static void mmap_uio_open(struct vm_area_struct *vma)
 {
-	log_vma("open", vma);
+	hook_log_vma_event("open", vma);
 }
 
 static void mmap_uio_close(struct vm_area_struct *vma)
 {
-	log_vma("close", vma);
+	hook_log_vma_event("close", vma);
 }
 
 /* The map's page, or NULL beyond its end and without a device. */
@@ -127,13 +108,8 @@ static struct page *page_of(const struct vm_fault *vmf)
 static vm_fault_t mmap_uio_fault(struct vm_fault *vmf)
 {
 	struct page *page = page_of(vmf);
-	struct seq_buf *s = hook_log_begin("fault");
 
-	hook_log_vma(s, vmf->vma);
-	seq_buf_printf(s, " addr=%#lx at=%#lx write=%d result=%s", vmf->address,
-		       vmf->pgoff, !!(vmf->flags & FAULT_FLAG_WRITE),
-		       page ? "page" : "sigbus");
-	hook_log_end();
+	hook_log_fault("fault", vmf, page ? "page" : "sigbus");
 	if (!page)
 		return VM_FAULT_SIGBUS;
 	get_page(page);
