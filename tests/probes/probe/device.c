@@ -95,15 +95,6 @@ static const struct key keys[] = {
 	{ }
 };
 
-static void report(const struct step *step, int result)
-{
-	int err = result ? errno : 0;
-
-	json_begin(step);
-	json_errno(err);
-	json_end();
-}
-
 static void set_key(struct mmap_testbed_plan *plan, const struct key *key,
 		    const char *value)
 {
@@ -152,7 +143,7 @@ void plan_step(struct step *step)
 	while (next_option(step, &key, &value))
 		set_key(&plan, find_key(key), value);
 	no_more_words(step);
-	report(step, ioctl(fd, MMAP_TESTBED_SET_PLAN, &plan));
+	report_result(step, ioctl(fd, MMAP_TESTBED_SET_PLAN, &plan));
 }
 
 static void set_edge(struct step *step, unsigned long request)
@@ -162,7 +153,7 @@ static void set_edge(struct step *step, unsigned long request)
 	int target = strcmp(name, "none") ? fd_of(name) : -1;
 
 	no_more_words(step);
-	report(step, ioctl(fd, request, &target));
+	report_result(step, ioctl(fd, request, &target));
 }
 
 void lower_step(struct step *step)
@@ -180,7 +171,7 @@ void reset_step(struct step *step)
 	int fd = fd_of(word(step, 1));
 
 	no_more_words(step);
-	report(step, ioctl(fd, MMAP_TESTBED_RESET_POOL));
+	report_result(step, ioctl(fd, MMAP_TESTBED_RESET_POOL));
 }
 
 static const char *const event_names[MMAP_TESTBED_NR_EVENTS] = {
@@ -251,9 +242,8 @@ static int ask(int fd, unsigned long request, void *arg)
 	return ioctl(fd, request, arg) ? errno : 0;
 }
 
-static void report_pfn(uint64_t pfn, const struct module_memory *memory)
+void report_module_page(uint64_t pfn, const struct module_memory *memory)
 {
-	json_hex("pte_pfn", pfn);
 	if (pfn - memory->pool_pfn < memory->pool_pages)
 		json_int("pool", pfn - memory->pool_pfn);
 	if (pfn - memory->ring_pfn < memory->ring_pages)
@@ -267,7 +257,8 @@ static void report_pte(const struct mmap_testbed_vma *vma,
 		return;
 	json_hex("pte_prot", vma->pte_prot);
 	json_bool("pte_writable", vma->bits & MMAP_TESTBED_VMA_PTE_WRITABLE);
-	report_pfn(vma->pte_pfn, memory);
+	json_hex("pte_pfn", vma->pte_pfn);
+	report_module_page(vma->pte_pfn, memory);
 }
 
 static void report_vma(const struct mmap_testbed_vma *vma)

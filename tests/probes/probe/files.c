@@ -23,15 +23,6 @@ static void report_fd(const struct step *step, const char *name, int fd)
 	json_end();
 }
 
-static void report(const struct step *step, int result)
-{
-	int err = result < 0 ? errno : 0;
-
-	json_begin(step);
-	json_errno(err);
-	json_end();
-}
-
 static int open_flags(struct step *step)
 {
 	int flags = O_RDWR;
@@ -89,7 +80,7 @@ void seal_step(struct step *step)
 	unsigned long wanted = parse_flags(word(step, 2), seals, "seal");
 
 	no_more_words(step);
-	report(step, fcntl(fd, F_ADD_SEALS, wanted));
+	report_result(step, fcntl(fd, F_ADD_SEALS, wanted));
 }
 
 /* Others can open our file by it for as long as we live. */
@@ -101,7 +92,7 @@ void publish_step(struct step *step)
 
 	no_more_words(step);
 	snprintf(target, sizeof(target), "/proc/%d/fd/%d", getpid(), fd);
-	report(step, symlink(target, path));
+	report_result(step, symlink(target, path));
 }
 
 void close_step(struct step *step)
@@ -111,7 +102,7 @@ void close_step(struct step *step)
 
 	no_more_words(step);
 	forget_fd(name);
-	report(step, close(fd));
+	report_result(step, close(fd));
 }
 
 void ftruncate_step(struct step *step)
@@ -120,7 +111,7 @@ void ftruncate_step(struct step *step)
 	uint64_t size = parse_number(word(step, 2));
 
 	no_more_words(step);
-	report(step, ftruncate(fd, size));
+	report_result(step, ftruncate(fd, size));
 }
 
 static void *buffer(size_t len)

@@ -164,3 +164,13 @@ void json_drop(void)
 	out.len = 0;
 	out.comma = false;
 }
+
+void report_result(const struct step *step, long result)
+{
+	int err = result < 0 ? errno : 0;
+
+	json_begin(step);
+	json_errno(err);
+	json_failure();
+	json_end();
+}

@@ -20,15 +20,6 @@
 #define SYS_mseal		462
 #endif
 
-static void report(const struct step *step, int result)
-{
-	int err = result ? errno : 0;
-
-	json_begin(step);
-	json_errno(err);
-	json_end();
-}
-
 /* What the process has of it now, in bytes. */
 static unsigned long in_use(const char *key)
 {
@@ -59,9 +50,9 @@ void rlimit_step(struct step *step)
 
 	no_more_words(step);
 	if (!strcmp(what, "as"))
-		report(step, set_limit(RLIMIT_AS, in_use("VmSize:") + more));
+		report_result(step, set_limit(RLIMIT_AS, in_use("VmSize:") + more));
 	else if (!strcmp(what, "memlock"))
-		report(step, set_limit(RLIMIT_MEMLOCK, in_use("VmLck:") + more));
+		report_result(step, set_limit(RLIMIT_MEMLOCK, in_use("VmLck:") + more));
 	else
 		usage("'%s' is no limit", what);
 }
@@ -69,7 +60,7 @@ void rlimit_step(struct step *step)
 void mdwe_step(struct step *step)
 {
 	no_more_words(step);
-	report(step, prctl(PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0));
+	report_result(step, prctl(PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0));
 }
 
 void mseal_step(struct step *step)
@@ -77,5 +68,5 @@ void mseal_step(struct step *step)
 	struct mapping mapping = mapping_of(word(step, 1));
 
 	no_more_words(step);
-	report(step, syscall(SYS_mseal, mapping.addr, mapping.len, 0));
+	report_result(step, syscall(SYS_mseal, mapping.addr, mapping.len, 0));
 }

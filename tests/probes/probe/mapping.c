@@ -72,16 +72,6 @@ static const struct flag advices[] = {
 	{ }
 };
 
-static void report(const struct step *step, int result)
-{
-	int err = result ? errno : 0;
-
-	json_begin(step);
-	json_errno(err);
-	json_failure();
-	json_end();
-}
-
 void report_mapping(const struct step *step, const char *name, void *addr,
 		    size_t len, int err)
 {
@@ -143,7 +133,7 @@ void munmap_step(struct step *step)
 	struct mapping run = run_of(step, 2);
 
 	no_more_words(step);
-	report(step, subject(munmap((void *)run.addr, run.len)));
+	report_result(step, subject(munmap((void *)run.addr, run.len)));
 }
 
 void mprotect_step(struct step *step)
@@ -154,7 +144,7 @@ void mprotect_step(struct step *step)
 	no_more_words(step);
 	if (!prot)
 		usage("mprotect: prot= is missing");
-	report(step, subject(mprotect((void *)run.addr, run.len, parse_prot(prot))));
+	report_result(step, subject(mprotect((void *)run.addr, run.len, parse_prot(prot))));
 }
 
 void mremap_step(struct step *step)
@@ -190,7 +180,7 @@ void madvise_step(struct step *step)
 	struct mapping run = run_of(step, 3);
 
 	no_more_words(step);
-	report(step, subject(madvise((void *)run.addr, run.len, advice)));
+	report_result(step, subject(madvise((void *)run.addr, run.len, advice)));
 }
 
 void mlock_step(struct step *step)
@@ -198,7 +188,7 @@ void mlock_step(struct step *step)
 	struct mapping run = run_of(step, 2);
 
 	no_more_words(step);
-	report(step, subject(mlock((void *)run.addr, run.len)));
+	report_result(step, subject(mlock((void *)run.addr, run.len)));
 }
 
 void munlock_step(struct step *step)
@@ -206,7 +196,7 @@ void munlock_step(struct step *step)
 	struct mapping run = run_of(step, 2);
 
 	no_more_words(step);
-	report(step, subject(munlock((void *)run.addr, run.len)));
+	report_result(step, subject(munlock((void *)run.addr, run.len)));
 }
 
 void msync_step(struct step *step)
@@ -218,7 +208,7 @@ void msync_step(struct step *step)
 	if (text)
 		flags = parse_flags(text, msync_flags, "flag of msync");
 	no_more_words(step);
-	report(step, subject(msync((void *)run.addr, run.len, flags)));
+	report_result(step, subject(msync((void *)run.addr, run.len, flags)));
 }
 
 void remap_file_pages_step(struct step *step)
@@ -227,6 +217,6 @@ void remap_file_pages_step(struct step *step)
 	uint64_t offset = number_option(step, "off", 0);
 
 	no_more_words(step);
-	report(step, subject(remap_file_pages((void *)run.addr, run.len, 0,
+	report_result(step, subject(remap_file_pages((void *)run.addr, run.len, 0,
 					      offset / page_size(), 0)));
 }

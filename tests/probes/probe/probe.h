@@ -77,6 +77,9 @@ void json_hex(const char *key, uint64_t value);
 void json_bool(const char *key, bool value);
 void json_errno(int err);
 
+/* All that there is to say of a call that gives -1 and errno when it fails. */
+void report_result(const struct step *step, long result);
+
 /* words.c: what a line says */
 bool cut_line(struct step *step, int number, char *line);
 const char *word(struct step *step, int index);
@@ -138,6 +141,9 @@ struct module_memory {
 };
 
 struct module_memory find_module_memory(void);
+
+/* Where in the module's memory a page frame is, if it is one of that. */
+void report_module_page(uint64_t pfn, const struct module_memory *memory);
 
 /* proc.c: small files of /proc, /sys and debugfs */
 char *slurp(const char *path);

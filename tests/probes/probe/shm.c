@@ -7,25 +7,17 @@
 
 #include "probe.h"
 
-static void report(const struct step *step, int err)
-{
-	json_begin(step);
-	json_errno(err);
-	json_end();
-}
-
 void shmget_step(struct step *step)
 {
 	const char *name = word(step, 1);
 	uint64_t size = parse_number(word(step, 2));
 	int flags = has_word(step, "hugetlb") ? SHM_HUGETLB : 0;
-	int id, err;
+	int id;
 
 	no_more_words(step);
 	id = shmget(IPC_PRIVATE, size, IPC_CREAT | 0600 | flags);
-	err = id < 0 ? errno : 0;
+	report_result(step, id);
 	name_segment(name, id);
-	report(step, err);
 }
 
 static size_t size_of_segment(int id)
@@ -65,7 +57,7 @@ void shmdt_step(struct step *step)
 	struct mapping mapping = mapping_of(word(step, 1));
 
 	no_more_words(step);
-	report(step, shmdt((void *)mapping.addr) ? errno : 0);
+	report_result(step, shmdt((void *)mapping.addr));
 }
 
 void shmstat_step(struct step *step)
@@ -90,5 +82,5 @@ void shmrm_step(struct step *step)
 	int id = segment_of(word(step, 1));
 
 	no_more_words(step);
-	report(step, shmctl(id, IPC_RMID, NULL) ? errno : 0);
+	report_result(step, shmctl(id, IPC_RMID, NULL));
 }

@@ -18,15 +18,6 @@
 /* The policy that every channel comes from; see configfs' stp-policy. */
 #define STM_POLICY	"default"
 
-static void report(const struct step *step, long result)
-{
-	int err = result < 0 ? errno : 0;
-
-	json_begin(step);
-	json_errno(err);
-	json_end();
-}
-
 void secretmem_step(struct step *step)
 {
 	const char *name = word(step, 1);
@@ -55,7 +46,7 @@ void stm_step(struct step *step)
 	id->size = sizeof(room);
 	id->width = 1;
 	memcpy(id->id, STM_POLICY, sizeof(STM_POLICY));
-	report(step, ioctl(fd, STP_POLICY_ID_SET, id));
+	report_result(step, ioctl(fd, STP_POLICY_ID_SET, id));
 }
 
 /* The head of the ring, which the kernel shares with libaio (fs/aio.c). */
@@ -103,5 +94,5 @@ void io_destroy_step(struct step *step)
 	struct mapping mapping = mapping_of(word(step, 1));
 
 	no_more_words(step);
-	report(step, syscall(SYS_io_destroy, (aio_context_t)mapping.addr));
+	report_result(step, syscall(SYS_io_destroy, (aio_context_t)mapping.addr));
 }

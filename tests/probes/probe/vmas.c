@@ -194,15 +194,6 @@ void query_step(struct step *step)
 		close(fd);
 }
 
-static void report_pfn(uint64_t pfn, const struct module_memory *memory)
-{
-	json_hex("pfn", pfn);
-	if (pfn - memory->pool_pfn < memory->pool_pages)
-		json_int("pool", pfn - memory->pool_pfn);
-	if (pfn - memory->ring_pfn < memory->ring_pages)
-		json_int("ring", pfn - memory->ring_pfn);
-}
-
 static void report_entry(unsigned long page, uint64_t entry,
 			 const struct module_memory *memory)
 {
@@ -218,8 +209,10 @@ static void report_entry(unsigned long page, uint64_t entry,
 	json_bool("uffd_wp", entry >> 57 & 1);
 	json_bool("exclusive", entry >> 56 & 1);
 	json_bool("soft_dirty", entry >> 55 & 1);
-	if (present && pfn)
-		report_pfn(pfn, memory);
+	if (present && pfn) {
+		json_hex("pfn", pfn);
+		report_module_page(pfn, memory);
+	}
 	json_close('}');
 }
 
