@@ -1,4 +1,4 @@
-"""The kernel's own stacks that serve files (contract B2): how each is set up in a guest.
+"""The kernel's own stacks that serve files: how each is set up in a guest.
 
 A stack stands on a file system of its own, in FOLDER. One file is made before anything is
 mounted over it: FILE_PAGES pages, all FILL.

@@ -1,4 +1,4 @@
-"""The kernel's own files that have an mmap_prepare hook (contract B3): how a guest comes by each.
+"""The kernel's own files that have an mmap_prepare hook: how a guest comes by each.
 
 Which paths a file can be stacked below follows from what its hook and its vm_ops look at:
 what stands on the page cache of vma->vm_file needs a path that switches vm_file, what never

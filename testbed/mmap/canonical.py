@@ -1,4 +1,4 @@
-"""A trial reduced to what must be equal on all paths (contract D): flat, without places.
+"""A trial reduced to what must be equal on all paths: flat, without places.
 
 Addresses become `m+2p`, pages of the mapping that they lie in; which file stands where is
 told by the path and is a rule's business, not a comparison's.

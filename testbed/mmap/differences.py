@@ -1,4 +1,4 @@
-"""The differences between paths that are no bugs (contract D): all there are, each with its reason.
+"""The differences between paths that are no bugs: all there are, each with its reason.
 
 A difference that is not here is a failure. Open defects of the kernel are never here.
 """

@@ -1,4 +1,4 @@
-"""The mmap_prepare hooks of the kernel's files (contract B3), and why some are not reached.
+"""The mmap_prepare hooks of the kernel's files, and why some are not reached.
 
 A hook is one initialiser of file_operations in 7.3; the names are ours. Whether a hook was
 reached is not said here: the tests of a run tell, by their marker `reaches`.

@@ -1,7 +1,7 @@
 """What the contract says must come of a scenario, computed without any kernel.
 
 Pure: from a plan and a call to the errno, the VMA's fields and each page's content. The
-numbers in the comments are the contract's items (testbed/mmap/guarantees.py).
+numbers in the comments are the guarantees' (testbed/mmap/guarantees.py).
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ def reference_path(path: HookPath, paths: Iterable[HookPath]) -> HookPath | None
 
 
 def disagreements(trial: Trial, reference: Trial, version: str) -> list[Disagreement]:
-    """Where a trial differs from its reference without leave (contract D)."""
+    """Where a trial differs from its reference without leave."""
     prepares = trial.path.shape.prepares and reference.path.shape.prepares
     seen, wanted = (canonical(each, prepares=prepares) for each in (trial, reference))
     places = [where for where in {**wanted, **seen} if wanted.get(where) != seen.get(where)]

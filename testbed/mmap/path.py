@@ -1,4 +1,4 @@
-"""The paths that an mmap can take to a hook (contract 0.1), as nodes of mmap_stack.ko."""
+"""The paths that an mmap can take to a hook, as nodes of mmap_stack.ko."""
 
 from __future__ import annotations
 

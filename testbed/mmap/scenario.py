@@ -55,7 +55,7 @@ class Call:
 
 @dataclass(frozen=True)
 class OpenDefect:
-    """A recorded defect of the kernel that a scenario shows on some paths (contract C2)."""
+    """A recorded defect of the kernel that a scenario shows on some paths (docs/findings.md)."""
 
     name: str
     symptom: str  # a regular expression, searched in the failure

@@ -1,4 +1,4 @@
-"""Allocations that fail one after the other (contract E), and what must be true after each.
+"""Allocations that fail one after the other, and what must be true after each.
 
 One script does all rounds of one call on one path. In round N the call's Nth allocation
 fails; then the books must be as before, and the same call must work.

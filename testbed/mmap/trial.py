@@ -127,7 +127,7 @@ def _take_log(script: Script) -> int:
 
 
 def _ledger(script: Script, path: HookPath) -> dict[str, int]:
-    """What must be back where it was when all is over (contract D, 7)."""
+    """What must be back where it was when all is over."""
     return {
         "top": script.step("counts", TOP),
         "hook": script.step("counts", hook_name(path)),

@@ -30,7 +30,7 @@ class Case:
     test: str  # pytest's node id
     arch: str = ""
     path: str = ""
-    guarantees: tuple[int, ...] = ()  # the contract's items that it is about
+    guarantees: tuple[int, ...] = ()  # that it is about: testbed/mmap/guarantees.py
     reaches: tuple[str, ...] = ()  # `HOOK by WAY`: the kernel's own hooks that it runs
     status: Status = Status.MISS
     seconds: float = 0.0

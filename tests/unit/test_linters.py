@@ -11,7 +11,7 @@ import pytest
 from testbed.run import run
 from testbed.settings import CHECKOUT
 
-# design.md's rooms from the first to the last; a module imports from its own room and earlier ones.
+# The rooms from the first to the last; a module imports from its own room and earlier ones.
 ROOMS = ["", "results", "kernel", "image", "vm", "guest", "mmap", "lab"]
 ROOMS += ["terminal", "verdict", "reach", "coverage", "report", "repro", "recorder", "workers"]
 ROOMS += ["plugin", "suite", "mutants", "compare", "bisect", "check", "cli"]

@@ -1,4 +1,4 @@
-"""The four actions, whole and in part, and how they are refused (contract A5)."""
+"""The four actions, whole and in part, and how they are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Open defects of the kernel that named scenarios show (contract C2, docs/findings.md)."""
+"""Open defects of the kernel that named scenarios show (docs/findings.md)."""
 
 from __future__ import annotations
 

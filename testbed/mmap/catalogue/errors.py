@@ -1,4 +1,4 @@
-"""Hooks, actions and mapped() that fail, over nothing and over neighbours (contract A6, A7)."""
+"""Hooks, actions and mapped() that fail, over nothing and over neighbours."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a hook finds in its descriptor, and what becomes of what it writes (contract A2, A3)."""
+"""What a hook finds in its descriptor, and what becomes of what it writes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A hook that puts another file into vm_file (contract A4)."""
+"""A hook that puts another file into vm_file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What userspace does to a mapping later: the same whatever path has made it (contract A9)."""
+"""What userspace does to a mapping later: the same whatever path has made it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A call whose allocations fail, one after the other, on each path (contract D.8, E)."""
+"""A call whose allocations fail, one after the other, on each path."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Errors that mmap finds before it asks a hook: the hook is not run (contract A1/7)."""
+"""Errors that mmap finds before it asks a hook: the hook is not run (guarantee 7)."""
 
 from __future__ import annotations
 

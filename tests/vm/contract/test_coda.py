@@ -1,4 +1,4 @@
-"""Coda: its mmap goes to a container file, which its server chooses (contract B2, P2f).
+"""Coda: its mmap goes to a container file, which its server chooses.
 
 A container may be any file, also a device's: the one stack in the tree above every hook.
 """

@@ -1,4 +1,4 @@
-"""Open defects of the kernel (contract C2): each asserts what should be, and is known to fail."""
+"""Open defects of the kernel (docs/findings.md): each asserts what should be, and is known to fail."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a hook finds in its descriptor on entry (contract A2)."""
+"""What a hook finds in its descriptor on entry."""
 
 from __future__ import annotations
 

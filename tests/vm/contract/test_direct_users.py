@@ -1,4 +1,4 @@
-"""The kernel's own mmap_prepare hooks (contract B3): mapped directly, and below our stacks."""
+"""The kernel's own mmap_prepare hooks: mapped directly, and below our stacks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A hook that fails: its errno comes back verbatim, and nothing is left (contract A4, A6, A7)."""
+"""A hook that fails: its errno comes back verbatim, and nothing is left."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a hook writes into its descriptor, and what becomes of it (contract A3)."""
+"""What a hook writes into its descriptor, and what becomes of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A file that one of the kernel's own stacks serves is mapped as the file below (contract B2)."""
+"""A file that one of the kernel's own stacks serves is mapped as the file below."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What FUSE passthrough refuses, and what it does beyond serving a file (contract B2)."""
+"""What FUSE passthrough refuses, and what it does beyond serving a file."""
 
 from __future__ import annotations
 

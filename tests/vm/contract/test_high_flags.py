@@ -1,4 +1,4 @@
-"""Flags of a VMA above bit 31, and those that only one architecture has (contract A9, 75)."""
+"""Flags of a VMA above bit 31, and those that only one architecture has (guarantee 75)."""
 
 from __future__ import annotations
 

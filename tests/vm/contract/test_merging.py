@@ -1,4 +1,4 @@
-"""Neighbours that are alike become one VMA, and when they do not (contract A8)."""
+"""Neighbours that are alike become one VMA, and when they do not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What overlayfs does beyond serving a file: copy-up, exec, merging, addresses (contract B2)."""
+"""What overlayfs does beyond serving a file: copy-up, exec, merging, addresses."""
 
 from __future__ import annotations
 

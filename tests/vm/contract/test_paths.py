@@ -1,4 +1,4 @@
-"""Every path maps, and shows what the direct path shows (contract D)."""
+"""Every path maps, and shows what the direct path shows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What perf is told of a mapping (contract A9, 74): after the hooks, with what they left."""
+"""What perf is told of a mapping (guarantee 74): after the hooks, with what they left."""
 
 from __future__ import annotations
 

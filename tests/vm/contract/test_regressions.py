@@ -1,4 +1,4 @@
-"""Bugs that were fixed in the layer (contract C1): the trigger of each, in few steps.
+"""Bugs that were fixed in the layer: the trigger of each, in few steps.
 
 | bug | fix | where it is shown |
 |---|---|---|

@@ -1,4 +1,4 @@
-"""Seals of a memfd: who looks at them when it is the lower file (contract A1/7, D)."""
+"""Seals of a memfd: who looks at them when it is the lower file (guarantee 7)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which hook runs, and which files may be mapped at all (contract A1)."""
+"""Which hook runs, and which files may be mapped at all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SysV shared memory: a stack that keeps vm_file (contract B2, P2), and its legacy control."""
+"""SysV shared memory: a stack that keeps vm_file, and its legacy control."""
 
 from __future__ import annotations
 

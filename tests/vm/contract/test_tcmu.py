@@ -1,4 +1,4 @@
-"""tcmu, the one provider in the tree whose UIO device has a mmap_prepare hook (contract B2, P3)."""
+"""tcmu, the one provider in the tree whose UIO device has a mmap_prepare hook."""
 
 from __future__ import annotations
 

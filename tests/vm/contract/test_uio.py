@@ -1,4 +1,4 @@
-"""UIO: drivers/uio/uio.c runs a provider's hook from its own .mmap (contract B2, P3)."""
+"""UIO: drivers/uio/uio.c runs a provider's hook from its own .mmap."""
 
 from __future__ import annotations
 

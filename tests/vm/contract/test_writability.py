@@ -1,4 +1,4 @@
-"""A hook that permits writing where mmap did not (contract A3)."""
+"""A hook that permits writing where mmap did not."""
 
 from __future__ import annotations
 
