@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import IO
 
 from testbed.errors import InfraError
+from testbed.files import write_whole
 from testbed.progress import Progress, SilentProgress
 
 _WORK = "work"
@@ -205,7 +206,7 @@ class Cache:
             for parent in (path.parent, manifest.parent):
                 parent.mkdir(parents=True, exist_ok=True)
             head = json.dumps({"verify": verify, "disk": _disk_usage(scratch)})
-            _write_atomically(manifest, f"{head}\n{json.dumps(_survey(scratch, verify))}")
+            write_whole(manifest, f"{head}\n{json.dumps(_survey(scratch, verify))}")
             scratch.rename(path)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
@@ -302,7 +303,7 @@ class Cache:
         except (OSError, ValueError, KeyError, TypeError):
             manifest.parent.mkdir(parents=True, exist_ok=True)
         note = {"disk": _disk_usage(path), "measured": now}
-        _write_atomically(manifest, json.dumps(note))
+        write_whole(manifest, json.dumps(note))
 
     def _used(self, kind: str, path: Path) -> float:
         with contextlib.suppress(FileNotFoundError):
@@ -372,9 +373,3 @@ def _disk_usage(root: Path) -> int:
                 status = os.lstat(os.path.join(folder, name))
                 total += status.st_blocks * 512 // max(1, status.st_nlink)
     return total
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    scratch = path.with_suffix(f".{os.getpid()}.new")
-    scratch.write_text(text)
-    scratch.rename(path)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from testbed.bisect.symptom import Mark, Symptom, Verdict
+from testbed.files import write_whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,13 +68,11 @@ class Journal:
     def write(self) -> None:
         """Write the file, all of it or nothing."""
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        scratch = self.file.with_suffix(".new")
         content = {
             "symptom": None if self.symptom is None else asdict(self.symptom),
             "steps": [asdict(step) for step in self.steps],
         }
-        scratch.write_text(json.dumps(content, indent=1) + "\n")
-        scratch.rename(self.file)
+        write_whole(self.file, json.dumps(content, indent=1) + "\n")
 
 
 def chance_of_missing(steps: Iterable[Step], runs: int) -> float:

@@ -23,6 +23,7 @@ from typing import Any
 
 from testbed.cache import Cache, digest
 from testbed.errors import CommandError, InfraError, SetupError
+from testbed.files import write_whole
 from testbed.kernel.mirror import find_mirror
 from testbed.kernel.package import Package, parse_uris
 from testbed.progress import Progress
@@ -134,7 +135,7 @@ class Index:
     def keep(self, path: Path, value: object) -> None:
         """Store an answer."""
         path.parent.mkdir(exist_ok=True)
-        path.write_text(json.dumps(value))
+        write_whole(path, json.dumps(value))
 
     def download(self, packages: Sequence[Package], folder: Path) -> None:
         """Fetch exactly these packages' .deb files; apt checks their hashes.

@@ -19,6 +19,7 @@ import zstandard
 
 from testbed.cache import Cache, Verify, digest
 from testbed.errors import SetupError
+from testbed.files import write_whole
 from testbed.kernel.version import require_supported, version_of_makefile
 from testbed.progress import Progress, Step
 from testbed.settings import Settings
@@ -103,7 +104,7 @@ def _facts(path: Path, folder: Path, progress: Progress) -> tuple[str, str]:
             with path.open("rb") as file:
                 sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             facts = [sha256, _find_version(path)]
-        kept.write_text(json.dumps(facts))
+        write_whole(kept, json.dumps(facts))
     sha256, version = json.loads(kept.read_text())
     return sha256, version
 

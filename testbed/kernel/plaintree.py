@@ -17,6 +17,7 @@ from pathlib import Path
 
 from testbed.arch import ARCHES
 from testbed.errors import CommandError, SetupError
+from testbed.files import write_whole
 from testbed.kernel.content import Content, shapes_configuration
 from testbed.run import run
 
@@ -100,9 +101,7 @@ class PlainTree:
         return found
 
     def _write(self, name: str, value: _Digests) -> None:
-        scratch = self.root / f"{name}.new"
-        scratch.write_text(json.dumps(value))
-        scratch.rename(self.root / name)
+        write_whole(self.root / name, json.dumps(value))
 
 
 def _files(top: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:

@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from testbed.files import write_whole
 from testbed.kernel.fit import apply_patch, fill_stage, refuse_conflicts
 from testbed.kernel.series import Series
 from testbed.kernel.source import SourceTree
@@ -163,6 +164,4 @@ def _read_state(root: Path) -> _State:
 
 
 def _write_state(root: Path, state: _State) -> None:
-    scratch = root / "state.json.new"
-    scratch.write_text(json.dumps(asdict(state)))
-    scratch.rename(root / "state.json")
+    write_whole(root / "state.json", json.dumps(asdict(state)))

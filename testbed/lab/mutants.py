@@ -12,6 +12,7 @@ from pathlib import Path
 from testbed import errors
 from testbed.cache import digest
 from testbed.errors import SetupError
+from testbed.files import write_whole
 from testbed.kernel.patch import read_patch
 from testbed.results.model import Case, Run, Status
 from testbed.settings import KERNEL_CONFIG
@@ -194,9 +195,7 @@ class Records:
         """Keep an outcome, all of it or nothing."""
         self.root.mkdir(parents=True, exist_ok=True)
         self.log(key).write_text(log)
-        scratch = self.root / f"{key}.new"
-        scratch.write_text(json.dumps(asdict(outcome), indent=1))
-        scratch.rename(self.root / f"{key}.json")
+        write_whole(self.root / f"{key}.json", json.dumps(asdict(outcome), indent=1))
 
     def log(self, key: str) -> Path:
         return self.root / f"{key}.log"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from testbed.errors import SetupError
+from testbed.files import write_whole
 from testbed.results.model import Case, Environment, Facts, Run, Status
 
 RESULT_FILE = "result.json"
@@ -51,9 +52,7 @@ def remove_run_dir(folder: Path) -> None:
 def write_run(folder: Path, run: Run) -> None:
     """Write result.json, complete or not at all."""
     content = {"version": FORMAT_VERSION, **dataclasses.asdict(run)}
-    scratch = folder / f"{RESULT_FILE}.new"
-    scratch.write_text(json.dumps(content, indent=1, default=str) + "\n")
-    scratch.rename(folder / RESULT_FILE)
+    write_whole(folder / RESULT_FILE, json.dumps(content, indent=1, default=str) + "\n")
 
 
 def read_run(folder: Path) -> Run:

@@ -23,6 +23,7 @@ from testbed.arch import Arch, host_uname
 from testbed.cache import digest
 from testbed.deadline import Deadline
 from testbed.errors import BootHang, BootNoSsh, LaunchError, SetupError, TestbedError
+from testbed.files import write_whole
 from testbed.image import Image
 from testbed.kernel.build import Kernel
 from testbed.kernel.version import release
@@ -188,10 +189,8 @@ class _Memory:
 
     def keep(self, key: str, proof: Proof) -> None:
         known = {**self.proofs, key: proof}
-        scratch = self.path.with_suffix(".new")
         values = {key: asdict(proof) for key, proof in known.items()}
-        scratch.write_text(json.dumps(values, indent=2) + "\n")
-        scratch.rename(self.path)
+        write_whole(self.path, json.dumps(values, indent=2) + "\n")
 
 
 @contextmanager

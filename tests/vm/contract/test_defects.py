@@ -1,4 +1,4 @@
-"""Open defects of the kernel (docs/findings.md): each asserts what should be, and is known to fail."""
+"""Open defects of the kernel (docs/findings.md): each asserts what should be, and fails."""
 
 from __future__ import annotations
 
