@@ -33,7 +33,6 @@ from benchmark.sessions import ALL, FEW, FIRST_ISSUE, SOME, WAYS, Sessions, meas
 from rich.console import Console
 
 from testbed.cache import Cache
-from testbed.deadline import Deadline
 from testbed.errors import SetupError, TestbedError
 from testbed.kernel.series import load_series
 from testbed.lab.cell import Cell, prepare
@@ -132,7 +131,7 @@ class Bench:
         if not has_room(cell, self._store):
             raise SetupError(f"no room for a template in {self._store.root}")
         with scratch() as folder:
-            return make_template(cell, self._store, folder, Deadline.after(PATIENCE))
+            return make_template(cell, self._store, folder, PATIENCE)
 
 
 def write(bench: Bench, figures: Sequence[Figure], picture: Path) -> None:

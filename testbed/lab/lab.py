@@ -173,7 +173,8 @@ class Lab:
             )
             return None
         with self.progress.step(f"template of {cell.arch} {cell.kernel.release}"):
-            return make_template(cell, self.templates, self.log_dir(cell.arch.name), self._soon())
+            logs = self.log_dir(cell.arch.name)
+            return make_template(cell, self.templates, logs, self.settings.boot_seconds)
 
     def _cell_of(self, arch: str, kind: Kind) -> Cell:
         cell = self.cell(arch)

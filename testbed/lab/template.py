@@ -13,7 +13,7 @@ from testbed.deadline import Deadline
 from testbed.errors import BootError, GuestError, ProbeProtocolError, SetupError
 from testbed.lab.cell import Cell
 from testbed.lab.guest import MODULE_DIR, Guest, entered
-from testbed.mmap.path import HookPath
+from testbed.mmap.path import MODULE, HookPath
 from testbed.progress import Progress
 from testbed.settings import Settings
 from testbed.vm.machine import boot
@@ -62,8 +62,12 @@ def drop_template(cell: Cell, store: Cache) -> None:
     store.drop(_KIND, template_key(cell))
 
 
-def make_template(cell: Cell, store: Cache, log_dir: Path, deadline: Deadline) -> Template:
-    """The template of a cell, taken when it is not there; `log_dir` is for the VM that boots.
+def make_template(cell: Cell, store: Cache, log_dir: Path, seconds: float) -> Template:
+    """The template of a cell, taken when it is not there.
+
+    Args:
+        log_dir: for the VM that boots.
+        seconds: until a VM is up, warm and saved; twice, where a warm-up takes them all.
 
     Raises:
         BootError, LaunchError, QmpError, SessionError: the VM did not come up, or not down.
@@ -71,13 +75,13 @@ def make_template(cell: Cell, store: Cache, log_dir: Path, deadline: Deadline) -
 
     def make(scratch: Path) -> None:
         try:
-            _take(cell, Template(scratch), log_dir, deadline, warm=True)
+            _take(cell, Template(scratch), log_dir, Deadline.after(seconds), warm=True)
         except BootError:
             raise
         except (GuestError, ProbeProtocolError, AssertionError) as error:
             # A test will tell what is wrong with the kernel, better than a warm-up can.
             store.progress.note(f"{cell.arch}: a cold template, after {error}".partition("\n")[0])
-            _take(cell, Template(scratch), log_dir, deadline, warm=False)
+            _take(cell, Template(scratch), log_dir, Deadline.after(seconds), warm=False)
 
     return Template(store.get(_KIND, template_key(cell), make, verify=Verify.SIZE))
 
@@ -111,7 +115,7 @@ def warm_up(guest: Guest) -> None:
     guest.begin("warm-up")
     for module in sorted(path.stem for path in guest.cell.guest_side.modules):
         guest.session.get(f"{MODULE_DIR}/{module}.ko")
-    guest.load("mmap_stack")
+    guest.load(MODULE)
     # A kernel without the layer warns of the second one, and gets a cold template.
     for path in (HookPath.DIRECT, HookPath.STACK):
         guest.prober.map(path)

@@ -46,7 +46,7 @@ def store(lab: Lab) -> Iterator[Cache]:
 def template(lab: Lab, cell: Cell, store: Cache) -> Template:
     """The one that the tests of this session use, most likely."""
     lean = cell.without_disks()
-    return make_template(lean, store, lab.log_dir(cell.arch.name), _soon())
+    return make_template(lean, store, lab.log_dir(cell.arch.name), _SECONDS)
 
 
 @pytest.fixture
@@ -68,8 +68,11 @@ def own_lab(cell: Cell, lab: Lab, tmp_path: Path) -> Iterator[Lab]:
         yield own
 
 
+_SECONDS = 60.0  # for a VM to come up
+
+
 def _soon() -> Deadline:
-    return Deadline.after(60)
+    return Deadline.after(_SECONDS)
 
 
 def test_clones_have_random_numbers_of_their_own(new_clone: Clone) -> None:
@@ -149,7 +152,7 @@ def test_a_clone_that_is_killed_costs_only_itself(own_lab: Lab, arch: str) -> No
 def test_a_template_that_cannot_be_loaded_is_taken_anew(own_lab: Lab, arch: str) -> None:
     lean = own_lab.cell(arch).without_disks()
     logs = own_lab.log_dir(arch)
-    template = make_template(lean, own_lab.templates, logs, _soon())
+    template = make_template(lean, own_lab.templates, logs, _SECONDS)
     stamp = template.state.stat()
     template.state.write_bytes(bytes(stamp.st_size))
     # As a file looks that a disk has spoiled: neither its size nor its time tells.

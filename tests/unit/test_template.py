@@ -1,0 +1,38 @@
+"""How a template is taken, as far as no VM is needed for it."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from testbed.cache import Cache
+from testbed.deadline import Deadline
+from testbed.errors import GuestTimeout
+from testbed.lab import template as subject
+from testbed.lab.cell import Cell
+from testbed.progress import SilentProgress
+
+
+def test_a_template_that_stays_cold_has_as_long_as_a_warm_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left: list[float] = []
+
+    def take(*words: Any, warm: bool) -> None:
+        deadline = cast(Deadline, words[-1])
+        left.append(deadline.remaining)
+        while warm and not deadline.expired:
+            pass  # the warm-up hangs as long as it may
+        if warm:
+            raise GuestTimeout("no answer")
+
+    monkeypatch.setattr(subject, "_take", take)
+    monkeypatch.setattr(subject, "template_key", lambda _: "key")
+    cell = cast(Cell, SimpleNamespace(arch="x86_64"))
+    with closing(Cache(tmp_path, 1 << 20, SilentProgress())) as store:
+        subject.make_template(cell, store, tmp_path, 0.2)
+    assert left == pytest.approx([0.2, 0.2], abs=0.1)
