@@ -6,8 +6,8 @@ from pathlib import Path
 
 from testbed.arch import Arch
 from testbed.cache import Cache, digest
-from testbed.errors import CommandError
-from testbed.kernel.diagnose import build_error
+from testbed.errors import CommandError, SetupError
+from testbed.kernel.diagnose import first_error
 from testbed.kernel.guestsources import GuestSources
 from testbed.kernel.toolchain import find_gcc
 from testbed.progress import Progress
@@ -22,8 +22,7 @@ def build_programs(arch: Arch, sources: GuestSources, cache: Cache, progress: Pr
     """The folder with the programs for an architecture.
 
     Raises:
-        BuildError: one does not compile, or compiles with a warning.
-        SetupError: there is no compiler.
+        SetupError: there is no compiler, or one with which they do not compile.
     """
     gcc = find_gcc(arch)
 
@@ -35,7 +34,8 @@ def build_programs(arch: Arch, sources: GuestSources, cache: Cache, progress: Pr
             for name, files in sources.program_files.items():
                 _compile(gcc, sources, files, entry / name, log)
 
-    key = digest(_LAYOUT, arch.name, check_output([gcc, "--version"]), sources.programs_identity)
+    how = (*_CFLAGS, check_output([gcc, "--version"]))
+    key = digest(_LAYOUT, arch.name, *how, sources.programs_identity)
     return cache.get("programs", key, make)
 
 
@@ -44,4 +44,9 @@ def _compile(gcc: str, sources: GuestSources, files: list[Path], target: Path, l
     try:
         run([gcc, *_CFLAGS, "-I", include, "-o", target, *files], log=log)
     except CommandError as exc:
-        raise build_error(f"the program {target.name}", log) from exc
+        # They are the testbed's own and the same for all kernels: no tree is to blame.
+        raise SetupError(
+            f"the program {target.name} failed: {first_error(log.read_text(errors='replace'))}",
+            cure=f"see what `testbed doctor` says of {gcc}",
+            logs=(log,),
+        ) from exc
