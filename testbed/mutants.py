@@ -65,12 +65,13 @@ _LAYER = (
 )
 
 # What a verdict depends on besides the kernel.
-_SUITE = (
+SUITE = (
     "modules",
     "testbed/guest",
-    "testbed/lab/guest.py",
+    "testbed/lab",
     "testbed/mmap",
     "testbed/plugin.py",
+    "testbed/recorder.py",
     "testbed/verdict.py",
     "tests/conftest.py",
     "tests/probes",
@@ -300,7 +301,7 @@ def render(mutation: Mutation, tree: Path) -> str:
 
 def suite_identity() -> str:
     """Equal as long as nothing has changed that a verdict depends on."""
-    tops = [CHECKOUT / name for name in _SUITE]
+    tops = [CHECKOUT / name for name in SUITE]
     files = [file for top in tops for file in (top, *sorted(top.rglob("*"))) if file.is_file()]
     texts = [file for file in files if "__pycache__" not in file.parts]
     names = [str(file.relative_to(CHECKOUT)) for file in texts]

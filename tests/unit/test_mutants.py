@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import json
 import shutil
@@ -32,7 +33,7 @@ from testbed.lab.mutants import (
 from testbed.mutants import Campaign, Trial, exit_status, render, select
 from testbed.progress import SilentProgress
 from testbed.results.model import Case, Run, Status
-from testbed.settings import Settings
+from testbed.settings import CHECKOUT, Settings
 
 PATCH = """\
 --- a/mm/util.c
@@ -330,6 +331,21 @@ def test_what_was_tried_with_the_same_tests_is_not_tried_again(
     other = campaign(KILLED, KILLED)
     other.run(names)
     assert len(other.tried) == 2
+
+
+def test_what_decides_a_verdict_is_in_the_suites_identity() -> None:
+    values = {"testbed.arch", "testbed.deadline", "testbed.errors", "testbed.settings"}
+    values |= {"testbed.kernel.model"}
+    tests = [*(CHECKOUT / "tests/vm/contract").glob("*.py"), CHECKOUT / "tests/conftest.py"]
+    found = {
+        node.module
+        for test in tests
+        for node in ast.walk(ast.parse(test.read_text()))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("testbed.")
+    }
+    files = {str(name).replace(".", "/") for name in found - values}
+    assert [each for each in files if not f"{each}.py".startswith(mutants.SUITE)] == []
+    assert all((CHECKOUT / name).exists() for name in mutants.SUITE)
 
 
 def test_an_interrupt_leaves_what_was_found(campaign: Make, tmp_path: Path) -> None:
