@@ -24,6 +24,7 @@ from testbed.cache import digest
 from testbed.deadline import Deadline
 from testbed.errors import BootHang, BootNoSsh, LaunchError, SetupError, TestbedError
 from testbed.files import write_whole
+from testbed.flavour import find_flavour
 from testbed.image import Image
 from testbed.kernel.build import Kernel
 from testbed.kernel.version import release
@@ -36,7 +37,7 @@ __all__ = ["Accel", "AccelDecision", "choose_accel", "outlook"]
 
 _KVM_DEVICE = Path("/dev/kvm")
 
-PROOF_SECONDS = 20.0
+_PROOF_SECONDS = 20.0  # of the base flavour
 
 # A failure is believed for so long: hosts are mended, and some failures pass by themselves.
 _BELIEVED = timedelta(days=7)
@@ -85,22 +86,29 @@ Prover = Callable[[Kernel, Image, Settings], Proof]
 
 def prove_by_boot(kernel: Kernel, image: Image, settings: Settings) -> Proof:
     """Boot the kernel under KVM once. Raises TestbedError for what does not tell about KVM."""
+    flavour = find_flavour(settings.flavour)
     with tempfile.TemporaryDirectory(prefix="kvm-proof-") as folder:
         spec = VmSpec(
             kernel=kernel,
             image=image,
             accel=Accel.KVM,
             memory_mib=settings.vm_memory_mib,
+            slowdown=flavour.slowdown,
+            cmdline=flavour.words(kernel.arch),
             log_dir=Path(folder),
         )
         try:
-            with boot(spec, Deadline.after(PROOF_SECONDS)):
+            with boot(spec, Deadline.after(_proof_seconds(settings))):
                 detail = ""
         except BootNoSsh:
             detail = ""  # userspace was there
         except (BootHang, LaunchError) as error:
             detail = ": ".join([error.message, *error.evidence.splitlines()[:1]])
     return Proof(not detail, kernel.release, f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", detail)
+
+
+def _proof_seconds(settings: Settings) -> float:
+    return _PROOF_SECONDS * find_flavour(settings.flavour).slowdown
 
 
 def choose_accel(
@@ -126,7 +134,7 @@ def choose_accel(
         proof = memory.proofs.get(key)
         # Who asks for KVM by name wants to know how it is now, not how it was.
         if proof is None or not proof.counts or (asked and not proof.works):
-            title = f"prove KVM with {kernel.release} (at most {PROOF_SECONDS:.0f} s)"
+            title = f"prove KVM with {kernel.release} (at most {_proof_seconds(settings):.0f} s)"
             try:
                 with progress.step(title):
                     proof = prove(kernel, image, settings)
