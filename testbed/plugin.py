@@ -177,7 +177,7 @@ def pytest_runtestloop(session: pytest.Session) -> None:
         return
     lab = session.config.stash[LAB]
     with _uncaptured(session.config):
-        for arch in lab.settings.arch:
+        for arch in (name for name in lab.settings.arch if name in arches):
             try:
                 lab.cell(arch)
             except TreeError:
