@@ -12,7 +12,7 @@ from testbed.kernel.series import Series, load_series
 from testbed.lab.lab import Lab
 from testbed.progress import Progress
 from testbed.results.compare import Comparison, Side, markdown_lines, to_json
-from testbed.results.model import EXIT_EXPECTED, EXIT_KERNEL
+from testbed.results.model import EXIT_EXPECTED, EXIT_INFRA, EXIT_KERNEL
 from testbed.results.store import RESULT_FILE, read_facts, read_run
 from testbed.settings import Settings
 from testbed.suite import run_suite
@@ -72,5 +72,8 @@ def write_comparison(folder: Path, comparison: Comparison) -> None:
 
 
 def exit_status(comparison: Comparison) -> int:
-    """0 nothing differs, 1 something does."""
+    """0 nothing differs, 1 something does, 3 the host left a side without all of its cases."""
+    sides = comparison.base.run.cases, comparison.new.run.cases
+    if not any(sides) or any(case.of_the_host for cases in sides for case in cases):
+        return EXIT_INFRA
     return EXIT_KERNEL if comparison.changes else EXIT_EXPECTED

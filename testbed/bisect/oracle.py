@@ -7,7 +7,6 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from testbed import errors
 from testbed.bisect.drive import Built, read_often, run_of_no_kernel
 from testbed.bisect.fingerprint import fingerprint
 from testbed.bisect.history import History
@@ -119,7 +118,4 @@ def judge(trier: Trier, series: Series, pattern: str, repeat: int) -> Reading:
 
 def _of_the_host(run: Run) -> str:
     """Why a test could not run, where the host is to blame; empty where it is not."""
-    for case in run.cases:
-        if issubclass(getattr(errors, case.error, Exception), InfraError):
-            return case.reason
-    return ""
+    return next((case.reason for case in run.cases if case.of_the_host), "")

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from testbed import errors
+
 
 class Status(StrEnum):
     """One case's outcome, in the words of KCIDB where it has one; gravest first."""
@@ -37,6 +39,11 @@ class Case:
     error: str = ""  # the class of what it raised, when that was not expected
     reason: str = ""  # why it was skipped, expected to fail, or what failed, in one line
     evidence: str = ""  # what a reader needs to judge it: facts, hook log, splat
+
+    @property
+    def of_the_host(self) -> bool:
+        """Whether the host is to blame: of the kernel it tells nothing."""
+        return issubclass(getattr(errors, self.error, Exception), errors.InfraError)
 
     @property
     def name(self) -> str:

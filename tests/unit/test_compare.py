@@ -33,11 +33,17 @@ PASS, FAIL, SKIP = Status.PASS, Status.FAIL, Status.SKIP
 ENVIRONMENT = result_parts.environment()
 
 
-def case(status: Status, reason: str = "", *, name: str = "test_x", path: str = "stack") -> Case:
+def case(
+    status: Status,
+    reason: str = "",
+    *,
+    name: str = "test_x",
+    path: str = "stack",
+    error: str = "",
+) -> Case:
     test = f"tests/vm/contract/test_a.py::{name}[x86_64-{path}]"
-    return Case(
-        test=test, arch="x86_64", path=path, status=status, reason=reason, seconds=1.5, evidence="e"
-    )
+    case = Case(test=test, arch="x86_64", path=path, status=status, reason=reason, error=error)
+    return dataclasses.replace(case, seconds=1.5, evidence="e")
 
 
 def side(*cases: Case, name: str = "base", facts: Facts | None = None, build: float = 60.0) -> Side:
@@ -145,6 +151,16 @@ def test_equal_sides_have_an_empty_difference() -> None:
     assert "Of 3 tests on both: nothing differs." in lines
     assert [line for line in lines if line.startswith("## ")] == ["## Times"]
     assert driver.exit_status(found) == 0
+
+
+@pytest.mark.parametrize("new", [side(case(PASS)), side(case(Status.MISS, error="LaunchError"))])
+def test_a_side_that_the_host_broke_is_no_verdict(new: Side) -> None:
+    base = side(case(Status.MISS, error="LaunchError"))
+    assert driver.exit_status(compare(base, new)) == 3
+
+
+def test_sides_without_a_test_are_no_verdict() -> None:
+    assert driver.exit_status(compare(side(), side())) == 3
 
 
 def test_alike_tests_are_told_once_with_their_places_and_reason() -> None:
