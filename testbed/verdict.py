@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from testbed.errors import GuestError, InfraError, KernelSplat, SetupError, TreeError
+from testbed.kernel.version import numbers_of
 from testbed.results.model import Status
 
 
@@ -41,10 +42,10 @@ def judge_defect(defect: Defect, version: str, error: BaseException | None) -> V
 
     Only the recorded symptom is the defect: another failure is judged as any other.
     """
-    if defect.fixed and _numbers(version) >= _numbers(defect.fixed):
+    if defect.fixed and numbers_of(version) >= numbers_of(defect.fixed):
         return Verdict(Status.PASS) if error is None else judge(error, "call")
-    first, last = (_numbers(text) for text in defect.recorded)
-    if error is None and first <= _numbers(version) <= last:
+    first, last = (numbers_of(text) for text in defect.recorded)
+    if error is None and first <= numbers_of(version) <= last:
         reason = f"{defect.name} did not show on {version}, where it was recorded"
         return Verdict(Status.FAIL, reason)
     if error is None:
@@ -66,8 +67,3 @@ def _blame(error: BaseException, when: str) -> Status:
     if isinstance(error, AssertionError | pytest.fail.Exception):
         return Status.FAIL
     return Status.MISS if isinstance(error, InfraError | SetupError) else Status.ERROR
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    """7.3.4 as (7, 3, 4). A series such as 7.2 sorts before its releases."""
-    return tuple(int(number) for number in re.findall(r"\d+", version))

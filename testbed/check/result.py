@@ -8,10 +8,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from testbed.mmap.plan import VM_MAYEXEC, VM_MTE_ALLOWED
-from testbed.results.compare import FactChange
+from testbed.results.compare import ABSENT, FactChange, fact_changes
 from testbed.results.model import EXIT_EXPECTED, EXIT_KERNEL
-
-_ABSENT = "-"
 
 _EXECUTED = re.compile(r" map m .* prot=\w*x.*:\.error$")
 _SYNCED = re.compile(r"^\d+ msync ")
@@ -93,14 +91,6 @@ class Conversion:
         return [each for each in found if each.changes]
 
 
-def fact_changes(before: Mapping[str, str], after: Mapping[str, str]) -> Iterator[FactChange]:
-    """The facts that differ, in the order in which they were seen."""
-    for where in dict.fromkeys((*before, *after)):
-        old, new = before.get(where, _ABSENT), after.get(where, _ABSENT)
-        if old != new:
-            yield FactChange(where, old, new)
-
-
 def path_changes(first: Mapping[str, str], facts: Mapping[str, str]) -> list[FactChange]:
     """What another path shows otherwise, but for what the mapped file decides and not the hook.
 
@@ -112,7 +102,7 @@ def path_changes(first: Mapping[str, str], facts: Mapping[str, str]) -> list[Fac
 
 
 def _is_outers(change: FactChange) -> bool:
-    if _ABSENT in (change.base, change.new):
+    if ABSENT in (change.base, change.new):
         return _SYNCED.search(change.where) is not None
     if change.where.endswith(".vmflags"):
         return {*change.base.split()} ^ {*change.new.split()} <= _OUTERS_VMFLAGS

@@ -26,7 +26,6 @@ _MODES = frozenset({"100644", "100755"})
 
 _GIT_HEADER = re.compile(r"diff --git (.+)")
 _GIT_NAMES = re.compile(r"[^/\s]+/(\S+) [^/\s]+/(\S+)")
-_NAME = re.compile(r"(---|\+\+\+) (.+)")
 _RENAME = re.compile(r"(rename|copy) (from|to) (.+)")
 _MODE = re.compile(r"(?:new|old|deleted file|new file) mode (\d+)|index \w+\.\.\w+ (\d+)")
 _BINARY = re.compile(r"GIT binary patch|Binary files .* differ")

@@ -40,6 +40,11 @@ def release(version: str) -> tuple[int, int]:
     return numbers[0], numbers[1]
 
 
+def numbers_of(version: str) -> tuple[int, ...]:
+    """7.3.4 as (7, 3, 4), which sorts as versions do; a series such as 7.2 before its releases."""
+    return tuple(int(number) for number in re.findall(r"\d+", version))
+
+
 def version_of_makefile(text: str) -> str | None:
     """What `make kernelversion` prints; None when this is not the top of a kernel tree."""
     found = {match[1]: match[2] for match in _MAKEFILE.finditer(text)}

@@ -76,7 +76,7 @@ def _findings(settings: Settings, cache: Cache) -> Iterator[Finding]:
     yield _look("Debian mirror", lambda: settings.mirror or find_mirror())
     keys = settings.archive_keyring
     yield Finding("Debian's keys", keys.exists(), str(keys), "apt install debian-archive-keyring")
-    yield _room(settings, cache)
+    yield _room(cache)
     yield _memory(settings)
 
 
@@ -119,7 +119,7 @@ def _memory(settings: Settings) -> Finding:
     return Finding("memory", memory >= needed, f"{memory / 1e9:.1f} GB", cure)
 
 
-def _room(settings: Settings, cache: Cache) -> Finding:
+def _room(cache: Cache) -> Finding:
     cache.root.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(cache.root).free
     used = sum(entry.size for entry in cache.entries())

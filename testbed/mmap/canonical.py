@@ -33,7 +33,7 @@ _DROPPED = frozenset(
 )
 
 # Flags that say nothing of the hook: KSM's early flag, and soft-dirty where they are merged.
-_DROPPED_VMFLAGS = frozenset({"mg", "sd"})
+DROPPED_VMFLAGS = frozenset({"mg", "sd"})
 
 # Counters of the whole machine or process: only what has changed is told.
 _LEDGER = frozenset({"counts", "status", "meminfo"})
@@ -170,7 +170,7 @@ def _flat(where: str, value: Any, places: Places, key: str = "") -> Iterator[tup
             if name not in _DROPPED:
                 yield from _flat(f"{where}.{name}", inner, places, name)
     elif key == "vmflags":
-        yield where, " ".join(sorted(set(value) - _DROPPED_VMFLAGS))
+        yield where, " ".join(sorted(set(value) - DROPPED_VMFLAGS))
     elif isinstance(value, Sequence) and not isinstance(value, str):
         for index, inner in enumerate(value):
             yield from _flat(f"{where}[{index}]", inner, places)

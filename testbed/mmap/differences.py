@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from testbed.kernel.version import numbers_of
 from testbed.mmap.path import HookPath
 from testbed.mmap.plan import VmOps
 from testbed.mmap.scenario import Scenario
@@ -65,9 +66,5 @@ def is_allowed(scenario: Scenario, path: HookPath, where: str, version: str) -> 
 
 
 def _in_range(version: str, first: str, last: str) -> bool:
-    here = _numbers(version)
-    return _numbers(first) <= here and (not last or here <= _numbers(last))
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(number) for number in re.findall(r"\d+", version))
+    here = numbers_of(version)
+    return numbers_of(first) <= here and (not last or here <= numbers_of(last))

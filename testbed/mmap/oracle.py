@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from testbed.mmap.canonical import canonical
+from testbed.mmap.canonical import DROPPED_VMFLAGS, canonical
 from testbed.mmap.differences import is_allowed
 from testbed.mmap.guarantees import GUARANTEES
 from testbed.mmap.observation import Event, Vma
@@ -15,9 +15,6 @@ from testbed.mmap.path import HookPath
 from testbed.mmap.rules import Violation, violations
 from testbed.mmap.scenario import OpenDefect
 from testbed.mmap.trial import Trial
-
-# Differences that say nothing of the hook: KSM's early flag and the soft-dirty bit.
-_DROPPED_VMFLAGS = frozenset({"mg", "sd"})
 
 # Descriptor fields that depend on where the mapping was put or on which file stands where.
 _PLACED = frozenset({"start", "end", "file", "vm_file"})
@@ -124,7 +121,7 @@ def canonical_vma(vma: Vma) -> dict[str, object]:
         "size": vma.size,
         "perms": vma.perms,
         "offset": vma.offset,
-        "vmflags": sorted(vma.vmflags - _DROPPED_VMFLAGS),
+        "vmflags": sorted(vma.vmflags - DROPPED_VMFLAGS),
         "ProtectionKey": vma.smaps.get("ProtectionKey", 0),
     }
 

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import PurePath
@@ -22,7 +22,7 @@ _GOOD = frozenset({Status.PASS, Status.FIXED})
 # What is another number on each boot, or in each build.
 _UNSTEADY = re.compile(r"0x[0-9a-f]{4,}|-testbed-[0-9a-f]{16}|\bpid[= ]\d+|vm-[\w-]+-\d+")
 
-_ABSENT = "-"
+ABSENT = "-"
 
 
 class Kind(StrEnum):
@@ -89,7 +89,7 @@ def compare(base: Side, new: Side) -> Comparison:
     before, after = base.cases, new.cases
     tests = dict.fromkeys((*before, *after))
     changes = (
-        _change(before.get(test), after.get(test), _fact_changes(test, base.facts, new.facts))
+        _change(before.get(test), after.get(test), _test_changes(test, base.facts, new.facts))
         for test in tests
     )
     found = [change for change in changes if change is not None]
@@ -110,8 +110,8 @@ def _change(
         test=case.test,
         arch=case.arch,
         path=case.path,
-        base=before.status if before else _ABSENT,
-        new=after.status if after else _ABSENT,
+        base=before.status if before else ABSENT,
+        new=after.status if after else ABSENT,
         reason=next(reasons, ""),
         facts=facts,
     )
@@ -135,16 +135,23 @@ def _headline(case: Case) -> tuple[Status, str]:
     return case.status, _UNSTEADY.sub("...", case.reason)
 
 
-def _fact_changes(test: str, base: Facts, new: Facts) -> tuple[FactChange, ...]:
+def _test_changes(test: str, base: Facts, new: Facts) -> tuple[FactChange, ...]:
     """Differences between the observations of those scripts that ran on both sides."""
     before, after = base.get(test, {}), new.get(test, {})
     return tuple(
-        FactChange(where, before[script].get(where, _ABSENT), after[script].get(where, _ABSENT))
+        change
         for script in before
         if script in after
-        for where in dict.fromkeys((*before[script], *after[script]))
-        if before[script].get(where) != after[script].get(where)
+        for change in fact_changes(before[script], after[script])
     )
+
+
+def fact_changes(before: Mapping[str, str], after: Mapping[str, str]) -> Iterator[FactChange]:
+    """The facts that differ, in the order in which they were seen."""
+    for where in dict.fromkeys((*before, *after)):
+        old, new = before.get(where, ABSENT), after.get(where, ABSENT)
+        if old != new:
+            yield FactChange(where, old, new)
 
 
 def to_json(comparison: Comparison) -> str:

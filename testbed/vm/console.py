@@ -21,7 +21,7 @@ _CHUNK = 65536
 
 
 class Console:
-    """All that the guest has printed. Positions count bytes and only grow."""
+    """All that the guest has printed."""
 
     def __init__(self, sock: socket.socket, sink: BinaryIO, on_change: Callable[[], None]) -> None:
         self._spawn: SocketSpawn[bytes] = SocketSpawn(sock, timeout=None)
@@ -37,14 +37,9 @@ class Console:
         """Whether QEMU has closed its end: nothing more will come."""
         return self._closed
 
-    @property
-    def position(self) -> int:
-        """Where the next text will stand; for `text`."""
-        return len(self._shown)
-
-    def text(self, since: int = 0) -> str:
-        """What was shown from a position on, with plain line ends."""
-        return bytes(self._shown[since:]).decode(errors="replace").replace("\r", "")
+    def text(self) -> str:
+        """What was shown, with plain line ends."""
+        return self._shown.decode(errors="replace").replace("\r", "")
 
     def type(self, text: str) -> None:
         """Give the guest input, as if typed."""

@@ -69,10 +69,6 @@ class VirtualMachine:
     ssh_port: int = 0  # on 127.0.0.1
     slowdown: float = 0.0  # of the guest, against what is usual; 0: not measured yet
 
-    def alive(self) -> bool:
-        """Whether the guest may still do something."""
-        return self.why_dead() is None
-
     def why_dead(self) -> str | None:
         """What ended the guest; None while it lives."""
         phase = self._phase()
@@ -305,8 +301,9 @@ def _socketpair() -> Iterator[tuple[socket.socket, socket.socket]]:
 def _ssh_answers(port: int, deadline: Deadline) -> bool:
     """Whether a server shows SSH's version string (RFC 4253, section 4.2) in time."""
     try:
-        with socket.create_connection(("127.0.0.1", port), deadline.remaining or None) as sock:
-            sock.settimeout(max(deadline.remaining, _BANNER_PAUSE))
+        patience = max(deadline.remaining, _BANNER_PAUSE)
+        with socket.create_connection(("127.0.0.1", port), patience) as sock:
+            sock.settimeout(patience)
             return sock.recv(len(_SSH_BANNER), socket.MSG_WAITALL) == _SSH_BANNER
     except OSError:
         return False

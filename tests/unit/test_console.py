@@ -41,14 +41,6 @@ def test_all_that_comes_is_kept_and_logged_as_it_came(line: Line) -> None:
     assert line.log.read_bytes() == b"one\r\ntwo\r\n"
 
 
-def test_text_since_a_position_leaves_out_what_came_before(line: Line) -> None:
-    line.guest.sendall(b"before\n")
-    line.wait(lambda: line.console.position == 7)
-    here = line.console.position
-    line.guest.sendall(b"after\n")
-    line.wait(lambda: line.console.text(since=here) == "after\n")
-
-
 def test_bytes_that_are_no_text_do_no_harm(line: Line) -> None:
     line.guest.sendall(b"\xff\xfe kept\n")
     line.wait(lambda: line.console.text().endswith(" kept\n"))
@@ -58,7 +50,7 @@ def test_a_flood_never_blocks_the_guest(line: Line) -> None:
     flood = b"x" * 1_000_000
     line.guest.settimeout(5)
     line.guest.sendall(flood)
-    line.wait(lambda: line.console.position == len(flood))
+    line.wait(lambda: len(line.console.text()) == len(flood))
 
 
 def test_a_console_is_closed_when_the_guests_end_is(line: Line) -> None:

@@ -16,7 +16,17 @@ ROOMS = ["", "results", "kernel", "image", "vm", "guest", "mmap", "lab"]
 ROOMS += ["terminal", "verdict", "reach", "coverage", "report", "repro", "recorder", "workers"]
 ROOMS += ["plugin", "suite", "mutants", "compare", "bisect", "check", "cli"]
 # What every room stands on.
-FOUNDATION = {"errors", "deadline", "run", "settings", "arch", "flavour", "progress", "cache", "files"}
+FOUNDATION = {
+    "errors",
+    "deadline",
+    "run",
+    "settings",
+    "arch",
+    "flavour",
+    "progress",
+    "cache",
+    "files",
+}
 # Each library has one module that knows it.
 SOLE_IMPORTERS = {
     "subprocess": "testbed/run.py",

@@ -73,7 +73,7 @@ def is_running(vm: VirtualMachine) -> bool:
 
 def test_a_vm_is_there_in_the_block_and_gone_after_it(start: Boot) -> None:
     with start("up") as vm:
-        assert vm.alive()
+        assert vm.why_dead() is None
         assert vm.ssh_port > 0
         assert "testbed: ready" in vm.console.text()
     assert not is_running(vm)
@@ -159,7 +159,7 @@ def test_a_vm_that_ends_by_itself_says_how(start: Boot) -> None:
         with pytest.raises(QmpError):
             vm.qmp.execute("stop", deadline=Deadline.after(5))
         assert vm.wait_until_gone() == "QEMU ended by itself, exit status 3"
-        assert not vm.alive()
+        assert vm.why_dead() is not None
 
 
 def test_a_vm_is_put_down_as_a_template(start: Boot, tmp_path: Path) -> None:
