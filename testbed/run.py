@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from testbed.deadline import Deadline
-from testbed.errors import CommandError, SetupError
+from testbed.errors import CommandError, InfraError, SetupError
 
 logger = logging.getLogger(__name__)
 
@@ -101,6 +101,7 @@ def run(
     Raises:
         SetupError: the tool is not installed.
         CommandError: another exit status, or the deadline passed.
+        InfraError: `log` cannot be written.
     """
     words = _words(argv)
     logger.debug("run: %s", shlex.join(words))
@@ -263,17 +264,29 @@ def _collect(
         out, err = process.communicate(stdin, timeout)
         return out.decode(errors="replace"), err.decode(errors="replace")
     assert process.stdout is not None
-    reader = threading.Thread(target=_tee, args=(process.stdout, log, on_line), daemon=True)
+    failures: list[OSError] = []
+    words = (process.stdout, log, on_line, failures)
+    reader = threading.Thread(target=_tee, args=words, daemon=True)
     reader.start()
     process.wait(timeout)
-    reader.join()
+    # What a child left behind may hold the pipe open: it ends with the group.
+    reader.join(None if deadline is None else deadline.remaining)
+    if failures:
+        raise InfraError(f"cannot write {log}: {failures[0].strerror}", cure="make room there")
     return "", ""
 
 
-def _tee(pipe: IO[bytes], log: Path, on_line: Callable[[str], None] | None) -> None:
+def _tee(
+    pipe: IO[bytes], log: Path, on_line: Callable[[str], None] | None, failures: list[OSError]
+) -> None:
     with log.open("ab", buffering=0) as sink:
         for line in pipe:
-            sink.write(line)
+            # Who writes into a pipe that nobody reads waits for ever: a full disk ends no reading.
+            try:
+                if not failures:
+                    sink.write(line)
+            except OSError as error:
+                failures.append(error)
             if on_line is not None:
                 on_line(line.decode(errors="replace").rstrip("\n"))
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from testbed.deadline import Deadline
-from testbed.errors import CommandError, SetupError
+from testbed.errors import CommandError, InfraError, SetupError
 from testbed.run import check_output, run, spawn
 from testbed.settings import CHECKOUT
 
@@ -59,6 +59,12 @@ def test_a_logged_command_hands_over_each_line(tmp_path: Path) -> None:
 def test_what_a_command_leaves_behind_is_ended_with_it() -> None:
     pid = int(check_output(["sh", "-c", "sleep 600 >/dev/null 2>&1 & echo $!"]))
     assert _gone(pid)
+
+
+def test_a_log_that_cannot_be_written_is_the_hosts_fault_and_hangs_nobody() -> None:
+    flood = ["sh", "-c", "yes | head -c 1000000; exit 1"]
+    with pytest.raises(InfraError, match=r"cannot write /dev/full: No space left on device"):
+        run(flood, log=Path("/dev/full"), deadline=Deadline.after(30))
 
 
 def test_a_spawned_child_is_gone_after_its_block(tmp_path: Path) -> None:
