@@ -16,13 +16,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
-import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from types import FrameType
 
 from benchmark.builds import Builds
 from benchmark.cycles import PATIENCE, Cycles, scratch
@@ -33,7 +30,8 @@ from benchmark.sessions import ALL, FEW, FIRST_ISSUE, SOME, WAYS, Sessions, meas
 from rich.console import Console
 
 from testbed.cache import Cache
-from testbed.errors import SetupError, TestbedError
+from testbed.cli.ending import end_with
+from testbed.errors import SetupError
 from testbed.kernel.series import load_series
 from testbed.lab.cell import Cell, prepare
 from testbed.lab.template import has_room, make_template, open_store
@@ -157,7 +155,9 @@ def parse_options() -> argparse.Namespace:
     )
     parser.add_argument("--arch", help="architectures, separated by commas (default: all)")
     parser.add_argument("--kernel", help="debian, debian:X.Y, tree:PATH or tarball:PATH")
-    parser.add_argument("--parts", default=",".join(_PARTS), help="default: %(default)s")
+    parser.add_argument(
+        "--parts", help=f"of {','.join(_PARTS)}; default: all, without builds if quick"
+    )
     parser.add_argument("--rounds", type=int, default=10, help="of boots and clones")
     parser.add_argument("--session-rounds", type=int, default=3, help="of suite, run and builds")
     parser.add_argument("--peer", action="store_true", help="virtme-ng on the same kernel as well")
@@ -165,7 +165,8 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--whole-suite", action="store_true", help="all tests, not some")
     parser.add_argument("--svg", type=Path, help="default: results/bench-DATE.svg")
     options = parser.parse_args()
-    options.parts = options.parts.split(",")
+    usual = _PARTS[:-1] if options.quick else _PARTS  # a build has no quick way
+    options.parts = options.parts.split(",") if options.parts else usual
     if unknown := set(options.parts) - set(_PARTS):
         parser.error(f"unknown part {', '.join(unknown)}")
     options.tests = ALL if options.whole_suite else SOME
@@ -190,10 +191,6 @@ def report(bench: Bench, console: Console, picture: Path) -> None:
     write(bench, figures, picture)
 
 
-def interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
-
-
 def main() -> int:
     options = parse_options()
     console = Console()
@@ -209,12 +206,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    # Also where a shell that started it in the background had it ignore the former.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, interrupt)
-    try:
-        sys.exit(main())
-    except TestbedError as error:
-        sys.exit(f"bench: {error}")
-    except KeyboardInterrupt:
-        sys.exit("bench: interrupted")
+    end_with("bench", main)

@@ -29,6 +29,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from testbed.cli.ending import end_with
 from testbed.deadline import Deadline
 from testbed.run import Process, spawn
 from testbed.settings import CHECKOUT, load_settings
@@ -210,4 +211,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_with("havoc", main)

@@ -10,7 +10,7 @@ with a defect, and one that mends it. It is something to bisect where there is n
 from __future__ import annotations
 
 import argparse
-import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,8 @@ from pathlib import Path
 from rich.console import Console
 
 from testbed.cache import Cache
-from testbed.errors import SetupError, TestbedError
+from testbed.cli.ending import end_with
+from testbed.errors import SetupError
 from testbed.kernel.gitenv import NOBODY
 from testbed.kernel.source import resolve, unpack
 from testbed.lab.mutants import MUTANTS
@@ -56,7 +57,7 @@ class Repository:
 
 
 def make_history(path: Path, versions: Sequence[tuple[str, Path]], defect: Path) -> None:
-    """Make the repository: tags v7.2.12, v7.3.4, ..., base, broken; branch main.
+    """Make the repository, or nothing: tags v7.2.12, v7.3.4, ..., base, broken; branch main.
 
     Args:
         versions: of a kernel, with their text, the oldest first.
@@ -68,13 +69,15 @@ def make_history(path: Path, versions: Sequence[tuple[str, Path]], defect: Path)
     """
     if path.exists():
         raise SetupError(f"{path} exists", cure="give a new path, or remove it")
-    run(["git", "init", "--quiet", "--initial-branch=main", path])
-    made = Repository(path)
-    for version, tree in versions:
-        made.commit_tree(tree, version)
-    made.git("reset", "--hard", "--quiet")
-    made.git("tag", "base")
-    make_stack(made, defect)
+    with tempfile.TemporaryDirectory(prefix=f"{path.name}.", dir=path.parent) as folder:
+        made = Repository(Path(folder) / "made")
+        run(["git", "init", "--quiet", "--initial-branch=main", made.path])
+        for version, tree in versions:
+            made.commit_tree(tree, version)
+        made.git("reset", "--hard", "--quiet")
+        made.git("tag", "base")
+        make_stack(made, defect)
+        made.path.rename(path)
 
 
 def make_stack(made: Repository, defect: Path) -> None:
@@ -108,22 +111,17 @@ def main() -> int:
     parser.add_argument("--defect", type=Path, default=MUTANTS / "U8.patch", help="a patch")
     parser.add_argument("--settings", type=Path, help="a TOML settings file")
     options = parser.parse_args()
-    console = Console()
-    try:
-        settings = load_settings(options.settings)
-        progress = make_progress(console)
-        cache = Cache(settings.cache_dir, settings.cache_limit, progress)
-        sources = [resolve(spec, settings, cache, progress) for spec in options.kernels.split(",")]
-        versions = [
-            (source.version, unpack(source, settings, cache, progress).path) for source in sources
-        ]
-        with progress.step(f"make {options.path}"):
-            make_history(options.path.absolute(), versions, options.defect.absolute())
-    except TestbedError as error:
-        console.print(str(error), markup=False)
-        return 3
+    settings = load_settings(options.settings)
+    progress = make_progress(Console())
+    cache = Cache(settings.cache_dir, settings.cache_limit, progress)
+    sources = [resolve(spec, settings, cache, progress) for spec in options.kernels.split(",")]
+    versions = [
+        (source.version, unpack(source, settings, cache, progress).path) for source in sources
+    ]
+    with progress.step(f"make {options.path}"):
+        make_history(options.path.absolute(), versions, options.defect.absolute())
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_with("history", main)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 from rich.console import Console
 
 from testbed.cache import Cache
+from testbed.cli.ending import end_with
 from testbed.deadline import Deadline
 from testbed.errors import TestbedError
 from testbed.kernel.series import load_series
@@ -22,7 +22,7 @@ from testbed.lab.guest import guest_up
 from testbed.lab.lab import Lab
 from testbed.mmap.path import MODULE, HookPath
 from testbed.settings import load_settings
-from testbed.terminal import make_progress
+from testbed.terminal import make_progress, plain
 
 
 @dataclass
@@ -81,21 +81,17 @@ def main() -> int:
     parser.add_argument("--settings", type=Path, help="a TOML settings file")
     options = parser.parse_args()
     console = Console()
-    try:
-        settings = load_settings(options.settings, {"arch": options.arch, "kernel": options.kernel})
-        progress = make_progress(console)
-        cache = Cache(settings.cache_dir, settings.cache_limit, progress)
-        lab = Lab(settings, load_series(settings.series), cache, progress)
-        tallies = {arch: soak(lab, arch, options.boots, options.calls) for arch in settings.arch}
-    except TestbedError as error:
-        console.print(str(error), markup=False)
-        return 3
+    settings = load_settings(options.settings, {"arch": options.arch, "kernel": options.kernel})
+    progress = make_progress(console)
+    cache = Cache(settings.cache_dir, settings.cache_limit, progress)
+    lab = Lab(settings, load_series(settings.series), cache, progress)
+    tallies = {arch: soak(lab, arch, options.boots, options.calls) for arch in settings.arch}
     for arch, tally in tallies.items():
-        console.print(f"{arch}: {tally}", markup=False, soft_wrap=True)
+        plain(console, f"{arch}: {tally}")
         for loss in tally.lost:
-            console.print(f"  lost: {loss}", markup=False, soft_wrap=True)
+            plain(console, f"  lost: {loss}")
     return 1 if any(tally.lost for tally in tallies.values()) else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_with("soak", main)

@@ -73,9 +73,16 @@ def test_equal_texts_give_equal_commits(tmp_path: Path, trees: list[Path]) -> No
     assert one == two
 
 
+def test_half_a_history_is_none(tmp_path: Path, trees: list[Path]) -> None:
+    (trees[-1] / "mm" / "util.c").write_text("int another;\n")
+    done = make_history(tmp_path, trees)
+    assert (done.status, "git" in done.stderr) == (3, True), done.stderr
+    assert not list(tmp_path.glob("made*"))
+
+
 def test_what_is_there_is_left_alone(tmp_path: Path, trees: list[Path]) -> None:
     (tmp_path / "made").mkdir()
     done = make_history(tmp_path, trees)
-    assert done.status == 3
-    assert "exists" in done.stdout
+    assert done.status == 2
+    assert "exists" in done.stderr
     assert list((tmp_path / "made").iterdir()) == []
