@@ -160,12 +160,16 @@ class Cache:
         ]
         return sorted(found, key=lambda entry: entry.used)
 
+    def ccache_size(self) -> int:
+        """Bytes of ccache's objects, which count into the limit as well."""
+        return _disk_usage(self.ccache)
+
     def prune(self, limit: int | None = None) -> list[CacheEntry]:
         """Remove the least recently used until `limit` bytes hold; what is in use stays."""
         self._tidy_scratch()
         bound = self.limit if limit is None else limit
         entries = self.entries()
-        total = sum(entry.size for entry in entries) + _disk_usage(self.ccache)
+        total = sum(entry.size for entry in entries) + self.ccache_size()
         removed = []
         for entry in entries:
             if total <= bound:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import signal
 import sys
-import traceback
-import types
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import datetime
@@ -27,8 +24,9 @@ from testbed.cli.context import (
     settings_option,
 )
 from testbed.cli.debugger import gdb
+from testbed.cli.ending import end_with
 from testbed.cli.handson import boot, shell
-from testbed.errors import GuestError, SetupError, TestbedError, TreeError
+from testbed.errors import SetupError
 from testbed.lab.doctor import Finding, examine
 from testbed.lab.lab import Lab
 from testbed.lab.mutants import (
@@ -42,14 +40,11 @@ from testbed.lab.mutants import (
 from testbed.mutants import Campaign, select
 from testbed.mutants import exit_status as mutants_status
 from testbed.report import print_report
-from testbed.results.model import EXIT_INFRA, EXIT_KERNEL, EXIT_SETUP, exit_status
+from testbed.results.model import EXIT_KERNEL, EXIT_SETUP, exit_status
 from testbed.results.store import new_run_dir
 from testbed.settings import Settings
 from testbed.suite import run_suite
 from testbed.terminal import plain
-
-# The shell's convention: 128 and the number of the signal.
-_EXIT_INTERRUPT = 128 + signal.SIGINT
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -192,8 +187,10 @@ def cache_list(**options: Any) -> None:
         entries = context.cache.entries()
         for entry in entries:
             table.add_row(entry.kind, entry.key, f"{entry.size / 1e6:.0f}", _date(entry.used))
+        objects = context.cache.ccache_size()
+        table.add_row("ccache", "", f"{objects / 1e6:.0f}", "")
         context.console.print(table)
-        total = sum(entry.size for entry in entries) / 1e9
+        total = (sum(entry.size for entry in entries) + objects) / 1e9
         context.console.print(f"{total:.1f} GB of {context.settings.cache_limit / 1e9:.0f} GB")
 
 
@@ -213,40 +210,8 @@ def cache_prune(limit: float | None, **options: Any) -> None:
 
 
 def main() -> NoReturn:
-    """The entry point: maps errors to exit statuses, and ends cleanly on SIGINT and SIGTERM."""
-    signal.signal(signal.SIGTERM, _terminate)
-    # Also where a shell that started us in the background had us ignore it.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        cli.main(standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(EXIT_SETUP)
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("testbed: interrupted", err=True)
-        sys.exit(_EXIT_INTERRUPT)
-    except TestbedError as error:
-        click.echo(f"testbed: {type(error).__name__}: {error}", err=True)
-        sys.exit(_exit_status(error))
-    except OSError as error:
-        click.echo(f"testbed: the host: {error}", err=True)
-        sys.exit(EXIT_INFRA)
-    except Exception:
-        # A fault of the testbed's own must not look like one of the kernel's.
-        traceback.print_exc()
-        sys.exit(EXIT_INFRA)
-    sys.exit(0)
-
-
-def _terminate(number: int, frame: types.FrameType | None) -> None:
-    """End as on Ctrl-C: every context manager cleans up."""
-    raise KeyboardInterrupt
-
-
-def _exit_status(error: TestbedError) -> int:
-    if isinstance(error, SetupError):
-        return EXIT_SETUP
-    return EXIT_KERNEL if isinstance(error, TreeError | GuestError) else EXIT_INFRA
+    """The entry point."""
+    end_with("testbed", lambda: cli.main(standalone_mode=False) or 0)
 
 
 def _run_campaign(

@@ -29,7 +29,7 @@ for port in /dev/vport*p1; do
 done
 echo 'testbed: ready' >/dev/kmsg
 
-# For a human who boots by hand (vm/qemu.py: by_hand).
+# For a human who boots by hand (vm/qemu.py: argv_by_hand).
 case $words in
 *testbed.shell*)
 	while :; do setsid cttyhack sh -l; done &
