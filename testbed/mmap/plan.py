@@ -30,6 +30,7 @@ VM_DONTDUMP = 1 << 26
 VM_SOFTDIRTY = 1 << 27
 VM_MIXEDMAP = 1 << 28
 VM_NOHUGEPAGE = 1 << 30
+VM_MERGEABLE = 1 << 31
 VM_PKEY_SHIFT = 32  # x86: the protection key's lowest bit
 VM_MTE_ALLOWED = 1 << 37  # arm64
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* rlimit, mdwe, mseal: what forbids a mapping before any hook is asked */
+/* rlimit, mdwe, mseal, ksm: what a process may map, or is to be of all that it maps */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <stdio.h>
@@ -15,6 +15,9 @@
 #ifndef PR_SET_MDWE
 #define PR_SET_MDWE		65
 #define PR_MDWE_REFUSE_EXEC_GAIN 1
+#endif
+#ifndef PR_SET_MEMORY_MERGE
+#define PR_SET_MEMORY_MERGE	67
 #endif
 #ifndef SYS_mseal
 #define SYS_mseal		462
@@ -69,4 +72,10 @@ void mseal_step(struct step *step)
 
 	no_more_words(step);
 	report_result(step, syscall(SYS_mseal, mapping.addr, mapping.len, 0));
+}
+
+void ksm_step(struct step *step)
+{
+	no_more_words(step);
+	report_result(step, prctl(PR_SET_MEMORY_MERGE, 1, 0, 0, 0));
 }

@@ -15,7 +15,7 @@
  *	perf.c		perf perflog
  *	proc.c		env status meminfo hooklog clearlog rmmod show
  *	fail.c		sweep endsweep fail_nth
- *	limits.c	rlimit mdwe mseal
+ *	limits.c	rlimit mdwe mseal ksm
  *	this file	fork endfork
  */
 #define _GNU_SOURCE
@@ -82,6 +82,7 @@ static const struct {
 	{ "io_destroy", io_destroy_step },
 	{ "rlimit", rlimit_step },
 	{ "mdwe", mdwe_step },
+	{ "ksm", ksm_step },
 	{ "mseal", mseal_step },
 	{ "perf", perf_step },
 	{ "perflog", perflog_step },

@@ -1,0 +1,69 @@
+"""A process that offers KSM all that it maps: a mapping is marked by what its hook has left."""
+
+from __future__ import annotations
+
+import pytest
+
+from testbed.mmap.observation import Event, Vma, only
+from testbed.mmap.path import PREPARING, TOP, HookPath
+from testbed.mmap.plan import VM_DONTEXPAND, VM_MERGEABLE, Plan, VmOps
+from testbed.mmap.probe import Prober, path_script
+
+PLAIN = Plan(vm_ops=VmOps.NO_CLOSE)
+# KSM takes no special mapping (mm/ksm.c, ksm_compatible()).
+SPECIAL = Plan(vm_ops=VmOps.NO_CLOSE, set_flags=VM_DONTEXPAND)
+
+pytestmark = pytest.mark.kconfig("KSM")
+
+
+def offered(
+    stack: Prober, path: HookPath, plan: Plan, flags: str = "private"
+) -> tuple[Vma, list[Event]]:
+    """A mapping that a process makes after it has offered all its memory, and the hooks' log."""
+    script = path_script(path, plan)
+    script.step("ksm")
+    script.map("m", TOP, flags=flags)
+    maps = script.maps("m")
+    log = script.hooklog()
+    seen = stack.run(script)
+    return seen[maps].vma, seen[log].events
+
+
+@pytest.mark.guarantee(19)
+def test_a_private_mapping_is_marked(stack: Prober, path: HookPath) -> None:
+    vma, _ = offered(stack, path, PLAIN)
+    assert "mg" in vma.vmflags
+
+
+@pytest.mark.guarantee(19)
+def test_a_mapping_that_its_hook_made_special_is_not_marked(stack: Prober, path: HookPath) -> None:
+    vma, _ = offered(stack, path, SPECIAL)
+    assert "de" in vma.vmflags
+    assert "mg" not in vma.vmflags
+
+
+@pytest.mark.guarantee(19)
+def test_a_shared_mapping_is_not_marked(stack: Prober, path: HookPath) -> None:
+    vma, _ = offered(stack, path, PLAIN, "shared")
+    assert "mg" not in vma.vmflags
+
+
+@pytest.mark.guarantee(13)
+@pytest.mark.paths(*PREPARING)
+def test_no_hook_finds_the_mark(stack: Prober, path: HookPath) -> None:
+    _, events = offered(stack, path, PLAIN)
+    entry = only(events, "prepare")
+    assert not entry.number("flags") & VM_MERGEABLE
+
+
+@pytest.mark.guarantee(59)
+def test_the_mark_does_not_keep_alike_neighbours_apart(stack: Prober) -> None:
+    """It is set before the merge is tried (mm/vma.c, can_set_ksm_flags_early())."""
+    script = path_script(HookPath.DIRECT, PLAIN)
+    script.step("ksm")
+    script.map("room", "anon", pages=4, prot="none", flags="private")
+    script.map("m", TOP, pages=2, flags="private,fixed", addr="room")
+    script.map("n", TOP, pages=2, offset=2, flags="private,fixed", addr="room+2p")
+    maps = script.maps("room")
+    [vma] = stack.run(script)[maps].vmas
+    assert "mg" in vma.vmflags
