@@ -90,6 +90,26 @@ def test_a_merged_mapping_keeps_what_the_first_hook_has_set(stack: Prober) -> No
     assert [event.values["private"] for event in named(seen[pair.end].events, "close")] == ["0x1"]
 
 
+@pytest.mark.guarantee(59, 60)
+@pytest.mark.paths(*KEEPING)
+@pytest.mark.parametrize("hole", [False, True], ids=["over-another", "into-a-hole"])
+def test_a_mapping_joins_the_one_behind_it(stack: Prober, path: HookPath, hole: bool) -> None:
+    script = path_script(path, FULL)
+    script.map("room", "anon", pages=6, prot="none", flags="private")
+    script.map("n", TOP, pages=2, offset=4, flags="shared,fixed", addr="room+3p")
+    if hole:
+        script.step("munmap", "room", "1-2")
+    script.map("m", TOP, pages=2, offset=2, flags="shared,fixed", addr="room+1p")
+    script.step("munmap", "room", "0")
+    script.step("munmap", "room", "5")
+    maps, vma = script.maps("room"), script.step("vma", "m")
+    read = script.read("room", "1-4")
+    seen = stack.run(script)
+    assert len(seen[maps].vmas) == 1
+    assert seen[vma].values["pgoff"] == "0x2"
+    assert seen[read].contents == [f"pool:{page}" for page in range(2, 6)]
+
+
 @pytest.mark.guarantee(59)
 def test_a_flag_that_the_hook_sets_is_part_of_the_comparison(stack: Prober) -> None:
     dontcopy = Plan(vm_ops=VmOps.FULL, set_flags=VM_DONTCOPY)
