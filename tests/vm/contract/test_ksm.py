@@ -65,5 +65,5 @@ def test_the_mark_does_not_keep_alike_neighbours_apart(stack: Prober) -> None:
     script.map("m", TOP, pages=2, flags="private,fixed", addr="room")
     script.map("n", TOP, pages=2, offset=2, flags="private,fixed", addr="room+2p")
     maps = script.maps("room")
-    [vma] = stack.run(script)[maps].vmas
+    vma = stack.run(script)[maps].vma
     assert "mg" in vma.vmflags

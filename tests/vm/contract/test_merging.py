@@ -254,8 +254,7 @@ def test_a_hook_that_fails_beside_a_neighbour_leaves_it_alone(
         pair = Neighbours(path, FULL, Plan(hook_error="-EIO"))
     seen = pair.run(stack)
     assert seen[pair.made].error == "EIO"
-    (vma,) = seen[pair.maps].vmas[:1]
-    assert vma.offset == 0
+    assert [vma.offset for vma in seen[pair.maps].vmas[:1]] == [0]
     assert seen[pair.read].contents == ["pool:0", "pool:1", "SIGSEGV", "SIGSEGV"]
 
 

@@ -163,6 +163,7 @@ def test_an_error_of_mapped_leaves_a_hole(guest: Guest, action: str) -> None:
     seen = guest.prober.run(script)
     assert seen[made].error == "ENOSPC"
     assert names(seen[log].events)[:3] == ["prepare", "prepare_done", "mapped"]
+    assert len(seen[left].vmas) == 2
     first, last = seen[left].vmas
     assert last.start - first.end == first.size
     assert seen[read].contents == ["uio:0", "uio:1", "uio:2", "uio:3"]
