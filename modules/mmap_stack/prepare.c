@@ -122,7 +122,7 @@ static int set_action(struct opened *opened,
 {
 	bool part = plan->fields &
 		(MMAP_TESTBED_ACTION_OFFSET | MMAP_TESTBED_ACTION_SIZE);
-	unsigned long start = desc->start + plan->action_offset;
+	unsigned long start = desc->start;
 	unsigned long pfn = action_pfn(plan);
 	struct page **pages = planned_pages(opened, plan);
 	unsigned long size;
@@ -131,6 +131,9 @@ static int set_action(struct opened *opened,
 	err = pool_range(plan, vma_desc_size(desc), &size);
 	if (err)
 		return err;
+	/* From where the mapping starts, and not what a shrunk descriptor says. */
+	if (plan->fields & MMAP_TESTBED_ACTION_OFFSET)
+		start += plan->action_offset - plan->shrink_start;
 
 	switch (plan->action) {
 	case MMAP_TESTBED_ACTION_REMAP:

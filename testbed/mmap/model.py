@@ -129,7 +129,8 @@ def action_extent(scenario: Scenario, page_size: int) -> Extent | None:
     page = plan.pool_page or 0
     if plan.action is Action.SIMPLE_IOREMAP:  # 40
         return Extent(number(plan.shrink_start, page_size), length, page + hook_pgoff(scenario))
-    start = number(plan.shrink_start, page_size) + number(plan.action_offset, page_size)
+    asked = plan.shrink_start if plan.action_offset is None else plan.action_offset
+    start = number(asked, page_size)
     size = length if plan.action_size is None else number(plan.action_size, page_size)
     return Extent(start, size, page)
 

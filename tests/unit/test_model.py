@@ -90,7 +90,7 @@ def test_an_action_of_a_part() -> None:
         pool_page=5,
         shrink_start="1p",
     )
-    assert action_extent(scenario(plan), PAGE) == Extent(2 * PAGE, 2 * PAGE, 5)
+    assert action_extent(scenario(plan), PAGE) == Extent(PAGE, 2 * PAGE, 5)
 
 
 @pytest.mark.parametrize(

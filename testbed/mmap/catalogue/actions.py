@@ -97,6 +97,25 @@ def _out_of_range() -> list[Scenario]:
     ]
 
 
+def _before_the_start() -> list[Scenario]:
+    """Inside the VMA, and outside what the hook has left of the descriptor."""
+    return [
+        Scenario(
+            name=f"{action}-before-the-shrunk-start".replace("_", "-"),
+            guarantees=(21, 35, 41),
+            plan=Plan(
+                action=action,
+                vm_ops=VmOps.FULL,
+                shrink_start="1p",
+                action_offset="0",
+                action_size="1p",
+            ),
+            splat=_WARNS if action in _REMAPS else None,
+        )
+        for action in _PLACED
+    ]
+
+
 def _areas() -> list[Scenario]:
     cases = {
         "from-a-page": (Plan(pool_page=5, action_size="8p"), 0),
@@ -140,6 +159,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     *_read_only(),
     *_parts(),
     *_out_of_range(),
+    *_before_the_start(),
     *_areas(),
     *_shrunk(),
     *(
@@ -162,6 +182,13 @@ SCENARIOS: tuple[Scenario, ...] = (
         guarantees=(36,),
         plan=Plan(action=Action.REMAP, vm_ops=VmOps.FULL, action_size="0x800"),
         call=Call(pages=1),
+    ),
+    Scenario(
+        name="remap-unaligned-private",
+        guarantees=(36,),
+        plan=Plan(action=Action.REMAP, vm_ops=VmOps.FULL, action_size="0x800"),
+        call=Call(pages=1, flags="private"),
+        only_paths=PREPARING,
     ),
     Scenario(
         name="kernel-pages-unaligned",
