@@ -7,6 +7,7 @@
 #include <linux/fs.h>
 #include <linux/mmap_lock.h>
 #include <linux/module.h>
+#include <linux/rwsem.h>
 #include <linux/sched.h>
 #include <linux/spinlock.h>
 #include <linux/string.h>
@@ -257,6 +258,12 @@ static bool is_visible(unsigned long start, unsigned long end)
 	return vma && vma_is_attached(vma);
 }
 
+/* Nobody can look the file's mappings up while this is held. */
+static bool rmap_is_locked(const struct file *file)
+{
+	return file && rwsem_is_locked(&file->f_mapping->i_mmap_rwsem);
+}
+
 void hook_log_mapped(unsigned long start, unsigned long end, pgoff_t pgoff,
 		     const struct file *file, const void *found,
 		     const void *left, int err)
@@ -267,7 +274,8 @@ void hook_log_mapped(unsigned long start, unsigned long end, pgoff_t pgoff,
 	seq_buf_printf(s, " start=%#lx end=%#lx pgoff=%#lx", start, end, pgoff);
 	hook_log_file(s, "file", file);
 	hook_log_private(s, "private", found);
-	seq_buf_printf(s, " visible=%d err=%d", visible, err);
+	seq_buf_printf(s, " visible=%d rmap_locked=%d err=%d", visible,
+		       rmap_is_locked(file), err);
 	hook_log_private(s, "private_out", left);
 	hook_log_end();
 }

@@ -41,6 +41,13 @@ DIFFERENCES = (
         where=re.compile(r".*hooklog\.\d+ mapped\.visible"),
     ),
     Difference(
+        reason="only the direct path hides a mapping: below .mmap its file is not linked yet",
+        source="mm/vma.c __mmap_new_vma() calls vma_link_file() once .mmap has returned",
+        paths=_COMPAT,
+        where=re.compile(r".*hooklog\.\d+ mapped\.rmap_locked"),
+        given=lambda scenario: bool(scenario.plan.hide),
+    ),
+    Difference(
         reason="error_override is for errors that only the direct path can undo itself",
         source="mm/util.c mmap_action_finish() returns early when is_compat",
         paths=_COMPAT,

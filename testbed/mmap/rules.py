@@ -90,9 +90,25 @@ def mapped_is_called_once_with_what_was_mapped(trial: Trial) -> Iterator[Violati
         yield from _same((24, 49), "private data of mapped()", private, event.values["private"])
         visible = "0" if trial.path.shape.compat else "1"
         yield from _same((50,), "VMA is in the tree in mapped()", visible, event.values["visible"])
+        hidden = str(int(bool(plan.hide) and trial.path is HookPath.DIRECT))
+        locked = event.values["rmap_locked"]
+        yield from _same((45,), "rmap is locked in mapped()", hidden, locked)
         if plan.replace is None:
             wanted_file = trial.path.shape.entry_vm_file
             yield from _same((49,), "file of mapped()", wanted_file, event.node("file"))
+
+
+def hook_leaves_the_action_that_it_asked_for(trial: Trial) -> Iterator[Violation]:
+    """The helpers of include/linux/mm.h write it down; from there on it is the core's."""
+    plan = trial.scenario.plan
+    for event in named(trial.log(trial.steps.log), "prepare_done"):
+        if event.number("err") or plan.action is Action.UNKNOWN:
+            continue
+        action = str(plan.action or Action.NONE)
+        yield from _same((33,), "action that the hook left", action, event.values["action"])
+        if plan.action is Action.KERNEL_PAGES:
+            pgoff = model.hook_pgoff(trial.scenario)
+            yield from _same((41,), "pgoff of the pages", pgoff, event.number("a_pgoff"))
 
 
 def vma_is_as_the_hook_left_it(trial: Trial) -> Iterator[Violation]:
@@ -186,6 +202,7 @@ RULES: tuple[Rule, ...] = (
     errno_is_the_plans,
     hook_is_entered_with_the_computed_descriptor,
     hook_runs_once,
+    hook_leaves_the_action_that_it_asked_for,
     mapped_is_called_once_with_what_was_mapped,
     vma_is_as_the_hook_left_it,
     pages_show_what_was_mapped,

@@ -120,6 +120,14 @@ def _no_mapped(facts: Facts, steps: Steps) -> None:
     lines[:] = [line for line in lines if " mapped " not in line]
 
 
+def _locked(facts: Facts, steps: Steps) -> None:
+    _replace(facts[steps.log], "rmap_locked=0", "rmap_locked=1", "mapped ")
+
+
+def _action(facts: Facts, steps: Steps) -> None:
+    _replace(facts[steps.log], "action=none", "action=remap", "prepare_done ")
+
+
 def _twice(facts: Facts, steps: Steps) -> None:
     lines = facts[steps.log]["lines"]
     lines += [line for line in lines if " prepare " in line]
@@ -150,6 +158,8 @@ def _replace(fact: dict[str, Any], old: str, new: str, event: str) -> None:
         (_content, 34),
         (_no_close, 53),
         (_no_mapped, 48),
+        (_locked, 45),
+        (_action, 33),
         (_twice, 4),
         (_reference, 27),
         (_charge, 56),
