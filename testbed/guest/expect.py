@@ -15,12 +15,18 @@ class Expectation:
 
     kind: SplatKind
     title: str = ""  # a regular expression, searched for
+    once: bool = False  # and no second time
 
     def matches(self, splat: Splat) -> bool:
         return splat.kind is self.kind and re.search(self.title, splat.title) is not None
 
+    def is_met(self, times: int) -> bool:
+        """Whether so many splats are what is expected."""
+        return times == 1 if self.once else times > 0
+
     def __str__(self) -> str:
-        return f"{self.kind} {self.title!r}" if self.title else str(self.kind)
+        what = f"{self.kind} {self.title!r}" if self.title else str(self.kind)
+        return f"{what}, once" if self.once else what
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,6 @@ def match_splats(splats: Sequence[Splat], expectations: Sequence[Expectation]) -
             splat for splat in splats if not any(wish.matches(splat) for wish in expectations)
         ),
         unmet=tuple(
-            wish for wish in expectations if not any(wish.matches(splat) for splat in splats)
+            wish for wish in expectations if not wish.is_met(sum(map(wish.matches, splats)))
         ),
     )

@@ -140,15 +140,18 @@ class Guest:
         self.broken, self.given_up = reason, True
 
     @contextmanager
-    def expect_splat(self, kind: SplatKind, title: str = "") -> Iterator[None]:
+    def expect_splat(
+        self, kind: SplatKind, title: str = "", *, once: bool = False
+    ) -> Iterator[None]:
         """The block must make the kernel print a splat of this kind, and no other.
 
-        `title` is searched in the splat's title as a regular expression.
+        `title` is searched in the splat's title as a regular expression. With `once` a second
+        one is a failure too.
         """
         self._check_log()
         self.log.begin(self.test)
         yield
-        self._check_log(Expectation(kind, title))
+        self._check_log(Expectation(kind, title, once))
         self.log.begin(self.test)
 
     def _balance(self) -> None:

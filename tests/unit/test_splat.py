@@ -112,6 +112,12 @@ def test_an_expected_splat_is_covered_however_often_it_comes() -> None:
     assert matched.ok
 
 
+@pytest.mark.parametrize(("times", "ok"), [(0, False), (1, True), (2, False)])
+def test_what_is_expected_once_does_not_come_twice(times: int, ok: bool) -> None:
+    warnings = [_splat(SplatKind.WARNING, "WARNING in can_mmap_file")] * times
+    assert match_splats(warnings, [Expectation(SplatKind.WARNING, once=True)]).ok is ok
+
+
 def test_a_splat_that_nobody_expected_is_told() -> None:
     warning = _splat(SplatKind.WARNING, "WARNING in other")
     matched = match_splats([warning], [Expectation(SplatKind.WARNING, "can_mmap")])
