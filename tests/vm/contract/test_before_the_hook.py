@@ -33,16 +33,35 @@ def test_root_may_lock_more_than_its_limit(stack: Prober, path: HookPath) -> Non
     assert (error, hooks > 0) == ("", True)
 
 
-def test_a_mapping_in_the_way_is_eexist(stack: Prober, path: HookPath) -> None:
-    old = "map old anon len=4p flags=private"
-    found = _errors(stack, path, old, flags="shared,fixed_noreplace", addr="old")
-    assert found == ("EEXIST", 0)
+def test_more_than_there_is_memory_cannot_be_charged(stack: Prober, path: HookPath) -> None:
+    assert _errors(stack, path, flags="private", pages=1 << 22) == ("ENOMEM", 0)
+    error, hooks = _errors(stack, path, flags="private,noreserve", pages=1 << 22)
+    assert (error, hooks > 0) == ("", True)
+
+
+def test_a_mapping_in_the_way_is_eexist_and_stays(stack: Prober, path: HookPath) -> None:
+    seen = _over_old(stack, path, flags="shared,fixed_noreplace")
+    assert seen == ("EEXIST", 0, ["fill:0x11"] * 4)
 
 
 def test_a_sealed_mapping_is_not_replaced(stack: Prober, path: HookPath) -> None:
-    old = "map old anon len=4p flags=private"
-    found = _errors(stack, path, old, "mseal old", flags="shared,fixed", addr="old")
-    assert found == ("EPERM", 0)
+    assert _over_old(stack, path, "mseal old") == ("EPERM", 0, ["fill:0x11"] * 4)
+
+
+def test_what_is_beside_a_sealed_mapping_is_not_replaced_either(
+    stack: Prober, path: HookPath
+) -> None:
+    sealed = "map sealed anon len=1p prot=r flags=private,fixed addr=old+3p"
+    error, hooks, contents = _over_old(stack, path, sealed, "mseal sealed")
+    assert (error, hooks, contents[:3]) == ("EPERM", 0, ["fill:0x11"] * 3)
+
+
+@pytest.mark.guarantee(55)
+def test_what_would_be_replaced_stays_where_the_rest_has_no_room(
+    stack: Prober, path: HookPath
+) -> None:
+    seen = _over_old(stack, path, "munmap old 2-3", "rlimit as 0")
+    assert seen == ("ENOMEM", 0, ["fill:0x11", "fill:0x11", "SIGSEGV", "SIGSEGV"])
 
 
 def test_written_and_executed_is_refused_after_mdwe(stack: Prober, path: HookPath) -> None:
@@ -73,13 +92,30 @@ def _errors(
     prot: str = "rw",
     flags: str = "shared",
     addr: str | None = None,
+    pages: int = 4,
 ) -> tuple[str, int]:
-    """The errno of a mapping of four pages after some steps, and how many hooks ran for it."""
+    """The errno of a mapping after some steps, and how many hooks ran for it."""
     script = path_script(path, FULL)
     for line in before:
         script.step(*line.split())
     script.step("clearlog")
-    made = script.map("m", TOP, prot=prot, flags=flags, addr=addr)
+    made = script.map("m", TOP, prot=prot, flags=flags, addr=addr, pages=pages)
     log = script.hooklog()
     seen = stack.run(script)
     return seen[made].error, len(seen[log].events)
+
+
+def _over_old(
+    stack: Prober, path: HookPath, *before: str, flags: str = "shared,fixed"
+) -> tuple[str, int, list[str]]:
+    """The same over four pages that were written to, and what is in these afterwards."""
+    script = path_script(path, FULL)
+    script.map("old", "anon", flags="private")
+    script.write("old", 0x11)
+    for line in before:
+        script.step(*line.split())
+    script.step("clearlog")
+    made = script.map("m", TOP, flags=flags, addr="old")
+    log, read = script.hooklog(), script.read("old", "0-3")
+    seen = stack.run(script)
+    return seen[made].error, len(seen[log].events), seen[read].contents

@@ -67,10 +67,11 @@ def test_without_maywrite_the_mapping_cannot_become_writable(stack: Prober, path
 @pytest.mark.guarantee(19, 67)
 def test_a_dontcopy_mapping_is_absent_in_the_child(stack: Prober, path: HookPath) -> None:
     script = path_script(path, Plan(vm_ops=VmOps.FULL, set_flags=VM_DONTCOPY))
-    script.map("m", TOP)
+    parent = script.map("m", TOP)
     with script.fork():
         child = script.maps("m")
-    assert stack.run(script)[child].vmas == []
+    seen = stack.run(script)
+    assert (seen[parent].error, seen[child].vmas) == ("", [])
 
 
 @pytest.mark.guarantee(19, 66)
@@ -89,8 +90,7 @@ def test_vm_ops_that_a_hook_leaves_give_sigbus_and_never_zero_pages(
 
 
 @pytest.mark.guarantee(23)
-@pytest.mark.parametrize("flags", ["private"])
-def test_null_vm_ops_make_the_mapping_anonymous(stack: Prober, path: HookPath, flags: str) -> None:
+def test_null_vm_ops_make_the_mapping_anonymous(stack: Prober, path: HookPath) -> None:
     script = path_script(path, Plan(vm_ops=VmOps.NULL))
     script.map("m", TOP, pages=2, offset=3, flags="private")
     before = script.read("m")
@@ -176,6 +176,26 @@ def test_page_prot_is_that_of_the_direct_path(stack: Prober, path: HookPath) -> 
     mapped, direct, cached = (seen[step].values["page_prot"] for step in shown)
     assert mapped == direct
     assert mapped != cached
+
+
+@pytest.mark.guarantee(14, 22)
+@pytest.mark.paths(*STACKS)
+def test_the_page_prot_of_the_outer_hook_stays(stack: Prober, path: HookPath) -> None:
+    noncached = Plan(vm_ops=VmOps.FULL, page_prot="noncached")
+    script = path_script(path, Plan(vm_ops=VmOps.FULL), outer=Plan(page_prot="noncached"))
+    script.open("other", "/dev/mmap_direct")
+    script.plan("other", noncached)
+    script.map("m", TOP, pages=1)
+    script.map("n", "other", pages=1)
+    stacked, direct = script.step("vma", "m"), script.step("vma", "n")
+    seen = stack.run(script)
+    assert seen[stacked].values["page_prot"] == seen[direct].values["page_prot"]
+
+
+@pytest.mark.guarantee(13, 19)
+@pytest.mark.kconfig("MEM_SOFT_DIRTY")
+def test_a_new_mapping_is_soft_dirty(stack: Prober, path: HookPath) -> None:
+    assert "sd" in stack.map(path, Plan(vm_ops=VmOps.FULL)).vma.vmflags
 
 
 # What switches the file after the hook puts its own lower file in the replacement's place.

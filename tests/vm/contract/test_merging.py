@@ -110,6 +110,60 @@ def test_a_mapping_joins_the_one_behind_it(stack: Prober, path: HookPath, hole: 
     assert seen[read].contents == [f"pool:{page}" for page in range(2, 6)]
 
 
+@pytest.mark.guarantee(59, 60)
+@pytest.mark.paths(*KEEPING)
+@pytest.mark.parametrize("order", [("m", "n"), ("n", "m")], ids=["behind", "before"])
+def test_a_hole_keeps_neighbours_apart(
+    stack: Prober, path: HookPath, order: tuple[str, str]
+) -> None:
+    """Their offsets are adjacent, and their addresses are not."""
+    places = {"m": (1, 0), "n": (3, 1)}
+    script = path_script(path, FULL)
+    script.map("room", "anon", pages=5, prot="none", flags="private")
+    script.step("munmap", "room", "1-3")
+    for name in order:
+        page, offset = places[name]
+        addr = f"room+{page}p"
+        script.map(name, TOP, pages=1, offset=offset, flags="shared,fixed", addr=addr)
+    read = script.read("room", "1-3")
+    maps = [script.maps(name) for name in order]
+    seen = stack.run(script)
+    assert seen[read].contents == ["pool:0", "SIGSEGV", "pool:1"]
+    assert [len(seen[step].vmas) for step in maps] == [1, 1]
+
+
+@pytest.mark.guarantee(59, 60, 64)
+@pytest.mark.paths(*KEEPING)
+def test_private_neighbours_that_nobody_wrote_to_become_one(stack: Prober, path: HookPath) -> None:
+    script = path_script(path, OTHER)
+    script.map("room", "anon", pages=6, prot="none", flags="private")
+    for name, page in (("m", 0), ("n", 2), ("o", 4)):
+        script.map(name, TOP, pages=2, offset=page, flags="private,fixed", addr=f"room+{page}p")
+    maps, read = script.maps("room"), script.read("room", "0-5")
+    seen = stack.run(script)
+    assert len(seen[maps].vmas) == 1
+    assert seen[read].contents == [f"pool:{page}" for page in range(6)]
+
+
+@pytest.mark.guarantee(64)
+@pytest.mark.paths(*KEEPING)
+def test_private_neighbours_with_pages_of_their_own_stay_apart(
+    stack: Prober, path: HookPath
+) -> None:
+    """What comes between them may join one of the two: their anonymous pages lie apart."""
+    script = path_script(path, OTHER)
+    script.map("room", "anon", pages=6, prot="none", flags="private")
+    for name, page in (("m", 0), ("n", 4)):
+        script.map(name, TOP, pages=2, offset=page, flags="private,fixed", addr=f"room+{page}p")
+        script.write(name, 0x21 + page)
+    script.map("between", TOP, pages=2, offset=2, flags="private,fixed", addr="room+2p")
+    maps, read = script.maps("room"), script.read("room", "0-5")
+    seen = stack.run(script)
+    assert len(seen[maps].vmas) == 2
+    wanted = ["fill:0x21"] * 2 + ["pool:2", "pool:3"] + ["fill:0x25"] * 2
+    assert seen[read].contents == wanted
+
+
 @pytest.mark.guarantee(59)
 def test_a_flag_that_the_hook_sets_is_part_of_the_comparison(stack: Prober) -> None:
     dontcopy = Plan(vm_ops=VmOps.FULL, set_flags=VM_DONTCOPY)
@@ -201,18 +255,23 @@ def test_only_a_close_keeps_the_next_vma_from_being_merged_away(
 
 @pytest.mark.guarantee(64)
 @pytest.mark.paths(HookPath.DIRECT, HookPath.LEGACY)
-def test_a_moved_private_mapping_is_not_merged(guest: Guest, stack: Prober, path: HookPath) -> None:
+@pytest.mark.parametrize("moved", ["last", "first"])
+def test_a_moved_private_mapping_is_not_merged(
+    guest: Guest, stack: Prober, path: HookPath, moved: str
+) -> None:
     """Its anonymous pages are numbered by where they were mapped first (since Linux 7.3)."""
     script = path_script(path, OTHER)
-    script.map("room", "anon", pages=8, prot="none", flags="private")
+    script.map("room", "anon", pages=4, prot="none", flags="private")
     script.map("n", TOP, pages=2, offset=2, flags="private")
     script.write("n", 0x7)
-    script.map("m", TOP, pages=2, flags="private,fixed", addr="room")
-    moved = script.step("mremap", "n", len="2p", flags="maymove,fixed", addr="room+2p")
-    script.step("munmap", "room", "4-7")
+    if moved == "last":
+        script.map("m", TOP, pages=2, flags="private,fixed", addr="room")
+    move = script.step("mremap", "n", len="2p", flags="maymove,fixed", addr="room+2p")
+    if moved == "first":
+        script.map("m", TOP, pages=2, flags="private,fixed", addr="room")
     maps, read = script.maps("room"), script.read("room", "0-3")
     seen = stack.run(script)
-    assert seen[moved].errno == 0
+    assert seen[move].errno == 0
     assert seen[read].contents == ["pool:0", "pool:1", "fill:0x7", "fill:0x7"]
     if len(seen[maps].vmas) == 1 and guest.cell.kernel.version.startswith("7.2."):
         pytest.skip("this kernel keeps no anonymous offsets of file mappings")

@@ -6,6 +6,7 @@ import itertools
 
 import pytest
 
+from testbed.lab.guest import Guest
 from testbed.mmap.observation import names
 from testbed.mmap.oracle import canonical_vma
 from testbed.mmap.path import STACKS, TOP, HookPath
@@ -174,6 +175,34 @@ def test_kernel_pages_are_mapped_and_counted(stack: Prober, path: HookPath) -> N
     assert "mm" in mapped.vma.vmflags
     assert mapped.read.contents == ["pool:4", "pool:5", "pool:6"]
     assert mapped.vma.smaps["Rss"] * 1024 == mapped.vma.size
+
+
+# A multiple of what a page table maps, whatever the size of a page, and far from all else.
+FAR = 128 << 30
+
+
+@pytest.mark.guarantee(34, 41)
+@pytest.mark.parametrize("action", [Action.REMAP, Action.KERNEL_PAGES])
+def test_pages_are_mapped_across_page_tables(
+    guest: Guest, stack: Prober, path: HookPath, action: Action
+) -> None:
+    addr = f"{FAR - 2 * guest.session.hello().page_size:#x}"
+    script = path_script(path, Plan(action=action, pool_page=4))
+    made = script.map("m", TOP, flags="shared,fixed_noreplace", addr=addr)
+    read = script.read("m")
+    seen = stack.run(script)
+    assert seen[made].error == ""
+    assert seen[read].contents == ["pool:4", "pool:5", "pool:6", "pool:7"]
+
+
+@pytest.mark.guarantee(36)
+@pytest.mark.paths(HookPath.LEGACY)
+def test_remap_pfn_range_itself_rounds_a_size_up(stack: Prober, path: HookPath) -> None:
+    """Where the action is refused: a private mapping must be remapped as a whole."""
+    script = path_script(path, Plan(action=Action.REMAP, action_size="0x800"))
+    script.map("m", TOP, pages=1, flags="private")
+    read = script.read("m")
+    assert stack.run(script)[read].contents == ["pool:0"]
 
 
 @pytest.mark.guarantee(37)
