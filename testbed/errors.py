@@ -18,6 +18,7 @@
     │   │   └── BootNoSsh      userspace came up, SSH did not
     │   ├── GuestLost          it went away while a test ran
     │   ├── GuestTimeout       it did not finish in time
+    │   ├── ProbeKilled        it killed the guest program
     │   ├── KernelSplat        it printed a warning, an oops or worse
     │   ├── UnbalancedLedger   memory or references stayed behind when all was over
     │   ├── GuestCommandError  a command in the guest failed
@@ -130,6 +131,10 @@ class GuestLost(GuestError):
 
 class GuestTimeout(GuestError):
     """Something in the guest did not finish in time."""
+
+
+class ProbeKilled(GuestError):
+    """The kernel killed the guest program, which does nothing that it is killed for."""
 
 
 class KernelSplat(GuestError):

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from testbed.errors import ProbeProtocolError
+from testbed.errors import ProbeKilled, ProbeProtocolError
 from testbed.mmap.script import Script
 
 _SHOWN = 400  # characters of an answer that an error quotes
@@ -140,7 +140,14 @@ class Observation:
             for child in (False, True):
                 if (step, child, number) in self.facts:
                     return self.facts[step, child, number]
+        if self._is_a_childs(step):
+            raise AssertionError(f"step {step} has no fact: no child took it\n{self.report()}")
         raise ProbeProtocolError(f"step {step} has no fact", evidence=self.report())
+
+    def _is_a_childs(self, step: int) -> bool:
+        """Whether a step lies between `fork` and `endfork`: the child may have failed to be."""
+        before = [line for line in self.script.splitlines()[:step] if line in ("fork", "endfork")]
+        return before[-1:] == ["fork"]
 
     @property
     def rounds(self) -> list[Observation]:
@@ -154,10 +161,13 @@ class Observation:
         return "\n".join(f"{n:3} {line}" for n, line in enumerate(lines, 1)) + "\n" + self.output
 
 
-def parse_observation(script: Script, output: str, status: str) -> Observation:
+def parse_observation(
+    script: Script, output: str, status: str, *, killed: bool = False
+) -> Observation:
     """The facts that a script's run printed; `status` tells how the program ended.
 
     Raises:
+        ProbeKilled: the end is missing, since it was killed.
         ProbeProtocolError: a line is no JSON, the script is refused, or the end is missing.
     """
     facts = {}
@@ -174,9 +184,8 @@ def parse_observation(script: Script, output: str, status: str) -> Observation:
             facts[fact.step, fact.child, fact.round] = fact
     observation = Observation(script.text, output, facts)
     if last != {"done": True}:
-        raise ProbeProtocolError(
-            f"the guest program ended early ({status})", evidence=observation.report()
-        )
+        kind = ProbeKilled if killed else ProbeProtocolError
+        raise kind(f"the guest program ended early ({status})", evidence=observation.report())
     return observation
 
 

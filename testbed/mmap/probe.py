@@ -62,6 +62,7 @@ class Prober:
         """Run a script in a fresh process.
 
         Raises:
+            ProbeKilled: the kernel killed the process.
             ProbeProtocolError: the output does not parse, or is cut short.
             GuestTimeout, GuestLost, SessionError: as the session raises them.
         """
@@ -74,7 +75,8 @@ class Prober:
             again=True,
         )
         self.scripts[result.pid] = script.text
-        observation = parse_observation(script, result.stdout.decode(), str(result))
+        killed = result.signal is not None
+        observation = parse_observation(script, result.stdout.decode(), str(result), killed=killed)
         self.observations.append(observation)
         return observation
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from testbed.errors import ProbeProtocolError
+from testbed.errors import ProbeKilled, ProbeProtocolError
 from testbed.mmap.observation import Observation, named, names, parse_observation
 from testbed.mmap.oracle import canonical_descriptor, canonical_vma
 from testbed.mmap.script import Script
@@ -102,6 +102,20 @@ def test_an_output_that_is_cut_is_an_error_with_what_came() -> None:
     with pytest.raises(ProbeProtocolError, match="ended early") as caught:
         observe({"errno": 0}, done=False)
     assert '"errno": 0' in caught.value.evidence
+
+
+def test_a_program_that_the_kernel_killed_is_the_kernels_fault() -> None:
+    with pytest.raises(ProbeKilled, match="ended early"):
+        parse_observation(Script(["env"]), "", "signal 11", killed=True)
+
+
+def test_a_child_that_never_was_fails_the_test_that_asks_for_its_facts() -> None:
+    script = Script(["fork", "env", "endfork", "env"])
+    seen = parse_observation(script, '{"done":true}', "status 0")
+    with pytest.raises(AssertionError, match="step 2 has no fact: no child took it"):
+        _ = seen[2]
+    with pytest.raises(ProbeProtocolError, match="step 4 has no fact"):
+        _ = seen[4]
 
 
 @pytest.mark.parametrize("output", ["Segmentation fault", "[1]", '{"step":'])
