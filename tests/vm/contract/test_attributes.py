@@ -128,7 +128,9 @@ def test_the_file_in_sysfs_maps_device_memory(
     script.map("n", "twin")
     ptes = script.step("ptes", "n")
     caching = CACHING[guest.cell.arch.name]
-    for entry in stack.run(script)[ptes].values["pages"]:
+    entries = stack.run(script)[ptes].values["pages"]
+    assert len(entries) == 4
+    for entry in entries:
         assert int(entry["pte_prot"], 16) & caching.mask == caching.device
 
 

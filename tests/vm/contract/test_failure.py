@@ -37,10 +37,11 @@ def test_a_hook_that_fails_late_leaves_nothing(stack: Prober, path: HookPath) ->
 def test_references_are_back_after_munmap(stack: Prober, path: HookPath, plan: Plan) -> None:
     script = path_script(path, plan)
     before = script.step("counts", TOP), script.step("counts", hook_name(path))
-    script.map("m", TOP)
+    made = script.map("m", TOP)
     script.step("munmap", "m")
     after = script.step("counts", TOP), script.step("counts", hook_name(path))
     seen = stack.run(script)
+    assert seen[made].error == ("EIO" if plan.hook_error else "")
     for first, last in zip(before, after, strict=True):
         assert _references(seen[last].values) == _references(seen[first].values)
 
@@ -125,7 +126,7 @@ def test_private_data_that_mapped_stores_is_the_vmas(stack: Prober, path: HookPa
 @pytest.mark.guarantee(28, 54)
 @pytest.mark.paths(*PREPARING)
 @pytest.mark.parametrize("action", [Action.REMAP, Action.KERNEL_PAGES])
-def test_an_action_that_failed_to_start_is_undone(
+def test_an_action_is_undone_when_mapped_fails(
     stack: Prober, path: HookPath, action: Action
 ) -> None:
     plan = Plan(action=action, vm_ops=VmOps.FULL, mapped_error="-ENOSPC")
