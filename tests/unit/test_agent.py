@@ -148,7 +148,7 @@ def test_a_command_that_hangs_is_killed_with_its_group_and_the_agent_goes_on(
 ) -> None:
     script = f"sleep 100 & echo $! > {tmp_path}/pid; echo begun; wait"
     with pytest.raises(GuestTimeout, match="it was killed") as caught:
-        session.run(["sh", "-c", script], deadline=_soon())
+        session.run(["sh", "-c", script], deadline=Deadline.after(1))
     assert "begun" in caught.value.evidence
     assert not Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}").exists()
     assert session.run(["echo", "alive"]).out == "alive\n"

@@ -40,21 +40,6 @@ def test_a_replaced_vm_file_is_released_with_its_mapping(stack: Prober, path: Ho
     assert grown < PAGES * 4, f"Shmem grew by {grown} kB after {ROUNDS} mappings"
 
 
-@pytest.mark.guarantee(29)
-def test_a_replaced_vm_file_is_released_on_the_direct_path(stack: Prober) -> None:
-    script = Script()
-    script.open("zero", "/dev/zero")
-    before = script.step("meminfo")
-    for _ in range(ROUNDS):
-        script.map("m", "zero", pages=PAGES)
-        script.write("m", 0x1)
-        script.step("munmap", "m")
-    after = script.step("meminfo")
-    seen = stack.run(script)
-    grown = seen[after].values["fields"]["Shmem"] - seen[before].values["fields"]["Shmem"]
-    assert grown < PAGES * 4, f"Shmem grew by {grown} kB after {ROUNDS} mappings"
-
-
 @pytest.mark.guarantee(28, 30, 33)
 @pytest.mark.defect(
     "KD12", symptom=r"the replacement has \d+ references, had \d+", recorded=("7.2", "7.3.4")

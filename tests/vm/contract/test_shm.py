@@ -191,6 +191,4 @@ def test_a_segment_of_huge_pages_takes_the_legacy_hook(guest: Guest, huge_page: 
 
 
 def _page_kib(guest: Guest) -> int:
-    script = Script()
-    env = script.step("env")
-    return int(guest.prober.run(script)[env].values["page_size"]) >> 10
+    return guest.session.hello().page_size >> 10

@@ -48,10 +48,7 @@ def device(guest: Guest) -> Device:
     guest.at_end(lambda: guest.session.check(["sh", "-ec", DOWN]))
     name = guest.session.check(["sh", "-ec", UP]).out.split("/")[-2]
     size = int(guest.session.get(f"/sys/class/uio/{name}/maps/map0/size"), 16)
-    script = Script()
-    env = script.step("env")
-    page_size = int(guest.prober.run(script)[env].values["page_size"])
-    return Device(f"/dev/{name}", size // page_size)
+    return Device(f"/dev/{name}", size // guest.session.hello().page_size)
 
 
 def _script(device: Device) -> Script:
