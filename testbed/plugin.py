@@ -321,6 +321,8 @@ def pytest_runtest_makereport(
         guest.has_evidence = True
         item.stash[UNEXPECTED] = verdict
     item.config.stash[RECORDER].add(item, report, verdict, guest)
+    if call.when == "teardown" and guest is not None:
+        del item.stash[GUEST]  # pytest keeps all items, and a guest has all that its test saw
     return report
 
 

@@ -103,8 +103,8 @@ class Recorder:
             setattr(report, _CARRIED, json.dumps(carried))
 
     def take(self, report: pytest.TestReport) -> None:
-        """Keep what a report carries."""
-        if (text := getattr(report, _CARRIED, None)) is not None:
+        """Keep what a report carries, and relieve it of that: pytest keeps all reports."""
+        if (text := vars(report).pop(_CARRIED, None)) is not None:
             carried = json.loads(text)
             self._keep(case_from(carried["case"]))
             if carried["facts"]:
