@@ -6,8 +6,8 @@ from pathlib import Path
 
 from testbed.arch import Arch
 from testbed.cache import Cache, digest
-from testbed.errors import CommandError, SetupError
-from testbed.kernel.diagnose import first_error
+from testbed.errors import BuildError, CommandError, SetupError
+from testbed.kernel.diagnose import build_error
 from testbed.kernel.guestsources import GuestSources
 from testbed.kernel.toolchain import find_gcc
 from testbed.progress import Progress
@@ -23,6 +23,7 @@ def build_programs(arch: Arch, sources: GuestSources, cache: Cache, progress: Pr
 
     Raises:
         SetupError: there is no compiler, or one with which they do not compile.
+        InfraError: the disk is full, or the compiler was killed.
     """
     gcc = find_gcc(arch)
 
@@ -44,9 +45,9 @@ def _compile(gcc: str, sources: GuestSources, files: list[Path], target: Path, l
     try:
         run([gcc, *_CFLAGS, "-I", include, "-o", target, *files], log=log)
     except CommandError as exc:
-        # They are the testbed's own and the same for all kernels: no tree is to blame.
-        raise SetupError(
-            f"the program {target.name} failed: {first_error(log.read_text(errors='replace'))}",
-            cure=f"see what `testbed doctor` says of {gcc}",
-            logs=(log,),
-        ) from exc
+        error = build_error(f"the program {target.name}", log, cause=exc)
+        if isinstance(error, BuildError):
+            # They are the testbed's own and the same for all kernels: no tree is to blame.
+            cure = f"see what `testbed doctor` says of {gcc}"
+            raise SetupError(error.message, cure=cure, logs=error.logs) from exc
+        raise error from exc

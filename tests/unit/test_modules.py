@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from test_build import HOST, Yard, built, compiled, yard
 
-from testbed.errors import BuildError, SetupError
+from testbed.errors import BuildError, InfraError, SetupError
 from testbed.kernel.guestsources import GuestSources
 from testbed.kernel.modules import NEEDS, GuestSide, build_guest_side
 
@@ -167,6 +167,15 @@ def test_what_does_not_compile_without_a_warning_is_told_by_its_first_line(
     (log,) = caught.value.logs
     assert log.exists()
     assert guest_sides(built) == before
+
+
+def test_a_program_that_a_full_disk_stops_is_the_hosts_fault(
+    built: Yard, sources: GuestSources
+) -> None:
+    program = sources.modules.parent / "probes/agent.c"
+    program.write_text("#error No space left on device\n")
+    with pytest.raises(InfraError, match="the program agent failed: the disk is full"):
+        build(built, sources)
 
 
 def test_a_warning_of_modpost_is_an_error(yard: Yard, sources: GuestSources) -> None:
