@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 from testbed.cache import Cache
+from testbed.errors import InfraError
 from testbed.kernel.revision import at_base
 from testbed.kernel.series import Series, load_series
 from testbed.lab.lab import Lab
@@ -74,6 +75,6 @@ def write_comparison(folder: Path, comparison: Comparison) -> None:
 def exit_status(comparison: Comparison) -> int:
     """0 nothing differs, 1 something does, 3 the host left a side without all of its cases."""
     sides = comparison.base.run.cases, comparison.new.run.cases
-    if not any(sides) or any(case.of_the_host for cases in sides for case in cases):
+    if not any(sides) or any(case.raised(InfraError) for cases in sides for case in cases):
         return EXIT_INFRA
     return EXIT_KERNEL if comparison.changes else EXIT_EXPECTED

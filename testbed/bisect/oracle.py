@@ -118,4 +118,4 @@ def judge(trier: Trier, series: Series, pattern: str, repeat: int) -> Reading:
 
 def _of_the_host(run: Run) -> str:
     """Why a test could not run, where the host is to blame; empty where it is not."""
-    return next((case.reason for case in run.cases if case.of_the_host), "")
+    return next((case.reason for case in run.cases if case.raised(InfraError)), "")

@@ -152,7 +152,7 @@ def verdict_of(run: Run) -> tuple[Fate, Case | None]:
 
 def _fate(case: Case) -> Fate:
     for blame, fate in _FATES:
-        if issubclass(getattr(errors, case.error, Exception), blame):
+        if case.raised(blame):
             return fate
     if case.status is Status.FAIL:
         return Fate.ORACLE

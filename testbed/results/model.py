@@ -40,10 +40,9 @@ class Case:
     reason: str = ""  # why it was skipped, expected to fail, or what failed, in one line
     evidence: str = ""  # what a reader needs to judge it: facts, hook log, splat
 
-    @property
-    def of_the_host(self) -> bool:
-        """Whether the host is to blame: of the kernel it tells nothing."""
-        return issubclass(getattr(errors, self.error, Exception), errors.InfraError)
+    def raised(self, kind: type[Exception]) -> bool:
+        """Whether what it raised is an error of the testbed's of this kind."""
+        return issubclass(getattr(errors, self.error, Exception), kind)
 
     @property
     def name(self) -> str:
