@@ -165,8 +165,9 @@ class Session:
         payload = protocol.run_request(
             argv, cwd=cwd, env=env or {}, stdin=stdin, timeout=until.remaining, limit=limit
         )
-        next_one = (Request.READY, protocol.ready_request(argv, cwd=cwd, env=env or {}))
-        then = [next_one] if again else []
+        then = []
+        if again:
+            then.append((Request.READY, protocol.ready_request(argv, cwd=cwd, env=env or {})))
         try:
             answer = protocol.parse_run(self._call(Request.RUN, payload, until, *then))
         except GuestFileError as exc:
