@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import sys
 import traceback
-import types
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -20,9 +19,9 @@ _EXIT_INTERRUPT = 128 + signal.SIGINT
 
 def end_with(name: str, command: Callable[[], int]) -> NoReturn:
     """Run a command and exit with its status, or with the one of what it raised (README.md)."""
-    # Both, also where a shell that started us in the background had us ignore the former.
+    # Both clean up, also where a shell that started us in the background had us ignore the former.
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
+        signal.signal(number, signal.default_int_handler)
     try:
         sys.exit(command())
     except click.ClickException as error:
@@ -41,11 +40,6 @@ def end_with(name: str, command: Callable[[], int]) -> NoReturn:
         # A fault of the testbed's own must not look like one of the kernel's.
         traceback.print_exc()
         sys.exit(EXIT_INFRA)
-
-
-def _interrupt(number: int, frame: types.FrameType | None) -> NoReturn:
-    """End as on Ctrl-C: every context manager cleans up."""
-    raise KeyboardInterrupt
 
 
 def _exit_status(error: TestbedError) -> int:
