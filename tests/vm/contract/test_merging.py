@@ -138,7 +138,7 @@ def test_private_neighbours_that_nobody_wrote_to_become_one(stack: Prober, path:
     script = path_script(path, OTHER)
     script.map("room", "anon", pages=6, prot="none", flags="private")
     for name, page in (("m", 0), ("n", 2), ("o", 4)):
-        script.map(name, TOP, pages=2, offset=page, flags="private,fixed", addr=f"room+{page}p")
+        _place(script, name, page, "private")
     maps, read = script.maps("room"), script.read("room", "0-5")
     seen = stack.run(script)
     assert len(seen[maps].vmas) == 1
@@ -154,9 +154,9 @@ def test_private_neighbours_with_pages_of_their_own_stay_apart(
     script = path_script(path, OTHER)
     script.map("room", "anon", pages=6, prot="none", flags="private")
     for name, page in (("m", 0), ("n", 4)):
-        script.map(name, TOP, pages=2, offset=page, flags="private,fixed", addr=f"room+{page}p")
+        _place(script, name, page, "private")
         script.write(name, 0x21 + page)
-    script.map("between", TOP, pages=2, offset=2, flags="private,fixed", addr="room+2p")
+    _place(script, "between", 2, "private")
     maps, read = script.maps("room"), script.read("room", "0-5")
     seen = stack.run(script)
     assert len(seen[maps].vmas) == 2
@@ -199,6 +199,12 @@ def test_the_offset_that_the_hook_sets_is_part_of_the_comparison(stack: Prober) 
     far = Neighbours(HookPath.DIRECT, Plan(vm_ops=VmOps.FULL, pgoff=4), _at(7), offset=6)
     assert len(near.run(stack)[near.maps].vmas) == 1
     assert len(far.run(stack)[far.maps].vmas) == 2
+
+
+def _place(script: Script, name: str, page: int, sharing: str) -> None:
+    """Map two pages into `room`, as far from its start as from the file's."""
+    addr = f"room+{page}p"
+    script.map(name, TOP, pages=2, offset=page, flags=f"{sharing},fixed", addr=addr)
 
 
 def _at(pgoff: int) -> Plan:
@@ -244,8 +250,8 @@ def test_only_a_close_keeps_the_next_vma_from_being_merged_away(
 ) -> None:
     script = path_script(HookPath.DIRECT, plan)
     script.map("room", "anon", pages=8, prot="none", flags="private")
-    for name, offset in (("m", 0), ("n", 4), ("between", 2)):
-        script.map(name, TOP, pages=2, offset=offset, flags="shared,fixed", addr=f"room+{offset}p")
+    for name, page in (("m", 0), ("n", 4), ("between", 2)):
+        _place(script, name, page, "shared")
     script.step("munmap", "room", "6-7")
     maps, read = script.maps("room"), script.read("room", "0-5")
     seen = stack.run(script)
