@@ -29,16 +29,15 @@ from benchmark.peer import PEER_ARCH, PEER_FRAGMENT, Peer, install_peer
 from benchmark.sessions import ALL, FEW, FIRST_ISSUE, SOME, WAYS, Sessions, measure_command
 from rich.console import Console
 
-from testbed.cache import Cache
 from testbed.cli.ending import end_with
 from testbed.errors import SetupError
 from testbed.kernel.series import load_series
 from testbed.lab.cell import Cell, prepare
 from testbed.lab.template import has_room, make_template, open_store
-from testbed.progress import Progress
-from testbed.settings import Settings, load_settings
+from testbed.settings import load_settings
 from testbed.terminal import make_progress, plain
 from testbed.vm.qemu import Template
+from testbed.workshop import Workshop
 
 _PARTS = ("cycles", "suite", "run", "builds")
 _QUICK = 2  # rounds
@@ -47,12 +46,10 @@ _QUICK = 2  # rounds
 class Bench:
     """What one call measures."""
 
-    def __init__(self, options: argparse.Namespace, settings: Settings, progress: Progress) -> None:
+    def __init__(self, options: argparse.Namespace, shop: Workshop) -> None:
         self._options = options
-        self._settings = settings
-        self._progress = progress
-        self._cache = Cache(settings.cache_dir, settings.cache_limit, progress)
-        self._store = open_store(settings, progress)
+        self._shop = shop
+        self._store = open_store(shop)
         self.samples = Samples()
         self.loads: list[float] = []  # of the host, after each round
         self.cells: list[str] = []
@@ -60,7 +57,7 @@ class Bench:
     def measure(self) -> None:
         """Everything that was asked for, one architecture after the other."""
         parts = self._options.parts
-        for arch in self._settings.arch:
+        for arch in self._shop.settings.arch:
             if "cycles" in parts:
                 self._cycles(arch)
             if "suite" in parts:
@@ -68,7 +65,7 @@ class Bench:
         if "run" in parts:
             self._run()
         if "builds" in parts:
-            for arch in self._settings.arch:
+            for arch in self._shop.settings.arch:
                 self._builds(arch)
 
     def _cycles(self, arch: str) -> None:
@@ -78,7 +75,7 @@ class Bench:
         actions: list[Callable[[], object]] = [cycles.boot, cycles.boot_with_disks]
         actions += [partial(cycles.clones, 1), partial(cycles.clones, 2), cycles.pool]
         if with_peer:
-            actions += [Peer(install_peer(self._cache), cell, self.samples).cycle]
+            actions += [Peer(install_peer(self._shop.cache), cell, self.samples).cycle]
         self._rounds(f"{arch}: boots and clones", self._options.rounds, actions)
 
     def _suite(self, arch: str) -> None:
@@ -87,7 +84,7 @@ class Bench:
         self._rounds(f"{arch}: tests by isolation", self._options.session_rounds, actions)
 
     def _run(self) -> None:
-        arches, kernel = self._settings.arch, self._settings.kernel
+        arches, kernel = self._shop.settings.arch, self._shop.settings.kernel
         for arch in arches:
             self._sessions(arch)
         action = partial(measure_command, arches, kernel, FIRST_ISSUE, self.samples)
@@ -95,8 +92,8 @@ class Bench:
 
     def _builds(self, arch: str) -> None:
         with scratch() as folder:
-            builds = Builds(arch, self._settings, folder, self.samples, self._progress)
-            builds.copy_text(self._cache)
+            builds = Builds(arch, self._shop, folder, self.samples)
+            builds.copy_text()
             self._rounds(f"{arch}: builds from nothing", 1, [builds.build_all])
             builds.warm_up()
             rounds = self._options.session_rounds
@@ -104,14 +101,14 @@ class Bench:
 
     def _sessions(self, arch: str) -> Sessions:
         """Sessions that find everything built, and a template."""
-        sessions = Sessions(arch, self._settings.kernel, self._options.tests, self.samples)
-        with self._progress.step(f"{arch}: one test, to warm up"):
+        sessions = Sessions(arch, self._shop.settings.kernel, self._options.tests, self.samples)
+        with self._shop.progress.step(f"{arch}: one test, to warm up"):
             sessions.warm_up()
         return sessions
 
     def _rounds(self, title: str, rounds: int, actions: Sequence[Callable[[], object]]) -> None:
         """Each action once in every round: they take turns."""
-        with self._progress.step(title, total=rounds) as step:
+        with self._shop.progress.step(title, total=rounds) as step:
             for number in range(rounds):
                 for action in actions:
                     action()
@@ -119,9 +116,7 @@ class Bench:
                 step.update(number + 1)
 
     def _prepare(self, arch: str, fragments: tuple[Path, ...]) -> Cell:
-        cell = prepare(
-            arch, load_series(""), self._settings, self._cache, self._progress, fragments=fragments
-        )
+        cell = prepare(arch, load_series(""), self._shop, fragments=fragments)
         self.cells.append(f"{arch}: {cell.kernel.release}, {cell.accel}, QEMU {cell.qemu_version}")
         return cell
 
@@ -195,7 +190,7 @@ def main() -> int:
     options = parse_options()
     console = Console()
     settings = load_settings(None, {"arch": options.arch, "kernel": options.kernel})
-    bench = Bench(options, settings, make_progress(console))
+    bench = Bench(options, Workshop.of(settings, make_progress(console)))
     stamp = datetime.now(UTC).strftime("%Y-%m-%d")
     try:
         bench.measure()

@@ -17,7 +17,6 @@ from pathlib import Path
 
 from rich.console import Console
 
-from testbed.cache import Cache
 from testbed.cli.ending import end_with
 from testbed.errors import SetupError
 from testbed.kernel.gitenv import NOBODY
@@ -26,6 +25,7 @@ from testbed.lab.mutants import MUTANTS
 from testbed.run import run
 from testbed.settings import load_settings
 from testbed.terminal import make_progress
+from testbed.workshop import Workshop
 
 
 @dataclass(frozen=True)
@@ -111,14 +111,10 @@ def main() -> int:
     parser.add_argument("--defect", type=Path, default=MUTANTS / "U8.patch", help="a patch")
     parser.add_argument("--settings", type=Path, help="a TOML settings file")
     options = parser.parse_args()
-    settings = load_settings(options.settings)
-    progress = make_progress(Console())
-    cache = Cache(settings.cache_dir, settings.cache_limit, progress)
-    sources = [resolve(spec, settings, cache, progress) for spec in options.kernels.split(",")]
-    versions = [
-        (source.version, unpack(source, settings, cache, progress).path) for source in sources
-    ]
-    with progress.step(f"make {options.path}"):
+    shop = Workshop.of(load_settings(options.settings), make_progress(Console()))
+    sources = [resolve(spec, shop) for spec in options.kernels.split(",")]
+    versions = [(source.version, unpack(source, shop).path) for source in sources]
+    with shop.progress.step(f"make {options.path}"):
         make_history(options.path.absolute(), versions, options.defect.absolute())
     return 0
 

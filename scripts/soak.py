@@ -13,7 +13,6 @@ from pathlib import Path
 
 from rich.console import Console
 
-from testbed.cache import Cache
 from testbed.cli.ending import end_with
 from testbed.deadline import Deadline
 from testbed.errors import TestbedError
@@ -23,6 +22,7 @@ from testbed.lab.lab import Lab
 from testbed.mmap.path import MODULE, HookPath
 from testbed.settings import load_settings
 from testbed.terminal import make_progress, plain
+from testbed.workshop import Workshop
 
 
 @dataclass
@@ -49,10 +49,10 @@ def soak(lab: Lab, arch: str, boots: int, calls: int) -> Tally:
     """Every call maps four pages through a stack and reads them back."""
     tally = Tally()
     cell = lab.cell(arch)
-    with lab.progress.step(f"soak {arch}", total=boots) as step:
+    with lab.shop.progress.step(f"soak {arch}", total=boots) as step:
         for boot in range(boots):
             began = time.monotonic()
-            deadline = Deadline.after(lab.settings.boot_seconds)
+            deadline = Deadline.after(lab.shop.settings.boot_seconds)
             try:
                 with guest_up(cell, lab.log_dir(arch), deadline) as guest:
                     guest.session.hello()
@@ -82,9 +82,7 @@ def main() -> int:
     options = parser.parse_args()
     console = Console()
     settings = load_settings(options.settings, {"arch": options.arch, "kernel": options.kernel})
-    progress = make_progress(console)
-    cache = Cache(settings.cache_dir, settings.cache_limit, progress)
-    lab = Lab(settings, load_series(settings.series), cache, progress)
+    lab = Lab(Workshop.of(settings, make_progress(console)), load_series(settings.series))
     tallies = {arch: soak(lab, arch, options.boots, options.calls) for arch in settings.arch}
     for arch, tally in tallies.items():
         plain(console, f"{arch}: {tally}")

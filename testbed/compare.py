@@ -6,17 +6,16 @@ import dataclasses
 from contextlib import closing
 from pathlib import Path
 
-from testbed.cache import Cache
 from testbed.errors import InfraError
 from testbed.kernel.revision import at_base
 from testbed.kernel.series import Series, load_series
 from testbed.lab.lab import Lab
-from testbed.progress import Progress
 from testbed.results.compare import Comparison, Side, markdown_lines, to_json
 from testbed.results.model import EXIT_EXPECTED, EXIT_INFRA, EXIT_KERNEL
 from testbed.results.store import RESULT_FILE, read_facts, read_run
 from testbed.settings import Settings
 from testbed.suite import run_suite
+from testbed.workshop import Workshop
 
 JSON_FILE = "compare.json"
 MARKDOWN_FILE = "compare.md"
@@ -48,22 +47,15 @@ def side_settings(settings: Settings, wanted: str, results: Path) -> tuple[Setti
     return own, series
 
 
-def run_side(
-    name: str,
-    settings: Settings,
-    series: Series,
-    cache: Cache,
-    progress: Progress,
-    expression: str | None,
-) -> Side:
+def run_side(name: str, shop: Workshop, series: Series, expression: str | None) -> Side:
     """Run the tests on a side. A kernel that does not build is one on which none runs.
 
     Raises:
         SetupError: no test matches, or the host lacks something.
         InfraError: the host failed.
     """
-    with closing(Lab(settings, series, cache, progress)) as lab:
-        return Side(name, run_suite(lab, expression, progress), read_facts(lab.run_dir))
+    with closing(Lab(shop, series)) as lab:
+        return Side(name, run_suite(lab, expression), read_facts(lab.run_dir))
 
 
 def write_comparison(folder: Path, comparison: Comparison) -> None:

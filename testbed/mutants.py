@@ -16,7 +16,7 @@ from pathlib import Path
 
 from _pytest.mark.expression import Expression, ExpressionMatcher
 
-from testbed.cache import Cache, digest
+from testbed.cache import digest
 from testbed.errors import (
     CommandError,
     InfraError,
@@ -44,11 +44,11 @@ from testbed.lab.mutants import (
     verdict_of,
 )
 from testbed.lab.vmatests import VmaTests, find_vma_tests
-from testbed.progress import Progress
 from testbed.results.model import EXIT_EXPECTED, EXIT_INFRA, EXIT_KERNEL, Run
 from testbed.run import find_tool, run
-from testbed.settings import CHECKOUT, Isolation, Settings
+from testbed.settings import CHECKOUT, Isolation
 from testbed.suite import run_suite
+from testbed.workshop import Workshop
 
 # A work directory of their own: other kernels need not be built anew because of them.
 _WORKPLACE = "mutants"
@@ -85,10 +85,8 @@ _LOG_LINES = 400
 class Campaign:
     """Mutations tried on a kernel and the architectures of the settings."""
 
-    settings: Settings
+    shop: Workshop
     series: Series  # of the good kernel
-    cache: Cache
-    progress: Progress
     folder: Path  # where the results go
     fresh: bool = False  # whether to try also what earlier campaigns have tried
     tests: str | None = None  # the tests that are run, as pytest -k; all
@@ -103,9 +101,9 @@ class Campaign:
             TreeError: the kernel without a mutation does not build.
         """
         mutations = by_cost(mutations)
-        total = len(mutations) * len(self.settings.arch)
-        with self.progress.step("mutants", total) as step:
-            for arch in self.settings.arch:
+        total = len(mutations) * len(self.shop.settings.arch)
+        with self.shop.progress.step("mutants", total) as step:
+            for arch in self.shop.settings.arch:
                 good = self.good_kernel(arch)
                 for mutation in mutations:
                     step.update(len(self.outcomes), note=mutation.name)
@@ -116,11 +114,11 @@ class Campaign:
 
     @cached_property
     def _sieve(self) -> VmaTests | None:
-        return find_vma_tests(self._tree, self.series, self.cache, self.progress)
+        return find_vma_tests(self._tree, self.series, self.shop)
 
     @cached_property
     def _records(self) -> Records:
-        return Records(self.settings.state_dir / "mutants")
+        return Records(self.shop.settings.state_dir / "mutants")
 
     @cached_property
     def _suite(self) -> str:
@@ -128,8 +126,8 @@ class Campaign:
 
     @cached_property
     def _tree(self) -> SourceTree:
-        source = resolve(self.settings.kernel, self.settings, self.cache, self.progress)
-        return unpack(source, self.settings, self.cache, self.progress)
+        source = resolve(self.shop.settings.kernel, self.shop)
+        return unpack(source, self.shop)
 
     def good_kernel(self, arch: str, first: Sequence[str] = ()) -> str:
         """The key of the good kernel, on which all tests end as expected in that order."""
@@ -143,7 +141,7 @@ class Campaign:
         return good
 
     def prove_green(self, lab: Lab, first: Sequence[str]) -> None:
-        found = run_suite(lab, self.tests, self.progress, first=first)
+        found = run_suite(lab, self.tests, first=first)
         wrong = [case for case in found.cases if not case.status.as_expected]
         if wrong or verdict_of(found)[0] is not Fate.SURVIVED:
             evidence = "\n".join(f"{case.test}: {case.reason}" for case in wrong[:10])
@@ -170,7 +168,7 @@ class Campaign:
             fate = Fate.EQUIVALENT if mutation.equivalent else Fate.SURVIVED
         outcome = dataclasses.replace(known, mutation=mutation.name, fate=fate)
         shutil.copyfile(self._records.log(key), self.folder / f"{mutation.name}-{arch}.log")
-        self.progress.note(f"{arch} {mutation.name}: {' '.join((fate, outcome.test)).strip()}")
+        self.shop.progress.note(f"{arch} {mutation.name}: {' '.join((fate, outcome.test)).strip()}")
         return outcome
 
     def _try(self, mutation: Mutation, arch: str) -> tuple[Outcome, str]:
@@ -179,7 +177,7 @@ class Campaign:
         with self._rendered(mutation) as patch:
             trial = self.try_once(mutation, patch, arch)
             if trial.fate in UNSURE:
-                self.progress.note(f"{arch} {mutation.name}: again after {trial.reason}")
+                self.shop.progress.note(f"{arch} {mutation.name}: again after {trial.reason}")
                 trial = self.try_once(mutation, patch, arch)
             absent = trial.fate is Fate.ABSENT
             caught = Sieve.NONE if absent else self.judge_on_host(patch)
@@ -203,12 +201,12 @@ class Campaign:
         series = Series((*self.series.patches, read_patch(patch, exact=True)))
         with (
             tempfile.TemporaryDirectory(prefix="mutant-") as scratch,
-            self.cache.passing("config", "kernel", "guest", "image"),
+            self.shop.cache.passing("config", "kernel", "guest", "image"),
             closing(self.lab(arch, series, Path(scratch))) as lab,
         ):
             try:
                 lab.cell(arch)
-                found = run_suite(lab, self.tests, self.progress, stop_early=True, first=first)
+                found = run_suite(lab, self.tests, stop_early=True, first=first)
             except PatchError as error:
                 return Trial(Fate.ABSENT, reason=error.message, log=str(error))
             except TreeError as error:
@@ -224,7 +222,7 @@ class Campaign:
     def lab(self, arch: str, series: Series, results: Path) -> Lab:
         patches = [patch.origin for patch in series.patches]
         settings = dataclasses.replace(
-            self.settings,
+            self.shop.settings,
             arch=(arch,),
             series=" ".join(patches),
             results_dir=results,
@@ -232,7 +230,8 @@ class Campaign:
             isolation=Isolation.SHARED,
         )
         workplace = _WORKPLACE if series != self.series else ""
-        return Lab(settings, series, self.cache, self.progress, workplace=workplace)
+        shop = dataclasses.replace(self.shop, settings=settings)
+        return Lab(shop, series, workplace=workplace)
 
     @contextmanager
     def _rendered(self, mutation: Mutation) -> Iterator[Path]:

@@ -17,7 +17,6 @@ import pytest
 from _pytest.capture import CaptureManager
 from rich.console import Console
 
-from testbed.cache import Cache
 from testbed.errors import KernelSplat, SetupError, TestbedError, TreeError
 from testbed.flavour import FLAVOURS
 from testbed.kernel.build import Kernel
@@ -37,6 +36,7 @@ from testbed.settings import CHECKOUT, AccelChoice, Isolation, Toolchain, load_s
 from testbed.terminal import make_progress
 from testbed.verdict import Defect, Verdict, judge, judge_defect
 from testbed.workers import Keeper, Worker, is_worker
+from testbed.workshop import Workshop
 
 LAB = pytest.StashKey[Lab]()
 GUEST = pytest.StashKey[Guest]()
@@ -113,9 +113,7 @@ def _make_lab(config: pytest.Config) -> Lab:
         settings = dataclasses.replace(settings, kernel=at_base(settings.kernel, series.base))
     except SetupError as error:
         raise pytest.UsageError(str(error)) from error
-    progress = make_progress(Console())
-    cache = Cache(settings.cache_dir, settings.cache_limit, progress)
-    return Lab(settings, series, cache, progress)
+    return Lab(Workshop.of(settings, make_progress(Console())), series)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -126,7 +124,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "arch" in metafunc.fixturenames:
-        arches = metafunc.config.stash[LAB].settings.arch
+        arches = metafunc.config.stash[LAB].shop.settings.arch
         marker = metafunc.definition.get_closest_marker("arches")
         wanted = [name for name in arches if marker is None or name in marker.args]
         metafunc.parametrize("arch", wanted, scope="session")
@@ -177,7 +175,7 @@ def pytest_runtestloop(session: pytest.Session) -> None:
         return
     lab = session.config.stash[LAB]
     with _uncaptured(session.config):
-        for arch in (name for name in lab.settings.arch if name in arches):
+        for arch in (name for name in lab.shop.settings.arch if name in arches):
             try:
                 lab.cell(arch)
             except TreeError:
@@ -221,7 +219,7 @@ def guest(request: pytest.FixtureRequest, lab: Lab, arch: str) -> Iterator[Guest
     """A healthy guest whose kernel log is watched from here to the end of the test."""
     _skip_unless_configured(request.node, lab.cell(arch).kernel)
     skip_unless_built(request.node, lab.cell(arch).guest_side)
-    isolation = _isolation(request.node, lab.settings.isolation)
+    isolation = _isolation(request.node, lab.shop.settings.isolation)
     with lab.guest(arch, isolation, disks=_wants_disks(request.node)) as guest:
         guest.begin(request.node.name)
         request.node.stash[GUEST] = guest
@@ -229,7 +227,7 @@ def guest(request: pytest.FixtureRequest, lab: Lab, arch: str) -> Iterator[Guest
         if request.config.option.keep and (verdict := request.node.stash.get(UNEXPECTED, None)):
             reason = verdict.reason.partition("\n")[0]
             with _uncaptured(request.config):
-                keep(guest, f"{request.node.name}: {verdict.status}: {reason}", lab.progress)
+                keep(guest, f"{request.node.name}: {verdict.status}: {reason}", lab.shop.progress)
 
 
 def _isolation(item: pytest.Item, asked_for: Isolation) -> Isolation:
@@ -338,7 +336,7 @@ def _judge(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestRe
 
 
 def pytest_report_header(config: pytest.Config) -> str:
-    settings = config.stash[LAB].settings
+    settings = config.stash[LAB].shop.settings
     kernel = f"{settings.kernel}, flavour {settings.flavour}, isolation {settings.isolation}"
     return f"testbed: {kernel}, on {', '.join(settings.arch)}, accel {settings.accel}"
 

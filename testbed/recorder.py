@@ -155,19 +155,19 @@ class Recorder:
     def _keep_repro(self, item: pytest.Item, guest: Guest | None) -> list[str]:
         """Leave what runs this test again, alone; where that is, and how."""
         arch, lab = str(parameters(item).get("arch", "")), self.lab
-        words = again(item.nodeid, arch, lab.settings, lab.settings.series)
+        words = again(item.nodeid, arch, lab.shop.settings, lab.shop.settings.series)
         lines = [f"again: {shlex.join(words)}"]
         cell = next((cell for cell in lab.prepared() if cell.arch.name == arch), None)
         if cell is not None:
             scripts = [seen.script for seen in guest.prober.observations] if guest else []
-            about = dataclasses.asdict(_environment(cell, lab.settings.isolation))
+            about = dataclasses.asdict(_environment(cell, lab.shop.settings.isolation))
             about |= {"test": item.nodeid, "kernel key": cell.kernel.key}
             folder = write_repro(lab, cell, item.nodeid, scripts, about)
             lines.append(f"repro: {folder / 'run.sh'}")
         return lines
 
     def _environments(self) -> list[Environment]:
-        own = [_environment(cell, self.lab.settings.isolation) for cell in self.lab.prepared()]
+        own = [_environment(cell, self.lab.shop.settings.isolation) for cell in self.lab.prepared()]
         return own or list(self._others.values())
 
     def _keep(self, case: Case) -> None:

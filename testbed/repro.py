@@ -60,7 +60,7 @@ def write_repro(
         (folder / "scripts" / str(number)).write_text(script)
     (folder / "config").write_bytes(cell.kernel.config.read_bytes())
     (folder / "about.json").write_text(json.dumps(about, indent=1) + "\n")
-    words = again(test, cell.arch.name, lab.settings, _HERE if patches else "")
+    words = again(test, cell.arch.name, lab.shop.settings, _HERE if patches else "")
     _write_run(folder / "run.sh", words)
     return folder
 

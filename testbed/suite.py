@@ -16,7 +16,7 @@ from testbed.cache import digest
 from testbed.errors import InfraError, SetupError, TreeError
 from testbed.lab.lab import Lab
 from testbed.plugin import LAB, RECORDER
-from testbed.progress import Progress, Step
+from testbed.progress import Step
 from testbed.recorder import Recorder, parameters
 from testbed.results.model import Run
 from testbed.results.store import JUNIT_FILE
@@ -102,7 +102,6 @@ def _group(item: pytest.Item) -> str:
 def run_suite(
     lab: Lab,
     expression: str | None,
-    progress: Progress,
     *,
     keep: bool = False,
     stop_early: bool = False,
@@ -119,7 +118,7 @@ def run_suite(
         InfraError: the host failed before the first test.
         KeyboardInterrupt: after the results so far were written.
     """
-    for arch in lab.settings.arch:
+    for arch in lab.shop.settings.arch:
         # A tree that does not build is a finding: the test that is about that raises it again.
         with contextlib.suppress(TreeError):
             lab.cell(arch)
@@ -134,7 +133,7 @@ def run_suite(
     arguments += ["-k", expression] if expression else []
     arguments += ["--keep"] if keep else []
     arguments += ["--exitfirst"] if stop_early else []
-    with progress.step("test") as step:
+    with lab.shop.progress.step("test") as step:
         session = Session(lab, step, first)
         with contextlib.redirect_stderr(io.StringIO()) as complaint:
             status = pytest.main(arguments, plugins=[session])

@@ -54,7 +54,7 @@ class Keeper:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_auto_num_workers(self) -> int:
-        return slots(self.recorder.lab.settings, available_mib())
+        return slots(self.recorder.lab.shop.settings, available_mib())
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:

@@ -23,7 +23,7 @@ def command(lab: Lab, cell: Cell, tmp_path: Path) -> Callable[..., list[str]]:
 
     Its results are in a folder below `tmp_path`.
     """
-    settings = lab.settings
+    settings = lab.shop.settings
 
     def words(name: str, *more: str, results: str = "results") -> list[str]:
         # fmt: off

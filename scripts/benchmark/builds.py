@@ -10,7 +10,6 @@ from pathlib import Path
 from benchmark.cycles import Action, seconds
 from benchmark.figures import MAKE_ALL, MAKE_STEP, OUR_ALL, OUR_STEP, Quantity, Samples
 from testbed.arch import find_arch
-from testbed.cache import Cache
 from testbed.deadline import Deadline
 from testbed.kernel.build import KernelRequest, build_kernel
 from testbed.kernel.make import Make
@@ -18,9 +17,8 @@ from testbed.kernel.series import Series
 from testbed.kernel.source import resolve, unpack
 from testbed.kernel.toolchain import find_compiler
 from testbed.lab.cell import prepare
-from testbed.progress import Progress
 from testbed.run import run
-from testbed.settings import Settings
+from testbed.workshop import Workshop
 
 _PATIENCE = 7200.0  # seconds for one build
 
@@ -40,25 +38,22 @@ class Builds:
     """
 
     arch: str
-    settings: Settings
+    shop: Workshop
     folder: Path
     samples: Samples
-    progress: Progress
-    _cache: Cache = field(init=False)
+    _own: Workshop = field(init=False)  # with that cache, and the text that is changed
     _config: Path = field(init=False)  # of the testbed's kernel
     _steps: int = 0
 
     def __post_init__(self) -> None:
-        self._cache = Cache(self.folder / "cache", self.settings.cache_limit, self.progress)
-
-    def copy_text(self, cache: Cache) -> None:
-        """Have a text that may be changed."""
-        tree = unpack(
-            resolve(self.settings.kernel, self.settings, cache, self.progress),
-            self.settings,
-            cache,
-            self.progress,
+        settings = dataclasses.replace(
+            self.shop.settings, kernel=f"tree:{self._text}", cache_dir=self.folder / "cache"
         )
+        self._own = Workshop.of(settings, self.shop.progress)
+
+    def copy_text(self) -> None:
+        """Have a text that may be changed."""
+        tree = unpack(resolve(self.shop.settings.kernel, self.shop), self.shop)
         shutil.copytree(tree.path, self._text, symlinks=True)
 
     def build_all(self) -> None:
@@ -83,31 +78,26 @@ class Builds:
     def _text(self) -> Path:
         return self.folder / "linux"
 
-    @property
-    def _own(self) -> Settings:
-        """The settings, with the text that is changed."""
-        return dataclasses.replace(self.settings, kernel=f"tree:{self._text}")
-
     def _add(self, quantity: Quantity, action: Action) -> None:
         self.samples.add(self.arch, quantity, seconds(action))
 
     def _build(self) -> None:
-        source = resolve(self._own.kernel, self._own, self._cache, self.progress)
+        source = resolve(self._own.settings.kernel, self._own)
         request = KernelRequest(source=source, arch=find_arch(self.arch), series=Series())
-        kernel = build_kernel(request, self._own, self._cache, self.progress)
+        kernel = build_kernel(request, self._own)
         self._config = kernel.config
 
     def _prepare(self) -> None:
-        prepare(self.arch, Series(), self._own, self._cache, self.progress)
+        prepare(self.arch, Series(), self._own)
 
     def _make(self) -> None:
         objects = self.folder / "objects"
-        compiler = find_compiler(self.settings.toolchain, find_arch(self.arch))
+        compiler = find_compiler(self.shop.settings.toolchain, find_arch(self.arch))
         if not objects.exists():
             objects.mkdir()
             shutil.copyfile(self._config, objects / ".config")
-        jobs = self.settings.jobs
+        jobs = self.shop.settings.jobs
         make = Make(src=self._text, obj=objects, compiler=compiler, jobs=jobs, ccache={})
         argv = make.argv(compiler.arch.image, "modules")
-        with self.progress.step(f"make for {self.arch}"):
+        with self.shop.progress.step(f"make for {self.arch}"):
             run(argv, log=self.folder / "make.log", deadline=Deadline.after(_PATIENCE))

@@ -11,30 +11,26 @@ from testbed.bisect.drive import Built, read_often, run_of_no_kernel
 from testbed.bisect.fingerprint import fingerprint
 from testbed.bisect.history import History
 from testbed.bisect.symptom import Reading, Symptom, read
-from testbed.cache import Cache
 from testbed.errors import InfraError, SetupError, TreeError
 from testbed.kernel.series import Series
 from testbed.kernel.version import require_supported, version_of_makefile
 from testbed.lab.lab import Lab
-from testbed.progress import Progress
 from testbed.results.model import Run, Status
-from testbed.settings import Settings
 from testbed.suite import run_suite
+from testbed.workshop import Workshop
 
 
 @dataclass
 class Trier:
     """Builds and tests one kernel after the other, on the first architecture of the settings."""
 
-    settings: Settings
-    cache: Cache
-    progress: Progress
+    shop: Workshop
     tests: str  # as pytest -k
     folder: Path  # where runs are written
 
     def build(self, series: Series) -> Built:
         with closing(self._lab(series, self.folder)) as lab:
-            cell = lab.cell(self.settings.arch[0])
+            cell = lab.cell(self.shop.settings.arch[0])
             name = fingerprint(cell.kernel, cell.guest_side)
             return Built(cell.kernel.release, name)
 
@@ -42,7 +38,7 @@ class Trier:
         """Run the tests; what the host broke is tried once more."""
         run = self._run_once(series, self.folder / name)
         if _of_the_host(run):
-            self.progress.note(f"once more, for the host failed: {_of_the_host(run)}")
+            self.shop.progress.note(f"once more, for the host failed: {_of_the_host(run)}")
             run = self._run_once(series, self.folder / name)
         if reason := _of_the_host(run):
             raise InfraError(f"the host failed twice: {reason}", logs=(self.folder / name,))
@@ -50,16 +46,16 @@ class Trier:
 
     def _run_once(self, series: Series, results: Path) -> Run:
         with closing(self._lab(series, results)) as lab:
-            return run_suite(lab, self.tests, self.progress)
+            return run_suite(lab, self.tests)
 
     def _lab(self, series: Series, results: Path) -> Lab:
         settings = dataclasses.replace(
-            self.settings,
-            arch=self.settings.arch[:1],
+            self.shop.settings,
+            arch=self.shop.settings.arch[:1],
             series=" ".join(patch.origin for patch in series.patches),
             results_dir=results,
         )
-        return Lab(settings, series, self.cache, self.progress)
+        return Lab(dataclasses.replace(self.shop, settings=settings), series)
 
 
 @dataclass

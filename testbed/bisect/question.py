@@ -14,14 +14,14 @@ from _pytest.mark.expression import Expression
 from testbed.bisect.drive import Oracle
 from testbed.bisect.history import History, borrow, commit_series
 from testbed.bisect.oracle import CommitOracle, SeriesOracle, Trier
-from testbed.cache import Cache, digest
+from testbed.cache import digest
 from testbed.errors import SetupError
 from testbed.kernel.revision import commit_of
 from testbed.kernel.series import Series
 from testbed.kernel.source import resolve
 from testbed.mutants import suite_identity
-from testbed.progress import Progress
-from testbed.settings import KERNEL_CONFIG, Settings
+from testbed.settings import KERNEL_CONFIG
+from testbed.workshop import Workshop
 
 # The text of a kernel, which is checked out: 1.8 GB.
 _ROOM = 2_000_000_000  # bytes
@@ -51,7 +51,7 @@ class Question:
 
     def key(self, subject: Subject) -> str:
         """Equal for questions that must have the same answers."""
-        settings = subject.settings
+        settings = subject.shop.settings
         fragments = [file.read_text() for file in sorted(KERNEL_CONFIG.glob("*.config"))]
         words = (subject.history.old, subject.history.new, subject.identity, *fragments)
         how = (settings.flavour, settings.toolchain, settings.accel, settings.isolation)
@@ -87,33 +87,31 @@ class Subject:
 
     history: History
     oracle: Callable[[Trier], Oracle]
-    settings: Settings  # those of the user, with the kernel that is meant
+    shop: Workshop  # the user's, with the kernel that is meant
     identity: str = ""  # of what the commits stand on
 
 
 @contextmanager
-def patches(
-    series: Series, settings: Settings, cache: Cache, progress: Progress
-) -> Iterator[Subject]:
+def patches(series: Series, shop: Workshop) -> Iterator[Subject]:
     """The patches of a series on the kernel of the settings.
 
     Raises:
         SetupError: there is no such kernel.
     """
-    base = resolve(settings.kernel, settings, cache, progress)
+    base = resolve(shop.settings.kernel, shop)
     key = digest(base.identity, series.identity)
-    with cache.work(f"bisect-series-{settings.arch[0]}-{key}") as root:
+    with shop.cache.work(f"bisect-series-{shop.settings.arch[0]}-{key}") as root:
         history = commit_series(series, root)
         yield Subject(
             history,
             lambda trier: SeriesOracle(trier, history, series),
-            settings,
+            shop,
             base.identity,
         )
 
 
 @contextmanager
-def commits(tree: Path, old: str, new: str, settings: Settings, cache: Cache) -> Iterator[Subject]:
+def commits(tree: Path, old: str, new: str, shop: Workshop) -> Iterator[Subject]:
     """The commits of a user's tree between two of them.
 
     Raises:
@@ -122,13 +120,14 @@ def commits(tree: Path, old: str, new: str, settings: Settings, cache: Cache) ->
     """
     path = tree.expanduser().resolve()
     ends = [commit_of(path, name) for name in (old, new)]
-    with cache.work(f"bisect-{settings.arch[0]}-{digest(str(path))}") as root:
+    with shop.cache.work(f"bisect-{shop.settings.arch[0]}-{digest(str(path))}") as root:
         copy = root / "linux"
         if not copy.exists():
-            cache.require_space(_ROOM, f"a copy of {path}")
+            shop.cache.require_space(_ROOM, f"a copy of {path}")
         history = borrow(path, copy, *ends)
+        settings = dataclasses.replace(shop.settings, kernel=f"tree:{copy}")
         yield Subject(
             history,
             lambda trier: CommitOracle(trier, history),
-            dataclasses.replace(settings, kernel=f"tree:{copy}"),
+            dataclasses.replace(shop, settings=settings),
         )

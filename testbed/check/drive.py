@@ -72,7 +72,7 @@ class Checker:
             InfraError, BootError: no guest came up, or the host failed.
         """
         self.lab.cell(self.arch)
-        with self.lab.progress.step(f"check {self.name} on {self.arch}") as self._step:
+        with self.lab.shop.progress.step(f"check {self.name} on {self.arch}") as self._step:
             self._run()
         notes = [f"its build warns: {self.driver.warning}"] if self.driver.warning else []
         kernel = self.lab.cell(self.arch).kernel

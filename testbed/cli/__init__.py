@@ -72,9 +72,9 @@ def run(expression: str | None, keep: bool, **options: Any) -> None:
     """
     with opened(options) as context:
         context.show_series()
-        lab = Lab(context.settings, context.series, context.cache, context.progress)
+        lab = Lab(context.shop, context.series)
         with closing(lab):
-            found = run_suite(lab, expression, context.progress, keep=keep)
+            found = run_suite(lab, expression, keep=keep)
         print_report(context.console, found, lab.run_dir)
     sys.exit(EXIT_KERNEL if lab.kernel_at_fault else exit_status(found.cases))
 
@@ -119,8 +119,8 @@ def doctor(**options: Any) -> None:
     testbed doctor
     """
     with opened(options) as context:
-        findings = examine(context.settings, context.cache)
-        for line in (*_finding_lines(findings), *_settings_lines(context.settings)):
+        findings = examine(context.shop.settings, context.shop.cache)
+        for line in (*_finding_lines(findings), *_settings_lines(context.shop.settings)):
             plain(context.console, line)
     sys.exit(0 if all(finding.good for finding in findings) else EXIT_SETUP)
 
@@ -184,14 +184,14 @@ def cache_list(**options: Any) -> None:
     """
     with opened(options) as context:
         table = Table("kind", "key", "MB", "last used", box=None)
-        entries = context.cache.entries()
+        entries = context.shop.cache.entries()
         for entry in entries:
             table.add_row(entry.kind, entry.key, f"{entry.size / 1e6:.0f}", _date(entry.used))
-        objects = context.cache.ccache_size()
+        objects = context.shop.cache.ccache_size()
         table.add_row("ccache", "", f"{objects / 1e6:.0f}", "")
         context.console.print(table)
         total = (sum(entry.size for entry in entries) + objects) / 1e9
-        context.console.print(f"{total:.1f} GB of {context.settings.cache_limit / 1e9:.0f} GB")
+        context.console.print(f"{total:.1f} GB of {context.shop.settings.cache_limit / 1e9:.0f} GB")
 
 
 @cache.command("prune")
@@ -204,8 +204,8 @@ def cache_prune(limit: float | None, **options: Any) -> None:
     testbed cache prune --limit 5
     """
     with opened(options) as context:
-        bound = context.settings.cache_limit if limit is None else int(limit * 1e9)
-        for entry in context.cache.prune(bound):
+        bound = context.shop.settings.cache_limit if limit is None else int(limit * 1e9)
+        for entry in context.shop.cache.prune(bound):
             context.console.print(f"removed {entry.kind}/{entry.key}", highlight=False)
 
 
@@ -217,16 +217,8 @@ def main() -> NoReturn:
 def _run_campaign(
     context: Context, mutations: list[Mutation], *, fresh: bool, tests: str | None
 ) -> list[Outcome]:
-    folder = new_run_dir(context.settings.results_dir, latest=False)
-    campaign = Campaign(
-        context.settings,
-        context.series,
-        context.cache,
-        context.progress,
-        folder,
-        fresh=fresh,
-        tests=tests,
-    )
+    folder = new_run_dir(context.shop.settings.results_dir, latest=False)
+    campaign = Campaign(context.shop, context.series, folder, fresh=fresh, tests=tests)
     try:
         campaign.run(mutations)
     finally:

@@ -17,7 +17,7 @@ from testbed.bisect.oracle import Trier, judge
 from testbed.bisect.question import Question, Subject, commits, patches
 from testbed.bisect.report import report_lines, write_report
 from testbed.bisect.symptom import Verdict
-from testbed.cli.context import Context, kernel_options, opened
+from testbed.cli.context import kernel_options, opened
 from testbed.errors import SetupError, TestbedError
 from testbed.results.model import EXIT_EXPECTED, EXIT_KERNEL
 from testbed.results.store import new_run_dir
@@ -86,35 +86,33 @@ def bisect(
             if good or bad:
                 raise SetupError("--series has ends of its own", cure="leave --good and --bad out")
             context.show_series()
-            subject = patches(context.series, context.settings, context.cache, context.progress)
+            subject = patches(context.series, context.shop)
         else:
             old, new = (bad, good) if find_fix else (good, bad)
             if not (old and new):
                 raise SetupError("nothing to search", cure="give --good and --bad, or --series")
             if options["kernel"] is not None:
                 raise SetupError("the kernels are the commits of --tree", cure="drop --kernel")
-            subject = commits(tree, old, new, context.settings, context.cache)
+            subject = commits(tree, old, new, context.shop)
         with subject as found:
-            lines, known = _search(context, question, found, fresh=fresh)
+            lines, known = _search(question, found, fresh=fresh)
         for line in lines:
             plain(context.console, line)
     sys.exit(EXIT_EXPECTED if known else EXIT_KERNEL)
 
 
-def _search(
-    context: Context, question: Question, subject: Subject, *, fresh: bool
-) -> tuple[list[str], bool]:
+def _search(question: Question, subject: Subject, *, fresh: bool) -> tuple[list[str], bool]:
     """The report, and whether one commit is left."""
-    settings = subject.settings
+    shop, settings = subject.shop, subject.shop.settings
     folder = new_run_dir(settings.results_dir, latest=False)
     key = question.key(subject)
     file = settings.state_dir / "bisect" / f"{key}.json"
-    trier = Trier(settings, context.cache, context.progress, question.tests, folder)
+    trier = Trier(shop, question.tests, folder)
     bisection = Bisection(
         subject.history,
         subject.oracle(trier),
         Journal(file) if fresh else Journal.open(file),
-        context.progress,
+        shop.progress,
         repeat=question.repeat,
         pattern=question.pattern,
         find_fix=question.find_fix,
@@ -122,7 +120,7 @@ def _search(
     try:
         answer = bisection.run()
     except KeyboardInterrupt:
-        context.progress.note("the same command goes on from here")
+        shop.progress.note("the same command goes on from here")
         raise
     write_report(folder, bisection, answer)
     return [*report_lines(bisection, answer, whole=False), f"results: {folder}"], bool(answer.first)
@@ -159,8 +157,8 @@ def bisect_step(
     question = Question.of(tests, pattern, repeat, find_fix=find_fix)
     options["kernel"] = options["kernel"] or "tree:."
     with opened(options) as context:
-        folder = new_run_dir(context.settings.results_dir, latest=False)
-        trier = Trier(context.settings, context.cache, context.progress, question.tests, folder)
+        folder = new_run_dir(context.shop.settings.results_dir, latest=False)
+        trier = Trier(context.shop, question.tests, folder)
         reading = judge(trier, context.series, question.pattern, question.repeat)
         text = f"{reading.verdict}: {reading.reason}\nresults: {folder}"
         plain(context.console, text)

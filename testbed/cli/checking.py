@@ -62,7 +62,7 @@ def check(
     chosen = _only_lower(load_check_plan(plan)) if lower else load_check_plan(plan)
     with opened(options) as context:
         context.show_series()
-        with closing(Lab(context.settings, context.series, context.cache, context.progress)) as lab:
+        with closing(Lab(context.shop, context.series)) as lab:
             found = list(_check(context, lab, [module or before, after], node, chosen))
             lines = [line for each in found for line in _lines(each)]
             (lab.run_dir / _JSON_FILE).write_text(to_json(found))
@@ -83,14 +83,12 @@ def _check(
     context: Context, lab: Lab, modules: list[Path | None], node: str, plan: CheckPlan
 ) -> Iterator[Checked | Conversion]:
     """One result for each architecture; both versions start from what the older one maps."""
-    for arch in context.settings.arch:
+    for arch in context.shop.settings.arch:
         sides: list[Checked] = []
         grounds: tuple[Ground, ...] = ()
         for path in filter(None, modules):
             cell = lab.cell(arch)
-            driver = find_driver(
-                path, cell.kernel, cell.request, lab.settings, lab.cache, lab.progress
-            )
+            driver = find_driver(path, cell.kernel, cell.request, lab.shop)
             checker = Checker(lab, arch, driver, str(path), node, plan, grounds)
             sides.append(checker.run())
             grounds = checker.grounds

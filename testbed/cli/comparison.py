@@ -40,7 +40,7 @@ def compare(base: str, new: str, expression: str | None, **options: Any) -> None
     testbed compare results/2026-11-20T10-00-00 results/latest
     """
     with opened(options) as context:
-        folder = new_run_dir(context.settings.results_dir, latest=False)
+        folder = new_run_dir(context.shop.settings.results_dir, latest=False)
         sides = [
             _side(context, name, folder / title, expression)
             for title, name in (("base", base), ("new", new))
@@ -57,8 +57,8 @@ def _side(context: Context, name: str, results: Path, expression: str | None) ->
     recorded = recorded_side(name)
     if recorded is not None:
         return recorded
-    settings, series = side_settings(context.settings, name, results)
-    own = dataclasses.replace(context, settings=settings, series=series)
-    own.show_series()
-    with context.progress.step(f"{results.name}: {name}"):
-        return run_side(name, settings, series, context.cache, context.progress, expression)
+    settings, series = side_settings(context.shop.settings, name, results)
+    shop = dataclasses.replace(context.shop, settings=settings)
+    dataclasses.replace(context, shop=shop, series=series).show_series()
+    with shop.progress.step(f"{results.name}: {name}"):
+        return run_side(name, shop, series, expression)

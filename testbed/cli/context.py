@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,6 @@ from typing import Any
 import click
 from rich.console import Console
 
-from testbed.cache import Cache
 from testbed.deadline import Deadline
 from testbed.flavour import FLAVOURS
 from testbed.kernel.fit import examine as examine_series
@@ -23,10 +22,10 @@ from testbed.kernel.source import resolve, unpack
 from testbed.lab.cell import Cell, prepare
 from testbed.lab.guest import Guest, guest_up
 from testbed.mmap.path import MODULE, RING_MODULE
-from testbed.progress import Progress
 from testbed.results.store import new_run_dir
-from testbed.settings import AccelChoice, Isolation, Settings, Toolchain, load_settings
+from testbed.settings import AccelChoice, Isolation, Toolchain, load_settings
 from testbed.terminal import make_progress, plain
+from testbed.workshop import Workshop
 
 # What a guest that a user looks around in has loaded, as far as its kernel allows.
 _MODULES = (MODULE, RING_MODULE)
@@ -36,10 +35,8 @@ _MODULES = (MODULE, RING_MODULE)
 class Context:
     """What every command stands on."""
 
-    settings: Settings
-    cache: Cache
+    shop: Workshop
     series: Series
-    progress: Progress
     console: Console
 
     def show_series(self) -> None:
@@ -50,25 +47,28 @@ class Context:
         """
         if not self.series.patches:
             return
-        source = resolve(self.settings.kernel, self.settings, self.cache, self.progress)
-        tree = unpack(source, self.settings, self.cache, self.progress)
+        kernel = self.shop.settings.kernel
+        source = resolve(kernel, self.shop)
+        tree = unpack(source, self.shop)
         fits = examine_series(self.series, tree.path)
         for line in (f"series for {source.description}:", *fit_lines(fits)):
             plain(self.console, line)
-        if note := base_note(self.settings.kernel, self.series.base):
-            self.progress.note(note)
+        if note := base_note(kernel, self.series.base):
+            self.shop.progress.note(note)
         refuse_conflicts(fits)
 
     def cells(self) -> Iterator[Cell]:
         """One prepared cell after the other, in the order asked for."""
         self.show_series()
-        for arch in self.settings.arch:
-            yield prepare(arch, self.series, self.settings, self.cache, self.progress)
+        for arch in self.shop.settings.arch:
+            yield prepare(arch, self.series, self.shop)
 
     def one_cell(self) -> Cell:
         """The only cell of a command that is about one VM; the first when none was chosen."""
-        first = dataclasses.replace(self.settings, arch=self.settings.arch[:1])
-        return next(dataclasses.replace(self, settings=first).cells())
+        settings = self.shop.settings
+        first = dataclasses.replace(settings, arch=settings.arch[:1])
+        shop = dataclasses.replace(self.shop, settings=first)
+        return next(dataclasses.replace(self, shop=shop).cells())
 
 
 def kernel_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -125,27 +125,24 @@ _KERNEL_OPTIONS: tuple[Callable[..., Any], ...] = (
 
 @contextmanager
 def opened(options: dict[str, Any]) -> Iterator[Context]:
-    """Settings, cache and progress for one command."""
+    """What one command stands on."""
     file = options.pop("settings_file")
     settings = load_settings(file, options)
     series = load_series(settings.series, settings.kernel)
     settings = dataclasses.replace(settings, kernel=at_base(settings.kernel, series.base))
     console = Console()
-    progress = make_progress(console)
-    cache = Cache(settings.cache_dir, settings.cache_limit, progress)
-    try:
-        yield Context(settings, cache, series, progress, console)
-    finally:
-        cache.close()
+    shop = Workshop.of(settings, make_progress(console))
+    with closing(shop.cache):
+        yield Context(shop, series, console)
 
 
 @contextmanager
 def booted(context: Context, cell: Cell) -> Iterator[Guest]:
     """A guest of that cell with the test modules loaded; it is gone when the block ends."""
-    log_dir = new_run_dir(context.settings.results_dir, latest=False)
+    log_dir = new_run_dir(context.shop.settings.results_dir, latest=False)
     with ExitStack() as stack:
-        with context.progress.step(f"boot {cell.arch} {cell.kernel.release}"):
-            deadline = Deadline.after(context.settings.boot_seconds)
+        with context.shop.progress.step(f"boot {cell.arch} {cell.kernel.release}"):
+            deadline = Deadline.after(context.shop.settings.boot_seconds)
             guest = stack.enter_context(guest_up(cell, log_dir, deadline))
             for module in _MODULES:
                 if module not in cell.guest_side.absent:

@@ -8,14 +8,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from testbed.cache import Cache, digest
+from testbed.cache import digest
 from testbed.image import cpio, userland
 from testbed.image.keys import HostKey, find_client_key, make_host_key, public_line, read_client_key
 from testbed.kernel.apt import download_packages, find_packages
 from testbed.kernel.build import Kernel
 from testbed.kernel.modules import GuestSide
-from testbed.progress import Progress
-from testbed.settings import Settings
+from testbed.workshop import Workshop
 
 _MODULES = "/lib/testbed"
 _PROGRAMS = "/bin"
@@ -32,9 +31,7 @@ class Image:
     packages: Path  # Debian's packages in it, one per line: name and version
 
 
-def build_image(
-    kernel: Kernel, guest_side: GuestSide, settings: Settings, cache: Cache, progress: Progress
-) -> Image:
+def build_image(kernel: Kernel, guest_side: GuestSide, shop: Workshop) -> Image:
     """The image for a kernel with its modules and guest programs.
 
     Its userland is shared by all kernels of the architecture and user, so that
@@ -44,8 +41,8 @@ def build_image(
         SetupError: the guest's suite has not the packages, or the client key is unusable.
         InfraError: the packages cannot be fetched, or lack a library.
     """
-    client_key = find_client_key(settings)
-    base = _base(kernel, public_line(read_client_key(client_key)), settings, cache, progress)
+    client_key = find_client_key(shop.settings)
+    base = _base(kernel, public_line(read_client_key(client_key)), shop)
     files = guest_files(kernel, guest_side)
     key = digest(base.name, *(f"{path}={_sha256(file)}" for path, file in files.items()))
 
@@ -55,7 +52,7 @@ def build_image(
             _pack_top(files, kernel.gen_init_cpio, top)
             cpio.concatenate([base / "base.cpio", top], scratch / "initramfs.cpio")
 
-    entry = cache.get("image", key, make)
+    entry = shop.cache.get("image", key, make)
     return Image(
         key=key,
         path=entry / "initramfs.cpio",
@@ -76,23 +73,21 @@ def guest_files(kernel: Kernel, guest_side: GuestSide) -> dict[str, Path]:
     }
 
 
-def _base(
-    kernel: Kernel, client_key: str, settings: Settings, cache: Cache, progress: Progress
-) -> Path:
+def _base(kernel: Kernel, client_key: str, shop: Workshop) -> Path:
     """The cache entry of the architecture's userland.
 
     Any kernel's gen_init_cpio packs the same archive, so the kernel is no part of the key.
     """
     arch = kernel.arch.debian
-    packages = find_packages(userland.PACKAGES, arch, settings, cache, progress)
+    packages = find_packages(userland.PACKAGES, arch, shop)
     versions = [f"{package.name} {package.version}" for package in packages]
     key = digest(
         arch, *versions, *(package.hash for package in packages), client_key, *userland.identity()
     )
 
     def make(scratch: Path) -> None:
-        debs = download_packages(userland.PACKAGES, arch, settings, cache, progress)
-        with progress.step(f"guest userland for {kernel.arch}"):
+        debs = download_packages(userland.PACKAGES, arch, shop)
+        with shop.progress.step(f"guest userland for {kernel.arch}"):
             host_key = make_host_key()
             pack_base(debs.values(), host_key, scratch)
             (scratch / "host_key.pub").write_text(host_key.public + "\n")
@@ -111,7 +106,7 @@ def _base(
                 output=scratch / "base.cpio",
             )
 
-    return cache.get("userland", key, make)
+    return shop.cache.get("userland", key, make)
 
 
 def _pack_top(files: Mapping[str, Path], gen_init_cpio: Path, output: Path) -> None:

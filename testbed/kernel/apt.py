@@ -21,14 +21,13 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
-from testbed.cache import Cache, digest
+from testbed.cache import digest
 from testbed.errors import CommandError, InfraError, SetupError
 from testbed.files import write_whole
 from testbed.kernel.mirror import find_mirror
 from testbed.kernel.package import Package, parse_uris
-from testbed.progress import Progress
 from testbed.run import check_output, run
-from testbed.settings import Settings
+from testbed.workshop import Workshop
 
 # What the host's configuration may have changed and must not reach the private root. Hooks run
 # commands on the host's own files; the rest would weaken what apt checks.
@@ -91,8 +90,7 @@ class Index:
     suite: str
     arch: str  # dpkg's name
     root: Path
-    settings: Settings
-    progress: Progress
+    shop: Workshop
 
     @property
     def expired(self) -> str:
@@ -147,7 +145,7 @@ class Index:
         title = f"download {packages[0].name}" + (" and others" if len(packages) > 1 else "")
         log = self.root / "download.log"
         log.write_text("")
-        with self.progress.step(title, total) as step:
+        with self.shop.progress.step(title, total) as step:
 
             def show(line: str) -> None:
                 if match := _STATUS.match(line):
@@ -173,11 +171,11 @@ class Index:
             SuiteExpired: the mirror's answer is out of date, and that is not accepted.
             InfraError: the mirror does not answer, or its signature is bad, and no index is here.
         """
-        state = self._state()
+        settings, state = self.shop.settings, self._state()
         age = time.time() - state.checked
-        if force or state.request != self._request or age > self.settings.archive_max_age * 3600:
+        if force or state.request != self._request or age > settings.archive_max_age * 3600:
             self._fetch()
-        if self.expired and not self.settings.accept_expired:
+        if self.expired and not settings.accept_expired:
             raise SuiteExpired(
                 f"suite {self.suite}: the mirror's Release file has expired on {self.expired}",
                 cure="set mirror to one that is up to date, or accept_expired to waive the check",
@@ -189,7 +187,7 @@ class Index:
 
     @property
     def _request(self) -> list[Any]:
-        settings = self.settings
+        settings = self.shop.settings
         return [settings.mirror, settings.accept_expired, str(settings.archive_keyring)]
 
     def _state(self) -> _State:
@@ -199,7 +197,7 @@ class Index:
             return _State()
 
     def _fetch(self) -> None:
-        mirror = self.settings.mirror or find_mirror()
+        mirror = self.shop.settings.mirror or find_mirror()
         self._lay_out(mirror)
         try:
             run(["apt-get", "-c", self._configuration, "-q", "update"])
@@ -212,7 +210,7 @@ class Index:
         self._record(mirror, self._valid_until())
 
     def _lay_out(self, mirror: str) -> None:
-        keyring = self.settings.archive_keyring
+        keyring = self.shop.settings.archive_keyring
         if not keyring.exists():
             raise SetupError(
                 f"the Debian archive's keys are not at {keyring}",
@@ -224,7 +222,7 @@ class Index:
         (self.root / "sources.list").write_text(
             f"deb [arch={self.arch} signed-by={keyring}] {mirror} {self.suite} main\n"
         )
-        check = "false" if self.settings.accept_expired else "true"
+        check = "false" if self.shop.settings.accept_expired else "true"
         self._configuration.write_text(
             _CONFIGURATION.format(root=self.root, arch=self.arch, check_valid_until=check)
         )
@@ -237,7 +235,7 @@ class Index:
                 evidence=error.evidence,
             ) from error
         since = datetime.fromtimestamp(self._state().checked, UTC)
-        self.progress.note(
+        self.shop.progress.note(
             f"suite {self.suite} cannot be refreshed, its index of {since:%F %H:%M} UTC is used: "
             + last_line(error)
         )
@@ -258,13 +256,7 @@ class Index:
 
 @contextmanager
 def open_index(
-    suite: str,
-    debian_arch: str,
-    settings: Settings,
-    cache: Cache,
-    progress: Progress,
-    *,
-    refresh: bool = False,
+    suite: str, debian_arch: str, shop: Workshop, *, refresh: bool = False
 ) -> Iterator[Index]:
     """A fresh index of one suite; another run that wants it waits until the block ends.
 
@@ -274,64 +266,51 @@ def open_index(
     Raises:
         as Index.refresh.
     """
-    with cache.work(f"apt-{suite.replace('/', '-')}-{debian_arch}") as root:
-        index = Index(
-            suite=suite, arch=debian_arch, root=root, settings=settings, progress=progress
-        )
+    with shop.cache.work(f"apt-{suite.replace('/', '-')}-{debian_arch}") as root:
+        index = Index(suite=suite, arch=debian_arch, root=root, shop=shop)
         index.refresh(force=refresh)
         yield index
 
 
 def find_packages(
-    names: Sequence[str],
-    debian_arch: str,
-    settings: Settings,
-    cache: Cache,
-    progress: Progress,
-    *,
-    refresh: bool = False,
+    names: Sequence[str], debian_arch: str, shop: Workshop, *, refresh: bool = False
 ) -> tuple[Package, ...]:
     """The guest suite's packages of these names and their dependencies, in exact versions.
 
     Nothing is downloaded but the index, and that only when it is out of date: cheap enough to
     make a cache key from.
     """
-    suite = settings.guest_suite
-    with open_index(suite, debian_arch, settings, cache, progress, refresh=refresh) as index:
+    with open_index(shop.settings.guest_suite, debian_arch, shop, refresh=refresh) as index:
         return index.find(names)
 
 
 def download_packages(
-    names: Sequence[str], debian_arch: str, settings: Settings, cache: Cache, progress: Progress
+    names: Sequence[str], debian_arch: str, shop: Workshop
 ) -> dict[Package, Path]:
     """The .deb files of these packages and of all that they depend on, for any architecture.
 
     The files stay in the cache as long as it is open. A download that fails, or whose hash is
     not the index's, is tried once more with a fresh index: the archive may have moved on.
     """
-    packages = find_packages(names, debian_arch, settings, cache, progress)
+    packages = find_packages(names, debian_arch, shop)
     try:
-        return _fetch_packages(packages, debian_arch, settings, cache, progress)
+        return _fetch_packages(packages, debian_arch, shop)
     except CommandError as exc:
-        progress.note(f"download failed, trying once more: {last_line(exc)}")
-    packages = find_packages(names, debian_arch, settings, cache, progress, refresh=True)
-    return _fetch_packages(packages, debian_arch, settings, cache, progress)
+        shop.progress.note(f"download failed, trying once more: {last_line(exc)}")
+    packages = find_packages(names, debian_arch, shop, refresh=True)
+    return _fetch_packages(packages, debian_arch, shop)
 
 
 def _fetch_packages(
-    packages: tuple[Package, ...],
-    debian_arch: str,
-    settings: Settings,
-    cache: Cache,
-    progress: Progress,
+    packages: tuple[Package, ...], debian_arch: str, shop: Workshop
 ) -> dict[Package, Path]:
     def make(scratch: Path) -> None:
-        cache.require_space(sum(package.size for package in packages), "downloading packages")
-        with open_index(settings.guest_suite, debian_arch, settings, cache, progress) as index:
+        shop.cache.require_space(sum(package.size for package in packages), "downloading packages")
+        with open_index(shop.settings.guest_suite, debian_arch, shop) as index:
             index.download(packages, scratch)
 
     key = digest(*(f"{package.file} {package.hash}" for package in packages))
-    folder = cache.get("packages", key, make)
+    folder = shop.cache.get("packages", key, make)
     return {package: folder / package.file for package in packages}
 
 

@@ -17,12 +17,12 @@ from typing import IO, cast
 
 import zstandard
 
-from testbed.cache import Cache, Verify, digest
+from testbed.cache import Verify, digest
 from testbed.errors import SetupError
 from testbed.files import write_whole
 from testbed.kernel.version import require_supported, version_of_makefile
 from testbed.progress import Progress, Step
-from testbed.settings import Settings
+from testbed.workshop import Workshop
 
 # A kernel's text is ten to twelve times its xz, seven times its gzip.
 _ROOM = 12
@@ -63,7 +63,7 @@ class TarballText:
     def description(self) -> str:
         return f"{self.version} from {self.path}"
 
-    def unpack(self, settings: Settings, cache: Cache, progress: Progress) -> Path:
+    def unpack(self, shop: Workshop) -> Path:
         """The text in the cache; unpacked when it is not there.
 
         Raises:
@@ -72,13 +72,14 @@ class TarballText:
         """
 
         def make(scratch: Path) -> None:
-            cache.require_space(_ROOM * self.path.stat().st_size, f"unpacking {self.path.name}")
-            _extract(self.path, scratch, progress)
+            room = _ROOM * self.path.stat().st_size
+            shop.cache.require_space(room, f"unpacking {self.path.name}")
+            _extract(self.path, scratch, shop.progress)
 
-        return cache.get("source", digest(self.identity), make, verify=Verify.SIZE) / "tree"
+        return shop.cache.get("source", digest(self.identity), make, verify=Verify.SIZE) / "tree"
 
 
-def find_text(wanted: str, settings: Settings, cache: Cache, progress: Progress) -> TarballText:
+def find_text(wanted: str, shop: Workshop) -> TarballText:
     """The tarball at that path.
 
     Raises:
@@ -88,8 +89,8 @@ def find_text(wanted: str, settings: Settings, cache: Cache, progress: Progress)
     if not path.is_file():
         raise SetupError(f"there is no tarball at {path}")
     _opener(path)
-    with cache.work("tarballs") as folder:
-        sha256, version = _facts(path, folder, progress)
+    with shop.cache.work("tarballs") as folder:
+        sha256, version = _facts(path, folder, shop.progress)
     require_supported(version, str(path))
     return TarballText(path=path, sha256=sha256, version=version)
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from testbed.cache import Cache, digest
+from testbed.cache import digest
 from testbed.kernel.make import Make, target_of
 from testbed.kernel.model import KernelRequest
 from testbed.kernel.source import SourceTree, unpack
@@ -22,7 +22,7 @@ from testbed.kernel.toolchain import (
 )
 from testbed.kernel.worktree import prepare
 from testbed.progress import Progress
-from testbed.settings import Settings
+from testbed.workshop import Workshop
 
 # Objects 240 MB, directories of the link tree 25 MB, the finished kernel and ccache
 # 150 MB: measured on 7.3.4, doubled because a tree may be larger.
@@ -119,31 +119,25 @@ class Bench:
 
 
 @contextmanager
-def open_bench(
-    request: KernelRequest,
-    compiler: Compiler,
-    settings: Settings,
-    cache: Cache,
-    progress: Progress,
-) -> Iterator[Bench]:
+def open_bench(request: KernelRequest, compiler: Compiler, shop: Workshop) -> Iterator[Bench]:
     """The workplace of a kernel's family, at that source and series; waits while another has it.
 
     Raises:
         InfraError: the disk has no room for a build.
         PatchError: a patch of the series does not apply.
     """
-    cache.require_space(_FRESH_BUILD, f"building {request}")
-    tree = unpack(request.source, settings, cache, progress)
-    with cache.work(_work_name(request, tree)) as root:
+    shop.cache.require_space(_FRESH_BUILD, f"building {request}")
+    tree = unpack(request.source, shop)
+    with shop.cache.work(_work_name(request, tree)) as root:
         worktree = prepare(root, tree, request.series)
         make = Make(
             src=worktree.src,
             obj=worktree.obj,
             compiler=compiler,
-            jobs=settings.jobs,
-            ccache=_ccache(root, cache, progress),
+            jobs=shop.settings.jobs,
+            ccache=_ccache(root, shop),
         )
-        yield Bench(root, make, progress)
+        yield Bench(root, make, shop.progress)
 
 
 def _work_name(request: KernelRequest, tree: SourceTree) -> str:
@@ -159,14 +153,14 @@ def _work_name(request: KernelRequest, tree: SourceTree) -> str:
     return "-".join((request.arch.name, request.toolchain, *flavours, *apart, where))
 
 
-def _ccache(root: Path, cache: Cache, progress: Progress) -> dict[str, str]:
+def _ccache(root: Path, shop: Workshop) -> dict[str, str]:
     if not have_ccache():
-        progress.note("ccache is not installed: compiling without it (apt install ccache)")
+        shop.progress.note("ccache is not installed: compiling without it (apt install ccache)")
         return {}
     return ccache_environment(
-        directory=cache.ccache,
+        directory=shop.cache.ccache,
         base=root,
-        limit=cache.limit // _CCACHE_SHARE,
+        limit=shop.cache.limit // _CCACHE_SHARE,
         stats=root / "ccache-stats",
     )
 

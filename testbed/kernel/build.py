@@ -9,15 +9,14 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from testbed.cache import Cache, digest
+from testbed.cache import digest
 from testbed.kernel.bench import Bench, CompileStats, open_bench
 from testbed.kernel.configure import configure, read_fragments
 from testbed.kernel.kconfig import Asked, canonical, fragment_text, parse_config
 from testbed.kernel.make import REPRODUCIBLE
 from testbed.kernel.model import Kernel, KernelRequest, load_kernel
 from testbed.kernel.toolchain import Compiler, find_compiler
-from testbed.progress import Progress
-from testbed.settings import Settings
+from testbed.workshop import Workshop
 
 __all__ = ["Kernel", "KernelRequest", "Order", "build_kernel"]
 
@@ -28,9 +27,7 @@ _LAYOUT = "2"
 _ARTEFACTS = ("vmlinux", "System.map", "Module.symvers", ".config")
 
 
-def build_kernel(
-    request: KernelRequest, settings: Settings, cache: Cache, progress: Progress
-) -> Kernel:
+def build_kernel(request: KernelRequest, shop: Workshop) -> Kernel:
     """The kernel that was asked for, built unless the cache has it.
 
     Raises:
@@ -40,10 +37,10 @@ def build_kernel(
         BuildError: the tree does not compile; names the first error and the whole log.
         InfraError: no disk space, or the compiler was killed.
     """
-    order = Order.of(request, settings, cache, progress)
+    order = Order.of(request, shop)
     config = order.final_config()
     key = order.kernel_key(config)
-    path = cache.get("kernel", key, lambda entry: order.build(entry, key, config))
+    path = shop.cache.get("kernel", key, lambda entry: order.build(entry, key, config))
     return load_kernel(request.arch, key, path)
 
 
@@ -54,21 +51,17 @@ class Order:
     request: KernelRequest
     compiler: Compiler
     asked: Mapping[str, Asked]
-    settings: Settings
-    cache: Cache
-    progress: Progress
+    shop: Workshop
 
     @classmethod
-    def of(
-        cls, request: KernelRequest, settings: Settings, cache: Cache, progress: Progress
-    ) -> Order:
+    def of(cls, request: KernelRequest, shop: Workshop) -> Order:
         asked = read_fragments(request.common_fragments, request.fragments)
         compiler = find_compiler(request.toolchain, request.arch)
-        return cls(request, compiler, asked, settings, cache, progress)
+        return cls(request, compiler, asked, shop)
 
     def final_config(self) -> Path:
         """The .config that the fragments come to, in the cache: no make when it is there."""
-        return self.cache.get("config", self._config_key(), self._configure) / ".config"
+        return self.shop.cache.get("config", self._config_key(), self._configure) / ".config"
 
     def _config_key(self) -> str:
         series = self.request.series
@@ -82,7 +75,7 @@ class Order:
         )
 
     def _configure(self, entry: Path) -> None:
-        with self.open_bench() as bench, self.progress.step(f"configure {self.request}"):
+        with self.open_bench() as bench, self.shop.progress.step(f"configure {self.request}"):
             configure(bench.make, self.asked, entry, log=bench.fresh_log("configure"))
 
     def kernel_key(self, config: Path) -> str:
@@ -99,7 +92,7 @@ class Order:
 
     def open_bench(self) -> AbstractContextManager[Bench]:
         """The work directory of this kernel's family, at its source and series."""
-        return open_bench(self.request, self.compiler, self.settings, self.cache, self.progress)
+        return open_bench(self.request, self.compiler, self.shop)
 
     def build(self, entry: Path, key: str, config: Path) -> None:
         """Fill a cache entry with the finished kernel."""
@@ -124,7 +117,7 @@ class Order:
             "toolchain": request.toolchain.value,
             "compiler": list(self.compiler.versions),
             "command": stats.command,
-            "jobs": self.settings.jobs,
+            "jobs": self.shop.settings.jobs,
             "seconds": round(stats.seconds, 1),
             "objects": stats.objects,
             "ccache": asdict(stats.ccache),

@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from testbed.cache import Cache, Verify, digest
+from testbed.cache import Verify, digest
 from testbed.errors import CommandError, InfraError, SetupError
 from testbed.kernel.apt import Index, last_line, open_index
 from testbed.kernel.package import Package
 from testbed.kernel.version import DebianVersion, require_supported, upstream_version
 from testbed.progress import Progress
 from testbed.run import check_output, find_tool, run
-from testbed.settings import Settings
+from testbed.workshop import Workshop
 
 # linux-source is for all architectures; every architecture's index lists it.
 _INDEX_ARCH = "amd64"
@@ -66,7 +66,7 @@ class DebianText:
             f"{text} (Release file expired on {self.expired}, accepted)" if self.expired else text
         )
 
-    def unpack(self, settings: Settings, cache: Cache, progress: Progress) -> Path:
+    def unpack(self, shop: Workshop) -> Path:
         """The text in the cache; downloaded and unpacked when it is not there.
 
         Raises:
@@ -75,30 +75,28 @@ class DebianText:
         """
 
         def make(scratch: Path) -> None:
-            cache.require_space(_ROOM * self.package.size, f"unpacking {self.package.name}")
-            deb = self._download(scratch / "deb", settings, cache, progress)
-            _unpack_deb(deb, scratch, progress)
+            shop.cache.require_space(_ROOM * self.package.size, f"unpacking {self.package.name}")
+            deb = self._download(scratch / "deb", shop)
+            _unpack_deb(deb, scratch, shop.progress)
 
-        return cache.get("source", digest(self.identity), make, verify=Verify.SIZE) / "tree"
+        return shop.cache.get("source", digest(self.identity), make, verify=Verify.SIZE) / "tree"
 
-    def _download(self, folder: Path, settings: Settings, cache: Cache, progress: Progress) -> Path:
+    def _download(self, folder: Path, shop: Workshop) -> Path:
         folder.mkdir()
         try:
-            with open_index(self.suite, _INDEX_ARCH, settings, cache, progress) as index:
+            with open_index(self.suite, _INDEX_ARCH, shop) as index:
                 index.download([self.package], folder)
         except CommandError as exc:
-            progress.note(f"download failed, trying once more: {last_line(exc)}")
+            shop.progress.note(f"download failed, trying once more: {last_line(exc)}")
             shutil.rmtree(folder)
             folder.mkdir()
-            find_text(self.package.version, settings, cache, progress, refresh=True)
-            with open_index(self.suite, _INDEX_ARCH, settings, cache, progress) as index:
+            find_text(self.package.version, shop, refresh=True)
+            with open_index(self.suite, _INDEX_ARCH, shop) as index:
                 index.download([self.package], folder)
         return folder / self.package.file
 
 
-def find_text(
-    wanted: str, settings: Settings, cache: Cache, progress: Progress, *, refresh: bool = False
-) -> DebianText:
+def find_text(wanted: str, shop: Workshop, *, refresh: bool = False) -> DebianText:
     """The newest linux-source that fits.
 
     Args:
@@ -113,11 +111,11 @@ def find_text(
         if not _WANTED.fullmatch(wanted):
             raise SetupError(f"debian:{wanted} is no version", cure="such as debian:7.3")
         require_supported(upstream_version(wanted), f"debian:{wanted}")
-    texts, missing = _all_texts(settings, cache, progress, refresh=refresh)
+    texts, missing = _all_texts(shop, refresh=refresh)
     best = choose(texts, wanted)
     if best is None and not refresh:
         # It may have come since the archive was asked last.
-        texts, missing = _all_texts(settings, cache, progress, refresh=True)
+        texts, missing = _all_texts(shop, refresh=True)
         best = choose(texts, wanted)
     if best is None:
         raise _not_there(wanted, texts, missing)
@@ -159,25 +157,21 @@ def _fits(version: str, wanted: str) -> bool:
     return not wanted or version == wanted or f"{upstream}.".startswith(f"{wanted}.")
 
 
-def _all_texts(
-    settings: Settings, cache: Cache, progress: Progress, *, refresh: bool
-) -> tuple[list[DebianText], list[str]]:
+def _all_texts(shop: Workshop, *, refresh: bool) -> tuple[list[DebianText], list[str]]:
     """What the suites have, and why some could not be asked."""
     texts: list[DebianText] = []
     errors: list[InfraError] = []
-    for suite in settings.suites:
+    for suite in shop.settings.suites:
         try:
-            with open_index(
-                suite, _INDEX_ARCH, settings, cache, progress, refresh=refresh
-            ) as index:
+            with open_index(suite, _INDEX_ARCH, shop, refresh=refresh) as index:
                 texts += [
                     DebianText(package=package, suite=suite, expired=index.expired)
                     for package in _packages(index)
                 ]
         except InfraError as exc:
-            progress.note(f"skipped: {exc.message}")
+            shop.progress.note(f"skipped: {exc.message}")
             errors.append(exc)
-    if len(errors) == len(settings.suites):
+    if len(errors) == len(shop.settings.suites):
         raise errors[0]
     return texts, [error.message for error in errors]
 

@@ -10,15 +10,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from testbed.cache import Cache, digest
+from testbed.cache import digest
 from testbed.errors import BuildError, SetupError
 from testbed.kernel.bench import Bench
 from testbed.kernel.build import Order
 from testbed.kernel.diagnose import error_lines, first_warning
 from testbed.kernel.model import Kernel, KernelRequest
 from testbed.kernel.modules import bring_to
-from testbed.progress import Progress
-from testbed.settings import Settings
+from testbed.workshop import Workshop
 
 _LAYOUT = "1"
 
@@ -69,14 +68,7 @@ class Driver:
         return tuple(dict.fromkeys(name for name in needed if name not in own))
 
 
-def find_driver(
-    path: Path,
-    kernel: Kernel,
-    request: KernelRequest,
-    settings: Settings,
-    cache: Cache,
-    progress: Progress,
-) -> Driver:
+def find_driver(path: Path, kernel: Kernel, request: KernelRequest, shop: Workshop) -> Driver:
     """The driver in a folder, built for the kernel, or in a .ko that was built for it.
 
     The folder is never written to.
@@ -92,25 +84,18 @@ def find_driver(
             f"{path} is neither a .ko nor a folder with a {' or a '.join(_MAKEFILES)}",
             cure="a module's folder has one that sets obj-m",
         )
-    built = build_driver(path, kernel, request, settings, cache, progress)
+    built = build_driver(path, kernel, request, shop)
     driver = load_order([read_module(file, kernel.release) for file in sorted(built.glob("*.ko"))])
     log = (built / "build.log").read_text(errors="replace")
     return Driver(driver.modules, first_warning(log) or "")
 
 
-def build_driver(
-    folder: Path,
-    kernel: Kernel,
-    request: KernelRequest,
-    settings: Settings,
-    cache: Cache,
-    progress: Progress,
-) -> Path:
+def build_driver(folder: Path, kernel: Kernel, request: KernelRequest, shop: Workshop) -> Path:
     """Build the modules of a folder: an entry of the cache with them and build.log."""
 
     def make(entry: Path) -> None:
-        order = Order.of(request, settings, cache, progress)
-        with order.open_bench() as bench, progress.step(f"{folder.name} for {request}"):
+        order = Order.of(request, shop)
+        with order.open_bench() as bench, shop.progress.step(f"{folder.name} for {request}"):
             log = bench.fresh_log(f"driver-{kernel.key}")
             bring_to(bench, kernel, request, log)
             copy = bench.root / "driver"
@@ -129,7 +114,7 @@ def build_driver(
                 shutil.copy2(module, entry)
             shutil.copy2(log, entry / "build.log")
 
-    return cache.get("driver", digest(_LAYOUT, kernel.key, *_contents(folder)), make)
+    return shop.cache.get("driver", digest(_LAYOUT, kernel.key, *_contents(folder)), make)
 
 
 def _make_modules(bench: Bench, copy: Path, what: str, log: Path) -> None:

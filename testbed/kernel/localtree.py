@@ -20,9 +20,8 @@ from testbed.kernel.gittree import GitTree, find_repository
 from testbed.kernel.plaintree import PlainTree
 from testbed.kernel.revision import commit_of, content_of, makefile_of, split_revision
 from testbed.kernel.version import require_supported, version_of_makefile
-from testbed.progress import Progress
 from testbed.run import run
-from testbed.settings import Settings
+from testbed.workshop import Workshop
 
 # 1.8 GB of text, and twice the 25 MB that its directories take when its files are hard links.
 _ROOM = 2_000_000_000  # bytes
@@ -57,7 +56,7 @@ class TreeText:
         how = "" if self.in_place else ", exported because it was built in place"
         return f"{self.version} from {self.path} ({self.content.whole}{how})"
 
-    def unpack(self, settings: Settings, cache: Cache, progress: Progress) -> Path:
+    def unpack(self, shop: Workshop) -> Path:
         """The tree itself, or its export in the cache.
 
         Raises:
@@ -68,17 +67,20 @@ class TreeText:
             return self.path
 
         def make(scratch: Path) -> None:
-            with _open_tree(self.path, cache) as tree, progress.step(f"export {self.path}"):
+            with (
+                _open_tree(self.path, shop.cache) as tree,
+                shop.progress.step(f"export {self.path}"),
+            ):
                 if not tree.text.exists():
-                    cache.require_space(_ROOM, f"a copy of {self.path}")
+                    shop.cache.require_space(_ROOM, f"a copy of {self.path}")
                 tree.export(self.content.whole)
                 # The next export replaces files and never writes into them.
                 run(["cp", "--archive", "--link", tree.text, scratch / "tree"])
 
-        return cache.get("source", digest(self.identity), make, verify=Verify.SIZE) / "tree"
+        return shop.cache.get("source", digest(self.identity), make, verify=Verify.SIZE) / "tree"
 
 
-def find_text(wanted: str, settings: Settings, cache: Cache, progress: Progress) -> TreeText:
+def find_text(wanted: str, shop: Workshop) -> TreeText:
     """The tree at that path as it is; with `@REV` behind it as it is in that commit.
 
     Raises:
@@ -90,7 +92,7 @@ def find_text(wanted: str, settings: Settings, cache: Cache, progress: Progress)
         return _text_of_commit(path, revision)
     version = tree_version(path)
     require_supported(version, str(path))
-    with _open_tree(path, cache) as tree, progress.step(f"look at {path}"):
+    with _open_tree(path, shop.cache) as tree, shop.progress.step(f"look at {path}"):
         content = tree.look()
     return TreeText(path=path, content=content, version=version, in_place=not built_in_place(path))
 

@@ -6,7 +6,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from testbed.cache import Cache, digest
+from testbed.cache import digest
 from testbed.errors import BuildError
 from testbed.kernel.bench import Bench
 from testbed.kernel.build import Order
@@ -14,8 +14,7 @@ from testbed.kernel.diagnose import first_warning
 from testbed.kernel.guestsources import GuestSources, source_files
 from testbed.kernel.model import Kernel, KernelRequest
 from testbed.kernel.programs import build_programs
-from testbed.progress import Progress
-from testbed.settings import Settings
+from testbed.workshop import Workshop
 
 _LAYOUT = "2"
 
@@ -51,9 +50,7 @@ class GuestSide:
 def build_guest_side(
     kernel: Kernel,
     request: KernelRequest,
-    settings: Settings,
-    cache: Cache,
-    progress: Progress,
+    shop: Workshop,
     *,
     sources: GuestSources | None = None,
 ) -> GuestSide:
@@ -66,16 +63,16 @@ def build_guest_side(
     texts = sources or GuestSources()
 
     def make(entry: Path) -> None:
-        order = Order.of(request, settings, cache, progress)
-        with order.open_bench() as bench, progress.step(f"modules for {request}"):
+        order = Order.of(request, shop)
+        with order.open_bench() as bench, shop.progress.step(f"modules for {request}"):
             log = bench.fresh_log(f"guest-{kernel.key}")
             bring_to(bench, kernel, request, log)
             _build_modules(bench, texts, entry / "modules", log)
             shutil.copy2(log, entry / "build.log")
 
     key = digest(_LAYOUT, kernel.key, texts.modules_identity)
-    programs = build_programs(kernel.arch, texts, cache, progress)
-    return GuestSide(cache.get("guest", key, make), programs)
+    programs = build_programs(kernel.arch, texts, shop)
+    return GuestSide(shop.cache.get("guest", key, make), programs)
 
 
 def bring_to(bench: Bench, kernel: Kernel, request: KernelRequest, log: Path) -> None:

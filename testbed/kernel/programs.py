@@ -5,20 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 from testbed.arch import Arch
-from testbed.cache import Cache, digest
+from testbed.cache import digest
 from testbed.errors import BuildError, CommandError, SetupError
 from testbed.kernel.diagnose import build_error
 from testbed.kernel.guestsources import GuestSources
 from testbed.kernel.toolchain import find_gcc
-from testbed.progress import Progress
 from testbed.run import check_output, run
+from testbed.workshop import Workshop
 
 _LAYOUT = "1"
 
 _CFLAGS = ("-static", "-O2", "-Wall", "-Wextra", "-Werror")
 
 
-def build_programs(arch: Arch, sources: GuestSources, cache: Cache, progress: Progress) -> Path:
+def build_programs(arch: Arch, sources: GuestSources, shop: Workshop) -> Path:
     """The folder with the programs for an architecture.
 
     Raises:
@@ -29,7 +29,10 @@ def build_programs(arch: Arch, sources: GuestSources, cache: Cache, progress: Pr
 
     def make(entry: Path) -> None:
         # The log of a failure is told of, and stays; the entry goes.
-        with cache.work(f"programs-{arch}") as work, progress.step(f"programs for {arch}"):
+        with (
+            shop.cache.work(f"programs-{arch}") as work,
+            shop.progress.step(f"programs for {arch}"),
+        ):
             log = work / "build.log"
             log.write_text("")
             for name, files in sources.program_files.items():
@@ -37,7 +40,7 @@ def build_programs(arch: Arch, sources: GuestSources, cache: Cache, progress: Pr
 
     how = (*_CFLAGS, check_output([gcc, "--version"]))
     key = digest(_LAYOUT, arch.name, *how, sources.programs_identity)
-    return cache.get("programs", key, make)
+    return shop.cache.get("programs", key, make)
 
 
 def _compile(gcc: str, sources: GuestSources, files: list[Path], target: Path, log: Path) -> None:

@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from testbed.cache import Cache
 from testbed.errors import SetupError
 from testbed.kernel import archive, debian, localtree
-from testbed.progress import Progress
-from testbed.settings import Settings
+from testbed.workshop import Workshop
 
 
 class Text(Protocol):
@@ -30,7 +28,7 @@ class Text(Protocol):
     def description(self) -> str: ...
     @property
     def in_place(self) -> bool: ...
-    def unpack(self, settings: Settings, cache: Cache, progress: Progress) -> Path: ...
+    def unpack(self, shop: Workshop) -> Path: ...
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,7 @@ class SourceTree:
     in_place: bool
 
 
-def resolve(spec: str, settings: Settings, cache: Cache, progress: Progress) -> Source:
+def resolve(spec: str, shop: Workshop) -> Source:
     """The text that `debian`, `debian:7.3`, `tree:PATH` or `tarball:PATH` means.
 
     Raises:
@@ -78,11 +76,11 @@ def resolve(spec: str, settings: Settings, cache: Cache, progress: Progress) -> 
         raise _unknown(spec, kind)
     if not rest and kind != "debian":
         raise SetupError(f"{spec!r} names no {kind}", cure=_EXAMPLES)
-    text = find(rest, settings, cache, progress)
+    text = find(rest, shop)
     return Source(text.identity, text.version, text.description, text)
 
 
-def unpack(source: Source, settings: Settings, cache: Cache, progress: Progress) -> SourceTree:
+def unpack(source: Source, shop: Workshop) -> SourceTree:
     """The text on this disk.
 
     Raises:
@@ -90,10 +88,10 @@ def unpack(source: Source, settings: Settings, cache: Cache, progress: Progress)
         InfraError: it cannot be downloaded, or the disk has no room.
     """
     text = source.text
-    return SourceTree(text.unpack(settings, cache, progress), source, text.in_place)
+    return SourceTree(text.unpack(shop), source, text.in_place)
 
 
-_KINDS: dict[str, Callable[[str, Settings, Cache, Progress], Text]] = {
+_KINDS: dict[str, Callable[[str, Workshop], Text]] = {
     "debian": debian.find_text,
     "tree": localtree.find_text,
     "tarball": archive.find_text,

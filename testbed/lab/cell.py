@@ -7,17 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from testbed.arch import Arch, find_arch
-from testbed.cache import Cache
 from testbed.flavour import Flavour, find_flavour
 from testbed.image import Disk, Image, build_disks, build_image
 from testbed.kernel.build import Kernel, KernelRequest, build_kernel
 from testbed.kernel.modules import GuestSide, build_guest_side
 from testbed.kernel.series import Series
 from testbed.kernel.source import Source, resolve
-from testbed.progress import Progress
-from testbed.settings import KERNEL_CONFIG, Settings
+from testbed.settings import KERNEL_CONFIG
 from testbed.vm.accel import AccelDecision, choose_accel
 from testbed.vm.qemu import VmSpec, qemu_version
+from testbed.workshop import Workshop
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,9 +59,7 @@ class Cell:
 def prepare(
     arch_name: str,
     series: Series,
-    settings: Settings,
-    cache: Cache,
-    progress: Progress,
+    shop: Workshop,
     *,
     fragments: tuple[Path, ...] = (),
     workplace: str = "",
@@ -77,9 +74,10 @@ def prepare(
         InfraError: the host is at fault.
         TreeError: the kernel text does not build.
     """
+    settings = shop.settings
     arch = find_arch(arch_name)
     flavour = find_flavour(settings.flavour, (arch.name,))
-    source = resolve(settings.kernel, settings, cache, progress)
+    source = resolve(settings.kernel, shop)
     request = KernelRequest(
         source=source,
         arch=arch,
@@ -88,12 +86,12 @@ def prepare(
         toolchain=settings.toolchain,
         workplace=workplace,
     )
-    kernel = build_kernel(request, settings, cache, progress)
-    guest_side = build_guest_side(kernel, request, settings, cache, progress)
+    kernel = build_kernel(request, shop)
+    guest_side = build_guest_side(kernel, request, shop)
     for name, lacks in guest_side.absent.items():
-        progress.note(f"{arch}: {name}.ko is not built: the kernel has not {lacks}")
-    image = build_image(kernel, guest_side, settings, cache, progress)
-    accel = choose_accel(kernel, image, settings, progress)
+        shop.progress.note(f"{arch}: {name}.ko is not built: the kernel has not {lacks}")
+    image = build_image(kernel, guest_side, shop)
+    accel = choose_accel(kernel, image, settings, shop.progress)
     return Cell(
         arch=arch,
         source=source,
@@ -106,5 +104,5 @@ def prepare(
         accel=accel,
         qemu_version=qemu_version(arch),
         memory_mib=settings.vm_memory_mib,
-        disks=build_disks(cache, progress),
+        disks=build_disks(shop),
     )

@@ -17,10 +17,10 @@ from testbed.lab.cell import Cell, prepare
 from testbed.lab.guest import Guest, clone_up, guest_up
 from testbed.lab.guests import Fresh, Guests, Shared
 from testbed.lab.template import drop_template, find_template, has_room, make_template, open_store
-from testbed.progress import Progress
 from testbed.results.store import new_run_dir
-from testbed.settings import Isolation, Settings
+from testbed.settings import Isolation
 from testbed.vm.qemu import Template
+from testbed.workshop import Workshop
 
 # How tests are isolated, and whether the guest has disks: one that boots always has.
 Kind = tuple[Isolation, bool]
@@ -45,10 +45,8 @@ class _Place:
 class Lab:
     """Hands out cells and guests; `close` ends every VM."""
 
-    settings: Settings
+    shop: Workshop
     series: Series
-    cache: Cache
-    progress: Progress
     workplace: str = ""  # as KernelRequest has it
     workers: int = 1  # labs that share the host's processors
     _places: dict[str, _Place] = field(default_factory=dict)
@@ -57,7 +55,7 @@ class Lab:
     @cached_property
     def run_dir(self) -> Path:
         """The folder of this run, made when it is first needed."""
-        return new_run_dir(self.settings.results_dir)
+        return new_run_dir(self.shop.settings.results_dir)
 
     @property
     def started(self) -> bool:
@@ -67,21 +65,14 @@ class Lab:
     @cached_property
     def templates(self) -> Cache:
         """Where templates are kept."""
-        return open_store(self.settings, self.progress)
+        return open_store(self.shop)
 
     def cell(self, arch: str) -> Cell:
         """The cell of an architecture, prepared once; a failure is raised again each time."""
         place = self._place(arch)
         if place.cell is None:
             try:
-                place.cell = prepare(
-                    arch,
-                    self.series,
-                    self.settings,
-                    self.cache,
-                    self.progress,
-                    workplace=self.workplace,
-                )
+                place.cell = prepare(arch, self.series, self.shop, workplace=self.workplace)
             except TestbedError as error:
                 place.cell = error
         if isinstance(place.cell, TestbedError):
@@ -112,7 +103,7 @@ class Lab:
             isolation: whose kernel it is; that of the settings when not given.
             disks: whether it needs disks. A clone starts sooner without them.
         """
-        chosen = isolation or self.settings.isolation
+        chosen = isolation or self.shop.settings.isolation
         kind = (chosen, disks or chosen is not Isolation.CLONE)
         guest = self._take_guarded(arch, kind)
         try:
@@ -156,7 +147,7 @@ class Lab:
             return Shared(partial(self._boot, cell))
         if isolation is Isolation.CLONE and (template := self._template(cell)) is not None:
             # Guests with disks are for few tests, and not for one after the other.
-            ahead = 0 if disks else max(1, self.settings.jobs // self.workers)
+            ahead = 0 if disks else max(1, self.shop.settings.jobs // self.workers)
             return Fresh(partial(self._clone, cell, template), ahead)
         return Fresh(partial(self._boot, cell))
 
@@ -167,14 +158,14 @@ class Lab:
             return found
         if not has_room(cell, self.templates):
             root = self.templates.root
-            self.progress.note(
+            self.shop.progress.note(
                 f"no room for a template in {root}: every test boots; template_dir may be "
                 "another folder on tmpfs, and --isolation shared is quicker"
             )
             return None
-        with self.progress.step(f"template of {cell.arch} {cell.kernel.release}"):
+        with self.shop.progress.step(f"template of {cell.arch} {cell.kernel.release}"):
             logs = self.log_dir(cell.arch.name)
-            return make_template(cell, self.templates, logs, self.settings.boot_seconds)
+            return make_template(cell, self.templates, logs, self.shop.settings.boot_seconds)
 
     def _cell_of(self, arch: str, kind: Kind) -> Cell:
         cell = self.cell(arch)
@@ -199,7 +190,7 @@ class Lab:
             return self._guests(arch, kind).take()
         except InfraError as error:
             self.retried.append(f"{arch}: {error}")
-            self.progress.note(f"{arch}: once more after: {error.message}")
+            self.shop.progress.note(f"{arch}: once more after: {error.message}")
             self._renew(arch, kind)
             return self._guests(arch, kind).take()
 
@@ -217,7 +208,7 @@ class Lab:
         return clone_up(cell, template, self.log_dir(cell.arch.name), self._soon())
 
     def _soon(self) -> Deadline:
-        return Deadline.after(self.settings.boot_seconds)
+        return Deadline.after(self.shop.settings.boot_seconds)
 
     def _place(self, arch: str) -> _Place:
         return self._places.setdefault(arch, _Place())

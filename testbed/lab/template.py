@@ -14,10 +14,9 @@ from testbed.errors import BootError, GuestError, ProbeProtocolError, SetupError
 from testbed.lab.cell import Cell
 from testbed.lab.guest import MODULE_DIR, Guest, entered
 from testbed.mmap.path import MODULE, HookPath
-from testbed.progress import Progress
-from testbed.settings import Settings
 from testbed.vm.machine import boot
 from testbed.vm.qemu import Channels, Template, qemu_argv
+from testbed.workshop import Workshop
 
 _KIND = "template"
 
@@ -30,18 +29,18 @@ _NOWHERE = Path("/")
 _SPARE = 64 << 20  # bytes
 
 
-def open_store(settings: Settings, progress: Progress) -> Cache:
+def open_store(shop: Workshop) -> Cache:
     """The cache of templates.
 
     Raises:
         SetupError: its folder is somebody else's: all may write to /dev/shm.
     """
-    root = settings.template_dir
+    root = shop.settings.template_dir
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     status = root.stat(follow_symlinks=False)
     if status.st_uid != os.getuid() or not stat.S_ISDIR(status.st_mode):
         raise SetupError(f"{root} is another user's", cure="set template_dir to a folder on tmpfs")
-    store = Cache(root, settings.template_limit, progress)
+    store = Cache(root, shop.settings.template_limit, shop.progress)
     store.prune()  # what dead runs left goes now, whether this one takes a template or not
     return store
 

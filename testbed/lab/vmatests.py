@@ -22,8 +22,8 @@ from testbed.kernel.series import Series
 from testbed.kernel.source import SourceTree
 from testbed.kernel.worktree import prepare
 from testbed.lab.mutants import Sieve
-from testbed.progress import Progress
 from testbed.run import run
+from testbed.workshop import Workshop
 
 _FOLDER = "tools/testing/vma"
 
@@ -51,24 +51,22 @@ class VmaTests:
             return Sieve.MISSED if _pass(src) else Sieve.CAUGHT
 
 
-def find_vma_tests(
-    tree: SourceTree, base: Series, cache: Cache, progress: Progress
-) -> VmaTests | None:
+def find_vma_tests(tree: SourceTree, base: Series, shop: Workshop) -> VmaTests | None:
     """The tests of a tree with a series, or None, with a note, where they are of no use."""
     if not (tree.path / _FOLDER).is_dir():
-        progress.note(f"{tree.source.version} has no {_FOLDER}: mutations are not sieved")
+        shop.progress.note(f"{tree.source.version} has no {_FOLDER}: mutations are not sieved")
         return None
     if tree.in_place and not base.patches:
         # It would be built in the user's own tree.
-        progress.note(f"{_FOLDER} is not built in {tree.path}: mutations are not sieved")
+        shop.progress.note(f"{_FOLDER} is not built in {tree.path}: mutations are not sieved")
         return None
     with (
-        _work_tree(tree, base, cache) as src,
-        progress.step(f"{_FOLDER} without a mutation"),
+        _work_tree(tree, base, shop.cache) as src,
+        shop.progress.step(f"{_FOLDER} without a mutation"),
     ):
         if _pass(src):
-            return VmaTests(tree, base, cache, _compiled_from(src))
-    progress.note(f"{_FOLDER} does not pass (liburcu-dev?): mutations are not sieved")
+            return VmaTests(tree, base, shop.cache, _compiled_from(src))
+    shop.progress.note(f"{_FOLDER} does not pass (liburcu-dev?): mutations are not sieved")
     return None
 
 

@@ -44,7 +44,7 @@ def test_dispatch_brings_the_stacks(command: Command, tmp_path: Path) -> None:
 
 
 def test_the_halves_bring_nested_hooks(command: Command, lab: Lab, tmp_path: Path) -> None:
-    kernel = lab.settings.kernel
+    kernel = lab.shop.settings.kernel
     words = command("compare", "-k", SAMPLE, MONOLITHIC, kernel, results="halves")
     nested = ("custom", RING, UIO)
     assert compared(words, tmp_path / "halves") == {("new", name) for name in nested}

@@ -52,7 +52,7 @@ def patch_texts(tree: Path) -> Iterator[str]:
 def test_a_planted_patch_is_found_among_harmless_ones(
     command: Command, lab: Lab, cell: Cell, tmp_path: Path
 ) -> None:
-    tree = unpack(cell.source, lab.settings, lab.cache, lab.progress).path
+    tree = unpack(cell.source, lab.shop).path
     write_series(tmp_path / "series", tree)
     words = command("bisect", "--series", str(tmp_path / "series"), "test_descriptor and stack")
     done = run(words, env={"XDG_STATE_HOME": str(tmp_path / "state")})

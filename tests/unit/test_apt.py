@@ -7,6 +7,7 @@ does with a real one.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import http.server
 import io
@@ -27,13 +28,13 @@ from typing import Any
 import pytest
 from notes import Notes
 
-from testbed.cache import Cache
 from testbed.errors import CommandError, InfraError, SetupError
 from testbed.kernel import apt
 from testbed.kernel.mirror import choose_mirror
-from testbed.kernel.source import Source, resolve, unpack
+from testbed.kernel.source import resolve, unpack
 from testbed.run import run
 from testbed.settings import Settings
+from testbed.workshop import Workshop
 
 MAKEFILE = b"VERSION = 7\nPATCHLEVEL = 3\nSUBLEVEL = 4\n"
 
@@ -198,37 +199,19 @@ def settings(tmp_path: Path, archive: Archive, monkeypatch: pytest.MonkeyPatch) 
     )
 
 
-@pytest.fixture
-def notes() -> Notes:
-    return Notes()
+def changed(shop: Workshop, **values: Any) -> Workshop:
+    return dataclasses.replace(shop, settings=dataclasses.replace(shop.settings, **values))
 
 
-@pytest.fixture
-def cache(tmp_path: Path, notes: Notes) -> Iterator[Cache]:
-    cache = Cache(tmp_path / "cache", 10**9, notes)
-    yield cache
-    cache.close()
-
-
-def changed(settings: Settings, **values: Any) -> Settings:
-    return Settings(**{**vars(settings), **values})
-
-
-def make_old(settings: Settings) -> None:
+def make_old(shop: Workshop) -> None:
     """Let the index have been asked for long ago."""
-    for file in settings.cache_dir.glob("work/apt-*/state.json"):
+    for file in shop.cache.root.glob("work/apt-*/state.json"):
         text = file.read_text()
         checked = text.partition('"checked": ')[2].partition(",")[0]
         file.write_text(text.replace(checked, "1.0"))
 
 
-def found(spec: str, settings: Settings, cache: Cache, notes: Notes) -> Source:
-    return resolve(spec, settings, cache, notes)
-
-
-def test_the_newest_version_that_fits_is_found(
-    settings: Settings, cache: Cache, notes: Notes
-) -> None:
+def test_the_newest_version_that_fits_is_found(shop: Workshop) -> None:
     wanted = {
         "debian": "7.3.4-1~bpo13+1",
         "debian:7.2": "7.2.12-1~bpo13+1",
@@ -236,28 +219,24 @@ def test_the_newest_version_that_fits_is_found(
         "debian:7.3.2-1~bpo13+1": "7.3.2-1~bpo13+1",
     }
     for spec, version in wanted.items():
-        source = found(spec, settings, cache, notes)
+        source = resolve(spec, shop)
         name = f"linux-source-{version[:3]}"
         assert source.description == f"{name} {version} from backports"
         assert source.version == version.partition("-")[0]
 
 
-def test_a_fresh_index_is_not_asked_for_again(
-    archive: Archive, settings: Settings, cache: Cache, notes: Notes
-) -> None:
-    first = found("debian", settings, cache, notes)
+def test_a_fresh_index_is_not_asked_for_again(archive: Archive, shop: Workshop) -> None:
+    first = resolve("debian", shop)
     archive.asked.clear()
-    assert found("debian", settings, cache, notes) == first
+    assert resolve("debian", shop) == first
     assert archive.asked == []
-    make_old(settings)
-    assert found("debian", settings, cache, notes) == first
+    make_old(shop)
+    assert resolve("debian", shop) == first
     assert archive.asked == ["/debian/dists/backports/InRelease"]
 
 
-def test_the_package_is_unpacked_and_nothing_else_is_kept(
-    settings: Settings, cache: Cache, notes: Notes
-) -> None:
-    tree = unpack(found("debian", settings, cache, notes), settings, cache, notes)
+def test_the_package_is_unpacked_and_nothing_else_is_kept(shop: Workshop, notes: Notes) -> None:
+    tree = unpack(resolve("debian", shop), shop)
     assert not tree.in_place
     assert (tree.path / "Makefile").read_bytes() == MAKEFILE
     assert [path.name for path in tree.path.parent.iterdir()] == ["tree"]
@@ -265,153 +244,147 @@ def test_the_package_is_unpacked_and_nothing_else_is_kept(
 
 
 def test_a_truncated_download_is_fetched_again(
-    archive: Archive, settings: Settings, cache: Cache, notes: Notes
+    archive: Archive, shop: Workshop, notes: Notes
 ) -> None:
     archive.truncate["linux-source-7.3_7.3.4-1~bpo13+1_all.deb"] = 1
-    tree = unpack(found("debian", settings, cache, notes), settings, cache, notes)
+    tree = unpack(resolve("debian", shop), shop)
     assert (tree.path / "Makefile").read_bytes() == MAKEFILE
     assert [text.partition(":")[0] for text in notes.texts] == ["download failed, trying once more"]
 
 
 def test_a_download_that_stays_damaged_is_an_error_and_leaves_nothing(
-    archive: Archive, settings: Settings, cache: Cache, notes: Notes
+    archive: Archive, shop: Workshop
 ) -> None:
     archive.truncate["linux-source-7.3_7.3.4-1~bpo13+1_all.deb"] = 99
-    source = found("debian", settings, cache, notes)
+    source = resolve("debian", shop)
     with pytest.raises(CommandError, match="apt-get ended with status 100"):
-        unpack(source, settings, cache, notes)
-    assert cache.find("source", "any") is None
-    assert list(settings.cache_dir.glob("source/*")) == []
-    assert list(settings.cache_dir.glob("scratch/*")) == []
+        unpack(source, shop)
+    assert shop.cache.find("source", "any") is None
+    assert list(shop.cache.root.glob("source/*")) == []
+    assert list(shop.cache.root.glob("scratch/*")) == []
 
 
-def test_ctrl_c_during_the_download_leaves_nothing(
-    archive: Archive, settings: Settings, cache: Cache, notes: Notes
-) -> None:
+def test_ctrl_c_during_the_download_leaves_nothing(archive: Archive, shop: Workshop) -> None:
     archive.interrupt = "linux-source-7.3_7.3.4-1~bpo13+1_all.deb"
-    source = found("debian", settings, cache, notes)
+    source = resolve("debian", shop)
     with pytest.raises(KeyboardInterrupt):
-        unpack(source, settings, cache, notes)
-    assert list(settings.cache_dir.glob("source/*")) == []
-    assert list(settings.cache_dir.glob("scratch/*")) == []
+        unpack(source, shop)
+    assert list(shop.cache.root.glob("source/*")) == []
+    assert list(shop.cache.root.glob("scratch/*")) == []
     archive.interrupt = ""
-    assert unpack(source, settings, cache, notes).path.is_dir()
+    assert unpack(source, shop).path.is_dir()
 
 
 def test_a_version_that_left_the_archive_is_said_with_what_is_there(
-    archive: Archive, settings: Settings, cache: Cache, notes: Notes
+    archive: Archive, shop: Workshop
 ) -> None:
-    source = found("debian:7.3", settings, cache, notes)
+    source = resolve("debian:7.3", shop)
     (archive.root / "debian/pool/linux-source-7.3_7.3.4-1~bpo13+1_all.deb").unlink()
     archive.publish("backports", [archive.package("linux-source-7.3", "7.3.5-1~bpo13+1")])
     with pytest.raises(SetupError) as caught:
-        unpack(source, settings, cache, notes)
+        unpack(source, shop)
     assert "debian:7.3.4-1~bpo13+1 is not in the archive, or no longer" in str(caught.value)
     assert "there is:\n7.3.5-1~bpo13+1 (backports)" in str(caught.value)
 
 
 def test_a_version_that_is_not_there_is_looked_for_in_a_fresh_index_first(
-    archive: Archive, settings: Settings, cache: Cache, notes: Notes
+    archive: Archive, shop: Workshop
 ) -> None:
     with pytest.raises(SetupError, match=r"debian:7\.4 is not in the archive"):
-        found("debian:7.4", settings, cache, notes)
+        resolve("debian:7.4", shop)
     archive.publish("backports", [archive.package("linux-source-7.4", "7.4.1-1")])
-    assert found("debian:7.4", settings, cache, notes).version == "7.4.1"
+    assert resolve("debian:7.4", shop).version == "7.4.1"
 
 
 def test_an_expired_suite_is_skipped_with_a_note(
-    archive: Archive, settings: Settings, cache: Cache, notes: Notes
+    archive: Archive, shop: Workshop, notes: Notes
 ) -> None:
     archive.publish("sid", [archive.package("linux-source-7.3", "7.3.4-1")], valid=-21)
-    both = changed(settings, suites=("sid", "backports"))
-    assert found("debian", both, cache, notes).description.endswith("from backports")
+    both = changed(shop, suites=("sid", "backports"))
+    assert resolve("debian", both).description.endswith("from backports")
     day = datetime.now(UTC) - timedelta(days=21)
     message = f"skipped: suite sid: the mirror's Release file has expired on {day:%F}"
     assert notes.texts == [message]
     archive.asked.clear()
-    found("debian", both, cache, notes)
+    resolve("debian", both)
     assert archive.asked == []
 
 
 def test_an_expired_suite_is_used_where_that_is_accepted_and_said_so(
-    archive: Archive, settings: Settings, cache: Cache, notes: Notes
+    archive: Archive, shop: Workshop
 ) -> None:
     archive.publish("sid", [archive.package("linux-source-7.3", "7.3.4-1")], valid=-21)
-    both = changed(settings, suites=("sid", "backports"), accept_expired=True)
+    both = changed(shop, suites=("sid", "backports"), accept_expired=True)
     day = datetime.now(UTC) - timedelta(days=21)
-    assert found("debian", both, cache, notes).description == (
+    assert resolve("debian", both).description == (
         f"linux-source-7.3 7.3.4-1 from sid (Release file expired on {day:%F}, accepted)"
     )
 
 
 def test_an_index_that_expires_while_it_is_kept_is_used_no_longer(
-    archive: Archive, settings: Settings, cache: Cache, notes: Notes
+    archive: Archive, shop: Workshop
 ) -> None:
-    found("debian", settings, cache, notes)
-    (state,) = settings.cache_dir.glob("work/apt-*/state.json")
+    resolve("debian", shop)
+    (state,) = shop.cache.root.glob("work/apt-*/state.json")
     until = state.read_text().partition('"valid_until": ')[2].rstrip("}")
     state.write_text(state.read_text().replace(until, "1.0"))
     with pytest.raises(apt.SuiteExpired, match="expired on 1970-01-01"):
-        found("debian", settings, cache, notes)
+        resolve("debian", shop)
 
 
 def test_an_old_index_is_used_when_the_mirror_does_not_answer(
-    archive: Archive, settings: Settings, cache: Cache, notes: Notes
+    archive: Archive, shop: Workshop, notes: Notes
 ) -> None:
-    first = found("debian", settings, cache, notes)
-    make_old(settings)
+    first = resolve("debian", shop)
+    make_old(shop)
     (archive.root / "debian").rename(archive.root / "gone")
-    assert found("debian", settings, cache, notes) == first
+    assert resolve("debian", shop) == first
     assert "suite backports cannot be refreshed, its index of 1970-01-01" in notes.texts[0]
 
 
 def test_without_an_index_a_mirror_that_does_not_answer_is_an_error(
-    archive: Archive, settings: Settings, cache: Cache, notes: Notes
+    archive: Archive, shop: Workshop
 ) -> None:
     (archive.root / "debian").rename(archive.root / "gone")
     with pytest.raises(InfraError, match="suite backports: its index cannot be fetched"):
-        found("debian", settings, cache, notes)
+        resolve("debian", shop)
 
 
 def test_a_signature_that_does_not_hold_is_refused(
-    archive: Archive, settings: Settings, cache: Cache, notes: Notes, tmp_path: Path
+    archive: Archive, shop: Workshop, tmp_path: Path
 ) -> None:
     release = archive.root / "debian/dists/backports/InRelease"
     other = tmp_path / "other.gpg"
     other.touch()
     with pytest.raises(InfraError, match=r"NO_PUBKEY|not signed"):
-        found("debian", changed(settings, archive_keyring=other), cache, notes)
+        resolve("debian", changed(shop, archive_keyring=other))
     release.write_text(release.read_text().replace("Components: main", "Components: main x"))
     with pytest.raises(InfraError, match=r"BADSIG|not signed"):
-        found("debian", settings, cache, notes)
+        resolve("debian", shop)
     release.unlink()
     with pytest.raises(InfraError, match="not signed"):
-        found("debian", settings, cache, notes)
+        resolve("debian", shop)
 
 
-def test_a_missing_keyring_names_its_package(
-    settings: Settings, cache: Cache, notes: Notes, tmp_path: Path
-) -> None:
-    without = changed(settings, archive_keyring=tmp_path / "none.gpg")
+def test_a_missing_keyring_names_its_package(shop: Workshop, tmp_path: Path) -> None:
+    without = changed(shop, archive_keyring=tmp_path / "none.gpg")
     with pytest.raises(SetupError, match="apt install debian-archive-keyring"):
-        found("debian", without, cache, notes)
+        resolve("debian", without)
 
 
-def test_a_full_disk_is_said_before_the_download(
-    archive: Archive, settings: Settings, cache: Cache, notes: Notes
-) -> None:
+def test_a_full_disk_is_said_before_the_download(archive: Archive, shop: Workshop) -> None:
     stanza = archive.package("linux-source-7.3", "7.3.9-1")
     size = next(line for line in stanza.splitlines() if line.startswith("Size: "))
     archive.publish("backports", [stanza.replace(size, f"Size: {10**17}")])
-    source = found("debian", settings, cache, notes)
+    source = resolve("debian", shop)
     archive.asked.clear()
     with pytest.raises(InfraError, match=r"unpacking linux-source-7\.3 needs 1300000000\.0 GB"):
-        unpack(source, settings, cache, notes)
+        unpack(source, shop)
     assert archive.asked == []
 
 
 def test_packages_of_another_architecture_come_with_what_they_depend_on(
-    archive: Archive, settings: Settings, cache: Cache, notes: Notes
+    archive: Archive, shop: Workshop
 ) -> None:
     stanzas = [
         archive.package("dropbear-bin", "2025.89-1", arch="arm64", depends="libc6 (>= 2.38)"),
@@ -419,33 +392,29 @@ def test_packages_of_another_architecture_come_with_what_they_depend_on(
         archive.package("unrelated", "1", arch="arm64"),
     ]
     archive.publish("stable", stanzas, arch="arm64", valid=None)
-    debs = apt.download_packages(["dropbear-bin"], "arm64", settings, cache, notes)
+    debs = apt.download_packages(["dropbear-bin"], "arm64", shop)
     versions = {package.name: package.version for package in debs}
     assert versions == {"dropbear-bin": "2025.89-1", "libc6": "1:2.41-12"}
     texts = {package.name: file.read_text()[:20].strip() for package, file in debs.items()}
     assert texts["libc6"].startswith("libc6 1:2.41-12")
     archive.asked.clear()
-    assert apt.download_packages(["dropbear-bin"], "arm64", settings, cache, notes) == debs
+    assert apt.download_packages(["dropbear-bin"], "arm64", shop) == debs
     assert archive.asked == []
 
 
-def test_a_package_that_is_not_there_is_named(
-    archive: Archive, settings: Settings, cache: Cache, notes: Notes
-) -> None:
+def test_a_package_that_is_not_there_is_named(archive: Archive, shop: Workshop) -> None:
     archive.publish("stable", [archive.package("libc6", "2", arch="arm64")], arch="arm64")
     with pytest.raises(SetupError, match="stable has not all of: dropbear-bin"):
-        apt.find_packages(["dropbear-bin"], "arm64", settings, cache, notes)
+        apt.find_packages(["dropbear-bin"], "arm64", shop)
 
 
-def test_the_hosts_own_apt_directories_are_not_named_in_the_configuration(
-    settings: Settings, cache: Cache, notes: Notes
-) -> None:
-    found("debian", settings, cache, notes)
-    (configuration,) = settings.cache_dir.glob("work/apt-*/apt.conf")
+def test_the_hosts_own_apt_directories_are_not_named_in_the_configuration(shop: Workshop) -> None:
+    resolve("debian", shop)
+    (configuration,) = shop.cache.root.glob("work/apt-*/apt.conf")
     dump = run(["apt-config", "-c", configuration, "dump"]).stdout
     for name in ("Dir::State::lists", "Dir::State::status", "Dir::Etc::sourcelist", "Dir::Cache"):
         (line,) = (line for line in dump.splitlines() if line.startswith(f"{name} "))
-        assert os.fspath(settings.cache_dir) in line
+        assert os.fspath(shop.cache.root) in line
     assert 'Acquire::Check-Valid-Until "true"' in dump
     assert "APT::Update::Post-Invoke::" not in dump
 

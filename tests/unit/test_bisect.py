@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from bisect_parts import (
     BAD,
@@ -15,7 +13,6 @@ from bisect_parts import (
     Reader,
     Tree,
     case,
-    new_tree,
     search,
 )
 
@@ -26,11 +23,6 @@ from testbed.bisect.report import report_lines
 from testbed.bisect.symptom import Verdict
 from testbed.errors import InfraError, SetupError
 from testbed.results.model import Case, Run, Status
-
-
-@pytest.fixture
-def tree(tmp_path: Path) -> Tree:
-    return new_tree(tmp_path)
 
 
 @pytest.mark.parametrize("planted", [1, 4, 6, 9])

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from bisect_parts import BAD, CASES, GOOD, Tree, new_tree, search, snapshot
+from bisect_parts import BAD, CASES, GOOD, Tree, search, snapshot
 
 from testbed.bisect.drive import Bisection, Built
 from testbed.bisect.history import History, borrow, commit_series
@@ -17,11 +17,6 @@ from testbed.kernel.series import Series
 from testbed.progress import SilentProgress
 from testbed.results.model import Run
 from testbed.run import run
-
-
-@pytest.fixture
-def tree(tmp_path: Path) -> Tree:
-    return new_tree(tmp_path)
 
 
 def test_nothing_is_written_into_the_users_tree(tree: Tree) -> None:

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
-from bisect_parts import Tree, new_tree
+from bisect_parts import Tree
 
 from testbed.bisect.history import History, borrow
 from testbed.bisect.oracle import CommitOracle, Trier, judge
 from testbed.bisect.symptom import Verdict
-from testbed.cache import Cache
 from testbed.errors import BuildError, InfraError, TreeError
 from testbed.kernel.series import Series
-from testbed.progress import SilentProgress
 from testbed.results.model import Case, Run, Status
-from testbed.settings import Settings
+from testbed.workshop import Workshop
 
 HOST = Case(test="a", status=Status.MISS, error="LaunchError", reason="QEMU did not start")
 GOOD = Case(test="a", status=Status.PASS)
@@ -26,10 +22,8 @@ NO_BOOT = Case(test="a", status=Status.MISS, error="BootPanic", reason="it panic
 
 
 @pytest.fixture
-def trier(tmp_path: Path) -> Iterator[Trier]:
-    settings = Settings(cache_dir=tmp_path / "cache", results_dir=tmp_path)
-    with closing(Cache(settings.cache_dir, settings.cache_limit)) as cache:
-        yield Trier(settings, cache, SilentProgress(), "a", tmp_path)
+def trier(shop: Workshop, tmp_path: Path) -> Trier:
+    return Trier(shop, "a", tmp_path)
 
 
 def runs_of(patch: pytest.MonkeyPatch, *cases: Case) -> list[Case]:
@@ -99,11 +93,6 @@ def test_a_kernel_that_does_not_build_is_bad_only_if_that_is_asked(
     monkeypatch.setattr(Trier, "build", build)
     assert judge(trier, Series(), "", 1).verdict is Verdict.UNKNOWN
     assert judge(trier, Series(), "expected ';'", 1).verdict is Verdict.PRESENT
-
-
-@pytest.fixture
-def tree(tmp_path: Path) -> Tree:
-    return new_tree(tmp_path)
 
 
 @pytest.mark.parametrize(

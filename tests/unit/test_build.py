@@ -12,14 +12,13 @@ import sys
 import tarfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from testbed.arch import ARCHES, host_uname
-from testbed.cache import Cache
 from testbed.errors import BuildError, ConfigError, InfraError, PatchError, SetupError
 from testbed.kernel.build import Kernel, KernelRequest, build_kernel
 from testbed.kernel.diagnose import blame, build_error, first_error, first_warning
@@ -28,6 +27,7 @@ from testbed.kernel.source import Source, resolve
 from testbed.kernel.toolchain import have_ccache
 from testbed.progress import Step
 from testbed.settings import CHECKOUT, Settings
+from testbed.workshop import Workshop
 
 FAKE = Path(__file__).parent / "fake_kernel"
 
@@ -85,17 +85,18 @@ class Yard:
         return self.top / "kernel-config"
 
     @property
-    def settings(self) -> Settings:
-        return Settings(cache_dir=self.top / "cache", jobs=2)
+    def cache_dir(self) -> Path:
+        return self.top / "cache"
 
-    def cache(self, recorder: Recorder | None = None) -> Cache:
-        """The cache as another process would open it."""
-        settings = self.settings
-        cache = Cache(settings.cache_dir, settings.cache_limit, recorder or self.recorder)
-        return self.caches.enter_context(closing(cache))
+    def shop(self, recorder: Recorder | None = None) -> Workshop:
+        """The workshop as another process would open it."""
+        settings = Settings(cache_dir=self.cache_dir, jobs=2)
+        shop = Workshop.of(settings, recorder or self.recorder)
+        self.caches.callback(shop.cache.close)
+        return shop
 
     def source(self, spec: str = "") -> Source:
-        return resolve(spec or f"tree:{self.tree}", self.settings, self.cache(), self.recorder)
+        return resolve(spec or f"tree:{self.tree}", self.shop())
 
     def tarball(self) -> Source:
         """The same text, but in the cache when it is unpacked."""
@@ -117,7 +118,7 @@ class Yard:
         wanted = request or self.request()
         self.caches.close()
         self.recorder = Recorder()
-        return build_kernel(wanted, self.settings, self.cache(), self.recorder)
+        return build_kernel(wanted, self.shop())
 
     def patch(self, text: str = PATCH) -> Path:
         path = self.top / "fix.patch"
@@ -131,7 +132,7 @@ class Yard:
 
     def entries(self) -> set[str]:
         """Kinds of finished entries in the cache."""
-        return {e.kind for e in self.cache().entries()} - {"work", "source"}
+        return {e.kind for e in self.shop().cache.entries()} - {"work", "source"}
 
 
 @pytest.fixture
@@ -240,8 +241,8 @@ def test_progress_counts_objects_against_the_last_build_from_nothing(yard: Yard)
     yard.build()
     objects = ["fs/overlay.ko", "init/main.o", "mm/util.o", "mm/vma.o", "vmlinux"]
     assert sorted(yard.recorder.targets) == objects
-    shutil.rmtree(yard.settings.cache_dir / "kernel")
-    for obj in yard.settings.cache_dir.glob("work/*/obj"):
+    shutil.rmtree(yard.cache_dir / "kernel")
+    for obj in yard.cache_dir.glob("work/*/obj"):
         shutil.rmtree(obj)
     yard.build()
     assert yard.recorder.figures[-1] == (5, 5)
@@ -347,7 +348,7 @@ def test_a_patch_that_does_not_apply_leaves_no_entry(yard: Yard) -> None:
         PatchError, match=r"fix\.patch does not apply: mm/util\.c, hunk 1 at line 2"
     ):
         yard.build(yard.request(text, bad))
-    assert len(list((yard.settings.cache_dir / "kernel").iterdir())) == 1
+    assert len(list((yard.cache_dir / "kernel").iterdir())) == 1
 
 
 def test_a_missing_cross_compiler_is_told_before_anything_is_done(yard: Yard) -> None:
@@ -383,7 +384,7 @@ def test_two_runs_at_once_build_once(yard: Yard) -> None:
     recorders = [Recorder(), Recorder()]
 
     def run(recorder: Recorder) -> Kernel:
-        return build_kernel(request, yard.settings, yard.cache(recorder), recorder)
+        return build_kernel(request, yard.shop(recorder))
 
     with ThreadPoolExecutor(2) as pool:
         one, other = pool.map(run, recorders)
@@ -397,7 +398,7 @@ def test_a_flavour_has_a_work_directory_that_tells_its_name(yard: Yard) -> None:
     yard.build(yard.request(text))
     fragment = yard.fragment("CONFIG_CHECKPOINT_RESTORE=y\n", "flavour-debug.config")
     yard.build(dataclasses.replace(yard.request(text), fragments=(fragment,)))
-    works = (yard.settings.cache_dir / "work").glob(f"{HOST}-*")
+    works = (yard.cache_dir / "work").glob(f"{HOST}-*")
     names = {path.name.rpartition("-")[0] for path in works}
     assert names == {f"{HOST}-gcc-base", f"{HOST}-gcc-flavour-debug"}
 
@@ -434,7 +435,7 @@ class Loud(test_build.Recorder):
         print(note, flush=True)
 
 yard = test_build.Yard(Path(sys.argv[2]), Loud())
-test_build.build_kernel(yard.request(), yard.settings, yard.cache(), yard.recorder)
+test_build.build_kernel(yard.request(), yard.shop())
 """
 
 
@@ -462,10 +463,10 @@ def test_a_build_that_is_interrupted_leaves_nothing_and_continues(yard: Yard) ->
         child.stdout.read()
     assert child.returncode == -signal.SIGINT
 
-    (waiting,) = yard.settings.cache_dir.glob("work/*/obj/waited")
+    (waiting,) = yard.cache_dir.glob("work/*/obj/waited")
     assert not is_alive(int(waiting.read_text()))
     assert yard.entries() == {"config"}
-    assert list((yard.settings.cache_dir / "scratch").iterdir()) == []
+    assert list((yard.cache_dir / "scratch").iterdir()) == []
 
     kernel = yard.build()
     assert compiled(kernel) == []

@@ -77,7 +77,7 @@ class FakeLab:
     counters: Iterator[bytes] = field(default_factory=lambda: iter(()))
     held: bool = False  # the module cannot be unloaded
     guests: list[FakeGuest] = field(default_factory=list)
-    progress: SilentProgress = field(default_factory=SilentProgress)
+    shop: Any = field(default_factory=lambda: SimpleNamespace(progress=SilentProgress()))
 
     def cell(self, arch: str) -> Any:
         kernel = SimpleNamespace(release=RELEASE, symbol=lambda name: "n")

@@ -5,11 +5,8 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
-import pytest
-
-from testbed.cache import Cache
 from testbed.image.disks import PART, PARTS, PATTERN, build_disks, disk_programs, pattern
-from testbed.progress import SilentProgress
+from testbed.workshop import Workshop
 
 # Where a file system's magic number stands, in bytes, and what it is.
 MAGICS = {
@@ -23,12 +20,8 @@ MAGICS = {
 }
 
 
-def test_each_disk_has_its_file_system_and_is_made_once(
-    tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
-    cache = Cache(tmp_path, 10**9, SilentProgress())
-    request.addfinalizer(cache.close)
-    disks = build_disks(cache, SilentProgress())
+def test_each_disk_has_its_file_system_and_is_made_once(shop: Workshop) -> None:
+    disks = build_disks(shop)
     assert [disk.name for disk in disks] == list(MAGICS)
     for disk in disks:
         offset, magic = MAGICS[disk.name]
@@ -36,7 +29,7 @@ def test_each_disk_has_its_file_system_and_is_made_once(
             file.seek(offset)
             assert file.read(len(magic)) == magic, disk.name
     before = [disk.path.stat().st_ctime_ns for disk in disks]
-    assert build_disks(cache, SilentProgress()) == disks
+    assert build_disks(shop) == disks
     assert [disk.path.stat().st_ctime_ns for disk in disks] == before
 
 

@@ -27,13 +27,13 @@ def folder(tmp_path: Path) -> Path:
 def build(yard: Yard, folder: Path) -> Path:
     request = yard.request()
     kernel = yard.build(request)
-    return build_driver(folder, kernel, request, yard.settings, yard.cache(), yard.recorder)
+    return build_driver(folder, kernel, request, yard.shop())
 
 
 def find(yard: Yard, path: Path) -> Driver:
     request = yard.request()
     kernel = yard.build(request)
-    return find_driver(path, kernel, request, yard.settings, yard.cache(), yard.recorder)
+    return find_driver(path, kernel, request, yard.shop())
 
 
 def module(name: str, *depends: str) -> Module:

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
 import vm_parts
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from testbed.cache import Cache
 from testbed.errors import CommandError, InfraError, SetupError
 from testbed.image import Image, build, build_image, cpio, userland
 from testbed.image.keys import find_client_key, make_host_key, public_line, read_client_key
 from testbed.kernel.build import Kernel
 from testbed.kernel.modules import GuestSide
 from testbed.kernel.package import Package
-from testbed.progress import SilentProgress
 from testbed.run import check_output
 from testbed.settings import Settings
+from testbed.workshop import Workshop
 
 # Copies the list, after it has looked for each file that the list names.
 GEN_INIT_CPIO = """\
@@ -182,11 +181,10 @@ def test_a_link_to_a_file_of_the_host_is_not_followed(debian: Path, tmp_path: Pa
 
 
 @dataclasses.dataclass
-class Workshop:
+class Yard:
     """Builds images from packages of its own."""
 
-    settings: Settings
-    cache: Cache
+    shop: Workshop
     root: Path
     packages: dict[Package, Path]
 
@@ -211,13 +209,11 @@ class Workshop:
         return GuestSide(path, path / "programs")
 
     def build(self, release: str = "7.3.4") -> Image:
-        return build_image(
-            self.kernel(release), self.guest_side(), self.settings, self.cache, SilentProgress()
-        )
+        return build_image(self.kernel(release), self.guest_side(), self.shop)
 
 
 @pytest.fixture
-def workshop(debian: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workshop]:
+def yard(debian: Path, tmp_path: Path, shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> Yard:
     tree = tmp_path / "package"
     shutil.copytree(debian, tree, symlinks=True)
     (tree / "DEBIAN").mkdir()
@@ -237,14 +233,11 @@ def workshop(debian: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
 
     monkeypatch.setattr(build, "find_packages", find)
     monkeypatch.setattr(build, "download_packages", download)
-    settings = Settings(cache_dir=tmp_path / "cache", data_dir=tmp_path / "data")
-    cache = Cache(settings.cache_dir, settings.cache_limit)
-    yield Workshop(settings, cache, tmp_path, packages)
-    cache.close()
+    return Yard(shop, tmp_path, packages)
 
 
-def test_an_image_has_userland_modules_and_programs(workshop: Workshop) -> None:
-    image = workshop.build()
+def test_an_image_has_userland_modules_and_programs(yard: Yard) -> None:
+    image = yard.build()
     files = modes(image.path.read_text().splitlines())
     assert files["/init"] == "0755"
     assert files["/lib/modules/7.3.4/overlay.ko"] == "0644"
@@ -254,36 +247,35 @@ def test_an_image_has_userland_modules_and_programs(workshop: Workshop) -> None:
     assert image.packages.read_text() == "all 1.2\n"
 
 
-def test_the_same_inputs_give_the_same_image(workshop: Workshop) -> None:
-    assert workshop.build() == workshop.build()
+def test_the_same_inputs_give_the_same_image(yard: Yard) -> None:
+    assert yard.build() == yard.build()
 
 
-def test_kernels_share_the_userland_and_its_host_key(workshop: Workshop) -> None:
-    one, two = workshop.build("7.3.4"), workshop.build("7.3.5")
+def test_kernels_share_the_userland_and_its_host_key(yard: Yard) -> None:
+    one, two = yard.build("7.3.4"), yard.build("7.3.5")
     assert one.host_key == two.host_key
     assert one.path != two.path
 
 
-def test_a_changed_module_gives_another_image(workshop: Workshop) -> None:
-    one = workshop.build()
-    (workshop.guest_side().path / "modules/mmap_stack.ko").write_text("changed")
-    assert workshop.build().key != one.key
+def test_a_changed_module_gives_another_image(yard: Yard) -> None:
+    one = yard.build()
+    (yard.guest_side().path / "modules/mmap_stack.ko").write_text("changed")
+    assert yard.build().key != one.key
 
 
-def test_another_user_gets_another_image(workshop: Workshop) -> None:
-    one = workshop.build()
-    workshop.settings = dataclasses.replace(
-        workshop.settings, data_dir=workshop.root / "another user"
-    )
-    two = workshop.build()
+def test_another_user_gets_another_image(yard: Yard) -> None:
+    one = yard.build()
+    settings = dataclasses.replace(yard.shop.settings, data_dir=yard.root / "another user")
+    yard.shop = dataclasses.replace(yard.shop, settings=settings)
+    two = yard.build()
     assert two.key != one.key
     assert two.client_key != one.client_key
 
 
-def test_a_packer_that_fails_leaves_no_image(workshop: Workshop) -> None:
-    packer = workshop.kernel("7.3.4").gen_init_cpio
+def test_a_packer_that_fails_leaves_no_image(yard: Yard) -> None:
+    packer = yard.kernel("7.3.4").gen_init_cpio
     packer.write_text("#!/bin/sh\necho no space left on device >&2\nexit 1\n")
     with pytest.raises(CommandError, match="no space left"):
-        workshop.build()
+        yard.build()
     packer.write_text(GEN_INIT_CPIO)
-    assert workshop.build().path.exists()
+    assert yard.build().path.exists()

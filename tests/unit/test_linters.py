@@ -26,6 +26,7 @@ FOUNDATION = {
     "progress",
     "cache",
     "files",
+    "workshop",
 }
 # Each library has one module that knows it.
 SOLE_IMPORTERS = {

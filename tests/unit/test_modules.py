@@ -52,12 +52,11 @@ def sources(tmp_path: Path) -> GuestSources:
 def build(yard: Yard, sources: GuestSources) -> GuestSide:
     request = yard.request()
     kernel = yard.build(request)
-    cache = yard.cache()
-    return build_guest_side(kernel, request, yard.settings, cache, yard.recorder, sources=sources)
+    return build_guest_side(kernel, request, yard.shop(), sources=sources)
 
 
 def guest_sides(yard: Yard) -> list[Path]:
-    return list(yard.settings.cache_dir.glob("guest/*"))
+    return list(yard.cache_dir.glob("guest/*"))
 
 
 def test_modules_and_programs_are_built_for_a_kernel(built: Yard, sources: GuestSources) -> None:
@@ -135,9 +134,7 @@ def test_modules_are_built_against_their_kernel_although_another_was_built_since
     plain, patched = yard.request(text), yard.request(text, yard.patch())
     kernel = yard.build(plain)
     yard.build(patched)
-    side = build_guest_side(
-        kernel, plain, yard.settings, yard.cache(), yard.recorder, sources=sources
-    )
+    side = build_guest_side(kernel, plain, yard.shop(), sources=sources)
     assert yard.recorder.steps[-1] == f"compile 7.3.0 for {HOST} again"
     assert "  CC      mm/util.o" in (side.path / "build.log").read_text()
     assert compiled(kernel) == ["init/main.o", "mm/util.o", "mm/vma.o"]

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from testbed import mutants
-from testbed.cache import Cache
 from testbed.errors import InfraError, SetupError
 from testbed.kernel.series import Series
 from testbed.lab.mutants import (
@@ -31,9 +30,9 @@ from testbed.lab.mutants import (
     verdict_of,
 )
 from testbed.mutants import Campaign, Trial, exit_status, render, select
-from testbed.progress import SilentProgress
 from testbed.results.model import Case, Run, Status
-from testbed.settings import CHECKOUT, Settings
+from testbed.settings import CHECKOUT
+from testbed.workshop import Workshop
 
 PATCH = """\
 --- a/mm/util.c
@@ -288,13 +287,13 @@ Make = Callable[..., Trials]
 
 
 @pytest.fixture
-def campaign(tmp_path: Path) -> Make:
+def campaign(shop: Workshop, tmp_path: Path) -> Make:
     def make(*trials: Trial, fresh: bool = False, arches: tuple[str, ...] = ("x86_64",)) -> Trials:
-        settings = Settings(arch=arches, state_dir=tmp_path / "state")
+        settings = dataclasses.replace(shop.settings, arch=arches)
         folder = tmp_path / "results"
         folder.mkdir(exist_ok=True)
-        cache = Cache(tmp_path / "cache", 1)
-        made = Trials(settings, Series(), cache, SilentProgress(), folder, fresh=fresh)
+        own = dataclasses.replace(shop, settings=settings)
+        made = Trials(own, Series(), folder, fresh=fresh)
         made.trials, made.tried = list(trials), []
         return made
 

@@ -35,9 +35,10 @@ def folder(tmp_path: Path) -> Path:
     """The folder of a test that failed, on a kernel with one patch."""
     kernel = vm_parts.kernel("arm64", tmp_path)
     (tmp_path / ".config").write_text("CONFIG_MMU=y\n")
+    settings = Settings(kernel="debian:7.3", series="fixes/", flavour="16k")
     lab = SimpleNamespace(
         run_dir=tmp_path / "run",
-        settings=Settings(kernel="debian:7.3", series="fixes/", flavour="16k"),
+        shop=SimpleNamespace(settings=settings),
         series=Series((make_patch("0001-two.patch", PATCH, origin="fixes"),)),
     )
     cell = SimpleNamespace(arch=kernel.arch, kernel=kernel)

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from testbed.cache import Cache
 from testbed.errors import SetupError
 from testbed.kernel.fit import Fit, examine
 from testbed.kernel.revision import at_base, base_note, split_revision
 from testbed.kernel.series import Series, load_series
 from testbed.kernel.source import SourceTree, resolve, unpack
-from testbed.progress import SilentProgress
 from testbed.run import run
-from testbed.settings import Settings
+from testbed.workshop import Workshop
 
 MAKEFILE = "VERSION = 7\nPATCHLEVEL = 3\nSUBLEVEL = 4\n"
 
@@ -28,8 +24,7 @@ class Linux:
     """A small kernel tree with a few commits: first, second, third; the working tree is third's."""
 
     path: Path
-    cache: Cache
-    settings: Settings
+    shop: Workshop
 
     @property
     def kernel(self) -> str:
@@ -56,12 +51,11 @@ class Linux:
         return found
 
     def unpack(self, kernel: str) -> SourceTree:
-        source = resolve(kernel, self.settings, self.cache, SilentProgress())
-        return unpack(source, self.settings, self.cache, SilentProgress())
+        return unpack(resolve(kernel, self.shop), self.shop)
 
 
 @pytest.fixture
-def linux(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Linux]:
+def linux(tmp_path: Path, shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> Linux:
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
     monkeypatch.setenv("GIT_CONFIG_SYSTEM", "/dev/null")
     for role in ("AUTHOR", "COMMITTER"):
@@ -69,13 +63,12 @@ def linux(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Linux]:
         monkeypatch.setenv(f"GIT_{role}_EMAIL", "developer@example.org")
     path = tmp_path / "linux"
     (path / "mm").mkdir(parents=True)
-    with closing(Cache(tmp_path / "cache", 10**9)) as cache:
-        made = Linux(path, cache, Settings(cache_dir=tmp_path / "cache"))
-        made.git("init", "--quiet", "--initial-branch=main")
-        made.commit("first text", Makefile=MAKEFILE, Kconfig="", mm__util="", mm__a="int a;\n")
-        made.commit("second: b is right", mm__a="int b;\n")
-        made.commit("third: \xe4 and c", mm__a="int c; /* \xe4 */\n")
-        yield made
+    made = Linux(path, shop)
+    made.git("init", "--quiet", "--initial-branch=main")
+    made.commit("first text", Makefile=MAKEFILE, Kconfig="", mm__util="", mm__a="int a;\n")
+    made.commit("second: b is right", mm__a="int b;\n")
+    made.commit("third: \xe4 and c", mm__a="int c; /* \xe4 */\n")
+    return made
 
 
 def test_the_text_of_a_commit_is_not_that_of_the_working_tree(linux: Linux) -> None:

@@ -10,13 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from testbed.cache import Cache
 from testbed.errors import PatchError, SetupError
 from testbed.kernel.series import Series, load_series
 from testbed.kernel.source import Source, SourceTree
 from testbed.kernel.worktree import Worktree, prepare
-from testbed.progress import Progress
-from testbed.settings import KERNEL_CONFIG, Settings
+from testbed.settings import KERNEL_CONFIG
+from testbed.workshop import Workshop
 
 LONG_AGO = 1_000_000_000
 
@@ -55,7 +54,7 @@ class Unused:
     identity = family = configuration = version = description = ""
     in_place = False
 
-    def unpack(self, settings: Settings, cache: Cache, progress: Progress) -> Path:
+    def unpack(self, shop: Workshop) -> Path:
         raise AssertionError("not asked for")
 
 

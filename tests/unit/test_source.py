@@ -2,23 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
-from testbed.cache import Cache
 from testbed.errors import SetupError
 from testbed.kernel.source import resolve
-from testbed.progress import SilentProgress
-from testbed.settings import Settings
-
-
-@pytest.fixture
-def cache(tmp_path: Path) -> Iterator[Cache]:
-    cache = Cache(tmp_path / "cache", 10**9)
-    yield cache
-    cache.close()
+from testbed.workshop import Workshop
 
 
 @pytest.mark.parametrize(
@@ -36,17 +24,14 @@ def cache(tmp_path: Path) -> Iterator[Cache]:
     ],
 )
 def test_what_cannot_be_understood_is_answered_with_what_can(
-    cache: Cache, tmp_path: Path, spec: str, message: str
+    shop: Workshop, spec: str, message: str
 ) -> None:
     with pytest.raises(SetupError) as caught:
-        resolve(spec, Settings(cache_dir=tmp_path / "cache"), cache, SilentProgress())
+        resolve(spec, shop)
     assert message in str(caught.value)
 
 
-def test_an_old_debian_kernel_is_refused_without_asking_the_archive(
-    cache: Cache, tmp_path: Path
-) -> None:
-    settings = Settings(cache_dir=tmp_path / "cache", mirror="file:/nonexistent")
+def test_an_old_debian_kernel_is_refused_without_asking_the_archive(shop: Workshop) -> None:
     with pytest.raises(SetupError, match=r"debian:6\.12 is Linux 6\.12\.0: 7\.2 and later"):
-        resolve("debian:6.12", settings, cache, SilentProgress())
-    assert not (tmp_path / "cache" / "work").exists()
+        resolve("debian:6.12", shop)
+    assert not (shop.cache.root / "work").exists()

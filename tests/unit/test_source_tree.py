@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from testbed.cache import Cache
 from testbed.errors import SetupError
 from testbed.kernel.source import SourceTree, resolve, unpack
-from testbed.progress import SilentProgress
 from testbed.run import run
-from testbed.settings import Settings
+from testbed.workshop import Workshop
 
 MAKEFILE = """\
 VERSION = 7
@@ -35,8 +32,6 @@ TEXT = {
 }
 BUILT = {".config": "CONFIG_MMU=y\n", "include/config/auto.conf": "", "mm/util.o": "object"}
 
-PROGRESS = SilentProgress()
-
 
 @pytest.fixture(autouse=True)
 def git_without_the_users_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,18 +40,6 @@ def git_without_the_users_configuration(monkeypatch: pytest.MonkeyPatch) -> None
     for role in ("AUTHOR", "COMMITTER"):
         monkeypatch.setenv(f"GIT_{role}_NAME", "A. Developer")
         monkeypatch.setenv(f"GIT_{role}_EMAIL", "developer@example.org")
-
-
-@pytest.fixture
-def cache(tmp_path: Path) -> Iterator[Cache]:
-    cache = Cache(tmp_path / "cache", 10**9)
-    yield cache
-    cache.close()
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return Settings(cache_dir=tmp_path / "cache")
 
 
 @pytest.fixture(params=["git", "plain"])
@@ -93,11 +76,11 @@ def snapshot(top: Path) -> dict[str, tuple[int, int, int]]:
     return found
 
 
-def have(path: Path, settings: Settings, cache: Cache) -> SourceTree:
+def have(path: Path, shop: Workshop) -> SourceTree:
     """The tree as a build has it; the user's own must not have changed by it."""
     before = snapshot(path)
-    source = resolve(f"tree:{path}", settings, cache, PROGRESS)
-    tree = unpack(source, settings, cache, PROGRESS)
+    source = resolve(f"tree:{path}", shop)
+    tree = unpack(source, shop)
     assert snapshot(path) == before
     return tree
 
@@ -107,10 +90,8 @@ def text_of(path: Path) -> dict[str, str]:
     return {str(file.relative_to(path)): file.read_text() for file in files}
 
 
-def test_a_clean_tree_is_built_from_where_it_is(
-    tree: Path, settings: Settings, cache: Cache
-) -> None:
-    found = have(tree, settings, cache)
+def test_a_clean_tree_is_built_from_where_it_is(tree: Path, shop: Workshop) -> None:
+    found = have(tree, shop)
     assert found.in_place
     assert found.path == tree
     assert found.source.version == "7.3.4"
@@ -118,10 +99,10 @@ def test_a_clean_tree_is_built_from_where_it_is(
 
 
 def test_a_tree_that_was_built_in_place_is_exported_without_what_was_built(
-    tree: Path, settings: Settings, cache: Cache
+    tree: Path, shop: Workshop
 ) -> None:
     write(tree, BUILT)
-    found = have(tree, settings, cache)
+    found = have(tree, shop)
     assert not found.in_place
     assert text_of(found.path) == TEXT
     assert os.access(found.path / "scripts/run.sh", os.X_OK)
@@ -130,164 +111,152 @@ def test_a_tree_that_was_built_in_place_is_exported_without_what_was_built(
 
 @pytest.mark.parametrize("trace", [".config", "include/config", "arch/arm64/include/generated"])
 def test_each_trace_that_kbuild_refuses_makes_an_export(
-    tree: Path, settings: Settings, cache: Cache, trace: str
+    tree: Path, shop: Workshop, trace: str
 ) -> None:
     write(tree, {f"{trace}/x.h": ""} if "/" in trace else {trace: ""})
-    assert not have(tree, settings, cache).in_place
+    assert not have(tree, shop).in_place
 
 
-def test_an_export_has_modified_new_and_no_deleted_files(
-    tree: Path, settings: Settings, cache: Cache
-) -> None:
+def test_an_export_has_modified_new_and_no_deleted_files(tree: Path, shop: Workshop) -> None:
     write(tree, BUILT | {"mm/util.c": "int changed;\n", "mm/new.c": "int new;\n"})
     (tree / "mm/vma.c").unlink()
-    found = text_of(have(tree, settings, cache).path)
+    found = text_of(have(tree, shop).path)
     wanted = TEXT | {"mm/util.c": "int changed;\n", "mm/new.c": "int new;\n"}
     del wanted["mm/vma.c"]
     assert found == wanted
 
 
 def test_an_edit_makes_another_export_and_leaves_the_first_as_it_was(
-    tree: Path, settings: Settings, cache: Cache
+    tree: Path, shop: Workshop
 ) -> None:
     write(tree, BUILT)
-    first = have(tree, settings, cache)
+    first = have(tree, shop)
     write(tree, {"mm/util.c": "int edited;\n"})
-    second = have(tree, settings, cache)
+    second = have(tree, shop)
     assert second.source.identity != first.source.identity
     assert text_of(first.path) == TEXT
     assert text_of(second.path) == TEXT | {"mm/util.c": "int edited;\n"}
 
 
-def test_a_second_export_touches_only_what_was_edited(
-    tree: Path, settings: Settings, cache: Cache
-) -> None:
+def test_a_second_export_touches_only_what_was_edited(tree: Path, shop: Workshop) -> None:
     write(tree, BUILT)
-    first = have(tree, settings, cache).path
+    first = have(tree, shop).path
     write(tree, {"mm/util.c": "int edited;\n"})
-    second = have(tree, settings, cache).path
+    second = have(tree, shop).path
     same = {name for name in TEXT if (first / name).samefile(second / name)}
     assert same == set(TEXT) - {"mm/util.c"}
 
 
-def test_an_export_shares_no_file_with_the_users_tree(
-    tree: Path, settings: Settings, cache: Cache
-) -> None:
+def test_an_export_shares_no_file_with_the_users_tree(tree: Path, shop: Workshop) -> None:
     write(tree, BUILT)
-    found = have(tree, settings, cache).path
+    found = have(tree, shop).path
     assert not any((found / name).samefile(tree / name) for name in TEXT)
 
 
-def test_an_export_that_was_interrupted_is_made_anew(
-    tree: Path, settings: Settings, cache: Cache
-) -> None:
+def test_an_export_that_was_interrupted_is_made_anew(tree: Path, shop: Workshop) -> None:
     write(tree, BUILT)
-    have(tree, settings, cache)
+    have(tree, shop)
     write(tree, {"mm/util.c": "int edited;\n"})
-    (root,) = settings.cache_dir.glob("work/tree-*")
+    (root,) = shop.cache.root.glob("work/tree-*")
     # As a run leaves it that was killed half-way: new bytes, and no record of them.
     (root / "export-under-way").touch()
     (root / "text/mm/util.c").unlink()
     (root / "text/mm/util.c").write_text("int ed")
     (root / "text/mm/stray.c").touch()
-    found = have(tree, settings, cache)
+    found = have(tree, shop)
     assert text_of(found.path) == TEXT | {"mm/util.c": "int edited;\n"}
 
 
-def test_the_identity_is_that_of_the_content(tree: Path, settings: Settings, cache: Cache) -> None:
-    first = have(tree, settings, cache).source.identity
+def test_the_identity_is_that_of_the_content(tree: Path, shop: Workshop) -> None:
+    first = have(tree, shop).source.identity
     write(tree, {"mm/util.c": "int edited;\n"})
-    assert have(tree, settings, cache).source.identity != first
+    assert have(tree, shop).source.identity != first
     write(tree, {"mm/util.c": TEXT["mm/util.c"]})
-    assert have(tree, settings, cache).source.identity == first
+    assert have(tree, shop).source.identity == first
     (tree / "mm/util.c").chmod(0o755)
-    assert have(tree, settings, cache).source.identity != first
+    assert have(tree, shop).source.identity != first
 
 
-def test_an_edit_within_one_tick_of_the_clock_is_seen(
-    tree: Path, settings: Settings, cache: Cache
-) -> None:
-    first = have(tree, settings, cache).source.identity
+def test_an_edit_within_one_tick_of_the_clock_is_seen(tree: Path, shop: Workshop) -> None:
+    first = have(tree, shop).source.identity
     times = (tree / "mm/util.c").stat()
     write(tree, {"mm/util.c": "int litu;\n"})
     os.utime(tree / "mm/util.c", ns=(times.st_atime_ns, times.st_mtime_ns))
-    assert have(tree, settings, cache).source.identity != first
+    assert have(tree, shop).source.identity != first
 
 
 @pytest.mark.parametrize("tree", ["plain"], indirect=True)
-def test_the_digest_of_a_file_as_young_as_this_is_not_kept(
-    tree: Path, settings: Settings, cache: Cache
-) -> None:
-    have(tree, settings, cache)
-    (kept,) = settings.cache_dir.glob("work/tree-*/digests.json")
+def test_the_digest_of_a_file_as_young_as_this_is_not_kept(tree: Path, shop: Workshop) -> None:
+    have(tree, shop)
+    (kept,) = shop.cache.root.glob("work/tree-*/digests.json")
     assert kept.read_text() == "{}"
 
 
 def test_a_tree_whose_path_is_a_link_is_the_same_tree(
-    tmp_path: Path, tree: Path, settings: Settings, cache: Cache
+    tmp_path: Path, tree: Path, shop: Workshop
 ) -> None:
     (tmp_path / "link").symlink_to(tree)
-    source = resolve(f"tree:{tmp_path / 'link'}", settings, cache, PROGRESS)
-    assert source == resolve(f"tree:{tree}", settings, cache, PROGRESS)
+    source = resolve(f"tree:{tmp_path / 'link'}", shop)
+    assert source == resolve(f"tree:{tree}", shop)
 
 
 @pytest.mark.parametrize("tree", ["git"], indirect=True)
 def test_a_linked_worktree_with_a_split_index_is_read_the_same_way(
-    tmp_path: Path, tree: Path, settings: Settings, cache: Cache
+    tmp_path: Path, tree: Path, shop: Workshop
 ) -> None:
     other = tmp_path / "other"
     git(tree, "worktree", "add", "--quiet", str(other))
     git(other, "update-index", "--split-index")
     main = snapshot(tree)
-    same = have(other, settings, cache).source.text
-    assert same.identity == resolve(f"tree:{tree}", settings, cache, PROGRESS).identity
+    same = have(other, shop).source.text
+    assert same.identity == resolve(f"tree:{tree}", shop).identity
     write(other, BUILT)
-    assert text_of(have(other, settings, cache).path) == TEXT
+    assert text_of(have(other, shop).path) == TEXT
     assert snapshot(tree) == main
 
 
 @pytest.mark.parametrize("tree", ["git"], indirect=True)
 def test_a_hook_of_another_repository_does_not_lead_astray(
-    tmp_path: Path, tree: Path, settings: Settings, cache: Cache, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tree: Path, shop: Workshop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clean = have(tree, settings, cache).source.identity
+    clean = have(tree, shop).source.identity
     monkeypatch.setenv("GIT_DIR", str(tmp_path / "elsewhere"))
     monkeypatch.setenv("GIT_INDEX_FILE", str(tmp_path / "elsewhere/index"))
-    assert have(tree, settings, cache).source.identity == clean
+    assert have(tree, shop).source.identity == clean
 
 
 @pytest.mark.parametrize("tree", ["git"], indirect=True)
-def test_a_broken_repository_is_said(tree: Path, settings: Settings, cache: Cache) -> None:
+def test_a_broken_repository_is_said(tree: Path, shop: Workshop) -> None:
     shutil.rmtree(tree / ".git")
     (tree / ".git").write_text("gitdir: /nonexistent\n")
     with pytest.raises(SetupError, match="git cannot read the repository"):
-        resolve(f"tree:{tree}", settings, cache, PROGRESS)
+        resolve(f"tree:{tree}", shop)
 
 
 @pytest.mark.parametrize("missing", ["Makefile", "Kconfig", "mm"])
 def test_what_is_no_kernel_tree_is_refused_by_what_it_lacks(
-    tmp_path: Path, settings: Settings, cache: Cache, missing: str
+    tmp_path: Path, shop: Workshop, missing: str
 ) -> None:
     text = {name: text for name, text in TEXT.items() if not name.startswith(missing)}
     with pytest.raises(SetupError, match=f"is no kernel tree: it has no {missing}"):
-        resolve(f"tree:{write(tmp_path / 'x', text)}", settings, cache, PROGRESS)
+        resolve(f"tree:{write(tmp_path / 'x', text)}", shop)
 
 
-def test_another_makefile_is_no_kernels(tmp_path: Path, settings: Settings, cache: Cache) -> None:
+def test_another_makefile_is_no_kernels(tmp_path: Path, shop: Workshop) -> None:
     path = write(tmp_path / "x", TEXT | {"Makefile": "all:\n"})
     with pytest.raises(SetupError, match="its Makefile has no VERSION"):
-        resolve(f"tree:{path}", settings, cache, PROGRESS)
+        resolve(f"tree:{path}", shop)
 
 
-def test_a_missing_directory_is_named(tmp_path: Path, settings: Settings, cache: Cache) -> None:
+def test_a_missing_directory_is_named(tmp_path: Path, shop: Workshop) -> None:
     with pytest.raises(SetupError, match=r"there is no directory .*/none"):
-        resolve(f"tree:{tmp_path / 'none'}", settings, cache, PROGRESS)
+        resolve(f"tree:{tmp_path / 'none'}", shop)
 
 
-def test_an_old_tree_is_refused(tmp_path: Path, settings: Settings, cache: Cache) -> None:
+def test_an_old_tree_is_refused(tmp_path: Path, shop: Workshop) -> None:
     path = write(tmp_path / "x", TEXT | {"Makefile": "VERSION = 6\nPATCHLEVEL = 18\n"})
     with pytest.raises(SetupError, match=r"is Linux 6\.18\.0: 7\.2 and later are supported"):
-        resolve(f"tree:{path}", settings, cache, PROGRESS)
+        resolve(f"tree:{path}", shop)
 
 
 @pytest.mark.parametrize(
@@ -302,19 +271,17 @@ def test_an_old_tree_is_refused(tmp_path: Path, settings: Settings, cache: Cache
     ],
 )
 def test_only_what_kconfig_may_read_makes_another_configuration(
-    tree: Path, settings: Settings, cache: Cache, name: str, text: str, shapes: bool
+    tree: Path, shop: Workshop, name: str, text: str, shapes: bool
 ) -> None:
-    before = have(tree, settings, cache).source
+    before = have(tree, shop).source
     write(tree, {name: text})
-    after = have(tree, settings, cache).source
+    after = have(tree, shop).source
     assert after.identity != before.identity
     assert (after.configuration != before.configuration) is shapes
 
 
 @pytest.mark.parametrize("tree", ["git"], indirect=True)
-def test_a_clean_git_tree_is_configured_as_its_commit_is(
-    tree: Path, settings: Settings, cache: Cache
-) -> None:
-    whole = have(tree, settings, cache).source
-    commit = have(Path(f"{tree}@HEAD"), settings, cache).source
+def test_a_clean_git_tree_is_configured_as_its_commit_is(tree: Path, shop: Workshop) -> None:
+    whole = have(tree, shop).source
+    commit = have(Path(f"{tree}@HEAD"), shop).source
     assert commit.configuration == whole.configuration

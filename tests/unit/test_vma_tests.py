@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from notes import Notes
 
-from testbed.cache import Cache
 from testbed.kernel.series import Series
 from testbed.kernel.source import Source, SourceTree
 from testbed.lab.mutants import Sieve
 from testbed.lab.vmatests import VmaTests, find_vma_tests
-from testbed.progress import Progress
-from testbed.settings import Settings
+from testbed.workshop import Workshop
 
 MAKEFILE = """\
 vma: main.c
@@ -45,15 +42,14 @@ class Unused:
     identity = family = configuration = version = description = ""
     in_place = False
 
-    def unpack(self, settings: Settings, cache: Cache, progress: Progress) -> Path:
+    def unpack(self, shop: Workshop) -> Path:
         raise AssertionError("not asked for")
 
 
 @dataclass
 class Bench:
     top: Path
-    cache: Cache
-    notes: Notes
+    shop: Workshop
 
     @property
     def tree(self) -> Path:
@@ -62,7 +58,7 @@ class Bench:
     def find(self, *, in_place: bool = False) -> VmaTests | None:
         source = Source("one", "7.3.0", "a test's text", Unused())
         tree = SourceTree(path=self.tree, source=source, in_place=in_place)
-        return find_vma_tests(tree, Series(), self.cache, self.notes)
+        return find_vma_tests(tree, Series(), self.shop)
 
     def patch(self, file: str, old: str, new: str) -> Path:
         before = (self.tree / file).read_text()
@@ -74,16 +70,14 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    cache = Cache(tmp_path / "cache", 1_000_000_000)
-    bench = Bench(tmp_path, cache, Notes())
+def bench(tmp_path: Path, shop: Workshop) -> Bench:
+    bench = Bench(tmp_path, shop)
     for name, text in (("tools/testing/vma/Makefile", MAKEFILE), ("mm/vma.c", VMA)):
         (bench.tree / name).parent.mkdir(parents=True)
         (bench.tree / name).write_text(text)
     (bench.tree / "tools/testing/vma/main.c").write_text(MAIN)
     (bench.tree / "mm/util.c").write_text("int x;\n")
-    yield bench
-    cache.close()
+    return bench
 
 
 def test_a_mutation_is_caught_or_missed(bench: Bench) -> None:
@@ -102,23 +96,23 @@ def test_what_they_do_not_contain_they_cannot_see(bench: Bench) -> None:
     assert found.judge(bench.patch("mm/util.c", "int x;", "int y;")) is Sieve.BLIND
 
 
-def test_a_tree_without_them_is_no_error(bench: Bench) -> None:
+def test_a_tree_without_them_is_no_error(bench: Bench, notes: Notes) -> None:
     (bench.tree / "tools/testing/vma").rename(bench.tree / "gone")
     assert bench.find() is None
-    assert "has no tools/testing/vma" in bench.notes.texts[0]
+    assert "has no tools/testing/vma" in notes.texts[0]
 
 
 @pytest.mark.parametrize(("good", "bad"), [("2;", "1;"), ("2;", "x;"), ("2 tests", "0 tests")])
 def test_tests_that_do_not_pass_without_a_mutation_are_no_sieve(
-    bench: Bench, good: str, bad: str
+    bench: Bench, notes: Notes, good: str, bad: str
 ) -> None:
     for name in ("mm/vma.c", "tools/testing/vma/main.c"):
         file = bench.tree / name
         file.write_text(file.read_text().replace(good, bad))
     assert bench.find() is None
-    assert "does not pass" in bench.notes.texts[0]
+    assert "does not pass" in notes.texts[0]
 
 
-def test_nothing_is_built_in_a_users_own_tree(bench: Bench) -> None:
+def test_nothing_is_built_in_a_users_own_tree(bench: Bench, notes: Notes) -> None:
     assert bench.find(in_place=True) is None
-    assert "is not built in" in bench.notes.texts[0]
+    assert "is not built in" in notes.texts[0]

@@ -4,33 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 import result_parts
 
-from testbed.cache import Cache
 from testbed.kernel.series import Series
 from testbed.lab.lab import Lab
-from testbed.progress import SilentProgress
 from testbed.recorder import Recorder
 from testbed.results.model import Case, Status
 from testbed.results.store import read_facts, read_run
 from testbed.settings import Settings
 from testbed.workers import Keeper, slots
+from testbed.workshop import Workshop
 
 TEST = "tests/vm/contract/test_a.py::test_a[x86_64]"
 ENVIRONMENT = result_parts.environment()
 
 
 @pytest.fixture
-def recorder(tmp_path: Path) -> Recorder:
-    settings = Settings(results_dir=tmp_path / "results", cache_dir=tmp_path / "cache")
-    progress = SilentProgress()
-    cache = Cache(settings.cache_dir, settings.cache_limit, progress)
-    return Recorder(Lab(settings, Series(), cache, progress), "pytest")
+def recorder(shop: Workshop) -> Recorder:
+    return Recorder(Lab(shop, Series()), "pytest")
 
 
 def report(**attributes: Any) -> pytest.TestReport:

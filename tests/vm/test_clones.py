@@ -28,6 +28,7 @@ from testbed.progress import SilentProgress
 from testbed.settings import Isolation
 from testbed.vm.machine import clone
 from testbed.vm.qemu import Template
+from testbed.workshop import Workshop
 
 UUID = "/proc/sys/kernel/random/uuid"
 
@@ -38,7 +39,7 @@ Clone = Callable[[], AbstractContextManager[Guest]]
 
 @pytest.fixture(scope="session")
 def store(lab: Lab) -> Iterator[Cache]:
-    with closing(open_store(lab.settings, lab.progress)) as store:
+    with closing(open_store(lab.shop)) as store:
         yield store
 
 
@@ -62,9 +63,10 @@ def new_clone(lab: Lab, cell: Cell, template: Template) -> Clone:
 def own_lab(cell: Cell, lab: Lab, tmp_path: Path) -> Iterator[Lab]:
     """A lab with a store of its own."""
     settings = dataclasses.replace(
-        lab.settings, template_dir=tmp_path / "templates", results_dir=tmp_path / "results"
+        lab.shop.settings, template_dir=tmp_path / "templates", results_dir=tmp_path / "results"
     )
-    with closing(Lab(settings, lab.series, lab.cache, SilentProgress())) as own:
+    shop = Workshop(settings, lab.shop.cache, SilentProgress())
+    with closing(Lab(shop, lab.series)) as own:
         yield own
 
 

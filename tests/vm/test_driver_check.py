@@ -178,14 +178,8 @@ def test_flags_that_were_forgotten_are_shown(check: Check, tmp_path: Path) -> No
 def test_a_module_file_can_be_below_stacks_only(
     check: Check, lab: Lab, cell: Cell, tmp_path: Path
 ) -> None:
-    driver = find_driver(
-        EXAMPLES / "pages/mmap_prepare",
-        cell.kernel,
-        cell.request,
-        lab.settings,
-        lab.cache,
-        lab.progress,
-    )
+    folder = EXAMPLES / "pages/mmap_prepare"
+    driver = find_driver(folder, cell.kernel, cell.request, lab.shop)
     words = ("--module", driver.modules[0].path, "--lower")
     ended = check("pages", only("e", "direct stack-after"), *words)
     assert ended.status == 0, ended.output

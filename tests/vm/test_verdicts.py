@@ -95,7 +95,7 @@ def test_what_breaks_a_guest_costs_that_test_and_no_other(
 ) -> None:
     file = tmp_path / "test_small.py"
     file.write_text(TESTS)
-    settings = lab.settings
+    settings = lab.shop.settings
     # fmt: off
     run([
         sys.executable, "-m", "pytest", "-q", file, "-c", CHECKOUT / "pyproject.toml",

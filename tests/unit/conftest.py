@@ -1,0 +1,44 @@
+"""What several unit tests stand on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from bisect_parts import Tree, new_tree
+from notes import Notes
+
+from testbed.settings import Settings
+from testbed.workshop import Workshop
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Nothing goes into the user's own folders, and nothing comes from an archive."""
+    return Settings(
+        cache_dir=tmp_path / "cache",
+        data_dir=tmp_path / "data",
+        state_dir=tmp_path / "state",
+        results_dir=tmp_path / "results",
+        mirror="file:/nonexistent",
+    )
+
+
+@pytest.fixture
+def notes() -> Notes:
+    return Notes()
+
+
+@pytest.fixture
+def shop(settings: Settings, notes: Notes) -> Iterator[Workshop]:
+    shop = Workshop.of(settings, notes)
+    with closing(shop.cache):
+        yield shop
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Tree:
+    """A user's repository, empty."""
+    return new_tree(tmp_path)
