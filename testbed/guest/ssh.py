@@ -24,7 +24,8 @@ from testbed.errors import BootNoSsh, GuestLost, SessionError, SetupError
 # A library must not print: without a handler, logging writes paramiko's complaints to stderr.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
-_USER = "root"
+# Its login shell is the agent (image/userland.py).
+_USER = "agent"
 
 # In order of preference; all are sound, and dropbear knew them in 2022.83 as in 2025.89. Left
 # to themselves both sides take mlkem768x25519-sha256: the answer of a guest on 127.0.0.1 needs

@@ -54,9 +54,10 @@ _CONFIGURATION = {
     ),
     "/etc/group": "root:x:0:\n",
     "/etc/inittab": "::ctrlaltdel:/bin/reboot -f\n",
-    "/etc/passwd": "root:x:0:0:root:/root:/bin/sh\n",
+    # Root once more: the agent as the login shell is one program less to start.
+    "/etc/passwd": "root:x:0:0:root:/root:/bin/sh\nagent:x:0:0:agent:/root:/bin/agent\n",
     "/etc/profile": "export PATH=/bin:/sbin HOME=/root\n",
-    "/etc/shells": "/bin/sh\n",
+    "/etc/shells": "/bin/sh\n/bin/agent\n",
 }
 
 _NEEDED = re.compile(r"\(NEEDED\) .*\[(?P<name>[^]]+)\]")
@@ -81,7 +82,7 @@ def lay_out(root: Path, staging: Path, host_key: HostKey, client_key: str) -> li
     Args:
         root: the unpacked packages.
         staging: an empty folder, to be packed from.
-        client_key: the public key that may log in as root.
+        client_key: the public key that may log in as root, and as the agent.
     """
     programs = {path: root / source for source, path in _PROGRAMS.items()}
     files = {**programs, **_libraries(root, programs.values())}

@@ -273,8 +273,9 @@ def _machine(spec: VmSpec, *, ssh_port: int) -> list[str]:
         "-no-reboot",
         "-sandbox", _SANDBOX,
         "-netdev", f"user,id=net0,restrict=on,ipv6=off,{forward}",
-        # No boot ROM: nothing boots from the network.
-        "-device", "virtio-net-pci,netdev=net0,romfile=",
+        # No boot ROM: nothing boots from the network. No word of a clone to others on the network:
+        # there are none.
+        "-device", "virtio-net-pci,netdev=net0,romfile=,guest_announce=off",
         "-device", "virtio-rng-pci",
         # RAM behind a PCI BAR, for mappings that ordinary memory cannot have.
         "-object", f"memory-backend-ram,id=bar,size={BAR_SIZE}",

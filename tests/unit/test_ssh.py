@@ -40,7 +40,7 @@ class _Server(paramiko.ServerInterface):
         return "publickey"
 
     def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
-        welcome = username == "root" and key == self.client
+        welcome = username == "agent" and key == self.client
         return AUTH_SUCCESSFUL if welcome else AUTH_FAILED
 
     def check_channel_request(self, kind: str, chanid: int) -> int:
