@@ -77,6 +77,12 @@ def _soon() -> Deadline:
     return Deadline.after(0.2)
 
 
+def _minor_faults(pid: int) -> int:
+    """Of a process (proc_pid_stat(5), minflt)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[7])
+
+
 def test_hello_tells_the_kernel_and_the_page_size(session: Session) -> None:
     hello = session.hello()
     assert hello.release == os.uname().release
@@ -94,8 +100,11 @@ def test_several_files_are_read_at_once_and_in_order(session: Session, tmp_path:
     assert session.hello().pid > 0
 
 
-def test_the_pace_grows_with_the_rounds(session: Session) -> None:
-    assert 0 < session.pace(1000) < session.pace(100_000)
+def test_the_pace_is_that_of_a_page_fault_for_each_round(session: Session) -> None:
+    pid = session.hello().pid
+    faults = _minor_faults(pid)
+    assert session.pace(1000) > 0
+    assert 1000 <= _minor_faults(pid) - faults < 2000
 
 
 def test_a_command_gives_its_status_and_both_outputs_apart(session: Session) -> None:
