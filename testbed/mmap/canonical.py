@@ -67,6 +67,9 @@ def canonical_facts(observation: Observation) -> Canonical:
         who = " in the child" if child else ""
         turn = f" round {number}" if number else ""
         label = f"{step} {fact.op}{who}{turn}"
+        if fact.values.get("lost"):  # which records are left of the log is chance
+            found[f"{label}.lost"] = "records"
+            continue
         found |= {f"{label}{where}": value for where, value in _told(fact, places, frozenset())}
     return found
 

@@ -248,13 +248,15 @@ def test_a_side_is_a_kernel_and_a_series(
 SCRIPT = Script(["env", "map m f len=8p", "hooklog", "maps m", "meminfo", "fork", "read m all"])
 
 
-def observed(base: int, pfn: int, memory: int, *, flags: str = "0xfb") -> Observation:
+def observed(
+    base: int, pfn: int, memory: int, *, flags: str = "0xfb", lost: int = 0
+) -> Observation:
     """The same script as another boot sees it: other addresses, frames, numbers of opens."""
     log = f"1 pid={memory} prepare file=f#{memory} start={base:#x} end={base + 8:#x} flags={flags}"
     lines = [
         {"step": 1, "op": "env", "page_size": 4, "pool_pfn": hex(pfn), "release": str(pfn)},
         {"step": 2, "op": "map", "name": "m", "addr": hex(base), "len": 8, "errno": 0},
-        {"step": 3, "op": "hooklog", "lines": [log], "lost": 0, "errno": 0},
+        {"step": 3, "op": "hooklog", "lines": [log], "lost": lost, "errno": 0},
         {"step": 4, "op": "maps", "vmas": [{"start": hex(base), "offset": hex(4 * pfn)}]},
         {"step": 5, "op": "meminfo", "fields": {"Committed_AS": memory}},
         {"step": 7, "op": "read", "child": True, "pages": [{"page": 0, "content": "pool:3"}]},
@@ -276,3 +278,9 @@ def test_facts_of_the_kernel_are_kept() -> None:
     changed = canonical_facts(observed(0x7F00, 0x3D80, 51, flags="0xff"))
     kept = canonical_facts(observed(0x7F00, 0x3D80, 51))
     assert {key for key in kept if kept[key] != changed[key]} == {"3 hooklog.0 prepare.flags"}
+
+
+def test_a_log_that_lost_records_says_only_that() -> None:
+    kept = canonical_facts(observed(0x7F00, 0x3D80, 51, lost=306))
+    assert kept == canonical_facts(observed(0x7F00, 0x3D80, 51, flags="0xff", lost=7))
+    assert kept["3 hooklog.lost"] == "records"
