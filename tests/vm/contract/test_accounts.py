@@ -1,0 +1,86 @@
+"""A process's mappings in its accounts: their number, their size, what of them is locked."""
+
+from __future__ import annotations
+
+import pytest
+
+from testbed.lab.guest import Guest
+from testbed.mmap.observation import Fact, named
+from testbed.mmap.path import TOP, HookPath
+from testbed.mmap.plan import Plan, VmOps
+from testbed.mmap.probe import Prober, path_script
+
+FULL = Plan(vm_ops=VmOps.FULL)
+
+# What switches the file has its neighbours merged only later.
+MERGED = tuple(
+    path for path in HookPath if path not in (HookPath.STACK_FIRST, HookPath.STACK_AFTER)
+)
+
+_LIMIT = "/proc/sys/vm/max_map_count"
+_MOST = 100  # more than the programs of a session have
+
+
+@pytest.fixture
+def few(guest: Guest) -> None:
+    """Processes may have only that many mappings."""
+    before = guest.session.get(_LIMIT)
+    guest.session.write((_LIMIT, str(_MOST).encode()))
+    guest.at_end(lambda: guest.session.write((_LIMIT, before)))
+
+
+@pytest.mark.usefixtures("few")
+@pytest.mark.guarantee(7)
+@pytest.mark.paths(*HookPath)
+def test_a_mapping_beyond_the_limit_is_enomem(stack: Prober, path: HookPath) -> None:
+    """All are of the same page, so that none is merged."""
+    script = path_script(path, FULL)
+    made = [script.map("m", TOP, pages=1) for _ in range(_MOST)]
+    log = script.hooklog()
+    seen = stack.run(script)
+    errors = [seen[step].error for step in made]
+    fit = errors.count("")
+    assert errors == [""] * fit + ["ENOMEM"] * (_MOST - fit)
+    assert 0 < fit < _MOST
+    hook = "prepare" if path.shape.prepares else "mmap"
+    assert len(list(named(seen[log].events, hook))) == fit
+
+
+@pytest.mark.usefixtures("few")
+@pytest.mark.guarantee(27, 28)
+@pytest.mark.paths(*HookPath)
+@pytest.mark.parametrize("error", ["", "EIO"], ids=["unmapped", "failed"])
+def test_what_is_gone_does_not_count(stack: Prober, path: HookPath, error: str) -> None:
+    script = path_script(path, Plan(hook_error=f"-{error}") if error else FULL)
+    made = []
+    for _ in range(_MOST):
+        made.append(script.map("m", TOP, pages=1))
+        if not error:
+            script.step("munmap", "m")
+    seen = stack.run(script)
+    assert {seen[step].error for step in made} == {error}
+
+
+@pytest.mark.guarantee(58, 59)
+@pytest.mark.paths(*MERGED)
+def test_what_is_merged_counts_by_its_own_size(guest: Guest, stack: Prober, path: HookPath) -> None:
+    script = path_script(path, FULL)
+    script.map("room", "anon", pages=4, prot="none", flags="private")
+    before = script.step("status")
+    for name, page in (("m", 0), ("n", 2)):
+        flags = "shared,locked,fixed"
+        script.map(name, TOP, pages=2, offset=page, flags=flags, addr=f"room+{page}p")
+    maps, merged = script.maps("room"), script.step("status")
+    script.step("munmap", "room")
+    after = script.step("status")
+    seen = stack.run(script)
+    pages = guest.session.hello().page_size >> 10
+    assert len(seen[maps].vmas) == 1
+    assert _grown(seen[before], seen[merged]) == {"VmSize": 0, "VmLck": 4 * pages}
+    assert _grown(seen[before], seen[after]) == {"VmSize": -4 * pages, "VmLck": 0}
+
+
+def _grown(before: Fact, after: Fact) -> dict[str, int]:
+    """Size and locked memory of a process, in kB."""
+    had, has = before.values["fields"], after.values["fields"]
+    return {key: has[key] - had[key] for key in ("VmSize", "VmLck")}
