@@ -147,6 +147,18 @@ SCENARIOS: tuple[Scenario, ...] = (
     *_parts(),
     *_out_of_range(),
     *_areas(),
+    Scenario(
+        name="simple-ioremap-of-the-page-that-a-byte-lies-in",
+        guarantees=(40,),
+        plan=Plan(
+            action=Action.SIMPLE_IOREMAP,
+            vm_ops=VmOps.FULL,
+            pool_page=2,
+            pool_byte=0x100,
+            action_size="0",
+        ),
+        call=Call(pages=1),
+    ),
     *_shrunk(),
     *(
         Scenario(

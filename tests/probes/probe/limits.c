@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
-/* rlimit, mdwe, mseal, ksm: what a process may map, or is to be of all that it maps */
+/* rlimit, mdwe, mseal, mlockall, ksm: what a process may map, or is to be of all that it maps */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -22,6 +23,13 @@
 #ifndef SYS_mseal
 #define SYS_mseal		462
 #endif
+
+static const struct flag mlockall_flags[] = {
+	{ "current", MCL_CURRENT },
+	{ "future", MCL_FUTURE },
+	{ "onfault", MCL_ONFAULT },
+	{ }
+};
 
 /* What the process has of it now, in bytes. */
 static unsigned long in_use(const char *key)
@@ -72,6 +80,14 @@ void mseal_step(struct step *step)
 
 	no_more_words(step);
 	report_result(step, syscall(SYS_mseal, mapping.addr, mapping.len, 0));
+}
+
+void mlockall_step(struct step *step)
+{
+	unsigned long flags = parse_flags(word(step, 1), mlockall_flags, "flag of mlockall");
+
+	no_more_words(step);
+	report_result(step, mlockall(flags));
 }
 
 void ksm_step(struct step *step)

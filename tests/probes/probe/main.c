@@ -84,6 +84,7 @@ static const struct {
 	{ "mdwe", mdwe_step },
 	{ "ksm", ksm_step },
 	{ "mseal", mseal_step },
+	{ "mlockall", mlockall_step },
 	{ "perf", perf_step },
 	{ "perflog", perflog_step },
 	{ "env", env_step },

@@ -162,7 +162,7 @@ step_function read_step, write_step;
 step_function maps_step, query_step, pagemap_step;
 step_function shmget_step, shmat_step, shmdt_step, shmstat_step, shmrm_step;
 step_function secretmem_step, stm_step, io_setup_step, io_destroy_step;
-step_function rlimit_step, mdwe_step, mseal_step, ksm_step;
+step_function rlimit_step, mdwe_step, mseal_step, mlockall_step, ksm_step;
 step_function perf_step, perflog_step;
 step_function sweep_step, endsweep_step, fail_nth_step;
 step_function env_step, status_step, meminfo_step, hooklog_step,

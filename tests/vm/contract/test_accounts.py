@@ -7,7 +7,7 @@ import pytest
 from testbed.lab.guest import Guest
 from testbed.mmap.observation import Fact, named
 from testbed.mmap.path import TOP, HookPath
-from testbed.mmap.plan import Plan, VmOps
+from testbed.mmap.plan import VM_LOCKED, VM_LOCKONFAULT, Action, Plan, VmOps
 from testbed.mmap.probe import Prober, path_script
 
 FULL = Plan(vm_ops=VmOps.FULL)
@@ -78,6 +78,23 @@ def test_what_is_merged_counts_by_its_own_size(guest: Guest, stack: Prober, path
     assert len(seen[maps].vmas) == 1
     assert _grown(seen[before], seen[merged]) == {"VmSize": 0, "VmLck": 4 * pages}
     assert _grown(seen[before], seen[after]) == {"VmSize": -4 * pages, "VmLck": 0}
+
+
+@pytest.mark.guarantee(69)
+@pytest.mark.parametrize("when", ["future", "future,onfault"])
+@pytest.mark.parametrize("action", [Action.NONE, Action.REMAP, Action.KERNEL_PAGES])
+def test_what_is_special_is_not_locked_with_all_that_is_mapped(
+    stack: Prober, path: HookPath, action: Action, when: str
+) -> None:
+    script = path_script(path, Plan(vm_ops=VmOps.FULL, action=action))
+    everything = script.step("mlockall", when)
+    script.map("m", TOP)
+    vma = script.step("vma", "m")
+    seen = stack.run(script)
+    locked = VM_LOCKED | (VM_LOCKONFAULT if "onfault" in when else 0)
+    assert seen[everything].error == ""
+    found = int(seen[vma].values["flags"], 16) & (VM_LOCKED | VM_LOCKONFAULT)
+    assert found == (locked if action is Action.NONE else 0)
 
 
 def _grown(before: Fact, after: Fact) -> dict[str, int]:

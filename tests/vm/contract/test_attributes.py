@@ -9,10 +9,12 @@ import pytest
 from testbed.arch import find_arch
 from testbed.lab.bar import Bar, find_bar
 from testbed.lab.guest import Guest
+from testbed.mmap.observation import names
 from testbed.mmap.oracle import canonical_vma, without_may_exec
-from testbed.mmap.path import PREPARING, TOP, HookPath
+from testbed.mmap.path import PREPARING, TOP, HookPath, hook_name, open_path
 from testbed.mmap.plan import Action, Plan, VmOps
 from testbed.mmap.probe import Prober, path_script
+from testbed.mmap.script import Script
 
 PAT_LIST = "/sys/kernel/debug/x86/pat_memtype_list"
 
@@ -217,6 +219,79 @@ def test_a_part_is_mapped_with_its_memory_type_and_not_kept_in_the_list(
     lines = [seen[step].values["lines"] for step in (before, mapped, after)]
     assert lines[1] == lines[0]
     assert lines[2] == lines[0]
+
+
+@pytest.mark.arches("x86_64")
+@pytest.mark.guarantee(46)
+@pytest.mark.paths(*PREPARING)
+def test_what_ends_within_the_last_page_is_in_the_list_as_a_whole(
+    stack: Prober, path: HookPath, pfn: int
+) -> None:
+    plan = Plan(action=Action.REMAP, pfn=pfn, page_prot="noncached", action_size="0x3800")
+    script = path_script(path, plan)
+    before = script.step("show", PAT_LIST)
+    made = script.map("m", TOP)
+    mapped = script.step("show", PAT_LIST)
+    script.step("munmap", "m")
+    after = script.step("show", PAT_LIST)
+    seen = stack.run(script)
+    lines = [seen[step].values["lines"] for step in (before, mapped, after)]
+    start = pfn << 12
+    assert seen[made].error == ""
+    assert [line for line in lines[1] if f"{start:#018x}-{start + 0x4000:#018x}" in line]
+    assert lines[2] == lines[0]
+
+
+@pytest.mark.arches("x86_64")
+@pytest.mark.guarantee(28, 46, 54)
+@pytest.mark.paths(*PREPARING)
+@pytest.mark.parametrize("size", [None, "2p"], ids=["whole", "part"])
+def test_memory_of_two_types_is_not_remapped_as_one(
+    stack: Prober, path: HookPath, pfn: int, size: str | None
+) -> None:
+    """The action fails when it is carried out, whose preparation did not (memtype.c)."""
+    script = path_script(path)
+    for page, page_prot in enumerate(("noncached", "writecombine")):
+        script.open(page_prot, "/dev/mmap_direct")
+        script.plan(page_prot, Plan(action=Action.REMAP, pfn=pfn + page, page_prot=page_prot))
+        script.map(page_prot, page_prot, pages=1)
+    start = None if size is None else "0"
+    plan = Plan(
+        action=Action.REMAP,
+        pfn=pfn,
+        vm_ops=VmOps.NO_CLOSE,
+        action_offset=start,
+        action_size=size,
+    )
+    script.plan(hook_name(path), plan)
+    script.step("clearlog")
+    before = script.step("show", PAT_LIST)
+    made = script.map("m", TOP)
+    log, after = script.hooklog(), script.step("show", PAT_LIST)
+    seen = stack.run(script)
+    assert seen[made].error == "EINVAL"
+    assert "mapped" not in names(seen[log].events)
+    assert seen[after].values["lines"] == seen[before].values["lines"]
+
+
+@pytest.mark.arches("x86_64")  # on arm64 remap_pfn_range() finds the entries, and stops the kernel
+@pytest.mark.guarantee(46)
+@pytest.mark.paths(HookPath.DIRECT)
+def test_what_the_replacement_has_remapped_is_not_remapped_again(
+    stack: Prober, path: HookPath
+) -> None:
+    script = Script()
+    script.open("spare", "/dev/mmap_legacy")
+    script.plan("spare", Plan(action=Action.REMAP))
+    plan = Plan(action=Action.REMAP, replace="file")
+    open_path(script, path, plan, replacement="spare")
+    before = script.step("counts", TOP)
+    made = script.map("m", TOP)
+    after = script.step("counts", TOP)
+    seen = stack.run(script)
+    assert seen[made].error == "EINVAL"
+    for key in ("file", "replacement", "page_mapcount"):
+        assert seen[after].values[key] == seen[before].values[key]
 
 
 @pytest.mark.guarantee(47)

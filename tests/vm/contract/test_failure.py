@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+from dataclasses import dataclass
+
 import pytest
 
+from testbed.guest.openings import SplatKind
+from testbed.lab.guest import Guest
 from testbed.mmap.observation import names, only
 from testbed.mmap.path import PREPARING, TOP, HookPath, hook_name
 from testbed.mmap.plan import Action, Plan, VmOps
@@ -138,6 +143,45 @@ def test_an_action_is_undone_when_mapped_fails(
     assert seen[made].error == "ENOSPC"
     for key in ("page_count", "page_mapcount"):
         assert seen[after].values[key] == seen[before].values[key]
+
+
+@dataclass(frozen=True)
+class _Nonsense:
+    """What no driver may ask for, the errno of it, and where the kernel warns of it."""
+
+    plan: Plan
+    error: str
+    warns: str = ""
+
+
+_NONSENSE = {
+    "override-above-0": _Nonsense(Plan(error_override="5"), "EINVAL", "check_mmap_action|prepare"),
+    "override-below-all": _Nonsense(
+        Plan(error_override="-4096"), "EINVAL", "check_mmap_action|prepare"
+    ),
+    "no-such-action": _Nonsense(Plan(action=Action.UNKNOWN), "EINVAL", "mmap_action_prepare"),
+    "part-begins-before": _Nonsense(
+        Plan(action=Action.REMAP, shrink_start="1p", action_offset="0", action_size="1p"), "EFAULT"
+    ),
+    "part-ends-behind": _Nonsense(
+        Plan(action=Action.REMAP, action_offset="3p", action_size="2p"), "EFAULT"
+    ),
+}
+
+
+@pytest.mark.guarantee(35, 43, 44)
+@pytest.mark.paths(*PREPARING)
+@pytest.mark.parametrize("nonsense", _NONSENSE.values(), ids=_NONSENSE)
+def test_what_no_driver_may_ask_for_is_refused_and_warned_of_once(
+    guest: Guest, stack: Prober, path: HookPath, nonsense: _Nonsense
+) -> None:
+    script = path_script(path, dataclasses.replace(nonsense.plan, vm_ops=VmOps.FULL))
+    made = [script.map("m", TOP) for _ in range(2)]
+    log = script.hooklog()
+    with guest.expect_splat(SplatKind.WARNING, nonsense.warns, once=True):
+        seen = stack.run(script)
+    assert [seen[step].error for step in made] == [nonsense.error] * 2
+    assert "mapped" not in names(seen[log].events)
 
 
 def _references(counts: object) -> dict[str, int]:

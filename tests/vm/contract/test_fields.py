@@ -14,6 +14,7 @@ from testbed.mmap.plan import (
     VM_RAND_READ,
     VM_SEQ_READ,
     VM_WIPEONFORK,
+    Action,
     Plan,
     VmOps,
 )
@@ -220,6 +221,22 @@ def test_a_page_that_was_read_is_announced_before_it_is_written(
     script = path_script(path, Plan(vm_ops=VmOps.MKWRITE))
     script.map("m", TOP, pages=2)
     script.read("m")
+    script.step("clearlog")
+    script.write("m", 0x5)
+    log = script.hooklog()
+    script.step("reset", hook_name(path))
+    events = list(named(stack.run(script)[log].events, "mkwrite"))
+    assert [event.number("at") for event in events] == [0, 1]
+
+
+@pytest.mark.guarantee(22, 41)
+@pytest.mark.paths(HookPath.DIRECT)
+def test_a_page_that_an_action_inserted_is_announced_before_it_is_written(
+    stack: Prober, path: HookPath
+) -> None:
+    """It is inserted with the VMA's page_prot, from which write access is taken away."""
+    script = path_script(path, Plan(vm_ops=VmOps.MKWRITE, action=Action.KERNEL_PAGES))
+    script.map("m", TOP, pages=2)
     script.step("clearlog")
     script.write("m", 0x5)
     log = script.hooklog()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from testbed.lab.guest import Guest
 from testbed.mmap.observation import Event, Vma, only
 from testbed.mmap.path import PREPARING, TOP, HookPath
 from testbed.mmap.plan import VM_DONTEXPAND, VM_MERGEABLE, Plan, VmOps
 from testbed.mmap.probe import Prober, path_script
+from testbed.mmap.script import Script
 
 PLAIN = Plan(vm_ops=VmOps.NO_CLOSE)
 # KSM takes no special mapping (mm/ksm.c, ksm_compatible()).
@@ -66,4 +68,16 @@ def test_the_mark_does_not_keep_alike_neighbours_apart(stack: Prober) -> None:
     script.map("n", TOP, pages=2, offset=2, flags="private,fixed", addr="room+2p")
     maps = script.maps("room")
     vma = stack.run(script)[maps].vma
+    assert "mg" in vma.vmflags
+
+
+@pytest.mark.guarantee(59)
+def test_the_mark_does_not_keep_anonymous_neighbours_apart(guest: Guest) -> None:
+    script = Script()
+    script.step("ksm")
+    script.map("room", "anon", pages=4, prot="none", flags="private")
+    for page in (0, 2):
+        script.map("m", "anon", pages=2, flags="private,fixed", addr=f"room+{page}p")
+    maps = script.maps("room")
+    vma = guest.prober.run(script)[maps].vma
     assert "mg" in vma.vmflags

@@ -112,6 +112,20 @@ def test_a_mapping_joins_the_one_behind_it(stack: Prober, path: HookPath, hole: 
 
 @pytest.mark.guarantee(59, 60)
 @pytest.mark.paths(*KEEPING)
+def test_the_lowest_mapping_joins_the_one_behind_it(stack: Prober, path: HookPath) -> None:
+    """Nothing is mapped before it."""
+    script = path_script(path, FULL)
+    flags = "shared,fixed_noreplace"
+    script.map("n", TOP, pages=2, offset=2, flags=flags, addr="18p")
+    made = script.map("m", TOP, pages=2, flags=flags, addr="16p")
+    maps, read = script.maps("m"), script.read("m", "0-3")
+    seen = stack.run(script)
+    assert seen[maps].vma.size == 2 * seen[made].values["len"]
+    assert seen[read].contents == [f"pool:{page}" for page in range(4)]
+
+
+@pytest.mark.guarantee(59, 60)
+@pytest.mark.paths(*KEEPING)
 @pytest.mark.parametrize("order", [("m", "n"), ("n", "m")], ids=["behind", "before"])
 def test_a_hole_keeps_neighbours_apart(
     stack: Prober, path: HookPath, order: tuple[str, str]

@@ -51,6 +51,22 @@ def test_a_sealed_memfd_is_not_mapped_for_writing(guest: Guest, seal: str) -> No
     assert seen[read].contents == ["fill:0x77"]
 
 
+@pytest.mark.guarantee(27, 28)
+@pytest.mark.parametrize("error", ["", "ENOMEM"], ids=["unmapped", "failed"])
+def test_what_is_not_mapped_any_more_can_be_sealed(guest: Guest, error: str) -> None:
+    """It counts as mapped for writing while mmap is under way (i_mmap_writable)."""
+    script = Script()
+    script.step("memfd", "f", "4p")
+    if error:
+        script.step("rlimit", "as", "0")
+    made = script.map("m", "f")
+    if not error:
+        script.step("munmap", "m")
+    sealed = script.step("seal", "f", "write")
+    seen = guest.prober.run(script)
+    assert (seen[made].error, seen[sealed].error) == (error, "")
+
+
 @KD32
 @pytest.mark.parametrize("seal", SEALS)
 @pytest.mark.paths(HookPath.STACK_FIRST, HookPath.STACK_AFTER)
