@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 
 from testbed.lab.guest import Guest
@@ -176,6 +178,25 @@ def test_private_neighbours_with_pages_of_their_own_stay_apart(
     assert len(seen[maps].vmas) == 2
     wanted = ["fill:0x21"] * 2 + ["pool:2", "pool:3"] + ["fill:0x25"] * 2
     assert seen[read].contents == wanted
+
+
+@pytest.mark.guarantee(64, 67)
+@pytest.mark.paths(*KEEPING)
+@pytest.mark.parametrize(("forked", "count"), [(True, 2), (False, 1)], ids=["child", "parent"])
+def test_what_a_child_inherited_with_pages_of_its_own_is_not_joined(
+    stack: Prober, path: HookPath, forked: bool, count: int
+) -> None:
+    """Its anon_vma is a link to the parent's (mm/vma.c, vma_is_fork_child())."""
+    script = path_script(path, OTHER)
+    script.map("room", "anon", pages=4, prot="none", flags="private")
+    _place(script, "m", 0, "private")
+    script.write("m", 0x31)
+    with script.fork() if forked else nullcontext():
+        _place(script, "n", 2, "private")
+        maps, read = script.maps("room"), script.read("room", "0-3")
+    seen = stack.run(script)
+    assert len(seen[maps].vmas) == count
+    assert seen[read].contents == ["fill:0x31"] * 2 + ["pool:2", "pool:3"]
 
 
 @pytest.mark.guarantee(59)
