@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
+from collections import Counter
 from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -42,6 +43,12 @@ LAB = pytest.StashKey[Lab]()
 GUEST = pytest.StashKey[Guest]()
 RECORDER = pytest.StashKey[Recorder]()
 UNEXPECTED = pytest.StashKey[Verdict]()
+
+# Which guest a test wants: of what architecture, how isolated, whether with disks.
+_Wish = tuple[str, Isolation, bool]
+
+# How many tests are still to come that want such a guest.
+_COMING = pytest.StashKey[Counter[_Wish]]()
 
 _OPTIONS = (
     *("arch", "kernel", "series", "flavour", "isolation"),
@@ -149,6 +156,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=places.__getitem__)
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    isolation = session.config.stash[LAB].shop.settings.isolation
+    session.stash[_COMING] = Counter(
+        _wish(item, isolation)
+        for item in session.items
+        if "guest" in getattr(item, "fixturenames", ())
+    )
+
+
 def _is_of_no_arch(item: pytest.Item) -> bool:
     """Whether it is parametrized by none: its architectures are not asked for."""
     return not isinstance(parameters(item).get("arch", ""), str)
@@ -217,10 +233,13 @@ def kernel(cell: Cell) -> Kernel:
 @pytest.fixture
 def guest(request: pytest.FixtureRequest, lab: Lab, arch: str) -> Iterator[Guest]:
     """A healthy guest whose kernel log is watched from here to the end of the test."""
+    wish = _wish(request.node, lab.shop.settings.isolation)
+    coming = request.session.stash[_COMING]
+    coming[wish] -= 1
     _skip_unless_configured(request.node, lab.cell(arch).kernel)
     skip_unless_built(request.node, lab.cell(arch).guest_side)
-    isolation = _isolation(request.node, lab.shop.settings.isolation)
-    with lab.guest(arch, isolation, disks=_wants_disks(request.node)) as guest:
+    _, isolation, disks = wish
+    with lab.guest(arch, isolation, disks=disks, later=coming[wish]) as guest:
         guest.begin(request.node.name)
         request.node.stash[GUEST] = guest
         yield guest
@@ -228,6 +247,10 @@ def guest(request: pytest.FixtureRequest, lab: Lab, arch: str) -> Iterator[Guest
             reason = verdict.reason.partition("\n")[0]
             with _uncaptured(request.config):
                 keep(guest, f"{request.node.name}: {verdict.status}: {reason}", lab.shop.progress)
+
+
+def _wish(item: pytest.Item, isolation: Isolation) -> _Wish:
+    return _arch(item), _isolation(item, isolation), _wants_disks(item)
 
 
 def _isolation(item: pytest.Item, asked_for: Isolation) -> Isolation:

@@ -19,8 +19,11 @@ Opener = Callable[[], AbstractContextManager[Guest]]
 class Guests(Protocol):
     """A supply of guests for one test after the other."""
 
-    def take(self) -> Guest:
-        """A healthy guest. Raises what kept it from coming up."""
+    def take(self, later: int | None = None) -> Guest:
+        """A healthy guest. Raises what kept it from coming up.
+
+        `later` is how many will be taken after it; None: nobody knows.
+        """
 
     def give_back(self, guest: Guest, *, clean: bool) -> None:
         """The test is over; `clean` says that another one could follow it."""
@@ -57,7 +60,7 @@ class Shared:
     opener: Opener
     _open: OpenGuest | None = None
 
-    def take(self) -> Guest:
+    def take(self, later: int | None = None) -> Guest:
         if self._open is not None and not self._open.guest.usable:
             self.close()
         if self._open is None:
@@ -91,10 +94,10 @@ class Fresh:
         self._makers = ThreadPoolExecutor(max(1, self.ahead), thread_name_prefix="next guest")
         self._enders = ThreadPoolExecutor(1, thread_name_prefix="last guest")
 
-    def take(self) -> Guest:
+    def take(self, later: int | None = None) -> Guest:
         made = self._ready()
         self._taken[id(made.guest)] = made
-        self._make(self.ahead)
+        self._make(self.ahead if later is None else min(self.ahead, later))
         return made.guest
 
     def give_back(self, guest: Guest, *, clean: bool) -> None:

@@ -95,17 +95,23 @@ class Lab:
 
     @contextmanager
     def guest(
-        self, arch: str, isolation: Isolation | None = None, *, disks: bool = True
+        self,
+        arch: str,
+        isolation: Isolation | None = None,
+        *,
+        disks: bool = True,
+        later: int | None = None,
     ) -> Iterator[Guest]:
         """A healthy guest, for one test.
 
         Args:
             isolation: whose kernel it is; that of the settings when not given.
             disks: whether it needs disks. A clone starts sooner without them.
+            later: how many tests will still want such a guest, if that is known.
         """
         chosen = isolation or self.shop.settings.isolation
         kind = (chosen, disks or chosen is not Isolation.CLONE)
-        guest = self._take_guarded(arch, kind)
+        guest = self._take_guarded(arch, kind, later)
         try:
             yield guest
         finally:
@@ -171,28 +177,28 @@ class Lab:
         cell = self.cell(arch)
         return cell if kind[1] else cell.without_disks()
 
-    def _take_guarded(self, arch: str, kind: Kind) -> Guest:
+    def _take_guarded(self, arch: str, kind: Kind, later: int | None) -> Guest:
         """Take a guest, unless that has failed too often: each further test would wait in vain."""
         place = self._place(arch)
         if place.failed is not None and place.failures >= _BOOT_FAILURES:
             raise place.failed.with_traceback(None)
         try:
-            guest = self._take_twice(arch, kind)
+            guest = self._take_twice(arch, kind, later)
         except TestbedError as error:
             place.failed, place.failures = error, place.failures + 1
             raise
         place.failures = 0
         return guest
 
-    def _take_twice(self, arch: str, kind: Kind) -> Guest:
+    def _take_twice(self, arch: str, kind: Kind, later: int | None) -> Guest:
         """Take a guest; what the host broke is tried once more, and both outcomes are kept."""
         try:
-            return self._guests(arch, kind).take()
+            return self._guests(arch, kind).take(later)
         except InfraError as error:
             self.retried.append(f"{arch}: {error}")
             self.shop.progress.note(f"{arch}: once more after: {error.message}")
             self._renew(arch, kind)
-            return self._guests(arch, kind).take()
+            return self._guests(arch, kind).take(later)
 
     def _renew(self, arch: str, kind: Kind) -> None:
         """Forget a supply, and the template that it may have stood on."""

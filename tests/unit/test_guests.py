@@ -97,6 +97,14 @@ def test_a_fresh_guest_is_for_one_test(factory: Factory, ahead: int) -> None:
     assert len(factory.made) == 5 + ahead
 
 
+def test_no_guest_is_made_ready_that_nobody_will_take(factory: Factory) -> None:
+    guests = Fresh(factory.open, ahead=2)
+    for later in (2, 1, 0):
+        guests.give_back(guests.take(later), clean=True)
+    guests.close()
+    assert len(factory.made) == 3
+
+
 def test_a_guest_that_died_while_it_waited_is_not_handed_out(factory: Factory) -> None:
     guests = Fresh(factory.open, 1)
     use(guests)
