@@ -19,6 +19,11 @@ from pexpect.socket_pexpect import SocketSpawn
 
 _CHUNK = 65536
 
+# For what the guest prints while a busy host does not run the reader.
+_ROOM = 16 << 20  # bytes
+
+_SO_SNDBUFFORCE = 32  # socket(7); Python has no name for it
+
 
 class Console:
     """All that the guest has printed."""
@@ -61,6 +66,18 @@ class Console:
                 self._on_change()
         self._closed = True
         self._on_change()
+
+
+def make_room(sock: socket.socket) -> None:
+    """Let QEMU's end of the console hold as much as it may.
+
+    QEMU writes each character by itself, which takes 768 bytes of the buffer: 278 of them fill
+    the usual one. A guest waits 160 ms for a UART that is stuck, and then overruns it
+    (drivers/tty/serial/8250/8250_port.c): the beginning of a panic's line was lost so.
+    """
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _ROOM)  # net.core.wmem_max bounds it
+    with contextlib.suppress(PermissionError):
+        sock.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, _ROOM)
 
 
 @contextmanager

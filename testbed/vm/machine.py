@@ -20,7 +20,7 @@ from testbed.errors import (
 )
 from testbed.run import Process, spawn
 from testbed.vm.bell import Bell
-from testbed.vm.console import Console, open_console
+from testbed.vm.console import Console, make_room, open_console
 from testbed.vm.migration import load_state, save_state
 from testbed.vm.phase import Phase, Snapshot, find_panic, judge, last_lines, panic_text
 from testbed.vm.qemu import (
@@ -277,6 +277,7 @@ def _launch(spec: VmSpec, stack: ExitStack) -> tuple[VirtualMachine, socket.sock
     our_monitor, monitor = stack.enter_context(_socketpair())
     our_console, console = stack.enter_context(_socketpair())
     our_wake, wake_port = stack.enter_context(_socketpair())
+    make_room(console)
     reader = open_console(our_console, spec.log_dir / "console.log", bell.ring)
     watched = stack.enter_context(reader)
     qmp = stack.enter_context(open_qmp(spec.log_dir / "qmp.log", bell.ring))

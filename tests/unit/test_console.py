@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import pytest
 
 from testbed.deadline import Deadline
 from testbed.vm.bell import Bell
-from testbed.vm.console import Console, open_console
+from testbed.vm.console import Console, make_room, open_console
 
 
 @dataclass
@@ -33,6 +34,24 @@ def line(tmp_path: Path) -> Iterator[Line]:
     bell, log = Bell(), tmp_path / "console.log"
     with ours, guest, open_console(ours, log, bell.ring) as console:
         yield Line(console, guest, bell, log)
+
+
+def _characters_that_fit(guest: socket.socket) -> int:
+    """Written one by one, as QEMU does, while nobody reads."""
+    guest.setblocking(False)
+    count = 0
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            count += guest.send(b"x")
+    return count
+
+
+def test_a_guest_may_print_more_before_it_is_read() -> None:
+    ours, usual = socket.socketpair()
+    theirs, guest = socket.socketpair()
+    with ours, usual, theirs, guest:
+        make_room(guest)
+        assert _characters_that_fit(guest) > _characters_that_fit(usual)
 
 
 def test_all_that_comes_is_kept_and_logged_as_it_came(line: Line) -> None:
