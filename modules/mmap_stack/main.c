@@ -97,15 +97,10 @@ static bool plan_is_valid(const struct mmap_testbed_plan *plan)
 	if (plan->action == MMAP_TESTBED_ACTION_KERNEL_PAGES &&
 	    plan->fields & MMAP_TESTBED_PFN)
 		return false;
-	/* A remap has to refuse a part that starts within a page. */
-	if (plan->action != MMAP_TESTBED_ACTION_REMAP &&
-	    plan->action != MMAP_TESTBED_ACTION_IOREMAP &&
-	    !PAGE_ALIGNED(plan->action_offset))
-		return false;
 	if (plan->bad_page >= POOL_PAGES)
 		return false;
-	return PAGE_ALIGNED(plan->shrink_start | plan->shrink_end |
-			    plan->widen_end);
+	return PAGE_ALIGNED(plan->action_offset | plan->shrink_start |
+			    plan->shrink_end | plan->widen_end);
 }
 
 static long set_plan(struct opened *opened, const void __user *arg)

@@ -184,24 +184,6 @@ def test_what_no_driver_may_ask_for_is_refused_and_warned_of_once(
     assert "mapped" not in names(seen[log].events)
 
 
-@pytest.mark.guarantee(28, 54)
-@pytest.mark.paths(*PREPARING)
-@pytest.mark.parametrize("action", [Action.REMAP, Action.IOREMAP])
-def test_a_remap_that_fails_when_it_is_carried_out_leaves_nothing(
-    guest: Guest, stack: Prober, path: HookPath, action: Action
-) -> None:
-    """That it starts within a page is found only then (mm/memory.c, remap_pfn_range_internal())."""
-    plan = Plan(action=action, action_offset="0x800", action_size="1p", vm_ops=VmOps.NO_CLOSE)
-    script = path_script(path, plan)
-    made = script.map("m", TOP)
-    log, maps = script.hooklog(), script.maps("m")
-    with guest.expect_splat(SplatKind.WARNING, "remap_pfn_range"):
-        seen = stack.run(script)
-    assert seen[made].error == "EINVAL"
-    assert seen[maps].vmas == []
-    assert "mapped" not in names(seen[log].events)
-
-
 def _references(counts: object) -> dict[str, int]:
     assert isinstance(counts, dict)
     return {key: counts[key] for key in ("file", "lower", "replacement", "page_count")}
