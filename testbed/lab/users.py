@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from testbed.lab.guest import Guest
-from testbed.mmap.path import MODULE, HookPath
+from testbed.mmap.path import MODULE, SWITCHING, HookPath
 from testbed.mmap.script import Script
 from testbed.vm.qemu import SHARED_TAG
 
@@ -25,7 +25,7 @@ _FOLDER = "/tmp/user"
 _BACKING = "/tmp/user.img"
 
 _ANY = (HookPath.STACK, HookPath.STACK_FIRST, HookPath.STACK_AFTER, HookPath.THREE_LEVEL)
-_SWITCHING = (HookPath.STACK_FIRST, HookPath.STACK_AFTER)
+
 
 # `load MODULE...` those that are not; `disk NAME`: the device that has this serial number.
 # No program is started where the shell alone can tell: each costs milliseconds under TCG.
@@ -102,7 +102,7 @@ def _file(
         name=name,
         hook=name,
         steps=(f"open {LOW} {_FOLDER}/file rw create", *_DIFFERENT),
-        stacks=_SWITCHING,
+        stacks=SWITCHING,
         symbols=symbols,
         modules=modules,
         up=f"mkdir -p {_FOLDER}; {mount} {_FOLDER}",
@@ -132,7 +132,7 @@ def _read_only(name: str, symbol: str) -> User:
         name=name,
         hook=name,
         steps=(f"open {LOW} {_FOLDER}/pattern ro",),
-        stacks=_SWITCHING,
+        stacks=SWITCHING,
         symbols=(symbol, "VIRTIO_BLK"),
         modules=("virtio_blk", name),
         up=f"mkdir -p {_FOLDER}; mount -t {name} -o ro $(disk {name}) {_FOLDER}",
@@ -161,7 +161,7 @@ def _nine(name: str, hook: str, version: str) -> User:
             *_DIFFERENT,
             f"open {LOW} {_FOLDER}/file ro",
         ),
-        stacks=_SWITCHING,
+        stacks=SWITCHING,
         symbols=_9P_SYMBOLS,
         modules=_9P_MODULES,
         up=f"mkdir -p {_FOLDER}; {_mount_9p(version, 'none')} {_FOLDER}",
@@ -205,7 +205,7 @@ USERS = (
         name="shmem",
         hook="shmem",
         steps=(f"memfd {LOW} 4p", *_DIFFERENT),
-        stacks=_SWITCHING,
+        stacks=SWITCHING,
         symbols=("MEMFD_CREATE",),
         pages=2,
         offset=1,
@@ -215,7 +215,7 @@ USERS = (
         name="secretmem",
         hook="secretmem",
         steps=(f"secretmem {LOW} 4p",),
-        stacks=_SWITCHING,
+        stacks=SWITCHING,
         symbols=("SECRETMEM",),
         flags=("shared",),
         pages=2,
@@ -240,7 +240,7 @@ USERS = (
         name="blkdev",
         hook="blkdev",
         steps=(f"open {LOW} /dev/loop0", *_DIFFERENT),
-        stacks=_SWITCHING,
+        stacks=SWITCHING,
         symbols=("BLK_DEV_LOOP",),
         modules=("loop",),
         up=f"truncate -s 1M {_BACKING}; losetup /dev/loop0 {_BACKING}",

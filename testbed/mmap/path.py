@@ -92,6 +92,10 @@ SHAPES = {
 PREPARING = tuple(path for path in HookPath if path.shape.prepares)
 STACKS = tuple(path for path in HookPath if len(path.shape.nodes) > 1)
 
+# What switches the file: the VMA that stands carries another one than mmap was asked for.
+SWITCHING = tuple(path for path in HookPath if path.shape.final_vm_file != path.shape.nodes[0])
+KEEPING = tuple(path for path in HookPath if path not in SWITCHING)
+
 
 def open_path(
     script: Script, path: HookPath, plan: Plan, *, outer: Plan = NOTHING, replacement: str = ""

@@ -6,16 +6,11 @@ import pytest
 
 from testbed.lab.guest import Guest
 from testbed.mmap.observation import Fact
-from testbed.mmap.path import TOP, HookPath, hook_name
+from testbed.mmap.path import KEEPING, TOP, HookPath, hook_name
 from testbed.mmap.plan import VM_LOCKED, VM_LOCKONFAULT, Action, Plan, VmOps
 from testbed.mmap.probe import Prober, path_script
 
 FULL = Plan(vm_ops=VmOps.FULL)
-
-# What switches the file has its neighbours merged only later.
-MERGED = tuple(
-    path for path in HookPath if path not in (HookPath.STACK_FIRST, HookPath.STACK_AFTER)
-)
 
 _LIMIT = "/proc/sys/vm/max_map_count"
 _MOST = 1000  # more than the programs of a session make, before and for a script
@@ -64,7 +59,7 @@ def test_what_is_gone_does_not_count(stack: Prober, path: HookPath, error: str) 
 
 
 @pytest.mark.guarantee(58, 59)
-@pytest.mark.paths(*MERGED)
+@pytest.mark.paths(*KEEPING)
 def test_what_is_merged_counts_by_its_own_size(guest: Guest, stack: Prober, path: HookPath) -> None:
     script = path_script(path, FULL)
     script.map("room", "anon", pages=4, prot="none", flags="private")

@@ -221,12 +221,7 @@ def test_a_page_that_was_read_is_announced_before_it_is_written(
     script = path_script(path, Plan(vm_ops=VmOps.MKWRITE))
     script.map("m", TOP, pages=2)
     script.read("m")
-    script.step("clearlog")
-    script.write("m", 0x5)
-    log = script.hooklog()
-    script.step("reset", hook_name(path))
-    events = list(named(stack.run(script)[log].events, "mkwrite"))
-    assert [event.number("at") for event in events] == [0, 1]
+    assert _announced(stack, script, hook_name(path)) == [0, 1]
 
 
 @pytest.mark.guarantee(22, 41)
@@ -237,12 +232,17 @@ def test_a_page_that_an_action_inserted_is_announced_before_it_is_written(
     """It is inserted with the VMA's page_prot, from which write access is taken away."""
     script = path_script(path, Plan(vm_ops=VmOps.MKWRITE, action=Action.KERNEL_PAGES))
     script.map("m", TOP, pages=2)
+    assert _announced(stack, script, hook_name(path)) == [0, 1]
+
+
+def _announced(stack: Prober, script: Script, hook: str) -> list[int]:
+    """Of which pages of `m` page_mkwrite() is told when all are written."""
     script.step("clearlog")
     script.write("m", 0x5)
     log = script.hooklog()
-    script.step("reset", hook_name(path))
-    events = list(named(stack.run(script)[log].events, "mkwrite"))
-    assert [event.number("at") for event in events] == [0, 1]
+    script.step("reset", hook)
+    events = named(stack.run(script)[log].events, "mkwrite")
+    return [event.number("at") for event in events]
 
 
 @pytest.mark.guarantee(32)

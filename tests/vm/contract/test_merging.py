@@ -8,7 +8,15 @@ import pytest
 
 from testbed.lab.guest import Guest
 from testbed.mmap.observation import Observation, named, names
-from testbed.mmap.path import PREPARING, TOP, HookPath, hook_name, open_path
+from testbed.mmap.path import (
+    KEEPING,
+    PREPARING,
+    SWITCHING,
+    TOP,
+    HookPath,
+    hook_name,
+    open_path,
+)
 from testbed.mmap.plan import NOTHING, VM_DONTCOPY, Action, Plan, VmOps
 from testbed.mmap.probe import Prober, path_script
 from testbed.mmap.script import Script
@@ -16,9 +24,6 @@ from testbed.mmap.script import Script
 FULL = Plan(vm_ops=VmOps.FULL, private=0x1)
 OTHER = Plan(vm_ops=VmOps.NO_CLOSE, private=0x2)
 
-# What switches the file: the VMA that stands carries another one than mmap was asked for.
-SWITCHING = (HookPath.STACK_FIRST, HookPath.STACK_AFTER)
-KEEPING = tuple(path for path in HookPath if path not in SWITCHING)
 BELOW_MMAP = tuple(path for path in KEEPING if path is not HookPath.DIRECT)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from testbed.lab.guest import Guest
 from testbed.lab.stacks import FOLDER, FileStack, Layer, coda, fuse, set_up
-from testbed.mmap.path import HookPath
+from testbed.mmap.path import SWITCHING, HookPath
 from testbed.mmap.probe import Prober
 from testbed.mmap.script import Script
 
@@ -69,7 +69,7 @@ def test_what_is_not_mapped_any_more_can_be_sealed(guest: Guest, error: str) -> 
 
 @KD32
 @pytest.mark.parametrize("seal", SEALS)
-@pytest.mark.paths(HookPath.STACK_FIRST, HookPath.STACK_AFTER)
+@pytest.mark.paths(*SWITCHING)
 def test_a_sealed_memfd_below_a_stack_is_not_written(
     stack: Prober, path: HookPath, seal: str
 ) -> None:
