@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import platform
 from dataclasses import dataclass
+from pathlib import PurePath
 
 from testbed.errors import SetupError
 
@@ -19,7 +20,7 @@ class Arch:
     srcarch: str  # directory below arch/
     debian: str  # dpkg's architecture
     triplet: str  # GNU triplet; CROSS_COMPILE is this with a dash
-    image: str  # make target and file name below arch/SRCARCH/boot
+    image_path: str  # what QEMU boots, below the build directory; not compressed
     qemu: str  # suffix of qemu-system-*
     qemu_package: str  # Debian package that brings it
     machine: str  # QEMU -machine
@@ -32,9 +33,9 @@ class Arch:
         return self.name
 
     @property
-    def image_path(self) -> str:
-        """The kernel image below the build directory."""
-        return f"arch/{self.srcarch}/boot/{self.image}"
+    def image(self) -> str:
+        """The make target and file name of what QEMU boots."""
+        return PurePath(self.image_path).name
 
 
 ARCHES = {
@@ -47,7 +48,7 @@ ARCHES = {
             srcarch="x86",
             debian="amd64",
             triplet="x86_64-linux-gnu",
-            image="bzImage",
+            image_path="vmlinux",
             qemu="x86_64",
             qemu_package="qemu-system-x86",
             machine="q35",
@@ -64,7 +65,7 @@ ARCHES = {
             srcarch="arm64",
             debian="arm64",
             triplet="aarch64-linux-gnu",
-            image="Image",
+            image_path="arch/arm64/boot/Image",
             qemu="aarch64",
             qemu_package="qemu-system-arm",
             machine="virt",

@@ -12,6 +12,7 @@ from pathlib import Path
 from testbed.cache import digest
 from testbed.kernel.make import Make, target_of
 from testbed.kernel.model import KernelRequest
+from testbed.kernel.release import UNNAMED
 from testbed.kernel.source import SourceTree, unpack
 from testbed.kernel.toolchain import (
     CcacheUse,
@@ -82,7 +83,7 @@ class Bench:
         """
         (self.root / "built").unlink(missing_ok=True)
         _copy_if_changed(config, self.obj / ".config")
-        words = (f"LOCALVERSION=-testbed-{key}", self.make.compiler.arch.image, "modules")
+        words = (f"LOCALVERSION={UNNAMED}", self.make.compiler.arch.image, "modules")
         stats = self.root / "ccache-stats"
         stats.unlink(missing_ok=True)
         started = time.monotonic()

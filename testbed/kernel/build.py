@@ -15,13 +15,14 @@ from testbed.kernel.configure import configure, read_fragments
 from testbed.kernel.kconfig import Asked, canonical, fragment_text, parse_config
 from testbed.kernel.make import REPRODUCIBLE
 from testbed.kernel.model import Kernel, KernelRequest, load_kernel
+from testbed.kernel.release import name_file, name_release
 from testbed.kernel.toolchain import Compiler, find_compiler
 from testbed.workshop import Workshop
 
 __all__ = ["Kernel", "KernelRequest", "Order", "build_kernel"]
 
 # Part of every key: an entry that was laid out otherwise is not taken for one of today's.
-_LAYOUT = "2"
+_LAYOUT = "3"
 
 # In the build directory and in an entry.
 _ARTEFACTS = ("vmlinux", "System.map", "Module.symvers", ".config")
@@ -99,15 +100,18 @@ class Order:
         with self.open_bench() as bench:
             log = bench.fresh_log(key)
             stats = bench.compile(key, config, title=f"compile {self.request}", log=log)
+            unnamed = (bench.obj / "include/config/kernel.release").read_text().strip()
+            release = name_release(unnamed, key)
             _stage(bench, entry, log)
-            record = self._record(bench, key, stats)
+            _name(entry, self.request.arch.image, unnamed, release, key)
+            record = self._record(key, release, stats)
             (entry / "build.json").write_text(json.dumps(record, indent=2))
 
-    def _record(self, bench: Bench, key: str, stats: CompileStats) -> dict[str, object]:
+    def _record(self, key: str, release: str, stats: CompileStats) -> dict[str, object]:
         request = self.request
         return {
             "key": key,
-            "release": (bench.obj / "include/config/kernel.release").read_text().strip(),
+            "release": release,
             "version": request.source.version,
             "arch": request.arch.name,
             "source": request.source.identity,
@@ -126,7 +130,7 @@ class Order:
 
 def _stage(bench: Bench, entry: Path, log: Path) -> None:
     arch = bench.make.compiler.arch
-    for name in (*_ARTEFACTS, arch.image_path, "usr/gen_init_cpio"):
+    for name in {*_ARTEFACTS, arch.image_path, "usr/gen_init_cpio"}:
         shutil.copy2(bench.obj / name, entry / Path(name).name)
     modules = entry / "modules"
     bench.make.run(
@@ -137,3 +141,11 @@ def _stage(bench: Bench, entry: Path, log: Path) -> None:
         if link.is_symlink():
             link.unlink()
     shutil.copy2(log, entry / "build.log")
+
+
+def _name(entry: Path, image: str, unnamed: str, release: str, key: str) -> None:
+    """Give all that was staged the release of this kernel."""
+    installed = entry / "modules/lib/modules" / release
+    (installed.parent / unnamed).rename(installed)
+    for file in {entry / "vmlinux", entry / image, *installed.rglob("*.ko")}:
+        name_file(file, key)

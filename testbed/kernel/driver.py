@@ -17,9 +17,10 @@ from testbed.kernel.build import Order
 from testbed.kernel.diagnose import error_lines, first_warning
 from testbed.kernel.model import Kernel, KernelRequest
 from testbed.kernel.modules import bring_to
+from testbed.kernel.release import UNNAMED, name_file, nameless
 from testbed.workshop import Workshop
 
-_LAYOUT = "1"
+_LAYOUT = "2"
 
 # What an earlier build has left beside the sources, and what is none.
 _LEFT_OUT = (
@@ -78,7 +79,7 @@ def find_driver(path: Path, kernel: Kernel, request: KernelRequest, shop: Worksh
         BuildError: it does not compile, or makes no module.
     """
     if path.is_file():
-        return load_order([read_module(path, kernel.release)])
+        return load_order([_take(path, kernel, shop)])
     if not any((path / name).is_file() for name in _MAKEFILES):
         raise SetupError(
             f"{path} is neither a .ko nor a folder with a {' or a '.join(_MAKEFILES)}",
@@ -88,6 +89,22 @@ def find_driver(path: Path, kernel: Kernel, request: KernelRequest, shop: Worksh
     driver = load_order([read_module(file, kernel.release) for file in sorted(built.glob("*.ko"))])
     log = (built / "build.log").read_text(errors="replace")
     return Driver(driver.modules, first_warning(log) or "")
+
+
+def _take(path: Path, kernel: Kernel, shop: Workshop) -> Module:
+    """A .ko of the user's; one that make has left with the release of all kernels, by a copy."""
+    if UNNAMED.encode() not in path.read_bytes():
+        return read_module(path, kernel.release)
+    read_module(path, nameless(kernel.release.encode(), kernel.key).decode())
+    shop.progress.note(
+        f"{path} is taken for this kernel's: the testbed's kernels are alike to make"
+    )
+
+    def copy(entry: Path) -> None:
+        name_file(Path(shutil.copy2(path, entry)), kernel.key)
+
+    key = digest(_LAYOUT, kernel.key, path.name, hashlib.sha256(path.read_bytes()).hexdigest())
+    return read_module(shop.cache.get("driver", key, copy) / path.name, kernel.release)
 
 
 def build_driver(folder: Path, kernel: Kernel, request: KernelRequest, shop: Workshop) -> Path:
@@ -111,7 +128,7 @@ def build_driver(folder: Path, kernel: Kernel, request: KernelRequest, shop: Wor
             if not modules:
                 raise BuildError(f"the driver in {folder} makes no module", logs=(log,))
             for module in modules:
-                shutil.copy2(module, entry)
+                name_file(Path(shutil.copy2(module, entry)), kernel.key)
             shutil.copy2(log, entry / "build.log")
 
     return shop.cache.get("driver", digest(_LAYOUT, kernel.key, *_contents(folder)), make)

@@ -14,9 +14,10 @@ from testbed.kernel.diagnose import first_warning
 from testbed.kernel.guestsources import GuestSources, source_files
 from testbed.kernel.model import Kernel, KernelRequest
 from testbed.kernel.programs import build_programs
+from testbed.kernel.release import name_file
 from testbed.workshop import Workshop
 
-_LAYOUT = "2"
+_LAYOUT = "3"
 
 # What a kernel must have so that a module, or all of it, can be built: modules/layer.mk looks.
 NEEDS = {
@@ -68,6 +69,8 @@ def build_guest_side(
             log = bench.fresh_log(f"guest-{kernel.key}")
             bring_to(bench, kernel, request, log)
             _build_modules(bench, texts, entry / "modules", log)
+            for module in (entry / "modules").iterdir():
+                name_file(module, kernel.key)
             shutil.copy2(log, entry / "build.log")
 
     key = digest(_LAYOUT, kernel.key, texts.modules_identity)
@@ -88,8 +91,6 @@ def _build_modules(bench: Bench, sources: GuestSources, target: Path, log: Path)
     copy = bench.root / "modules"
     try:
         _bring_up_to_date(sources.modules, copy)
-        for stale in copy.glob("*/*.ko"):
-            stale.unlink()  # this kernel may lack what it needs
         words = (f"M={copy}", "W=1", "KCFLAGS=-Werror", "modules")
         bench.make.run(*words, what="the modules", log=log)
         _refuse_warnings(log)
@@ -97,8 +98,9 @@ def _build_modules(bench: Bench, sources: GuestSources, target: Path, log: Path)
         # What was warned of once is not warned of again.
         shutil.rmtree(copy, ignore_errors=True)
         raise
-    for module in copy.glob("*/*.ko"):
-        shutil.copy2(module, target)
+    # Others may lie there, of a kernel that has more of the layer.
+    for name in (copy / "modules.order").read_text().split():
+        shutil.copy2((copy / name).with_suffix(".ko"), target)
 
 
 def _bring_up_to_date(origin: Path, copy: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import vm_parts
 
-from testbed.bisect.fingerprint import fingerprint, nameless
+from testbed.bisect.fingerprint import fingerprint
 from testbed.bisect.journal import Journal, Step, chance_of_missing, confidence
 from testbed.bisect.question import Question, expression_of
 from testbed.bisect.symptom import Mark, Symptom, Verdict, failures, mark_of, read, unite
@@ -186,9 +186,8 @@ def test_a_question_that_makes_no_sense_is_refused(tests: list[str], pattern: st
 
 def kernel_of(folder: Path, key: str, code: str = "code") -> tuple[Kernel, GuestSide]:
     """A kernel with one module of its own and one of ours, each with its name in it."""
-    note = b"\x04\0\0\0\x14\0\0\0\x03\0\0\0GNU\0" + (key * 2)[:20].encode()
     release = f"7.3.4-testbed-{key}"
-    binary = f"{code} {release} ".encode() + note
+    binary = f"{code} {release} ".encode()
     for name in ("vmlinux", f"modules/lib/modules/{release}/fs/x.ko", "guest/modules/y.ko"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(binary)
@@ -215,9 +214,3 @@ def test_kernels_that_differ_in_any_part_are_not_equal(tmp_path: Path, part: str
     [file] = (tmp_path / "other").glob(part)
     file.write_bytes(file.read_bytes() + b"!")
     assert fingerprint(*one) != fingerprint(*other)
-
-
-def test_what_has_no_name_is_of_the_same_length() -> None:
-    content = b"7.3.4-testbed-0123 " + b"\x04\0\0\0\x14\0\0\0\x03\0\0\0GNU\0" + b"\n" * 20 + b"rest"
-    assert len(nameless(content, "0123")) == len(content)
-    assert nameless(content, "0123").endswith(bytes(20) + b"rest")

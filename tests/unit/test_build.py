@@ -22,6 +22,7 @@ from testbed.arch import ARCHES, host_uname
 from testbed.errors import BuildError, ConfigError, InfraError, PatchError, SetupError
 from testbed.kernel.build import Kernel, KernelRequest, build_kernel
 from testbed.kernel.diagnose import blame, build_error, first_error, first_warning
+from testbed.kernel.release import UNNAMED
 from testbed.kernel.series import Series
 from testbed.kernel.source import Source, resolve
 from testbed.kernel.toolchain import have_ccache
@@ -177,10 +178,20 @@ def test_a_kernel_has_its_parts_and_its_identity(built: Yard) -> None:
     kernel = built.build()
     assert kernel.release == f"7.3.0-testbed-{kernel.key}"
     assert kernel.version == "7.3.0"
-    assert kernel.release.encode() in kernel.image.read_bytes()
+    [overlay] = kernel.modules.rglob("overlay.ko")
+    for part in (kernel.image, kernel.vmlinux, overlay):
+        assert kernel.release.encode() in part.read_bytes()
+        assert UNNAMED.encode() not in part.read_bytes()
     for part in (kernel.vmlinux, kernel.config, kernel.log, kernel.path / "System.map"):
         assert part.stat().st_size > 0
     assert os.access(kernel.gen_init_cpio, os.X_OK)
+
+
+def test_a_tree_that_does_not_take_localversion_is_told(yard: Yard) -> None:
+    makefile = yard.tree / "Makefile"
+    makefile.write_text(makefile.read_text().replace("$(LOCALVERSION)", "-mine"))
+    with pytest.raises(BuildError, match=r"the release '7\.3\.0-mine', without -testbed-0000"):
+        yard.build()
 
 
 def test_the_modules_are_staged_without_links_to_the_work_directory(built: Yard) -> None:
@@ -204,7 +215,7 @@ def test_a_build_records_what_it_was_made_from(yard: Yard) -> None:
     assert record["series"] == ["fix.patch"]
     assert record["toolchain"] == "gcc"
     assert record["objects"] == 5
-    assert f"LOCALVERSION=-testbed-{kernel.key}" in record["command"]
+    assert f"LOCALVERSION={UNNAMED}" in record["command"]
     assert record["seconds"] >= 0
     assert set(record["ccache"]) == {"hits", "misses"}
 

@@ -9,6 +9,7 @@ from test_build import HOST, Yard, built, content, yard
 
 from testbed.errors import BuildError, SetupError
 from testbed.kernel.driver import Driver, Module, build_driver, find_driver, load_order, read_module
+from testbed.kernel.release import UNNAMED
 
 __all__ = ["built", "yard"]
 
@@ -100,6 +101,25 @@ def test_a_module_of_another_kernel_is_refused(tmp_path: Path) -> None:
     path = ko(tmp_path / "foo.ko", depends="", name="foo", vermagic="6.12.0-amd64 SMP ")
     with pytest.raises(SetupError, match=r"for 6\.12\.0-amd64, the kernel is 7\.3\.4-testbed-01"):
         read_module(path, RELEASE)
+
+
+def test_a_module_that_was_made_in_a_work_directory_gets_the_kernels_release(
+    built: Yard, tmp_path: Path
+) -> None:
+    path = ko(tmp_path / "foo.ko", depends="", name="foo", vermagic=f"7.3.0{UNNAMED} SMP ")
+    before = path.read_bytes()
+    kernel = built.build()
+    [taken] = find(built, path).modules
+    assert taken.release == kernel.release
+    assert taken.path.name == "foo.ko"
+    assert path.read_bytes() == before
+    assert built.recorder.notes[-1].startswith(f"{path} is taken for this kernel's")
+
+
+def test_a_module_that_was_made_for_another_version_is_refused(built: Yard, tmp_path: Path) -> None:
+    path = ko(tmp_path / "foo.ko", depends="", name="foo", vermagic=f"7.2.0{UNNAMED} SMP ")
+    with pytest.raises(SetupError, match=f"{path} is for 7.2.0{UNNAMED}, the kernel is 7.3.0-"):
+        find(built, path)
 
 
 def test_what_is_no_module_is_refused(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from test_build import HOST, Yard, built, compiled, yard
 from testbed.errors import BuildError, InfraError, SetupError
 from testbed.kernel.guestsources import GuestSources
 from testbed.kernel.modules import NEEDS, GuestSide, build_guest_side
+from testbed.kernel.release import UNNAMED
 
 __all__ = ["built", "yard"]
 
@@ -65,6 +66,13 @@ def test_modules_and_programs_are_built_for_a_kernel(built: Yard, sources: Guest
     assert [path.name for path in side.programs] == ["agent", "pair"]
 
 
+def test_modules_have_the_release_of_their_kernel(built: Yard, sources: GuestSources) -> None:
+    kernel = built.build()
+    [module] = build(built, sources).modules
+    assert kernel.release.encode() in module.read_bytes()
+    assert UNNAMED.encode() not in module.read_bytes()
+
+
 def test_a_program_is_static_and_shares_a_header_with_the_modules(
     built: Yard, sources: GuestSources
 ) -> None:
@@ -91,19 +99,31 @@ def test_a_changed_source_is_built_again(built: Yard, sources: GuestSources) -> 
 
 
 def made(side: GuestSide) -> list[str]:
-    """What was compiled for the modules, as make tells it."""
+    """What was made for the modules, as make tells it."""
     lines = (side.path / "build.log").read_text().splitlines()
-    return [line.split()[-1] for line in lines if line.startswith("  CC")]
+    return [line.split()[-1] for line in lines if line.startswith(("  CC", "  LD"))]
 
 
-def test_another_kernel_with_the_same_headers_compiles_no_module_again(
+def test_another_kernel_with_the_same_headers_makes_no_module_again(
     yard: Yard, sources: GuestSources
 ) -> None:
-    assert made(build(yard, sources)) == ["mmap_one/mmap_one.o"]
+    assert made(build(yard, sources)) == ["mmap_one/mmap_one.o", "mmap_one/mmap_one.ko"]
     (yard.tree / "mm/vma.c").write_text("int may_merge = 1;\n")
     again = build(yard, sources)
     assert made(again) == []
     assert [path.name for path in again.modules] == ["mmap_one.ko"]
+
+
+def test_a_module_that_the_kernel_lacks_something_for_is_not_an_earlier_kernels(
+    yard: Yard, sources: GuestSources
+) -> None:
+    (sources.modules / "mmap_two").mkdir()
+    (sources.modules / "mmap_two/mmap_two.c").write_text("int two;\n")
+    assert len(build(yard, sources).modules) == 2
+    makefile = yard.tree / "Makefile"
+    text = makefile.read_text()
+    makefile.write_text(text.replace("$(wildcard $(M)/*.c $(M)/*/*.c)", "$(M)/mmap_one/mmap_one.c"))
+    assert [path.name for path in build(yard, sources).modules] == ["mmap_one.ko"]
 
 
 def test_programs_are_built_once_for_all_kernels(yard: Yard, sources: GuestSources) -> None:
