@@ -1,7 +1,8 @@
 """The text of a tree without git: all files but what a build leaves.
 
 Which files changed is known by size, times and inode, as git's index does it: the time of a
-change of the inode (ctime) cannot be set back. So a second look reads only what is new.
+change of the inode (ctime) cannot be set back. So a second look reads only the directories in
+which a file is another.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 
 from testbed.arch import ARCHES
@@ -28,7 +30,7 @@ _BUILT = (".o", ".a", ".ko", ".cmd", ".mod", ".order", ".symvers")
 # when it is read will be read again.
 _RACY = 2_000_000_000  # nanoseconds
 
-_Digests = dict[str, list[str]]  # name: stamp, digest
+_Records = dict[str, list[str]]
 
 
 @dataclass(frozen=True)
@@ -46,20 +48,19 @@ class PlainTree:
     def look(self) -> Content:
         """What the text is, by digests over the names, modes and bytes of its files."""
         known = self._read("digests.json")
-        now = time.time_ns()
+        settled = time.time_ns() - _RACY
         whole, kconfig = hashlib.sha256(), hashlib.sha256()
-        kept: _Digests = {}
-        for name, entry in _files(self.path):
-            status = entry.stat(follow_symlinks=False)
-            stamp = _stamp(status)
-            old = known.get(name)
-            digest = old[1] if old and old[0] == stamp else _digest(entry, status)
-            if status.st_ctime_ns < now - _RACY:
-                kept[name] = [stamp, digest]
-            line = f"{name}\0{digest}\n".encode(errors="surrogateescape")
-            whole.update(line)
-            if shapes_configuration(name):
-                kconfig.update(line)
+        kept: _Records = {}
+        for folder in _folders(self.path):
+            statuses = [file.stat(follow_symlinks=False) for file in folder.files]
+            stamp = _stamp_all(folder, statuses)
+            found = known.get(folder.name)
+            if found is None or found[0] != stamp:
+                found = [stamp, *_digests(folder)]
+            if all(status.st_ctime_ns < settled for status in statuses):
+                kept[folder.name] = found
+            whole.update(found[1].encode())
+            kconfig.update(found[2].encode())
         self._write("digests.json", kept)
         return Content(f"sha256 {whole.hexdigest()}", f"sha256 {kconfig.hexdigest()}")
 
@@ -93,41 +94,76 @@ class PlainTree:
                 message = f"`make mrproper` fails in a copy of {self.path}"
                 raise SetupError(message, evidence=exc.evidence) from exc
 
-    def _read(self, name: str) -> _Digests:
+    def _read(self, name: str) -> _Records:
         try:
-            found: _Digests = json.loads((self.root / name).read_text())
+            found: _Records = json.loads((self.root / name).read_text())
         except (OSError, ValueError):
             return {}
         return found
 
-    def _write(self, name: str, value: _Digests) -> None:
+    def _write(self, name: str, value: _Records) -> None:
         write_whole(self.root / name, json.dumps(value))
 
 
+@dataclass(frozen=True)
+class _Folder:
+    """A directory that has files or symbolic links."""
+
+    name: str  # below the top of the tree, with a slash at its end; empty: the top
+    files: list[os.DirEntry[str]]  # by name
+
+
+def _folders(top: Path) -> Iterator[_Folder]:
+    """Those of the whole tree, in order."""
+    waiting = [""]
+    while waiting:
+        name = waiting.pop()
+        files, below = [], []
+        with os.scandir(os.path.join(top, name)) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    below.append(f"{name}{entry.name}/")
+                elif not entry.name.endswith(_BUILT) and (entry.is_file() or entry.is_symlink()):
+                    files.append(entry)
+        waiting += sorted(below, reverse=True)
+        if files:
+            yield _Folder(name, sorted(files, key=attrgetter("name")))
+
+
 def _files(top: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """Files and symbolic links by their names below `top`, in order."""
-    yield from _walk(os.fspath(top), "")
+    """Files and symbolic links by their names below `top`."""
+    for folder in _folders(top):
+        for file in folder.files:
+            yield folder.name + file.name, file
 
 
-def _walk(folder: str, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    with os.scandir(folder) as entries:
-        ordered = sorted(entries, key=lambda entry: entry.name)
-    for entry in ordered:
-        name = prefix + entry.name
-        if entry.is_dir(follow_symlinks=False):
-            yield from _walk(entry.path, f"{name}/")
-        elif not name.endswith(_BUILT) and (entry.is_file() or entry.is_symlink()):
-            yield name, entry
+def _stamp_all(folder: _Folder, statuses: list[os.stat_result]) -> str:
+    """Other when a file of the folder is."""
+    pairs = zip(folder.files, statuses, strict=True)
+    text = "\0".join(f"{file.name} {_stamp(status)}" for file, status in pairs)
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
+
+
+def _digests(folder: _Folder) -> tuple[str, str]:
+    """Over all files of the folder, and over those that Kconfig may read."""
+    whole, kconfig = hashlib.sha256(), hashlib.sha256()
+    for file in folder.files:
+        name = folder.name + file.name
+        line = f"{name}\0{_digest(file)}\n".encode(errors="surrogateescape")
+        whole.update(line)
+        if shapes_configuration(name):
+            kconfig.update(line)
+    return whole.hexdigest(), kconfig.hexdigest()
 
 
 def _stamp(status: os.stat_result) -> str:
     return f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}"
 
 
-def _digest(entry: os.DirEntry[str], status: os.stat_result) -> str:
+def _digest(entry: os.DirEntry[str]) -> str:
     if entry.is_symlink():
         return f"-> {os.readlink(entry.path)}"
-    mode = "x" if status.st_mode & 0o100 else "-"
+    mode = "x" if entry.stat().st_mode & 0o100 else "-"
     with open(entry.path, "rb") as file:
         return f"{mode} {hashlib.file_digest(file, 'sha256').hexdigest()}"
 
