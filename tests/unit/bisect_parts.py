@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tree_parts import GIT_ALONE
+
 from testbed.bisect.drive import Bisection, Built
 from testbed.bisect.history import Answer, History, borrow
 from testbed.bisect.journal import Journal
@@ -18,16 +20,6 @@ from testbed.results.model import Case, Run, Status
 from testbed.run import run
 
 TEST = "tests/vm/contract/test_a.py::test_layer[x86_64]"
-
-# git without what the user has set.
-ENVIRONMENT = {
-    "GIT_CONFIG_GLOBAL": "/dev/null",
-    "GIT_CONFIG_SYSTEM": "/dev/null",
-    "GIT_AUTHOR_NAME": "A. Developer",
-    "GIT_AUTHOR_EMAIL": "developer@example.org",
-    "GIT_COMMITTER_NAME": "A. Developer",
-    "GIT_COMMITTER_EMAIL": "developer@example.org",
-}
 
 GOOD = "int layer;\n"
 BAD = "int layer_is_broken;\n"
@@ -85,7 +77,7 @@ class Tree:
     commits: list[str] = field(default_factory=list)
 
     def git(self, *words: str) -> str:
-        return run(["git", "-C", self.path, *words], env=ENVIRONMENT).stdout.strip()
+        return run(["git", "-C", self.path, *words], env=GIT_ALONE).stdout.strip()
 
     def commit(self, text: str, name: str = "") -> str:
         title = name or f"commit {len(self.commits)}"

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from bisect_parts import Tree, new_tree
 from notes import Notes
+from tree_parts import GIT_ALONE
 
 from testbed.settings import Settings
 from testbed.workshop import Workshop
@@ -36,6 +37,13 @@ def shop(settings: Settings, notes: Notes) -> Iterator[Workshop]:
     shop = Workshop.of(settings, notes)
     with closing(shop.cache):
         yield shop
+
+
+@pytest.fixture
+def git_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """git does not see the user's configuration."""
+    for name, value in GIT_ALONE.items():
+        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture

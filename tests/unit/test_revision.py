@@ -55,12 +55,7 @@ class Linux:
 
 
 @pytest.fixture
-def linux(tmp_path: Path, shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> Linux:
-    monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
-    monkeypatch.setenv("GIT_CONFIG_SYSTEM", "/dev/null")
-    for role in ("AUTHOR", "COMMITTER"):
-        monkeypatch.setenv(f"GIT_{role}_NAME", "A. Developer")
-        monkeypatch.setenv(f"GIT_{role}_EMAIL", "developer@example.org")
+def linux(tmp_path: Path, shop: Workshop, git_alone: None) -> Linux:
     path = tmp_path / "linux"
     (path / "mm").mkdir(parents=True)
     made = Linux(path, shop)

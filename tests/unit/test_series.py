@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tree_parts import Unused
 
 from testbed.errors import PatchError, SetupError
 from testbed.kernel.series import Series, load_series
 from testbed.kernel.source import Source, SourceTree
 from testbed.kernel.worktree import Worktree, prepare
 from testbed.settings import KERNEL_CONFIG
-from testbed.workshop import Workshop
 
 LONG_AGO = 1_000_000_000
 
@@ -46,16 +46,6 @@ RENAME = f"""{header("mm/a.c", "mm/b.c")}similarity index 100%
 rename from mm/a.c
 rename to mm/b.c
 """
-
-
-class Unused:
-    """The tree is there already: nobody asks where it comes from."""
-
-    identity = family = configuration = version = description = ""
-    in_place = False
-
-    def unpack(self, shop: Workshop) -> Path:
-        raise AssertionError("not asked for")
 
 
 @dataclass

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from notes import Notes
+from tree_parts import Unused
 
 from testbed.kernel.series import Series
 from testbed.kernel.source import Source, SourceTree
@@ -34,16 +35,6 @@ int main(void)
 """
 
 VMA = "static int merge(void)\n{\n\treturn 2;\n}\n"
-
-
-class Unused:
-    """The tree is there already."""
-
-    identity = family = configuration = version = description = ""
-    in_place = False
-
-    def unpack(self, shop: Workshop) -> Path:
-        raise AssertionError("not asked for")
 
 
 @dataclass
