@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -33,13 +34,7 @@ TEXT = {
 BUILT = {".config": "CONFIG_MMU=y\n", "include/config/auto.conf": "", "mm/util.o": "object"}
 
 
-@pytest.fixture(autouse=True)
-def git_without_the_users_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
-    monkeypatch.setenv("GIT_CONFIG_SYSTEM", "/dev/null")
-    for role in ("AUTHOR", "COMMITTER"):
-        monkeypatch.setenv(f"GIT_{role}_NAME", "A. Developer")
-        monkeypatch.setenv(f"GIT_{role}_EMAIL", "developer@example.org")
+pytestmark = pytest.mark.usefixtures("git_alone")
 
 
 @pytest.fixture(params=["git", "plain"])
@@ -190,6 +185,21 @@ def test_the_digest_of_a_file_as_young_as_this_is_not_kept(tree: Path, shop: Wor
     have(tree, shop)
     (kept,) = shop.cache.root.glob("work/tree-*/digests.json")
     assert kept.read_text() == "{}"
+
+
+@pytest.mark.parametrize("tree", ["plain"], indirect=True)
+def test_a_directory_is_read_again_when_a_file_of_it_is_another(
+    tree: Path, shop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("testbed.kernel.plaintree._RACY", -60_000_000_000)
+    first = have(tree, shop).source.identity
+    (kept,) = shop.cache.root.glob("work/tree-*/digests.json")
+    known = json.loads(kept.read_text())
+    known["mm/"][1] = "not what is there"
+    kept.write_text(json.dumps(known))
+    assert have(tree, shop).source.identity != first
+    (tree / "mm/util.c").write_bytes((tree / "mm/util.c").read_bytes())
+    assert have(tree, shop).source.identity == first
 
 
 def test_a_tree_whose_path_is_a_link_is_the_same_tree(
