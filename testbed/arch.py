@@ -20,6 +20,7 @@ class Arch:
     srcarch: str  # directory below arch/
     debian: str  # dpkg's architecture
     triplet: str  # GNU triplet; CROSS_COMPILE is this with a dash
+    elf_machine: int  # e_machine of its binaries (elf.h)
     image_path: str  # what QEMU boots, below the build directory; not compressed
     qemu: str  # suffix of qemu-system-*
     qemu_package: str  # Debian package that brings it
@@ -48,6 +49,7 @@ ARCHES = {
             srcarch="x86",
             debian="amd64",
             triplet="x86_64-linux-gnu",
+            elf_machine=62,
             image_path="vmlinux",
             qemu="x86_64",
             qemu_package="qemu-system-x86",
@@ -65,6 +67,7 @@ ARCHES = {
             srcarch="arm64",
             debian="arm64",
             triplet="aarch64-linux-gnu",
+            elf_machine=183,
             image_path="arch/arm64/boot/Image",
             qemu="aarch64",
             qemu_package="qemu-system-arm",

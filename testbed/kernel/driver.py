@@ -33,6 +33,11 @@ _MAKEFILES = ("Kbuild", "Makefile")
 # Strings of a module's .modinfo section (scripts/mod/modpost.c).
 _MODINFO = re.compile(rb"(?<=\0)(name|depends|vermagic)=([^\0]*)\0")
 
+# Where an ELF header says for which processor its code is; the bytes are in that one's order.
+_E_MACHINE = slice(18, 20)
+
+_CURE = "name the folder of its source: it is built for the kernel under test"
+
 _SHOWN = 20  # lines of errors
 
 # The agent takes no longer request (docs/agent.md).
@@ -92,18 +97,19 @@ def find_driver(path: Path, kernel: Kernel, request: KernelRequest, shop: Worksh
 
 
 def _take(path: Path, kernel: Kernel, shop: Workshop) -> Module:
-    """A .ko of the user's; one that make has left with the release of all kernels, by a copy."""
-    if UNNAMED.encode() not in path.read_bytes():
+    """A .ko of the user's; with the kernel's release in a copy, where make left all kernels'."""
+    content = path.read_bytes()
+    if int.from_bytes(content[_E_MACHINE], "little") != kernel.arch.elf_machine:
+        raise SetupError(f"{path} is no module for {kernel.arch}", cure=_CURE)
+    if UNNAMED.encode() not in content:
         return read_module(path, kernel.release)
     read_module(path, nameless(kernel.release.encode(), kernel.key).decode())
-    shop.progress.note(
-        f"{path} is taken for this kernel's: the testbed's kernels are alike to make"
-    )
+    shop.progress.note(f"{path} does not say which of the testbed's kernels it was built for")
 
     def copy(entry: Path) -> None:
         name_file(Path(shutil.copy2(path, entry)), kernel.key)
 
-    key = digest(_LAYOUT, kernel.key, path.name, hashlib.sha256(path.read_bytes()).hexdigest())
+    key = digest(_LAYOUT, kernel.key, path.name, hashlib.sha256(content).hexdigest())
     return read_module(shop.cache.get("driver", key, copy) / path.name, kernel.release)
 
 
@@ -157,8 +163,7 @@ def read_module(path: Path, release: str) -> Module:
         raise SetupError(f"{path} is no kernel module")
     built_for = said["vermagic"].partition(" ")[0]
     if built_for != release:
-        cure = "name the folder of its source: it is built for the kernel under test"
-        raise SetupError(f"{path} is for {built_for}, the kernel is {release}", cure=cure)
+        raise SetupError(f"{path} is for {built_for}, the kernel is {release}", cure=_CURE)
     depends = tuple(filter(None, said.get("depends", "").split(",")))
     return Module(path, said["name"], depends, built_for)
 

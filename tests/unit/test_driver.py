@@ -43,7 +43,9 @@ def module(name: str, *depends: str) -> Module:
 
 def ko(path: Path, **said: str) -> Path:
     strings = b"".join(f"{key}={value}\0".encode() for key, value in said.items())
-    path.write_bytes(b"\x7fELF\0" + strings)
+    path.write_bytes(
+        b"\x7fELF".ljust(18, b"\0") + HOST.elf_machine.to_bytes(2, "little") + b"\0" + strings
+    )
     return path
 
 
@@ -113,12 +115,19 @@ def test_a_module_that_was_made_in_a_work_directory_gets_the_kernels_release(
     assert taken.release == kernel.release
     assert taken.path.name == "foo.ko"
     assert path.read_bytes() == before
-    assert built.recorder.notes[-1].startswith(f"{path} is taken for this kernel's")
+    assert built.recorder.notes[-1].startswith(f"{path} does not say which")
 
 
 def test_a_module_that_was_made_for_another_version_is_refused(built: Yard, tmp_path: Path) -> None:
     path = ko(tmp_path / "foo.ko", depends="", name="foo", vermagic=f"7.2.0{UNNAMED} SMP ")
     with pytest.raises(SetupError, match=f"{path} is for 7.2.0{UNNAMED}, the kernel is 7.3.0-"):
+        find(built, path)
+
+
+def test_a_module_for_another_processor_is_refused(built: Yard, tmp_path: Path) -> None:
+    path = ko(tmp_path / "foo.ko", depends="", name="foo", vermagic=f"7.3.0{UNNAMED} SMP ")
+    path.write_bytes(path.read_bytes().replace(HOST.elf_machine.to_bytes(2, "little"), b"\0\x08"))
+    with pytest.raises(SetupError, match=f"foo.ko is no module for {HOST}"):
         find(built, path)
 
 
