@@ -94,7 +94,9 @@ class Bench:
         with scratch() as folder:
             builds = Builds(arch, self._shop, folder, self.samples)
             builds.copy_text()
-            self._rounds(f"{arch}: builds from nothing", 1, [builds.build_all])
+            self._rounds(
+                f"{arch}: builds from nothing", self._options.clean_rounds, [builds.build_all]
+            )
             builds.warm_up()
             rounds = self._options.session_rounds
             self._rounds(f"{arch}: builds after a change", rounds, [builds.build_step])
@@ -155,6 +157,7 @@ def parse_options() -> argparse.Namespace:
     )
     parser.add_argument("--rounds", type=int, default=10, help="of boots and clones")
     parser.add_argument("--session-rounds", type=int, default=3, help="of suite, run and builds")
+    parser.add_argument("--clean-rounds", type=int, default=1, help="of builds from nothing")
     parser.add_argument("--peer", action="store_true", help="virtme-ng on the same kernel as well")
     parser.add_argument("--quick", action="store_true", help="two rounds, and fewer tests")
     parser.add_argument("--whole-suite", action="store_true", help="all tests, not some")
@@ -167,7 +170,7 @@ def parse_options() -> argparse.Namespace:
     options.tests = ALL if options.whole_suite else SOME
     if options.quick:
         options.rounds, options.session_rounds, options.tests = _QUICK, 1, FEW
-    if min(options.rounds, options.session_rounds) < 1:
+    if min(options.rounds, options.session_rounds, options.clean_rounds) < 1:
         parser.error("at least one round is needed")
     return options
 

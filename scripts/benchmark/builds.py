@@ -42,14 +42,11 @@ class Builds:
     folder: Path
     samples: Samples
     _own: Workshop = field(init=False)  # with that cache, and the text that is changed
-    _config: Path = field(init=False)  # of the testbed's kernel
+    _wholes: int = 0
     _steps: int = 0
 
     def __post_init__(self) -> None:
-        settings = dataclasses.replace(
-            self.shop.settings, kernel=f"tree:{self._text}", cache_dir=self.folder / "cache"
-        )
-        self._own = Workshop.of(settings, self.shop.progress)
+        self._own = self._own_workshop()
 
     def copy_text(self) -> None:
         """Have a text that may be changed."""
@@ -57,9 +54,14 @@ class Builds:
         shutil.copytree(tree.path, self._text, symlinks=True)
 
     def build_all(self) -> None:
-        """From nothing, by both."""
-        self._add(OUR_ALL, self._build)
-        self._add(MAKE_ALL, self._make)
+        """From nothing, by both; who is first changes."""
+        self._wholes += 1
+        self._own.cache.close()
+        shutil.rmtree(self._own.cache.root, ignore_errors=True)
+        shutil.rmtree(self._objects, ignore_errors=True)
+        self._own = self._own_workshop()
+        # The very first is ours: it makes the .config.
+        self._take_turns(self._wholes, (OUR_ALL, self._build), (MAKE_ALL, self._make))
 
     def warm_up(self) -> None:
         """What is not the kernel, and is built once."""
@@ -70,28 +72,42 @@ class Builds:
         self._steps += 1
         with (self._text / _CHANGED).open("a") as file:
             file.write(_CHANGE.format(number=self._steps))
-        turns = [(OUR_STEP, self._prepare), (MAKE_STEP, self._make)]
-        for quantity, action in turns if self._steps % 2 else reversed(turns):
-            self._add(quantity, action)
+        self._take_turns(self._steps, (OUR_STEP, self._prepare), (MAKE_STEP, self._make))
 
     @property
     def _text(self) -> Path:
         return self.folder / "linux"
 
-    def _add(self, quantity: Quantity, action: Action) -> None:
-        self.samples.add(self.arch, quantity, seconds(action))
+    @property
+    def _objects(self) -> Path:
+        return self.folder / "objects"
+
+    @property
+    def _config(self) -> Path:
+        """That of the testbed's kernel."""
+        return self.folder / "config"
+
+    def _own_workshop(self) -> Workshop:
+        settings = dataclasses.replace(
+            self.shop.settings, kernel=f"tree:{self._text}", cache_dir=self.folder / "cache"
+        )
+        return Workshop.of(settings, self.shop.progress)
+
+    def _take_turns(self, number: int, *turns: tuple[Quantity, Action]) -> None:
+        for quantity, action in turns if number % 2 else reversed(turns):
+            self.samples.add(self.arch, quantity, seconds(action))
 
     def _build(self) -> None:
         source = resolve(self._own.settings.kernel, self._own)
         request = KernelRequest(source=source, arch=find_arch(self.arch), series=Series())
         kernel = build_kernel(request, self._own)
-        self._config = kernel.config
+        shutil.copyfile(kernel.config, self._config)
 
     def _prepare(self) -> None:
         prepare(self.arch, Series(), self._own)
 
     def _make(self) -> None:
-        objects = self.folder / "objects"
+        objects = self._objects
         compiler = find_compiler(self.shop.settings.toolchain, find_arch(self.arch))
         if not objects.exists():
             objects.mkdir()
