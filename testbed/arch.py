@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import platform
 from dataclasses import dataclass
-from pathlib import PurePath
 
 from testbed.errors import SetupError
 
@@ -21,7 +20,7 @@ class Arch:
     debian: str  # dpkg's architecture
     triplet: str  # GNU triplet; CROSS_COMPILE is this with a dash
     elf_machine: int  # e_machine of its binaries (elf.h)
-    image_path: str  # what QEMU boots, below the build directory; not compressed
+    image: str  # make target and file name below arch/SRCARCH/boot
     qemu: str  # suffix of qemu-system-*
     qemu_package: str  # Debian package that brings it
     machine: str  # QEMU -machine
@@ -34,9 +33,9 @@ class Arch:
         return self.name
 
     @property
-    def image(self) -> str:
-        """The make target and file name of what QEMU boots."""
-        return PurePath(self.image_path).name
+    def image_path(self) -> str:
+        """The kernel image below the build directory."""
+        return f"arch/{self.srcarch}/boot/{self.image}"
 
 
 ARCHES = {
@@ -50,7 +49,7 @@ ARCHES = {
             debian="amd64",
             triplet="x86_64-linux-gnu",
             elf_machine=62,
-            image_path="vmlinux",
+            image="bzImage",
             qemu="x86_64",
             qemu_package="qemu-system-x86",
             machine="q35",
@@ -68,7 +67,7 @@ ARCHES = {
             debian="arm64",
             triplet="aarch64-linux-gnu",
             elf_machine=183,
-            image_path="arch/arm64/boot/Image",
+            image="Image",
             qemu="aarch64",
             qemu_package="qemu-system-arm",
             machine="virt",

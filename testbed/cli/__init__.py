@@ -91,9 +91,7 @@ def build(**options: Any) -> None:
         for cell in context.cells():
             kernel = cell.kernel
             context.console.print(f"{cell.arch}: {kernel.release}", highlight=False)
-            # On x86_64 the first two are one.
-            files = (kernel.image, kernel.vmlinux, kernel.config, kernel.log, cell.image.path)
-            for path in dict.fromkeys(files):
+            for path in (kernel.image, kernel.vmlinux, kernel.config, kernel.log, cell.image.path):
                 plain(context.console, f"  {path}")
 
 

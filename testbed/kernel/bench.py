@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from collections.abc import Iterator
@@ -10,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from testbed.cache import digest
+from testbed.files import write_whole
 from testbed.kernel.make import Make, target_of
 from testbed.kernel.model import KernelRequest
-from testbed.kernel.release import UNNAMED
+from testbed.kernel.release import UNNAMED, naming_gzip
 from testbed.kernel.source import SourceTree, unpack
 from testbed.kernel.toolchain import (
     CcacheUse,
@@ -69,10 +71,13 @@ class Bench:
         log.write_text("")
         return log
 
-    def holds(self, key: str) -> bool:
-        """Whether the objects are those of that kernel, complete."""
+    def holds(self, key: str, *, when: float = math.inf) -> bool:
+        """Whether the objects are those of that kernel, complete, and were so at that time.
+
+        `when` is in seconds since the epoch.
+        """
         built = self.root / "built"
-        return built.exists() and built.read_text() == key
+        return built.exists() and built.read_text() == key and built.stat().st_mtime <= when
 
     def compile(self, key: str, config: Path, *, title: str, log: Path) -> CompileStats:
         """Bring the objects to that kernel: only what differs is compiled.
@@ -83,7 +88,8 @@ class Bench:
         """
         (self.root / "built").unlink(missing_ok=True)
         _copy_if_changed(config, self.obj / ".config")
-        words = (f"LOCALVERSION={UNNAMED}", self.make.compiler.arch.image, "modules")
+        gzip = f"KGZIP=sh {self._gzip_for(key)}"
+        words = (f"LOCALVERSION={UNNAMED}", gzip, self.make.compiler.arch.image, "modules")
         stats = self.root / "ccache-stats"
         stats.unlink(missing_ok=True)
         started = time.monotonic()
@@ -91,6 +97,15 @@ class Bench:
         (self.root / "built").write_text(key)
         seconds = time.monotonic() - started
         return CompileStats(seconds, objects, read_ccache_use(stats), self.make.command(*words))
+
+    def _gzip_for(self, key: str) -> Path:
+        """The script that names the image; what it has made for another kernel is gone."""
+        program, text = self.root / "gzip.sh", naming_gzip(key)
+        if not program.exists() or program.read_text() != text:
+            for packed in self.obj.glob("arch/*/boot/compressed/vmlinux.bin.gz"):
+                packed.unlink()
+            write_whole(program, text)
+        return program
 
     def _make(self, words: tuple[str, ...], title: str, log: Path) -> int:
         """Run make with a step that counts objects; how many it made."""

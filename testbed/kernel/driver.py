@@ -84,7 +84,7 @@ def find_driver(path: Path, kernel: Kernel, request: KernelRequest, shop: Worksh
         BuildError: it does not compile, or makes no module.
     """
     if path.is_file():
-        return load_order([_take(path, kernel, shop)])
+        return load_order([_take(path, kernel, request, shop)])
     if not any((path / name).is_file() for name in _MAKEFILES):
         raise SetupError(
             f"{path} is neither a .ko nor a folder with a {' or a '.join(_MAKEFILES)}",
@@ -96,18 +96,23 @@ def find_driver(path: Path, kernel: Kernel, request: KernelRequest, shop: Worksh
     return Driver(driver.modules, first_warning(log) or "")
 
 
-def _take(path: Path, kernel: Kernel, shop: Workshop) -> Module:
-    """A .ko of the user's; with the kernel's release in a copy, where make left all kernels'."""
+def _take(path: Path, kernel: Kernel, request: KernelRequest, shop: Workshop) -> Module:
+    """A .ko of the user's, or a copy with the kernel's release of one that make has left."""
     content = path.read_bytes()
+    if not content.startswith(b"\x7fELF"):
+        raise SetupError(f"{path} is no kernel module")
     if int.from_bytes(content[_E_MACHINE], "little") != kernel.arch.elf_machine:
         raise SetupError(f"{path} is no module for {kernel.arch}", cure=_CURE)
     if UNNAMED.encode() not in content:
         return read_module(path, kernel.release)
     read_module(path, nameless(kernel.release.encode(), kernel.key).decode())
-    shop.progress.note(f"{path} does not say which of the testbed's kernels it was built for")
+    with Order.of(request, shop).open_bench() as bench:
+        if not bench.holds(kernel.key, when=path.stat().st_mtime):
+            message = f"{path} was not built since {bench.root} holds {kernel.release}"
+            raise SetupError(message, cure=_CURE)
 
     def copy(entry: Path) -> None:
-        name_file(Path(shutil.copy2(path, entry)), kernel.key)
+        name_file(Path(shutil.copyfile(path, entry / path.name)), kernel.key)
 
     key = digest(_LAYOUT, kernel.key, path.name, hashlib.sha256(content).hexdigest())
     return read_module(shop.cache.get("driver", key, copy) / path.name, kernel.release)

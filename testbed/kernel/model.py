@@ -38,8 +38,8 @@ class KernelRequest:
 class Kernel:
     """A kernel that was built: an entry of the cache.
 
+    path/IMAGE              bzImage or Image
     path/vmlinux System.map Module.symvers .config
-    path/Image              what QEMU boots on arm64; on x86_64 that is vmlinux
     path/build.log          what make printed
     path/build.json         what it was built from, with what, in which time
     path/gen_init_cpio      packs an initramfs; runs on the host

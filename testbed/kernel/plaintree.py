@@ -145,15 +145,14 @@ def _stamp_all(folder: _Folder, statuses: list[os.stat_result]) -> str:
 
 
 def _digests(folder: _Folder) -> tuple[str, str]:
-    """Over all files of the folder, and over those that Kconfig may read."""
-    whole, kconfig = hashlib.sha256(), hashlib.sha256()
-    for file in folder.files:
-        name = folder.name + file.name
-        line = f"{name}\0{_digest(file)}\n".encode(errors="surrogateescape")
-        whole.update(line)
-        if shapes_configuration(name):
-            kconfig.update(line)
-    return whole.hexdigest(), kconfig.hexdigest()
+    """Over all files of the folder, and over those that Kconfig may read: empty without any."""
+    lines = {folder.name + file.name: _digest(file) for file in folder.files}
+    return _over(lines), _over({name: lines[name] for name in lines if shapes_configuration(name)})
+
+
+def _over(lines: dict[str, str]) -> str:
+    text = "".join(f"{name}\0{digest}\n" for name, digest in lines.items())
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest() if lines else ""
 
 
 def _stamp(status: os.stat_result) -> str:

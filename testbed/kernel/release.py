@@ -3,6 +3,7 @@
 make gives all kernels one release, and what it has made is renamed when it is finished: the key is
 written over as many zeros. A release is compiled into five objects of the base kernel, and linked
 into every module; were it another each time, a change of one C file would make all of them again.
+What is in a compressed image is renamed on its way into gzip, which make calls as KGZIP.
 """
 
 from __future__ import annotations
@@ -33,16 +34,29 @@ def name_release(release: str, key: str) -> str:
     if UNNAMED not in release:
         raise BuildError(
             f"the tree gives its kernel the release {release!r}, without {UNNAMED}",
-            cure="leave LOCALVERSION in the top Makefile and in scripts/setlocalversion",
+            cure="leave LOCALVERSION in scripts/setlocalversion",
         )
     return release.replace(UNNAMED, local_version(key))
 
 
+def naming_gzip(key: str) -> str:
+    """A shell script that is gzip, but for the release of what it compresses."""
+    return f"""#!/bin/sh
+LC_ALL=C sed 's/{UNNAMED}/{local_version(key)}/g' | gzip "$@"
+"""
+
+
 def name_file(path: Path, key: str) -> None:
-    """Give a finished file the release of its kernel, in place."""
+    """Give a finished file the release of its kernel, in place.
+
+    Raises:
+        BuildError: it has none.
+    """
     unnamed, named = UNNAMED.encode(), local_version(key).encode()
     with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as content:
         at = content.find(unnamed)
+        if at < 0:
+            raise BuildError(f"make has left {path.name} without the release {UNNAMED}")
         while at >= 0:
             content[at : at + len(named)] = named
             at = content.find(unnamed, at)

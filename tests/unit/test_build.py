@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import json
 import os
 import shutil
@@ -179,9 +180,12 @@ def test_a_kernel_has_its_parts_and_its_identity(built: Yard) -> None:
     assert kernel.release == f"7.3.0-testbed-{kernel.key}"
     assert kernel.version == "7.3.0"
     [overlay] = kernel.modules.rglob("overlay.ko")
-    for part in (kernel.image, kernel.vmlinux, overlay):
-        assert kernel.release.encode() in part.read_bytes()
-        assert UNNAMED.encode() not in part.read_bytes()
+    head, packed, rest = kernel.image.read_bytes().partition(b"\x1f\x8b")
+    for text in (head, kernel.vmlinux.read_bytes(), overlay.read_bytes()):
+        assert kernel.release.encode() in text
+        assert UNNAMED.encode() not in text
+    if packed:
+        assert kernel.release.encode() in gzip.decompress(packed + rest)
     for part in (kernel.vmlinux, kernel.config, kernel.log, kernel.path / "System.map"):
         assert part.stat().st_size > 0
     assert os.access(kernel.gen_init_cpio, os.X_OK)
