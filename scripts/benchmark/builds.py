@@ -107,13 +107,12 @@ class Builds:
         prepare(self.arch, Series(), self._own)
 
     def _make(self) -> None:
-        objects = self._objects
         compiler = find_compiler(self.shop.settings.toolchain, find_arch(self.arch))
-        if not objects.exists():
-            objects.mkdir()
-            shutil.copyfile(self._config, objects / ".config")
+        if not self._objects.exists():
+            self._objects.mkdir()
+            shutil.copyfile(self._config, self._objects / ".config")
         jobs = self.shop.settings.jobs
-        make = Make(src=self._text, obj=objects, compiler=compiler, jobs=jobs, ccache={})
+        make = Make(src=self._text, obj=self._objects, compiler=compiler, jobs=jobs, ccache={})
         argv = make.argv(compiler.arch.image, "modules")
         with self.shop.progress.step(f"make for {self.arch}"):
             run(argv, log=self.folder / "make.log", deadline=Deadline.after(_PATIENCE))

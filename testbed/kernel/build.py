@@ -100,10 +100,8 @@ class Order:
         with self.open_bench() as bench:
             log = bench.fresh_log(key)
             stats = bench.compile(key, config, title=f"compile {self.request}", log=log)
-            unnamed = (bench.obj / "include/config/kernel.release").read_text().strip()
-            release = name_release(unnamed, key)
             _stage(bench, entry, log)
-            _name(entry, self.request.arch.image, unnamed, release, key)
+            release = _name(entry, self.request.arch.image, key)
             record = self._record(key, release, stats)
             (entry / "build.json").write_text(json.dumps(record, indent=2))
 
@@ -130,7 +128,7 @@ class Order:
 
 def _stage(bench: Bench, entry: Path, log: Path) -> None:
     arch = bench.make.compiler.arch
-    for name in {*_ARTEFACTS, arch.image_path, "usr/gen_init_cpio"}:
+    for name in (*_ARTEFACTS, arch.image_path, "usr/gen_init_cpio"):
         shutil.copy2(bench.obj / name, entry / Path(name).name)
     modules = entry / "modules"
     bench.make.run(
@@ -143,9 +141,11 @@ def _stage(bench: Bench, entry: Path, log: Path) -> None:
     shutil.copy2(log, entry / "build.log")
 
 
-def _name(entry: Path, image: str, unnamed: str, release: str, key: str) -> None:
-    """Give all that was staged the release of this kernel."""
-    installed = entry / "modules/lib/modules" / release
-    (installed.parent / unnamed).rename(installed)
-    for file in {entry / "vmlinux", entry / image, *installed.rglob("*.ko")}:
+def _name(entry: Path, image: str, key: str) -> str:
+    """Give all that was staged the release of this kernel, and return that."""
+    (unnamed,) = (entry / "modules/lib/modules").iterdir()
+    release = name_release(unnamed.name, key)
+    installed = unnamed.rename(unnamed.with_name(release))
+    for file in (entry / "vmlinux", entry / image, *installed.rglob("*.ko")):
         name_file(file, key)
+    return release

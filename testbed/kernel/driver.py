@@ -17,7 +17,7 @@ from testbed.kernel.build import Order
 from testbed.kernel.diagnose import error_lines, first_warning
 from testbed.kernel.model import Kernel, KernelRequest
 from testbed.kernel.modules import bring_to
-from testbed.kernel.release import UNNAMED, name_file, nameless
+from testbed.kernel.release import UNNAMED, copy_named, nameless
 from testbed.workshop import Workshop
 
 _LAYOUT = "2"
@@ -112,7 +112,7 @@ def _take(path: Path, kernel: Kernel, request: KernelRequest, shop: Workshop) ->
             raise SetupError(message, cure=_CURE)
 
     def copy(entry: Path) -> None:
-        name_file(Path(shutil.copyfile(path, entry / path.name)), kernel.key)
+        copy_named(path, entry, kernel.key)
 
     key = digest(_LAYOUT, kernel.key, path.name, hashlib.sha256(content).hexdigest())
     return read_module(shop.cache.get("driver", key, copy) / path.name, kernel.release)
@@ -139,7 +139,7 @@ def build_driver(folder: Path, kernel: Kernel, request: KernelRequest, shop: Wor
             if not modules:
                 raise BuildError(f"the driver in {folder} makes no module", logs=(log,))
             for module in modules:
-                name_file(Path(shutil.copy2(module, entry)), kernel.key)
+                copy_named(module, entry, kernel.key)
             shutil.copy2(log, entry / "build.log")
 
     return shop.cache.get("driver", digest(_LAYOUT, kernel.key, *_contents(folder)), make)

@@ -14,7 +14,7 @@ from testbed.kernel.diagnose import first_warning
 from testbed.kernel.guestsources import GuestSources, source_files
 from testbed.kernel.model import Kernel, KernelRequest
 from testbed.kernel.programs import build_programs
-from testbed.kernel.release import name_file
+from testbed.kernel.release import copy_named
 from testbed.workshop import Workshop
 
 _LAYOUT = "3"
@@ -68,9 +68,10 @@ def build_guest_side(
         with order.open_bench() as bench, shop.progress.step(f"modules for {request}"):
             log = bench.fresh_log(f"guest-{kernel.key}")
             bring_to(bench, kernel, request, log)
-            _build_modules(bench, texts, entry / "modules", log)
-            for module in (entry / "modules").iterdir():
-                name_file(module, kernel.key)
+            _build_modules(bench, texts, log)
+            (entry / "modules").mkdir()
+            for module in _built_modules(bench):
+                copy_named(module, entry / "modules", kernel.key)
             shutil.copy2(log, entry / "build.log")
 
     key = digest(_LAYOUT, kernel.key, texts.modules_identity)
@@ -84,8 +85,7 @@ def bring_to(bench: Bench, kernel: Kernel, request: KernelRequest, log: Path) ->
         bench.compile(kernel.key, kernel.config, title=f"compile {request} again", log=log)
 
 
-def _build_modules(bench: Bench, sources: GuestSources, target: Path, log: Path) -> None:
-    target.mkdir()
+def _build_modules(bench: Bench, sources: GuestSources, log: Path) -> None:
     # make writes beside the sources. What it has made of the last kernel's stays, so that it
     # compiles again only what headers, configuration or symbols have changed.
     copy = bench.root / "modules"
@@ -98,9 +98,13 @@ def _build_modules(bench: Bench, sources: GuestSources, target: Path, log: Path)
         # What was warned of once is not warned of again.
         shutil.rmtree(copy, ignore_errors=True)
         raise
-    # Others may lie there, of a kernel that has more of the layer.
-    for name in (copy / "modules.order").read_text().split():
-        shutil.copy2((copy / name).with_suffix(".ko"), target)
+
+
+def _built_modules(bench: Bench) -> list[Path]:
+    """Others may lie there as well, of a kernel that has more of the layer."""
+    copy = bench.root / "modules"
+    order = (copy / "modules.order").read_text().split()
+    return [(copy / name).with_suffix(".ko") for name in order]
 
 
 def _bring_up_to_date(origin: Path, copy: Path) -> None:

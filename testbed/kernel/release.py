@@ -9,16 +9,15 @@ What is in a compressed image is renamed on its way into gzip, which make calls 
 from __future__ import annotations
 
 import mmap
+import shutil
 from pathlib import Path
 
 from testbed.errors import BuildError
 
-_PREFIX = "-testbed-"
-
 
 def local_version(key: str) -> str:
     """What stands behind the version in the release of the kernel with that key."""
-    return f"{_PREFIX}{key}"
+    return f"-testbed-{key}"
 
 
 # What make is given.
@@ -40,10 +39,8 @@ def name_release(release: str, key: str) -> str:
 
 
 def naming_gzip(key: str) -> str:
-    """A shell script that is gzip, but for the release of what it compresses."""
-    return f"""#!/bin/sh
-LC_ALL=C sed 's/{UNNAMED}/{local_version(key)}/g' | gzip "$@"
-"""
+    """A script of sh that is gzip, but for the release of what it compresses."""
+    return f"LC_ALL=C sed 's/{UNNAMED}/{local_version(key)}/g' | gzip \"$@\"\n"
 
 
 def name_file(path: Path, key: str) -> None:
@@ -60,6 +57,13 @@ def name_file(path: Path, key: str) -> None:
         while at >= 0:
             content[at : at + len(named)] = named
             at = content.find(unnamed, at)
+
+
+def copy_named(origin: Path, folder: Path, key: str) -> None:
+    """Copy a finished file, and give the copy the release of its kernel."""
+    copy = folder / origin.name
+    shutil.copyfile(origin, copy)
+    name_file(copy, key)
 
 
 def nameless(content: bytes, key: str) -> bytes:
