@@ -29,15 +29,15 @@ from benchmark.peer import PEER_ARCH, PEER_FRAGMENT, Peer, install_peer
 from benchmark.sessions import ALL, FEW, FIRST_ISSUE, SOME, WAYS, Sessions, measure_command
 from rich.console import Console
 
-from testbed.cli.ending import end_with
+from testbed.cli.exit import end_with
+from testbed.context import Context
 from testbed.errors import SetupError
 from testbed.kernel.series import load_series
-from testbed.lab.cell import Cell, prepare
+from testbed.lab.prepared import PreparedKernel, prepare_kernel
 from testbed.lab.template import has_room, make_template, open_store
 from testbed.settings import load_settings
 from testbed.terminal import make_progress, plain
 from testbed.vm.qemu import Template
-from testbed.workshop import Workshop
 
 _PARTS = ("cycles", "suite", "run", "builds")
 _QUICK = 2  # rounds
@@ -46,13 +46,13 @@ _QUICK = 2  # rounds
 class Bench:
     """What one call measures."""
 
-    def __init__(self, options: argparse.Namespace, shop: Workshop) -> None:
+    def __init__(self, options: argparse.Namespace, ctx: Context) -> None:
         self._options = options
-        self._shop = shop
-        self._store = open_store(shop)
+        self._shop = ctx
+        self._store = open_store(ctx)
         self.samples = Samples()
         self.loads: list[float] = []  # of the host, after each round
-        self.cells: list[str] = []
+        self.prepared_kernels: list[str] = []
 
     def measure(self) -> None:
         """Everything that was asked for, one architecture after the other."""
@@ -70,12 +70,12 @@ class Bench:
 
     def _cycles(self, arch: str) -> None:
         with_peer = self._options.peer and arch == PEER_ARCH
-        cell = self._prepare(arch, (PEER_FRAGMENT,) if with_peer else ())
-        cycles = Cycles(cell, self._template(cell.without_disks()), self.samples)
+        prepared = self._prepare(arch, (PEER_FRAGMENT,) if with_peer else ())
+        cycles = Cycles(prepared, self._template(prepared.without_disks()), self.samples)
         actions: list[Callable[[], object]] = [cycles.boot, cycles.boot_with_disks]
         actions += [partial(cycles.clones, 1), partial(cycles.clones, 2), cycles.pool]
         if with_peer:
-            actions += [Peer(install_peer(self._shop.cache), cell, self.samples).cycle]
+            actions += [Peer(install_peer(self._shop.cache), prepared, self.samples).cycle]
         self._rounds(f"{arch}: boots and clones", self._options.rounds, actions)
 
     def _suite(self, arch: str) -> None:
@@ -117,16 +117,18 @@ class Bench:
                 self.loads.append(os.getloadavg()[0])
                 step.update(number + 1)
 
-    def _prepare(self, arch: str, fragments: tuple[Path, ...]) -> Cell:
-        cell = prepare(arch, load_series(""), self._shop, fragments=fragments)
-        self.cells.append(f"{arch}: {cell.kernel.release}, {cell.accel}, QEMU {cell.qemu_version}")
-        return cell
+    def _prepare(self, arch: str, fragments: tuple[Path, ...]) -> PreparedKernel:
+        prepared = prepare_kernel(arch, load_series(""), self._shop, fragments=fragments)
+        self.prepared_kernels.append(
+            f"{arch}: {prepared.kernel.release}, {prepared.accel}, QEMU {prepared.qemu_version}"
+        )
+        return prepared
 
-    def _template(self, cell: Cell) -> Template:
-        if not has_room(cell, self._store):
+    def _template(self, prepared: PreparedKernel) -> Template:
+        if not has_room(prepared, self._store):
             raise SetupError(f"no room for a template in {self._store.root}")
         with scratch() as folder:
-            return make_template(cell, self._store, folder, PATIENCE)
+            return make_template(prepared, self._store, folder, PATIENCE)
 
 
 def write(bench: Bench, figures: Sequence[Figure], picture: Path) -> None:
@@ -136,7 +138,7 @@ def write(bench: Bench, figures: Sequence[Figure], picture: Path) -> None:
         "date": now.isoformat(timespec="seconds"),
         "processors": os.cpu_count(),
         "load": bench.loads,
-        "cells": bench.cells,
+        "cells": bench.prepared_kernels,
     }
     picture.parent.mkdir(parents=True, exist_ok=True)
     title = f"mmap-testbed, {now:%Y-%m-%d}, {os.cpu_count()} processors"
@@ -180,7 +182,7 @@ def report(bench: Bench, console: Console, picture: Path) -> None:
     loads = f"{min(bench.loads):.1f} to {max(bench.loads):.1f}"
     lines = (
         *table_lines(figures),
-        *bench.cells,
+        *bench.prepared_kernels,
         f"load of the host: {loads}, with {os.cpu_count()} processors",
         f"drawn: {picture}",
     )
@@ -193,7 +195,7 @@ def main() -> int:
     options = parse_options()
     console = Console()
     settings = load_settings(None, {"arch": options.arch, "kernel": options.kernel})
-    bench = Bench(options, Workshop.of(settings, make_progress(console)))
+    bench = Bench(options, Context.of(settings, make_progress(console)))
     stamp = datetime.now(UTC).strftime("%Y-%m-%d")
     try:
         bench.measure()

@@ -29,9 +29,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from testbed.cli.ending import end_with
+from testbed.cli.exit import end_with
 from testbed.deadline import Deadline
-from testbed.run import Process, spawn
+from testbed.process import Process, spawn
 from testbed.settings import CHECKOUT, load_settings
 
 _CASES = CHECKOUT / "scripts" / "havoc_cases.py"
@@ -59,7 +59,7 @@ class Tally:
 
 
 @dataclass
-class Session:
+class VictimSession:
     """One pytest session, and who kills in it."""
 
     arch: str
@@ -197,7 +197,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="havoc-") as name:
         while tally.kills < options.kills:
             before = len(tally.findings)
-            session = Session(options.arch, options.kernel, Path(name), dice)
+            session = VictimSession(options.arch, options.kernel, Path(name), dice)
             if dice.random() > _KEPT:
                 shutil.rmtree(session.store, ignore_errors=True)
             session.run(tally)

@@ -17,15 +17,15 @@ from pathlib import Path
 
 from rich.console import Console
 
-from testbed.cli.ending import end_with
+from testbed.cli.exit import end_with
+from testbed.context import Context
 from testbed.errors import SetupError
 from testbed.kernel.gitenv import NOBODY
 from testbed.kernel.source import resolve, unpack
-from testbed.lab.mutants import MUTANTS
-from testbed.run import run
+from testbed.mutants.mutation import MUTANTS
+from testbed.process import run
 from testbed.settings import load_settings
 from testbed.terminal import make_progress
-from testbed.workshop import Workshop
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def make_history(path: Path, versions: Sequence[tuple[str, Path]], defect: Path)
         CommandError: the patch does not apply to the newest version.
     """
     if path.exists():
-        raise SetupError(f"{path} exists", cure="give a new path, or remove it")
+        raise SetupError(f"{path} exists", hint="give a new path, or remove it")
     with tempfile.TemporaryDirectory(prefix=f"{path.name}.", dir=path.parent) as folder:
         made = Repository(Path(folder) / "made")
         run(["git", "init", "--quiet", "--initial-branch=main", made.path])
@@ -111,10 +111,10 @@ def main() -> int:
     parser.add_argument("--defect", type=Path, default=MUTANTS / "U8.patch", help="a patch")
     parser.add_argument("--settings", type=Path, help="a TOML settings file")
     options = parser.parse_args()
-    shop = Workshop.of(load_settings(options.settings), make_progress(Console()))
-    sources = [resolve(spec, shop) for spec in options.kernels.split(",")]
-    versions = [(source.version, unpack(source, shop).path) for source in sources]
-    with shop.progress.step(f"make {options.path}"):
+    ctx = Context.of(load_settings(options.settings), make_progress(Console()))
+    sources = [resolve(spec, ctx) for spec in options.kernels.split(",")]
+    versions = [(source.version, unpack(source, ctx).path) for source in sources]
+    with ctx.progress.step(f"make {options.path}"):
         make_history(options.path.absolute(), versions, options.defect.absolute())
     return 0
 

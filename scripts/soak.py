@@ -13,7 +13,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from testbed.cli.ending import end_with
+from testbed.cli.exit import end_with
+from testbed.context import Context
 from testbed.deadline import Deadline
 from testbed.errors import TestbedError
 from testbed.kernel.series import load_series
@@ -22,7 +23,6 @@ from testbed.lab.lab import Lab
 from testbed.mmap.path import MODULE, HookPath
 from testbed.settings import load_settings
 from testbed.terminal import make_progress, plain
-from testbed.workshop import Workshop
 
 
 @dataclass
@@ -48,13 +48,13 @@ class Tally:
 def soak(lab: Lab, arch: str, boots: int, calls: int) -> Tally:
     """Every call maps four pages through a stack and reads them back."""
     tally = Tally()
-    cell = lab.cell(arch)
-    with lab.shop.progress.step(f"soak {arch}", total=boots) as step:
+    prepared = lab.prepared(arch)
+    with lab.ctx.progress.step(f"soak {arch}", total=boots) as step:
         for boot in range(boots):
             began = time.monotonic()
-            deadline = Deadline.after(lab.shop.settings.boot_seconds)
+            deadline = Deadline.after(lab.ctx.settings.boot_seconds)
             try:
-                with guest_up(cell, lab.log_dir(arch), deadline) as guest:
+                with guest_up(prepared, lab.log_dir(arch), deadline) as guest:
                     guest.session.hello()
                     tally.opens.append(time.monotonic() - began)
                     guest.load(MODULE)
@@ -82,7 +82,7 @@ def main() -> int:
     options = parser.parse_args()
     console = Console()
     settings = load_settings(options.settings, {"arch": options.arch, "kernel": options.kernel})
-    lab = Lab(Workshop.of(settings, make_progress(console)), load_series(settings.series))
+    lab = Lab(Context.of(settings, make_progress(console)), load_series(settings.series))
     tallies = {arch: soak(lab, arch, options.boots, options.calls) for arch in settings.arch}
     for arch, tally in tallies.items():
         plain(console, f"{arch}: {tally}")

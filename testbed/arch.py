@@ -94,7 +94,7 @@ def find_arch(name: str) -> Arch:
     near = difflib.get_close_matches(name, [*ARCHES, *aliases], n=1)
     guess = aliases[near[0]].name if near and near[0] in aliases else "".join(near)
     hint = f"did you mean {guess}? " if guess else ""
-    raise SetupError(f"unknown architecture {name!r}", cure=f"{hint}known are {', '.join(ARCHES)}")
+    raise SetupError(f"unknown architecture {name!r}", hint=f"{hint}known are {', '.join(ARCHES)}")
 
 
 def host_uname() -> str:

@@ -46,7 +46,7 @@ class Verify(StrEnum):
     """How an entry is checked before it is used."""
 
     DIGEST = "digest"  # every file's SHA-256
-    SIZE = "size"  # every file's size and time of change: for trees too large to read each time
+    STAT = "stat"  # every file's size and time of change: for trees too large to read each time
 
 
 @dataclass(frozen=True)
@@ -190,7 +190,7 @@ class Cache:
         if free < size:
             raise InfraError(
                 f"{what} needs {size / 1e9:.1f} GB in {self.root}, {free / 1e9:.1f} GB are free",
-                cure="free some space, run `testbed cache prune`, or set cache_dir to another disk",
+                hint="free some space, run `testbed cache prune`, or set cache_dir to another disk",
             )
 
     def close(self) -> None:

@@ -44,7 +44,7 @@ class TestbedError(Exception):
     __test__ = False  # pytest collects classes by the prefix "Test"
 
     message: str
-    cure: str = ""
+    hint: str = ""
     evidence: str = ""
     logs: Sequence[Path] = field(default_factory=tuple)
 
@@ -53,8 +53,8 @@ class TestbedError(Exception):
         if self.evidence:
             parts.append(self.evidence.rstrip())
         parts += [f"log: {path}" for path in self.logs]
-        if self.cure:
-            parts.append(f"cure: {self.cure}")
+        if self.hint:
+            parts.append(f"hint: {self.hint}")
         return "\n".join(parts)
 
 

@@ -71,10 +71,10 @@ def find_flavour(name: str, arches: tuple[str, ...] = ()) -> Flavour:
     if name not in FLAVOURS:
         near = difflib.get_close_matches(name, FLAVOURS, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
-        raise SetupError(f"unknown flavour {name!r}", cure=f"{hint}known are {', '.join(FLAVOURS)}")
+        raise SetupError(f"unknown flavour {name!r}", hint=f"{hint}known are {', '.join(FLAVOURS)}")
     flavour = FLAVOURS[name]
     for arch in arches:
         if arch not in flavour.arches:
-            cure = f"give --arch {','.join(flavour.arches)}"
-            raise SetupError(f"{arch} has no flavour {name}", cure=cure)
+            hint = f"give --arch {','.join(flavour.arches)}"
+            raise SetupError(f"{arch} has no flavour {name}", hint=hint)
     return flavour

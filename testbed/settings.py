@@ -127,17 +127,17 @@ def _checked(values: Mapping[str, Any], path: Path) -> Settings:
     for key in values:
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1)
-            cure = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
-            raise SetupError(f"unknown setting {key!r} in {path}", cure=cure)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+            raise SetupError(f"unknown setting {key!r} in {path}", hint=hint)
     settings = Settings(**{key: _convert(key, value) for key, value in values.items()})
     for name in settings.arch:
         find_arch(name)
     if not settings.arch:
-        raise SetupError("no architecture is given", cure=f"known are {', '.join(ARCHES)}")
+        raise SetupError("no architecture is given", hint=f"known are {', '.join(ARCHES)}")
     find_flavour(settings.flavour, settings.arch)
     for key in ("jobs", "memory_mib", "boot_timeout", "cache_limit", "template_limit"):
         if getattr(settings, key) < 1:
-            raise SetupError(f"{key} is {getattr(settings, key)}", cure="give 1 or more")
+            raise SetupError(f"{key} is {getattr(settings, key)}", hint="give 1 or more")
     return settings
 
 
@@ -155,7 +155,7 @@ def _convert(key: str, value: Any) -> Any:
         return Path(value).expanduser().absolute() if issubclass(kind, Path) else kind(value)
     except (TypeError, ValueError) as exc:
         choices = ", ".join(kind) if issubclass(kind, StrEnum) else kind.__name__
-        raise SetupError(f"setting {key}: {value!r} does not fit: {exc}", cure=choices) from exc
+        raise SetupError(f"setting {key}: {value!r} does not fit: {exc}", hint=choices) from exc
 
 
 _DEFAULTS = Settings()

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from testbed.lab.cell import Cell
 from testbed.lab.lab import Lab
+from testbed.lab.prepared import PreparedKernel
 
 # A shell that starts the tests in the background has them ignore SIGINT, and so whatever they
 # start (signal(7)): a test that interrupts a child would wait for ever.
@@ -18,18 +18,18 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
-def command(lab: Lab, cell: Cell, tmp_path: Path) -> Callable[..., list[str]]:
+def command(lab: Lab, prepared: PreparedKernel, tmp_path: Path) -> Callable[..., list[str]]:
     """Makes the words of a `testbed` command for the kernel under test, as a user types them.
 
     Its results are in a folder below `tmp_path`.
     """
-    settings = lab.shop.settings
+    settings = lab.ctx.settings
 
     def words(name: str, *more: str, results: str = "results") -> list[str]:
         # fmt: off
         return [
             str(Path(sys.executable).with_name("testbed")), name,
-            "--arch", cell.arch.name, "--kernel", settings.kernel,
+            "--arch", prepared.arch.name, "--kernel", settings.kernel,
             "--flavour", settings.flavour,
             "--accel", settings.accel, "--toolchain", settings.toolchain,
             "--results", str(tmp_path / results), *more,

@@ -10,15 +10,15 @@ from pathlib import Path
 from benchmark.cycles import Action, seconds
 from benchmark.figures import MAKE_ALL, MAKE_STEP, OUR_ALL, OUR_STEP, Quantity, Samples
 from testbed.arch import find_arch
+from testbed.context import Context
 from testbed.deadline import Deadline
 from testbed.kernel.build import KernelRequest, build_kernel
 from testbed.kernel.make import Make
 from testbed.kernel.series import Series
 from testbed.kernel.source import resolve, unpack
 from testbed.kernel.toolchain import find_compiler
-from testbed.lab.cell import prepare
-from testbed.run import run
-from testbed.workshop import Workshop
+from testbed.lab.prepared import prepare_kernel
+from testbed.process import run
 
 _PATIENCE = 7200.0  # seconds for one build
 
@@ -38,10 +38,10 @@ class Builds:
     """
 
     arch: str
-    shop: Workshop
+    ctx: Context
     folder: Path
     samples: Samples
-    _own: Workshop = field(init=False)  # with that cache, and the text that is changed
+    _own: Context = field(init=False)  # with that cache, and the text that is changed
     _wholes: int = 0
     _steps: int = 0
 
@@ -50,7 +50,7 @@ class Builds:
 
     def copy_text(self) -> None:
         """Have a text that may be changed."""
-        tree = unpack(resolve(self.shop.settings.kernel, self.shop), self.shop)
+        tree = unpack(resolve(self.ctx.settings.kernel, self.ctx), self.ctx)
         shutil.copytree(tree.path, self._text, symlinks=True)
 
     def build_all(self) -> None:
@@ -87,11 +87,11 @@ class Builds:
         """That of the testbed's kernel."""
         return self.folder / "config"
 
-    def _own_workshop(self) -> Workshop:
+    def _own_workshop(self) -> Context:
         settings = dataclasses.replace(
-            self.shop.settings, kernel=f"tree:{self._text}", cache_dir=self.folder / "cache"
+            self.ctx.settings, kernel=f"tree:{self._text}", cache_dir=self.folder / "cache"
         )
-        return Workshop.of(settings, self.shop.progress)
+        return Context.of(settings, self.ctx.progress)
 
     def _take_turns(self, number: int, *turns: tuple[Quantity, Action]) -> None:
         for quantity, action in turns if number % 2 else reversed(turns):
@@ -104,15 +104,15 @@ class Builds:
         shutil.copyfile(kernel.config, self._config)
 
     def _prepare(self) -> None:
-        prepare(self.arch, Series(), self._own)
+        prepare_kernel(self.arch, Series(), self._own)
 
     def _make(self) -> None:
-        compiler = find_compiler(self.shop.settings.toolchain, find_arch(self.arch))
+        compiler = find_compiler(self.ctx.settings.toolchain, find_arch(self.arch))
         if not self._objects.exists():
             self._objects.mkdir()
             shutil.copyfile(self._config, self._objects / ".config")
-        jobs = self.shop.settings.jobs
+        jobs = self.ctx.settings.jobs
         make = Make(src=self._text, obj=self._objects, compiler=compiler, jobs=jobs, ccache={})
         argv = make.argv(compiler.arch.image, "modules")
-        with self.shop.progress.step(f"make for {self.arch}"):
+        with self.ctx.progress.step(f"make for {self.arch}"):
             run(argv, log=self.folder / "make.log", deadline=Deadline.after(_PATIENCE))

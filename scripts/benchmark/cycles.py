@@ -1,4 +1,4 @@
-"""Boots, clones and sessions of one cell, each measured from its start."""
+"""Boots, clones and sessions of one prepared kernel, each measured from its start."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ from benchmark.figures import (
 )
 from testbed.deadline import Deadline
 from testbed.errors import InfraError
-from testbed.lab.cell import Cell
 from testbed.lab.guest import Guest, clone_up, entered, guest_up
 from testbed.lab.guests import Fresh
+from testbed.lab.prepared import PreparedKernel
 from testbed.mmap.path import MODULE, HookPath
 from testbed.mmap.script import Script
 from testbed.vm.machine import clone
@@ -50,12 +50,12 @@ Action = Callable[[], object]
 
 @dataclass(frozen=True)
 class Cycles:
-    """The cycles of one cell; each adds to `samples`.
+    """The cycles of one prepared kernel; each adds to `samples`.
 
     The machine has no disks, as for most tests, where not said otherwise.
     """
 
-    cell: Cell
+    prepared: PreparedKernel
     template: Template
     samples: Samples
 
@@ -65,7 +65,7 @@ class Cycles:
 
     def boot_with_disks(self) -> None:
         """The same with the machine that a test has that boots for itself."""
-        self._boot(BOOT_DISKS, self.cell)
+        self._boot(BOOT_DISKS, self.prepared)
 
     def clones(self, at_once: int) -> None:
         """So many clones at a time, from nothing to a warm session."""
@@ -97,25 +97,25 @@ class Cycles:
             self._add(POOL_PROBE, time.monotonic() - began)
 
     @property
-    def _bare(self) -> Cell:
-        return self.cell.without_disks()
+    def _bare(self) -> PreparedKernel:
+        return self.prepared.without_disks()
 
-    def _boot(self, quantity: Quantity, cell: Cell) -> None:
+    def _boot(self, quantity: Quantity, prepared: PreparedKernel) -> None:
         with scratch() as folder:
             began = time.monotonic()
-            with guest_up(cell, folder, Deadline.after(PATIENCE)) as guest:
+            with guest_up(prepared, folder, Deadline.after(PATIENCE)) as guest:
                 guest.session.check(["true"])
                 self._add(quantity, time.monotonic() - began)
 
     def _add(self, quantity: Quantity, value: float, at_once: int = 1) -> None:
-        self.samples.add(self.cell.arch.name, quantity, value, at_once=at_once)
+        self.samples.add(self.prepared.arch.name, quantity, value, at_once=at_once)
 
 
 class Clone:
     """One clone, and what was measured of it; `stack` ends it."""
 
-    def __init__(self, cell: Cell, template: Template, stack: ExitStack) -> None:
-        self._cell = cell
+    def __init__(self, prepared: PreparedKernel, template: Template, stack: ExitStack) -> None:
+        self._prepared = prepared
         self._template = template
         self._stack = stack
         self._guest: Guest
@@ -124,12 +124,12 @@ class Clone:
     def start(self) -> None:
         """From nothing to the result of a probe."""
         folder = self._stack.enter_context(scratch())
-        spec = clone_spec(self._cell, self._template, folder)
+        spec = clone_spec(self._prepared, self._template, folder)
         began, date = time.monotonic(), time.time()
         deadline = Deadline.after(PATIENCE)
         vm = self._stack.enter_context(clone(spec, deadline))
         woken = time.time()
-        self._guest = self._stack.enter_context(entered(self._cell, vm, deadline))
+        self._guest = self._stack.enter_context(entered(self._prepared, vm, deadline))
         probe(self._guest)
         self.found[CLONE_PROBE] = time.monotonic() - began
         times = {event.name: event.seconds for event in reversed(vm.qmp.events)}
@@ -172,14 +172,14 @@ def parse_pss(rollup: str) -> int:
     return int(line.split()[1]) << 10
 
 
-def clone_spec(cell: Cell, template: Template, folder: Path) -> VmSpec:
-    return dataclasses.replace(cell.vm_spec(folder), template=template)
+def clone_spec(prepared: PreparedKernel, template: Template, folder: Path) -> VmSpec:
+    return dataclasses.replace(prepared.vm_spec(folder), template=template)
 
 
 @contextmanager
-def clone_in_scratch(cell: Cell, template: Template) -> Iterator[Guest]:
+def clone_in_scratch(prepared: PreparedKernel, template: Template) -> Iterator[Guest]:
     deadline = Deadline.after(PATIENCE)
-    with scratch() as folder, clone_up(cell, template, folder, deadline) as guest:
+    with scratch() as folder, clone_up(prepared, template, folder, deadline) as guest:
         yield guest
 
 

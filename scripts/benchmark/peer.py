@@ -14,8 +14,8 @@ from benchmark.figures import PEER, Samples
 from testbed.cache import Cache
 from testbed.deadline import Deadline
 from testbed.errors import InfraError
-from testbed.lab.cell import Cell
-from testbed.run import run
+from testbed.lab.prepared import PreparedKernel
+from testbed.process import run
 from testbed.settings import KERNEL_CONFIG
 
 # virtme-ng runs x86_64 guests only where the host's own userland is the guest's root.
@@ -27,10 +27,10 @@ PEER_FRAGMENT = KERNEL_CONFIG / "peer.config"
 
 @dataclass(frozen=True)
 class Peer:
-    """virtme-ng's cycle on a cell's kernel, under the same accelerator."""
+    """virtme-ng's cycle on a prepared kernel's kernel, under the same accelerator."""
 
     program: Path
-    cell: Cell
+    prepared: PreparedKernel
     samples: Samples
 
     def cycle(self) -> None:
@@ -45,13 +45,13 @@ class Peer:
         seconds = time.monotonic() - began
         if "42000006" not in shown:
             raise InfraError("virtme-ng did not run its command", evidence=command)
-        self.samples.add(self.cell.arch.name, PEER, seconds)
+        self.samples.add(self.prepared.arch.name, PEER, seconds)
 
     def _words(self) -> list[str]:
-        cell = self.cell
-        words = [self.program, "--run", cell.kernel.image, "--cpus", "1"]
-        words += ["--memory", f"{cell.memory_mib}M"]
-        words += ["--disable-kvm"] if cell.accel.accel == "tcg" else []
+        prepared = self.prepared
+        words = [self.program, "--run", prepared.kernel.image, "--cpus", "1"]
+        words += ["--memory", f"{prepared.memory_mib}M"]
+        words += ["--disable-kvm"] if prepared.accel.accel == "tcg" else []
         # The console tells the result, which does not stand in the command itself.
         words += ["--verbose", "--exec", r"expr 6 \* 7000001"]
         return [str(word) for word in words]

@@ -11,11 +11,11 @@ from pathlib import Path
 
 from benchmark.figures import BOOTS, CLONES, PARALLEL, RUN, SHARED, Quantity, Samples
 from testbed.deadline import Deadline
+from testbed.process import run
 from testbed.results.model import Status
 from testbed.results.store import read_run
-from testbed.run import run
 from testbed.settings import CHECKOUT, Isolation
-from testbed.suite import CONTRACT_TESTS
+from testbed.suite.runner import CONTRACT_TESTS
 
 # As pytest -k.
 FEW = "test_selection.py"

@@ -6,9 +6,9 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from testbed.kernel.model import Kernel
 from testbed.kernel.modules import GuestSide
 from testbed.kernel.release import nameless
+from testbed.kernel.request import Kernel
 
 
 def fingerprint(kernel: Kernel, guest_side: GuestSide) -> str:

@@ -18,7 +18,7 @@ from testbed.kernel.gitenv import FOREIGN_ENV, NOBODY
 from testbed.kernel.gittree import find_repository
 from testbed.kernel.revision import git as git_of_the_user
 from testbed.kernel.series import Series
-from testbed.run import Completed, run
+from testbed.process import Completed, run
 
 # "Bisecting: 3 revisions left to test after this (roughly 2 steps)", "[SHA] title"
 _STOP = re.compile(r"^(?P<remaining>Bisecting: .*)\n\[(?P<commit>\w+)\] (?P<title>.*)$", re.M)
@@ -154,10 +154,10 @@ class Search:
         except CommandError as exc:
             if exc.status == _MERGE_BASE_BAD:
                 message = f"the merge base of both ends is {self.terms.new}"
-                cure = f"give an older commit that is {self.terms.old}"
+                hint = f"give an older commit that is {self.terms.old}"
             else:
-                message, cure = "git cannot search between these ends", ""
-            raise SetupError(message, evidence=exc.evidence, cure=cure) from exc
+                message, hint = "git cannot search between these ends", ""
+            raise SetupError(message, evidence=exc.evidence, hint=hint) from exc
         found = _STOP.search(said)
         return Stop(found["commit"], found["title"], found["remaining"]) if found else None
 

@@ -9,17 +9,17 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from testbed.bisect.symptom import Mark, Symptom, Verdict
+from testbed.bisect.symptom import FailureSignature, Presence, Symptom
 from testbed.files import write_whole
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
+class JournalEntry:
     """One commit that was tried."""
 
     commit: str
     title: str
-    verdict: Verdict
+    verdict: Presence
     reason: str  # one line
     evidence: str = ""
     kernel: str = ""  # its release; empty when there is none
@@ -37,7 +37,7 @@ class Journal:
 
     file: Path
     symptom: Symptom | None = None
-    steps: list[Step] = field(default_factory=list)
+    steps: list[JournalEntry] = field(default_factory=list)
 
     @classmethod
     def open(cls, file: Path) -> Journal:
@@ -49,15 +49,15 @@ class Journal:
         except (OSError, ValueError, TypeError, KeyError):
             return cls(file)
 
-    def find(self, commit: str) -> Step | None:
+    def find(self, commit: str) -> JournalEntry | None:
         return next((step for step in self.steps if step.commit == commit), None)
 
-    def twin(self, fingerprint: str) -> Step | None:
+    def twin(self, fingerprint: str) -> JournalEntry | None:
         """A step with an equal kernel that was run itself."""
         same = (step for step in self.steps if step.fingerprint == fingerprint)
         return next((step for step in same if fingerprint and not step.same_as), None)
 
-    def add(self, step: Step) -> None:
+    def add(self, step: JournalEntry) -> None:
         self.steps.append(step)
         self.write()
 
@@ -75,22 +75,22 @@ class Journal:
         write_whole(self.file, json.dumps(content, indent=1) + "\n")
 
 
-def chance_of_missing(steps: Iterable[Step], runs: int) -> float:
+def chance_of_missing(steps: Iterable[JournalEntry], runs: int) -> float:
     """How likely a kernel with the symptom shows it in none of `runs` runs.
 
     The rate is not known. It is drawn from what kernels with the symptom have shown: with a
     uniform prior it is Beta(shown + 1, clean + 1), and (1 - rate)^runs has a known mean.
     """
-    bad = [step for step in steps if step.verdict is Verdict.PRESENT and not step.same_as]
+    bad = [step for step in steps if step.verdict is Presence.PRESENT and not step.same_as]
     shown = 1 + sum(step.shown for step in bad)
     clean = 1 + sum(step.clean for step in bad)
     return math.exp(_log_beta(shown, clean + runs) - _log_beta(shown, clean))
 
 
-def confidence(steps: Iterable[Step]) -> float:
+def confidence(steps: Iterable[JournalEntry]) -> float:
     """How sure it is that no kernel was taken for one without the symptom: at least this."""
     every = list(steps)
-    absent = [step for step in every if step.verdict is Verdict.ABSENT and not step.same_as]
+    absent = [step for step in every if step.verdict is Presence.ABSENT and not step.same_as]
     return math.prod(1 - chance_of_missing(every, step.clean) for step in absent)
 
 
@@ -101,8 +101,11 @@ def _log_beta(a: float, b: float) -> float:
 def _symptom(values: dict[str, Any] | None) -> Symptom | None:
     if values is None:
         return None
-    return Symptom(tuple(Mark(**mark) for mark in values["marks"]), values["pattern"])
+    return Symptom(
+        tuple(FailureSignature(**signature) for signature in values["signatures"]),
+        values["pattern"],
+    )
 
 
-def _step(values: dict[str, Any]) -> Step:
-    return Step(**{**values, "verdict": Verdict(values["verdict"])})
+def _step(values: dict[str, Any]) -> JournalEntry:
+    return JournalEntry(**{**values, "verdict": Presence(values["verdict"])})

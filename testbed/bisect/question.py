@@ -11,17 +11,17 @@ from pathlib import Path
 
 from _pytest.mark.expression import Expression
 
-from testbed.bisect.drive import Oracle
 from testbed.bisect.history import History, borrow, commit_series
-from testbed.bisect.oracle import CommitOracle, SeriesOracle, Trier
+from testbed.bisect.search import Oracle
+from testbed.bisect.tester import CommitOracle, KernelTester, SeriesOracle
 from testbed.cache import digest
+from testbed.context import Context
 from testbed.errors import SetupError
 from testbed.kernel.revision import commit_of
 from testbed.kernel.series import Series
 from testbed.kernel.source import resolve
-from testbed.mutants import suite_identity
+from testbed.mutants.campaign import suite_identity
 from testbed.settings import KERNEL_CONFIG
-from testbed.workshop import Workshop
 
 # The text of a kernel, which is checked out: 1.8 GB.
 _ROOM = 2_000_000_000  # bytes
@@ -51,7 +51,7 @@ class Question:
 
     def key(self, subject: Subject) -> str:
         """Equal for questions that must have the same answers."""
-        settings = subject.shop.settings
+        settings = subject.ctx.settings
         fragments = [file.read_text() for file in sorted(KERNEL_CONFIG.glob("*.config"))]
         words = (subject.history.old, subject.history.new, subject.identity, *fragments)
         how = (settings.flavour, settings.toolchain, settings.accel, settings.isolation)
@@ -86,32 +86,32 @@ class Subject:
     """What is searched, and how one of its commits becomes a kernel."""
 
     history: History
-    oracle: Callable[[Trier], Oracle]
-    shop: Workshop  # the user's, with the kernel that is meant
+    oracle: Callable[[KernelTester], Oracle]
+    ctx: Context  # the user's, with the kernel that is meant
     identity: str = ""  # of what the commits stand on
 
 
 @contextmanager
-def patches(series: Series, shop: Workshop) -> Iterator[Subject]:
+def patches(series: Series, ctx: Context) -> Iterator[Subject]:
     """The patches of a series on the kernel of the settings.
 
     Raises:
         SetupError: there is no such kernel.
     """
-    base = resolve(shop.settings.kernel, shop)
+    base = resolve(ctx.settings.kernel, ctx)
     key = digest(base.identity, series.identity)
-    with shop.cache.work(f"bisect-series-{shop.settings.arch[0]}-{key}") as root:
+    with ctx.cache.work(f"bisect-series-{ctx.settings.arch[0]}-{key}") as root:
         history = commit_series(series, root)
         yield Subject(
             history,
-            lambda trier: SeriesOracle(trier, history, series),
-            shop,
+            lambda tester: SeriesOracle(tester, history, series),
+            ctx,
             base.identity,
         )
 
 
 @contextmanager
-def commits(tree: Path, old: str, new: str, shop: Workshop) -> Iterator[Subject]:
+def commits(tree: Path, old: str, new: str, ctx: Context) -> Iterator[Subject]:
     """The commits of a user's tree between two of them.
 
     Raises:
@@ -120,14 +120,14 @@ def commits(tree: Path, old: str, new: str, shop: Workshop) -> Iterator[Subject]
     """
     path = tree.expanduser().resolve()
     ends = [commit_of(path, name) for name in (old, new)]
-    with shop.cache.work(f"bisect-{shop.settings.arch[0]}-{digest(str(path))}") as root:
+    with ctx.cache.work(f"bisect-{ctx.settings.arch[0]}-{digest(str(path))}") as root:
         copy = root / "linux"
         if not copy.exists():
-            shop.cache.require_space(_ROOM, f"a copy of {path}")
+            ctx.cache.require_space(_ROOM, f"a copy of {path}")
         history = borrow(path, copy, *ends)
-        settings = dataclasses.replace(shop.settings, kernel=f"tree:{copy}")
+        settings = dataclasses.replace(ctx.settings, kernel=f"tree:{copy}")
         yield Subject(
             history,
-            lambda trier: CommitOracle(trier, history),
-            dataclasses.replace(shop, settings=settings),
+            lambda tester: CommitOracle(tester, history),
+            dataclasses.replace(ctx, settings=settings),
         )

@@ -7,11 +7,11 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from testbed.bisect.drive import Bisection
 from testbed.bisect.history import BREAKAGE, FIX, Answer
-from testbed.bisect.journal import Step, confidence
-from testbed.bisect.symptom import Verdict
-from testbed.lab.mutants import first_lines
+from testbed.bisect.journal import JournalEntry, confidence
+from testbed.bisect.search import Bisection
+from testbed.bisect.symptom import Presence
+from testbed.mutants.mutation import first_lines
 
 
 def report_lines(bisection: Bisection, answer: Answer, *, whole: bool = True) -> list[str]:
@@ -78,7 +78,7 @@ def _steps(bisection: Bisection) -> Iterator[str]:
         yield f"| {label} | {step.title} | {step.verdict} | {times} | {_why(bisection, step)} |"
 
 
-def _why(bisection: Bisection, step: Step) -> str:
+def _why(bisection: Bisection, step: JournalEntry) -> str:
     if step.same_as:
         return f"the same kernel as {bisection.history.label(step.same_as)}"
     tried = f" ({step.shown} of {step.shown + step.clean} runs)" if step.shown else ""
@@ -88,7 +88,7 @@ def _why(bisection: Bisection, step: Step) -> str:
 def _sureness(bisection: Bisection) -> Iterator[str]:
     """What is said of it, where the symptom comes and goes."""
     steps = bisection.journal.steps
-    bad = [step for step in steps if step.verdict is Verdict.PRESENT and not step.same_as]
+    bad = [step for step in steps if step.verdict is Presence.PRESENT and not step.same_as]
     shown, clean = sum(step.shown for step in bad), sum(step.clean for step in bad)
     if bisection.repeat > 1:
         yield (

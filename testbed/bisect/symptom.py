@@ -16,7 +16,7 @@ _NUMBER = re.compile(r"0x[0-9a-fA-F]+|\b[0-9a-f]{8,}\b|\d+")
 NO_KERNEL = "the build"
 
 
-class Verdict(StrEnum):
+class Presence(StrEnum):
     """What a kernel shows."""
 
     PRESENT = "present"  # the symptom
@@ -25,7 +25,7 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, order=True)
-class Mark:
+class FailureSignature:
     """One failure, without what changes from kernel to kernel."""
 
     test: str
@@ -36,48 +36,51 @@ class Mark:
         return f"{self.test.rpartition('/')[2]}: {self.text}"
 
 
-def mark_of(case: Case) -> Mark:
-    """The mark of a test that failed. Addresses and numbers differ, and how often it was said."""
+def signature_of(case: Case) -> FailureSignature:
+    """The signature of a failure. Addresses and numbers differ, and how often it was said."""
     words = _NUMBER.sub("#", case.reason).split("; ")
-    return Mark(case.test, case.error, "; ".join(dict.fromkeys(words)))
+    return FailureSignature(case.test, case.error, "; ".join(dict.fromkeys(words)))
 
 
 @dataclass(frozen=True)
 class Symptom:
-    """What a kernel has to show: one of the marks, or what a regular expression finds.
+    """What a kernel has to show: one of the signatures, or what a regular expression finds.
 
-    A mark's test has to fail in the same way again. A pattern is searched in all cases that did
-    not end well, also those of a kernel that does not build or boot, and in recorded defects
+    The test of a signature has to fail in the same way again. A pattern is searched in all cases
+    that did not end well, also those of a kernel that does not build or boot, and in recorded defects
     (XFAIL).
     """
 
-    marks: tuple[Mark, ...] = ()
+    signatures: tuple[FailureSignature, ...] = ()
     pattern: str = ""
 
     def __str__(self) -> str:
-        return f"/{self.pattern}/" if self.pattern else "\n".join(map(str, self.marks))
+        return f"/{self.pattern}/" if self.pattern else "\n".join(map(str, self.signatures))
 
     def concerns(self, case: Case) -> bool:
         """Whether the case can tell that the symptom is absent."""
-        return not self.marks or case.test in {NO_KERNEL, *(mark.test for mark in self.marks)}
+        return not self.signatures or case.test in {
+            NO_KERNEL,
+            *(signature.test for signature in self.signatures),
+        }
 
     def shown_by(self, case: Case) -> bool:
         if self.pattern:
             bad = not case.status.as_expected or case.status is Status.XFAIL
             return bad and re.search(self.pattern, _text(case)) is not None
-        return mark_of(case) in self.marks and case.status is Status.FAIL
+        return signature_of(case) in self.signatures and case.status is Status.FAIL
 
 
-def failures(run: Run) -> tuple[Mark, ...]:
+def failures(run: Run) -> tuple[FailureSignature, ...]:
     """What a run holds against its kernel, sorted."""
-    return tuple(sorted({mark_of(case) for case in run.cases if case.status is Status.FAIL}))
+    return tuple(sorted({signature_of(case) for case in run.cases if case.status is Status.FAIL}))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
     """What one run, or several of the same kernel, say of the symptom."""
 
-    verdict: Verdict
+    verdict: Presence
     reason: str  # one line
     evidence: str = ""
     shown: int = 0  # runs in which it showed
@@ -90,25 +93,27 @@ def read(run: Run, symptom: Symptom) -> Reading:
     if shown:
         reason = f"{shown[0].name}: {shown[0].reason}"
         evidence = "\n\n".join(f"{case.test}\n{_evidence(case)}" for case in shown)
-        return Reading(verdict=Verdict.PRESENT, reason=reason, evidence=evidence, shown=1)
+        return Reading(verdict=Presence.PRESENT, reason=reason, evidence=evidence, shown=1)
     asked = [case for case in run.cases if symptom.concerns(case)]
     if other := [case for case in asked if not _went_well(case)]:
         reason = f"another failure: {other[0].name}: {other[0].status} {other[0].reason}".rstrip()
-        return Reading(verdict=Verdict.UNKNOWN, reason=reason, evidence=_evidence(other[0]))
-    missing = {mark.test for mark in symptom.marks} - {case.test for case in asked if _ran(case)}
+        return Reading(verdict=Presence.UNKNOWN, reason=reason, evidence=_evidence(other[0]))
+    missing = {signature.test for signature in symptom.signatures} - {
+        case.test for case in asked if _ran(case)
+    }
     if missing or not any(_ran(case) for case in asked):
         what = ", ".join(sorted(missing)) or "no test"
-        return Reading(verdict=Verdict.UNKNOWN, reason=f"did not run: {what}")
+        return Reading(verdict=Presence.UNKNOWN, reason=f"did not run: {what}")
     count = sum(_ran(case) for case in asked)
     reason = "1 test passed" if count == 1 else f"{count} tests passed"
-    return Reading(verdict=Verdict.ABSENT, reason=reason, clean=1)
+    return Reading(verdict=Presence.ABSENT, reason=reason, clean=1)
 
 
 def unite(readings: Iterable[Reading]) -> Reading:
     """What several runs of one kernel say together: one that shows the symptom is enough."""
     every = list(readings)
     # The gravest first: present, cannot tell, absent.
-    order = (Verdict.PRESENT, Verdict.UNKNOWN, Verdict.ABSENT)
+    order = (Presence.PRESENT, Presence.UNKNOWN, Presence.ABSENT)
     worst = min(every, key=lambda reading: order.index(reading.verdict))
     return Reading(
         verdict=worst.verdict,

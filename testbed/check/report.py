@@ -7,8 +7,8 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
-from testbed.check.result import Checked, Conversion, Outcome, Verdict
-from testbed.results.compare import FactChange
+from testbed.check.result import Checked, Conversion, TrialResult, TrialStatus
+from testbed.report.diff import FactChange
 
 # Of the facts of one trial so many are shown; the JSON has them all.
 _SHOWN_FACTS = 6
@@ -20,8 +20,8 @@ def check_lines(found: Checked) -> Iterator[str]:
     yield ""
     yield f"{found.kernel}"
     yield from (f"note: {note}" for note in found.notes)
-    if found.grounds:
-        yield f"tried on: {'; '.join(found.grounds)}"
+    if found.base_mappings:
+        yield f"tried on: {'; '.join(found.base_mappings)}"
     yield ""
     yield from _table(found.outcomes)
     yield from _failures(found.failed)
@@ -57,22 +57,22 @@ def _content(found: Checked | Conversion) -> dict[str, object]:
             "after": _content(found.after),
             "differences": [dataclasses.asdict(each) for each in found.differences],
         }
-    outcomes = [{**dataclasses.asdict(each), "verdict": each.verdict} for each in found.outcomes]
+    outcomes = [{**dataclasses.asdict(each), "verdict": each.status} for each in found.outcomes]
     return {**dataclasses.asdict(found), "outcomes": outcomes}
 
 
-def _table(outcomes: Iterable[Outcome]) -> Iterator[str]:
+def _table(outcomes: Iterable[TrialResult]) -> Iterator[str]:
     """How many trials of each path ended how."""
-    counts: dict[str, Counter[Verdict]] = {}
+    counts: dict[str, Counter[TrialStatus]] = {}
     for outcome in outcomes:
-        counts.setdefault(outcome.path, Counter())[outcome.verdict] += 1
-    yield f"| path | {' | '.join(Verdict)} |"
-    yield f"|---{'|---:' * len(Verdict)}|"
+        counts.setdefault(outcome.path, Counter())[outcome.status] += 1
+    yield f"| path | {' | '.join(TrialStatus)} |"
+    yield f"|---{'|---:' * len(TrialStatus)}|"
     for path, count in counts.items():
-        yield f"| {path} | {' | '.join(str(count[verdict]) for verdict in Verdict)} |"
+        yield f"| {path} | {' | '.join(str(count[status]) for status in TrialStatus)} |"
 
 
-def _failures(failed: Iterable[Outcome]) -> Iterator[str]:
+def _failures(failed: Iterable[TrialResult]) -> Iterator[str]:
     """Paths on which a trial failed alike are told once."""
     alike: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     for outcome in failed:
@@ -84,7 +84,7 @@ def _failures(failed: Iterable[Outcome]) -> Iterator[str]:
             yield from (f"  {line}" for line in complaint.splitlines())
 
 
-def _skipped(outcomes: Iterable[Outcome]) -> Iterator[str]:
+def _skipped(outcomes: Iterable[TrialResult]) -> Iterator[str]:
     reasons: dict[str, dict[str, None]] = {}
     for outcome in outcomes:
         if outcome.skipped:

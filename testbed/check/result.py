@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from testbed.mmap.plan import VM_MAYEXEC, VM_MTE_ALLOWED
-from testbed.results.compare import ABSENT, FactChange, fact_changes
-from testbed.results.model import EXIT_EXPECTED, EXIT_KERNEL
+from testbed.report.diff import ABSENT, FactChange, fact_changes
+from testbed.results.model import EXIT_EXPECTED, EXIT_FINDINGS
 
 _EXECUTED = re.compile(r" map m .* prot=\w*x.*:\.error$")
 _SYNCED = re.compile(r"^\d+ msync ")
@@ -19,7 +19,7 @@ _OUTERS_VMFLAGS = frozenset({"me", "mt"})
 _OUTERS_FLAGS = VM_MAYEXEC | VM_MTE_ALLOWED
 
 
-class Verdict(StrEnum):
+class TrialStatus(StrEnum):
     """Whether what must be true of any driver was true."""
 
     HOLDS = "holds"
@@ -28,7 +28,7 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class TrialResult:
     """One trial on one path."""
 
     trial: str
@@ -40,10 +40,10 @@ class Outcome:
     broke: bool = False  # the guest hung, or is gone
 
     @property
-    def verdict(self) -> Verdict:
+    def status(self) -> TrialStatus:
         if self.skipped:
-            return Verdict.SKIPPED
-        return Verdict.FAILS if self.complaints else Verdict.HOLDS
+            return TrialStatus.SKIPPED
+        return TrialStatus.FAILS if self.complaints else TrialStatus.HOLDS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,13 +54,13 @@ class Checked:
     kernel: str  # the guest's `uname -r`
     driver: str  # as the user named it
     node: str
-    grounds: tuple[str, ...]  # the mappings that all trials started from
-    outcomes: tuple[Outcome, ...]
+    base_mappings: tuple[str, ...]  # the mappings that all trials started from
+    outcomes: tuple[TrialResult, ...]
     notes: tuple[str, ...] = ()
 
     @property
-    def failed(self) -> list[Outcome]:
-        return [outcome for outcome in self.outcomes if outcome.verdict is Verdict.FAILS]
+    def failed(self) -> list[TrialResult]:
+        return [outcome for outcome in self.outcomes if outcome.status is TrialStatus.FAILS]
 
 
 @dataclass(frozen=True)
@@ -116,19 +116,19 @@ def exit_status(found: Iterable[Checked | Conversion]) -> int:
     for each in found:
         checked = each.after if isinstance(each, Conversion) else each
         if checked.failed or (isinstance(each, Conversion) and each.differences):
-            return EXIT_KERNEL
+            return EXIT_FINDINGS
     return EXIT_EXPECTED
 
 
-def _changes(before: Outcome | None, after: Outcome | None) -> Iterator[FactChange]:
-    old = before or Outcome(trial="", path="", skipped="not tried")
-    new = after or Outcome(trial="", path="", skipped="not tried")
-    if (old.verdict, old.complaints) != (new.verdict, new.complaints):
+def _changes(before: TrialResult | None, after: TrialResult | None) -> Iterator[FactChange]:
+    old = before or TrialResult(trial="", path="", skipped="not tried")
+    new = after or TrialResult(trial="", path="", skipped="not tried")
+    if (old.status, old.complaints) != (new.status, new.complaints):
         yield FactChange("verdict", _judged(old), _judged(new))
-    if Verdict.SKIPPED not in (old.verdict, new.verdict):
+    if TrialStatus.SKIPPED not in (old.status, new.status):
         yield from fact_changes(old.facts, new.facts)
 
 
-def _judged(outcome: Outcome) -> str:
+def _judged(outcome: TrialResult) -> str:
     reason = outcome.skipped or "; ".join(outcome.complaints)
-    return f"{outcome.verdict}: {reason}" if reason else outcome.verdict
+    return f"{outcome.status}: {reason}" if reason else outcome.status

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from testbed.check.plan import CheckPlan
-from testbed.check.scene import Ground, Scene, Target
+from testbed.check.checkplan import CheckPlan
+from testbed.check.script import BaseMapping, DriverNode, DriverScript
 from testbed.mmap.observation import Observation
 from testbed.mmap.path import HookPath
 
@@ -18,23 +18,23 @@ class Survey:
     """Looks for the mapping that all other trials start from."""
 
     path: HookPath
-    target: Target
+    node: DriverNode
     plan: CheckPlan
     sharing: str
-    scene: Scene = field(init=False)
+    script: DriverScript = field(init=False)
     _steps: dict[tuple[str, int, int], tuple[int, int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        ground = Ground(self.sharing, 1, 0, self.plan.prots[0])
-        self.scene = Scene(self.path, self.target, ground)
+        base = BaseMapping(self.sharing, 1, 0, self.plan.prots[0])
+        self.script = DriverScript(self.path, self.node, base)
         for prot in self.plan.prots:
             for offset in self.plan.offsets:
                 for size in self.plan.sizes:
-                    made = self.scene.map(pages=size, prot=prot, offset=offset)
-                    self._steps[prot, offset, size] = made, self.scene.read()
-                    self.scene.step("munmap", "m")
+                    made = self.script.map(pages=size, prot=prot, offset=offset)
+                    self._steps[prot, offset, size] = made, self.script.read()
+                    self.script.step("munmap", "m")
 
-    def ground(self, seen: Observation) -> Ground | None:
+    def base(self, seen: Observation) -> BaseMapping | None:
         """The first protection that maps at all decides, then the first offset, then the size.
 
         That is the largest of at most eight pages all of which can be touched, if there is one.
@@ -48,4 +48,4 @@ class Survey:
         good = [
             size for size in few if {*seen[self._steps[prot, offset, size][1]].results} == {"ok"}
         ]
-        return Ground(self.sharing, max(good or few or [min(sizes)]), offset, prot)
+        return BaseMapping(self.sharing, max(good or few or [min(sizes)]), offset, prot)

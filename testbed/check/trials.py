@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from testbed.check import changing, making, sharing
-from testbed.check.plan import CheckPlan
-from testbed.check.rules import Rules, Steps
-from testbed.check.scene import Ground, Scene, Target
+from testbed.check import lifetime, mapping, modifying
+from testbed.check.checkplan import CheckPlan
+from testbed.check.invariants import Rules, Steps
+from testbed.check.script import BaseMapping, DriverNode, DriverScript
 from testbed.mmap.path import HookPath
 
 
@@ -17,59 +17,59 @@ class Trial:
     """One thing that is done to a mapping, on every path."""
 
     name: str
-    ground: Ground
+    base: BaseMapping
     steps: Steps
     mode: str = "rw"  # in which the files are opened
-    least: int = 1  # pages that the ground must have
-    writes: bool = False  # the ground must be writable
+    least: int = 1  # pages that the base mapping must have
+    writes: bool = False  # the base mapping must be writable
     unloads: bool = False  # it tries to unload the module itself
 
     def why_not(self, plan: CheckPlan) -> str:
         """Why it is not tried, if so."""
         if plan.skips(self.name):
             return "the plan says so"
-        if self.ground.pages < self.least:
+        if self.base.pages < self.least:
             return f"nothing of {self.least} pages can be mapped"
-        if self.writes and not self.ground.writable:
+        if self.writes and not self.base.writable:
             return "nothing can be mapped for writing"
         if self.writes and not plan.memory:
             return "the plan says that it is no plain memory"
         return ""
 
-    def scene(self, path: HookPath, target: Target) -> tuple[Scene, Rules]:
+    def script(self, path: HookPath, node: DriverNode) -> tuple[DriverScript, Rules]:
         """The script on a path, and its rules."""
-        scene = Scene(path, target, self.ground, self.mode)
-        return scene, self.steps(scene)
+        script = DriverScript(path, node, self.base, self.mode)
+        return script, self.steps(script)
 
 
-def trials_on(ground: Ground, plan: CheckPlan) -> Iterator[Trial]:
-    """All trials that start from a ground."""
+def trials_on(base: BaseMapping, plan: CheckPlan) -> Iterator[Trial]:
+    """All trials that start from a base mapping."""
 
     def trial(name: str, steps: Steps, **keys: int | str | bool) -> Trial:
-        return Trial(f"{name}-{ground.sharing}", ground, steps, **keys)  # type: ignore[arg-type]
+        return Trial(f"{name}-{base.sharing}", base, steps, **keys)  # type: ignore[arg-type]
 
-    yield trial("sizes", making.sizes(plan))
+    yield trial("sizes", mapping.sizes(plan))
     for prot in plan.prots:
-        yield trial(f"prot-{prot}", making.protection(prot))
-    yield trial("read-only", making.read_only, mode="ro")
-    yield trial("write-only", making.write_only, mode="wo")
-    yield trial("exit", sharing.exit)
-    yield trial("again", making.again)
-    yield trial("fork", sharing.fork)
-    yield trial("fork-write", sharing.fork_write, writes=True)
-    yield trial("munmap-part", changing.munmap_part, least=3)
-    yield trial("mprotect-part", changing.mprotect_part, least=3)
-    yield trial("shrink", changing.shrink, least=2)
-    yield trial("grow", changing.grow)
-    yield trial("move", changing.move)
-    yield trial("move-part", changing.move_part, least=3)
-    yield trial("move-refused", changing.move_refused)
-    yield trial("populate", making.populate)
-    yield trial("locked", making.locked)
-    yield trial("mlock", changing.mlock)
-    yield trial("dontneed", changing.dontneed)
-    yield trial("over", making.over)
-    yield trial("adjacent", making.adjacent, least=2)
-    yield trial("write", sharing.write, writes=True)
-    yield trial("close-first", sharing.close_first)
-    yield trial("unload", sharing.unload, unloads=True)
+        yield trial(f"prot-{prot}", mapping.protection(prot))
+    yield trial("read-only", mapping.read_only, mode="ro")
+    yield trial("write-only", mapping.write_only, mode="wo")
+    yield trial("exit", lifetime.exit)
+    yield trial("again", mapping.again)
+    yield trial("fork", lifetime.fork)
+    yield trial("fork-write", lifetime.fork_write, writes=True)
+    yield trial("munmap-part", modifying.munmap_part, least=3)
+    yield trial("mprotect-part", modifying.mprotect_part, least=3)
+    yield trial("shrink", modifying.shrink, least=2)
+    yield trial("grow", modifying.grow)
+    yield trial("move", modifying.move)
+    yield trial("move-part", modifying.move_part, least=3)
+    yield trial("move-refused", modifying.move_refused)
+    yield trial("populate", mapping.populate)
+    yield trial("locked", mapping.locked)
+    yield trial("mlock", modifying.mlock)
+    yield trial("dontneed", modifying.dontneed)
+    yield trial("over", mapping.over)
+    yield trial("adjacent", mapping.adjacent, least=2)
+    yield trial("write", lifetime.write, writes=True)
+    yield trial("close-first", lifetime.close_first)
+    yield trial("unload", lifetime.unload, unloads=True)

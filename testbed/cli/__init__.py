@@ -14,22 +14,24 @@ from typing import Any, NoReturn
 import click
 from rich.table import Table
 
-from testbed.cli.bisection import bisect, bisect_step
-from testbed.cli.checking import check
-from testbed.cli.comparison import compare
-from testbed.cli.context import (
-    Context,
+from testbed.cli.bisect import bisect, bisect_step
+from testbed.cli.boot import boot, shell
+from testbed.cli.check import check
+from testbed.cli.compare import compare
+from testbed.cli.exit import end_with
+from testbed.cli.gdb import gdb
+from testbed.cli.options import (
+    Invocation,
     kernel_options,
     opened,
     settings_option,
 )
-from testbed.cli.debugger import gdb
-from testbed.cli.ending import end_with
-from testbed.cli.handson import boot, shell
 from testbed.errors import SetupError
 from testbed.lab.doctor import Finding, examine
 from testbed.lab.lab import Lab
-from testbed.lab.mutants import (
+from testbed.mutants.campaign import Campaign, select
+from testbed.mutants.campaign import exit_status as mutants_status
+from testbed.mutants.mutation import (
     MUTANTS,
     Mutation,
     Outcome,
@@ -37,13 +39,11 @@ from testbed.lab.mutants import (
     summary_lines,
     table_lines,
 )
-from testbed.mutants import Campaign, select
-from testbed.mutants import exit_status as mutants_status
-from testbed.report import print_report
-from testbed.results.model import EXIT_KERNEL, EXIT_SETUP, exit_status
+from testbed.report.run import print_report
+from testbed.results.model import EXIT_FINDINGS, EXIT_SETUP, exit_status
 from testbed.results.store import new_run_dir
 from testbed.settings import Settings
-from testbed.suite import run_suite
+from testbed.suite.runner import run_suite
 from testbed.terminal import plain
 
 
@@ -70,13 +70,13 @@ def run(expression: str | None, keep: bool, **options: Any) -> None:
     testbed run
     testbed run --kernel debian:7.2 --arch arm64 -k "flags and stack"
     """
-    with opened(options) as context:
-        context.show_series()
-        lab = Lab(context.shop, context.series)
+    with opened(options) as invocation:
+        invocation.show_series()
+        lab = Lab(invocation.ctx, invocation.series)
         with closing(lab):
             found = run_suite(lab, expression, keep=keep)
-        print_report(context.console, found, lab.run_dir)
-    sys.exit(EXIT_KERNEL if lab.kernel_at_fault else exit_status(found.cases))
+        print_report(invocation.console, found, lab.run_dir)
+    sys.exit(EXIT_FINDINGS if lab.kernel_at_fault else exit_status(found.cases))
 
 
 @cli.command()
@@ -87,12 +87,18 @@ def build(**options: Any) -> None:
     \b
     testbed build --kernel tree:~/linux --arch x86_64
     """
-    with opened(options) as context:
-        for cell in context.cells():
-            kernel = cell.kernel
-            context.console.print(f"{cell.arch}: {kernel.release}", highlight=False)
-            for path in (kernel.image, kernel.vmlinux, kernel.config, kernel.log, cell.image.path):
-                plain(context.console, f"  {path}")
+    with opened(options) as invocation:
+        for prepared in invocation.prepared_kernels():
+            kernel = prepared.kernel
+            invocation.console.print(f"{prepared.arch}: {kernel.release}", highlight=False)
+            for path in (
+                kernel.image,
+                kernel.vmlinux,
+                kernel.config,
+                kernel.log,
+                prepared.image.path,
+            ):
+                plain(invocation.console, f"  {path}")
 
 
 @cli.command()
@@ -104,10 +110,10 @@ def series(**options: Any) -> None:
     testbed series --series fixes.mbox --kernel debian:7.2
     testbed series --series v7.3..topic --kernel tree:~/linux@v7.3
     """
-    with opened(options) as context:
-        if not context.series.patches:
-            raise SetupError("there is no series to show", cure="give --series")
-        context.show_series()
+    with opened(options) as invocation:
+        if not invocation.series.patches:
+            raise SetupError("there is no series to show", hint="give --series")
+        invocation.show_series()
 
 
 @cli.command()
@@ -118,10 +124,10 @@ def doctor(**options: Any) -> None:
     \b
     testbed doctor
     """
-    with opened(options) as context:
-        findings = examine(context.shop.settings, context.shop.cache)
-        for line in (*_finding_lines(findings), *_settings_lines(context.shop.settings)):
-            plain(context.console, line)
+    with opened(options) as invocation:
+        findings = examine(invocation.ctx.settings, invocation.ctx.cache)
+        for line in (*_finding_lines(findings), *_settings_lines(invocation.ctx.settings)):
+            plain(invocation.console, line)
     sys.exit(0 if all(finding.good for finding in findings) else EXIT_SETUP)
 
 
@@ -155,8 +161,8 @@ def mutants(
         for mutation in chosen:
             click.echo(f"{mutation.name}: {mutation.what or ', '.join(mutation.files)}")
         return
-    with opened(options) as context:
-        outcomes = _run_campaign(context, chosen, fresh=fresh, tests=tests)
+    with opened(options) as invocation:
+        outcomes = _run_campaign(invocation, chosen, fresh=fresh, tests=tests)
     sys.exit(mutants_status(outcomes))
 
 
@@ -182,16 +188,18 @@ def cache_list(**options: Any) -> None:
     \b
     testbed cache list
     """
-    with opened(options) as context:
+    with opened(options) as invocation:
         table = Table("kind", "key", "MB", "last used", box=None)
-        entries = context.shop.cache.entries()
+        entries = invocation.ctx.cache.entries()
         for entry in entries:
             table.add_row(entry.kind, entry.key, f"{entry.size / 1e6:.0f}", _date(entry.used))
-        objects = context.shop.cache.ccache_size()
+        objects = invocation.ctx.cache.ccache_size()
         table.add_row("ccache", "", f"{objects / 1e6:.0f}", "")
-        context.console.print(table)
+        invocation.console.print(table)
         total = (sum(entry.size for entry in entries) + objects) / 1e9
-        context.console.print(f"{total:.1f} GB of {context.shop.settings.cache_limit / 1e9:.0f} GB")
+        invocation.console.print(
+            f"{total:.1f} GB of {invocation.ctx.settings.cache_limit / 1e9:.0f} GB"
+        )
 
 
 @cache.command("prune")
@@ -203,10 +211,10 @@ def cache_prune(limit: float | None, **options: Any) -> None:
     \b
     testbed cache prune --limit 5
     """
-    with opened(options) as context:
-        bound = context.shop.settings.cache_limit if limit is None else int(limit * 1e9)
-        for entry in context.shop.cache.prune(bound):
-            context.console.print(f"removed {entry.kind}/{entry.key}", highlight=False)
+    with opened(options) as invocation:
+        bound = invocation.ctx.settings.cache_limit if limit is None else int(limit * 1e9)
+        for entry in invocation.ctx.cache.prune(bound):
+            invocation.console.print(f"removed {entry.kind}/{entry.key}", highlight=False)
 
 
 def main() -> NoReturn:
@@ -215,16 +223,16 @@ def main() -> NoReturn:
 
 
 def _run_campaign(
-    context: Context, mutations: list[Mutation], *, fresh: bool, tests: str | None
+    invocation: Invocation, mutations: list[Mutation], *, fresh: bool, tests: str | None
 ) -> list[Outcome]:
-    folder = new_run_dir(context.shop.settings.results_dir, latest=False)
-    campaign = Campaign(context.shop, context.series, folder, fresh=fresh, tests=tests)
+    folder = new_run_dir(invocation.ctx.settings.results_dir, latest=False)
+    campaign = Campaign(invocation.ctx, invocation.series, folder, fresh=fresh, tests=tests)
     try:
         campaign.run(mutations)
     finally:
         found = campaign.outcomes
         for line in (*table_lines(mutations, found), *summary_lines(found), f"results: {folder}"):
-            plain(context.console, line)
+            plain(invocation.console, line)
     return campaign.outcomes
 
 
@@ -235,8 +243,8 @@ def _date(seconds: float) -> str:
 def _finding_lines(findings: list[Finding]) -> Iterator[str]:
     for finding in findings:
         yield f"{'ok  ' if finding.good else 'LACK'} {finding.what}: {finding.found}"
-        if finding.cure and not finding.good:
-            yield f"     cure: {finding.cure}"
+        if finding.hint and not finding.good:
+            yield f"     hint: {finding.hint}"
 
 
 def _settings_lines(settings: Settings) -> Iterator[str]:

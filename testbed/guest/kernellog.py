@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from testbed.errors import GuestLost, InfraError, SessionError
-from testbed.guest.loglines import Record, console_text, parse_record
+from testbed.guest.kmsg import Record, console_text, parse_record
 from testbed.guest.session import Session
 from testbed.guest.splat import Splat, find_splats
 from testbed.guest.taint import HARMLESS, taint_letters
@@ -142,6 +142,6 @@ def _incomplete(found: LogSlice) -> InfraError:
         return InfraError("the kernel log does not hold the test's marks", evidence=evidence)
     return InfraError(
         f"{found.lost} records of the kernel log were overwritten before they were read",
-        cure="a longer log: log_buf_len= on the kernel's command line",
+        hint="a longer log: log_buf_len= on the kernel's command line",
         evidence=evidence,
     )

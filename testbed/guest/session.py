@@ -306,7 +306,7 @@ class Session:
             if len(payload) > protocol.MAX_PAYLOAD:
                 raise InfraError(
                     f"a request of {len(payload)} bytes is too long for the guest agent",
-                    cure=f"at most {protocol.MAX_PAYLOAD} bytes at once",
+                    hint=f"at most {protocol.MAX_PAYLOAD} bytes at once",
                 )
         until = deadline or Deadline.after(_DEFAULT * self.slowdown)
         with self._lock:

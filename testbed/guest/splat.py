@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from testbed.guest import trace
-from testbed.guest.loglines import plain_lines
-from testbed.guest.openings import (
+from testbed.guest.kmsg import plain_lines
+from testbed.guest.splat_patterns import (
     CUT_HERE,
     MESSAGES,
     OPENINGS,

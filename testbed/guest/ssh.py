@@ -208,7 +208,7 @@ def _verify(transport: paramiko.Transport, expected: paramiko.PKey) -> None:
     if found != expected:
         raise SessionError(
             "another SSH server answered than this guest: its host key is not the image's",
-            cure="something else listens on the forwarded port, or the image was rebuilt meanwhile",
+            hint="something else listens on the forwarded port, or the image was rebuilt meanwhile",
             evidence=f"expected {expected.fingerprint}\nfound    {found.fingerprint}",
         )
 
@@ -219,7 +219,7 @@ def _authenticate(transport: paramiko.Transport, key: paramiko.PKey, deadline: D
         transport.auth_publickey(_USER, key)
     except (OSError, EOFError, paramiko.SSHException) as exc:
         raise SessionError(
-            f"the guest refused the client key: {exc}", cure="rebuild the image with this key"
+            f"the guest refused the client key: {exc}", hint="rebuild the image with this key"
         ) from exc
 
 

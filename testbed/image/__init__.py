@@ -7,7 +7,7 @@ build     all of it, through the cache
 disks     file systems on disks, made by the host's programs
 """
 
-from testbed.image.build import Image, build_image
 from testbed.image.disks import Disk, build_disks
+from testbed.image.initramfs import Image, build_image
 
 __all__ = ["Disk", "Image", "build_disks", "build_image"]

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
 from testbed.errors import InfraError
-from testbed.run import run
+from testbed.process import run
 
 
 def directory(path: str, mode: int = 0o755) -> str:

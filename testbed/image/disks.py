@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from testbed.cache import Verify, digest
-from testbed.run import find_tool, run
-from testbed.workshop import Workshop
+from testbed.context import Context
+from testbed.process import find_tool, run
 
 _LAYOUT = "1"
 
@@ -86,24 +86,24 @@ _FILE_SYSTEMS = (
 )
 
 
-def build_disks(shop: Workshop) -> tuple[Disk, ...]:
+def build_disks(ctx: Context) -> tuple[Disk, ...]:
     """The disks of every VM, made when they are not in the cache.
 
     Raises:
         SetupError: a program that makes one is not installed.
         CommandError: a program failed.
     """
-    return tuple(_disk(kind, shop) for kind in _FILE_SYSTEMS)
+    return tuple(_disk(kind, ctx) for kind in _FILE_SYSTEMS)
 
 
-def _disk(kind: _FileSystem, shop: Workshop) -> Disk:
+def _disk(kind: _FileSystem, ctx: Context) -> Disk:
     def make(scratch: Path) -> None:
-        with shop.progress.step(f"disk with {kind.name}"):
+        with ctx.progress.step(f"disk with {kind.name}"):
             _make(kind, scratch)
 
     key = digest(_LAYOUT, repr(kind), f"{PATTERN:x} {PART} {PARTS}")
     # Most of a disk is a hole, and reading that takes long.
-    return Disk(kind.name, shop.cache.get("disk", key, make, verify=Verify.SIZE) / "disk.img")
+    return Disk(kind.name, ctx.cache.get("disk", key, make, verify=Verify.STAT) / "disk.img")
 
 
 def _make(kind: _FileSystem, scratch: Path) -> None:

@@ -55,13 +55,13 @@ def read_client_key(path: Path) -> Ed25519PrivateKey:
     Raises:
         SetupError: it cannot be read, or is no ed25519 key.
     """
-    cure = f"remove {path}: a new one will be made"
+    hint = f"remove {path}: a new one will be made"
     try:
         key = load_ssh_private_key(path.read_bytes(), password=None)
     except (OSError, ValueError, UnsupportedAlgorithm) as exc:
-        raise SetupError(f"the client key {path} cannot be used: {exc}", cure=cure) from exc
+        raise SetupError(f"the client key {path} cannot be used: {exc}", hint=hint) from exc
     if not isinstance(key, Ed25519PrivateKey):
-        raise SetupError(f"the client key {path} is no ed25519 key", cure=cure)
+        raise SetupError(f"the client key {path} is no ed25519 key", hint=hint)
     return key
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from testbed.errors import InfraError
 from testbed.image import cpio
 from testbed.image.keys import HostKey
-from testbed.run import check_output, find_tool
+from testbed.process import check_output, find_tool
 
 PACKAGES = ("busybox-static", "dropbear-bin", "kmod")
 

@@ -22,12 +22,12 @@ from pathlib import Path
 from typing import Any
 
 from testbed.cache import digest
+from testbed.context import Context
 from testbed.errors import CommandError, InfraError, SetupError
 from testbed.files import write_whole
 from testbed.kernel.mirror import find_mirror
 from testbed.kernel.package import Package, parse_uris
-from testbed.run import check_output, run
-from testbed.workshop import Workshop
+from testbed.process import check_output, run
 
 # What the host's configuration may have changed and must not reach the private root. Hooks run
 # commands on the host's own files; the rest would weaken what apt checks.
@@ -90,7 +90,7 @@ class Index:
     suite: str
     arch: str  # dpkg's name
     root: Path
-    shop: Workshop
+    ctx: Context
 
     @property
     def expired(self) -> str:
@@ -145,7 +145,7 @@ class Index:
         title = f"download {packages[0].name}" + (" and others" if len(packages) > 1 else "")
         log = self.root / "download.log"
         log.write_text("")
-        with self.shop.progress.step(title, total) as step:
+        with self.ctx.progress.step(title, total) as step:
 
             def show(line: str) -> None:
                 if match := _STATUS.match(line):
@@ -171,14 +171,14 @@ class Index:
             SuiteExpired: the mirror's answer is out of date, and that is not accepted.
             InfraError: the mirror does not answer, or its signature is bad, and no index is here.
         """
-        settings, state = self.shop.settings, self._state()
+        settings, state = self.ctx.settings, self._state()
         age = time.time() - state.checked
         if force or state.request != self._request or age > settings.archive_max_age * 3600:
             self._fetch()
         if self.expired and not settings.accept_expired:
             raise SuiteExpired(
                 f"suite {self.suite}: the mirror's Release file has expired on {self.expired}",
-                cure="set mirror to one that is up to date, or accept_expired to waive the check",
+                hint="set mirror to one that is up to date, or accept_expired to waive the check",
             )
 
     @property
@@ -187,7 +187,7 @@ class Index:
 
     @property
     def _request(self) -> list[Any]:
-        settings = self.shop.settings
+        settings = self.ctx.settings
         return [settings.mirror, settings.accept_expired, str(settings.archive_keyring)]
 
     def _state(self) -> _State:
@@ -197,7 +197,7 @@ class Index:
             return _State()
 
     def _fetch(self) -> None:
-        mirror = self.shop.settings.mirror or find_mirror()
+        mirror = self.ctx.settings.mirror or find_mirror()
         self._lay_out(mirror)
         try:
             run(["apt-get", "-c", self._configuration, "-q", "update"])
@@ -210,11 +210,11 @@ class Index:
         self._record(mirror, self._valid_until())
 
     def _lay_out(self, mirror: str) -> None:
-        keyring = self.shop.settings.archive_keyring
+        keyring = self.ctx.settings.archive_keyring
         if not keyring.exists():
             raise SetupError(
                 f"the Debian archive's keys are not at {keyring}",
-                cure="apt install debian-archive-keyring",
+                hint="apt install debian-archive-keyring",
             )
         for folder in ("lists/partial", "cache/archives/partial"):
             (self.root / folder).mkdir(parents=True, exist_ok=True)
@@ -222,7 +222,7 @@ class Index:
         (self.root / "sources.list").write_text(
             f"deb [arch={self.arch} signed-by={keyring}] {mirror} {self.suite} main\n"
         )
-        check = "false" if self.shop.settings.accept_expired else "true"
+        check = "false" if self.ctx.settings.accept_expired else "true"
         self._configuration.write_text(
             _CONFIGURATION.format(root=self.root, arch=self.arch, check_valid_until=check)
         )
@@ -231,11 +231,11 @@ class Index:
         if not any((self.root / "lists").glob("*_Packages*")):
             raise InfraError(
                 f"suite {self.suite}: its index cannot be fetched",
-                cure="look at the network, or set mirror to a Debian mirror that answers",
+                hint="look at the network, or set mirror to a Debian mirror that answers",
                 evidence=error.evidence,
             ) from error
         since = datetime.fromtimestamp(self._state().checked, UTC)
-        self.shop.progress.note(
+        self.ctx.progress.note(
             f"suite {self.suite} cannot be refreshed, its index of {since:%F %H:%M} UTC is used: "
             + last_line(error)
         )
@@ -256,7 +256,7 @@ class Index:
 
 @contextmanager
 def open_index(
-    suite: str, debian_arch: str, shop: Workshop, *, refresh: bool = False
+    suite: str, debian_arch: str, ctx: Context, *, refresh: bool = False
 ) -> Iterator[Index]:
     """A fresh index of one suite; another run that wants it waits until the block ends.
 
@@ -266,51 +266,49 @@ def open_index(
     Raises:
         as Index.refresh.
     """
-    with shop.cache.work(f"apt-{suite.replace('/', '-')}-{debian_arch}") as root:
-        index = Index(suite=suite, arch=debian_arch, root=root, shop=shop)
+    with ctx.cache.work(f"apt-{suite.replace('/', '-')}-{debian_arch}") as root:
+        index = Index(suite=suite, arch=debian_arch, root=root, ctx=ctx)
         index.refresh(force=refresh)
         yield index
 
 
 def find_packages(
-    names: Sequence[str], debian_arch: str, shop: Workshop, *, refresh: bool = False
+    names: Sequence[str], debian_arch: str, ctx: Context, *, refresh: bool = False
 ) -> tuple[Package, ...]:
     """The guest suite's packages of these names and their dependencies, in exact versions.
 
     Nothing is downloaded but the index, and that only when it is out of date: cheap enough to
     make a cache key from.
     """
-    with open_index(shop.settings.guest_suite, debian_arch, shop, refresh=refresh) as index:
+    with open_index(ctx.settings.guest_suite, debian_arch, ctx, refresh=refresh) as index:
         return index.find(names)
 
 
-def download_packages(
-    names: Sequence[str], debian_arch: str, shop: Workshop
-) -> dict[Package, Path]:
+def download_packages(names: Sequence[str], debian_arch: str, ctx: Context) -> dict[Package, Path]:
     """The .deb files of these packages and of all that they depend on, for any architecture.
 
     The files stay in the cache as long as it is open. A download that fails, or whose hash is
     not the index's, is tried once more with a fresh index: the archive may have moved on.
     """
-    packages = find_packages(names, debian_arch, shop)
+    packages = find_packages(names, debian_arch, ctx)
     try:
-        return _fetch_packages(packages, debian_arch, shop)
+        return _fetch_packages(packages, debian_arch, ctx)
     except CommandError as exc:
-        shop.progress.note(f"download failed, trying once more: {last_line(exc)}")
-    packages = find_packages(names, debian_arch, shop, refresh=True)
-    return _fetch_packages(packages, debian_arch, shop)
+        ctx.progress.note(f"download failed, trying once more: {last_line(exc)}")
+    packages = find_packages(names, debian_arch, ctx, refresh=True)
+    return _fetch_packages(packages, debian_arch, ctx)
 
 
 def _fetch_packages(
-    packages: tuple[Package, ...], debian_arch: str, shop: Workshop
+    packages: tuple[Package, ...], debian_arch: str, ctx: Context
 ) -> dict[Package, Path]:
     def make(scratch: Path) -> None:
-        shop.cache.require_space(sum(package.size for package in packages), "downloading packages")
-        with open_index(shop.settings.guest_suite, debian_arch, shop) as index:
+        ctx.cache.require_space(sum(package.size for package in packages), "downloading packages")
+        with open_index(ctx.settings.guest_suite, debian_arch, ctx) as index:
             index.download(packages, scratch)
 
     key = digest(*(f"{package.file} {package.hash}" for package in packages))
-    folder = shop.cache.get("packages", key, make)
+    folder = ctx.cache.get("packages", key, make)
     return {package: folder / package.file for package in packages}
 
 

@@ -10,14 +10,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from testbed.cache import digest
-from testbed.kernel.bench import Bench, CompileStats, open_bench
+from testbed.context import Context
+from testbed.kernel.builddir import BuildDir, CompileStats, open_build_dir
 from testbed.kernel.configure import configure, read_fragments
 from testbed.kernel.kconfig import Asked, canonical, fragment_text, parse_config
 from testbed.kernel.make import REPRODUCIBLE
-from testbed.kernel.model import Kernel, KernelRequest, load_kernel
 from testbed.kernel.release import name_file, name_release
+from testbed.kernel.request import Kernel, KernelRequest, load_kernel
 from testbed.kernel.toolchain import Compiler, find_compiler
-from testbed.workshop import Workshop
 
 __all__ = ["Kernel", "KernelRequest", "Order", "build_kernel"]
 
@@ -28,7 +28,7 @@ _LAYOUT = "3"
 _ARTEFACTS = ("vmlinux", "System.map", "Module.symvers", ".config")
 
 
-def build_kernel(request: KernelRequest, shop: Workshop) -> Kernel:
+def build_kernel(request: KernelRequest, ctx: Context) -> Kernel:
     """The kernel that was asked for, built unless the cache has it.
 
     Raises:
@@ -38,10 +38,10 @@ def build_kernel(request: KernelRequest, shop: Workshop) -> Kernel:
         BuildError: the tree does not compile; names the first error and the whole log.
         InfraError: no disk space, or the compiler was killed.
     """
-    order = Order.of(request, shop)
+    order = Order.of(request, ctx)
     config = order.final_config()
     key = order.kernel_key(config)
-    path = shop.cache.get("kernel", key, lambda entry: order.build(entry, key, config))
+    path = ctx.cache.get("kernel", key, lambda entry: order.build(entry, key, config))
     return load_kernel(request.arch, key, path)
 
 
@@ -52,17 +52,17 @@ class Order:
     request: KernelRequest
     compiler: Compiler
     asked: Mapping[str, Asked]
-    shop: Workshop
+    ctx: Context
 
     @classmethod
-    def of(cls, request: KernelRequest, shop: Workshop) -> Order:
+    def of(cls, request: KernelRequest, ctx: Context) -> Order:
         asked = read_fragments(request.common_fragments, request.fragments)
         compiler = find_compiler(request.toolchain, request.arch)
-        return cls(request, compiler, asked, shop)
+        return cls(request, compiler, asked, ctx)
 
     def final_config(self) -> Path:
         """The .config that the fragments come to, in the cache: no make when it is there."""
-        return self.shop.cache.get("config", self._config_key(), self._configure) / ".config"
+        return self.ctx.cache.get("config", self._config_key(), self._configure) / ".config"
 
     def _config_key(self) -> str:
         series = self.request.series
@@ -76,8 +76,11 @@ class Order:
         )
 
     def _configure(self, entry: Path) -> None:
-        with self.open_bench() as bench, self.shop.progress.step(f"configure {self.request}"):
-            configure(bench.make, self.asked, entry, log=bench.fresh_log("configure"))
+        with (
+            self.open_build_dir() as build_dir,
+            self.ctx.progress.step(f"configure {self.request}"),
+        ):
+            configure(build_dir.make, self.asked, entry, log=build_dir.fresh_log("configure"))
 
     def kernel_key(self, config: Path) -> str:
         """Equal for requests that come to the same kernel, however they were worded."""
@@ -91,16 +94,16 @@ class Order:
             canonical(REPRODUCIBLE),
         )
 
-    def open_bench(self) -> AbstractContextManager[Bench]:
+    def open_build_dir(self) -> AbstractContextManager[BuildDir]:
         """The work directory of this kernel's family, at its source and series."""
-        return open_bench(self.request, self.compiler, self.shop)
+        return open_build_dir(self.request, self.compiler, self.ctx)
 
     def build(self, entry: Path, key: str, config: Path) -> None:
         """Fill a cache entry with the finished kernel."""
-        with self.open_bench() as bench:
-            log = bench.fresh_log(key)
-            stats = bench.compile(key, config, title=f"compile {self.request}", log=log)
-            _stage(bench, entry, log)
+        with self.open_build_dir() as build_dir:
+            log = build_dir.fresh_log(key)
+            stats = build_dir.compile(key, config, title=f"compile {self.request}", log=log)
+            _stage(build_dir, entry, log)
             release = _name(entry, self.request.arch.image, key)
             record = self._record(key, release, stats)
             (entry / "build.json").write_text(json.dumps(record, indent=2))
@@ -119,19 +122,19 @@ class Order:
             "toolchain": request.toolchain.value,
             "compiler": list(self.compiler.versions),
             "command": stats.command,
-            "jobs": self.shop.settings.jobs,
+            "jobs": self.ctx.settings.jobs,
             "seconds": round(stats.seconds, 1),
             "objects": stats.objects,
             "ccache": asdict(stats.ccache),
         }
 
 
-def _stage(bench: Bench, entry: Path, log: Path) -> None:
-    arch = bench.make.compiler.arch
+def _stage(build_dir: BuildDir, entry: Path, log: Path) -> None:
+    arch = build_dir.make.compiler.arch
     for name in (*_ARTEFACTS, arch.image_path, "usr/gen_init_cpio"):
-        shutil.copy2(bench.obj / name, entry / Path(name).name)
+        shutil.copy2(build_dir.obj / name, entry / Path(name).name)
     modules = entry / "modules"
-    bench.make.run(
+    build_dir.make.run(
         f"INSTALL_MOD_PATH={modules}", "modules_install", what="installing the modules", log=log
     )
     # They lead into the work directory, which goes on to another kernel.

@@ -78,5 +78,5 @@ def _check(make: Make, asked: Mapping[str, Asked], final: Mapping[str, str]) -> 
     raise ConfigError(
         lines[0] + more,
         evidence="\n".join(lines) if more else "",
-        cure="add what is missing to the fragment, or drop the symbol from it",
+        hint="add what is missing to the fragment, or drop the symbol from it",
     )

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from testbed.cache import Verify, digest
+from testbed.context import Context
 from testbed.errors import CommandError, InfraError, SetupError
 from testbed.kernel.apt import Index, last_line, open_index
 from testbed.kernel.package import Package
 from testbed.kernel.version import DebianVersion, require_supported, upstream_version
+from testbed.process import check_output, find_tool, run
 from testbed.progress import Progress
-from testbed.run import check_output, find_tool, run
-from testbed.workshop import Workshop
 
 # linux-source is for all architectures; every architecture's index lists it.
 _INDEX_ARCH = "amd64"
@@ -66,7 +66,7 @@ class DebianText:
             f"{text} (Release file expired on {self.expired}, accepted)" if self.expired else text
         )
 
-    def unpack(self, shop: Workshop) -> Path:
+    def unpack(self, ctx: Context) -> Path:
         """The text in the cache; downloaded and unpacked when it is not there.
 
         Raises:
@@ -75,28 +75,28 @@ class DebianText:
         """
 
         def make(scratch: Path) -> None:
-            shop.cache.require_space(_ROOM * self.package.size, f"unpacking {self.package.name}")
-            deb = self._download(scratch / "deb", shop)
-            _unpack_deb(deb, scratch, shop.progress)
+            ctx.cache.require_space(_ROOM * self.package.size, f"unpacking {self.package.name}")
+            deb = self._download(scratch / "deb", ctx)
+            _unpack_deb(deb, scratch, ctx.progress)
 
-        return shop.cache.get("source", digest(self.identity), make, verify=Verify.SIZE) / "tree"
+        return ctx.cache.get("source", digest(self.identity), make, verify=Verify.STAT) / "tree"
 
-    def _download(self, folder: Path, shop: Workshop) -> Path:
+    def _download(self, folder: Path, ctx: Context) -> Path:
         folder.mkdir()
         try:
-            with open_index(self.suite, _INDEX_ARCH, shop) as index:
+            with open_index(self.suite, _INDEX_ARCH, ctx) as index:
                 index.download([self.package], folder)
         except CommandError as exc:
-            shop.progress.note(f"download failed, trying once more: {last_line(exc)}")
+            ctx.progress.note(f"download failed, trying once more: {last_line(exc)}")
             shutil.rmtree(folder)
             folder.mkdir()
-            find_text(self.package.version, shop, refresh=True)
-            with open_index(self.suite, _INDEX_ARCH, shop) as index:
+            find_text(self.package.version, ctx, refresh=True)
+            with open_index(self.suite, _INDEX_ARCH, ctx) as index:
                 index.download([self.package], folder)
         return folder / self.package.file
 
 
-def find_text(wanted: str, shop: Workshop, *, refresh: bool = False) -> DebianText:
+def find_text(wanted: str, ctx: Context, *, refresh: bool = False) -> DebianText:
     """The newest linux-source that fits.
 
     Args:
@@ -109,13 +109,13 @@ def find_text(wanted: str, shop: Workshop, *, refresh: bool = False) -> DebianTe
     """
     if wanted:
         if not _WANTED.fullmatch(wanted):
-            raise SetupError(f"debian:{wanted} is no version", cure="such as debian:7.3")
+            raise SetupError(f"debian:{wanted} is no version", hint="such as debian:7.3")
         require_supported(upstream_version(wanted), f"debian:{wanted}")
-    texts, missing = _all_texts(shop, refresh=refresh)
+    texts, missing = _all_texts(ctx, refresh=refresh)
     best = choose(texts, wanted)
     if best is None and not refresh:
         # It may have come since the archive was asked last.
-        texts, missing = _all_texts(shop, refresh=True)
+        texts, missing = _all_texts(ctx, refresh=True)
         best = choose(texts, wanted)
     if best is None:
         raise _not_there(wanted, texts, missing)
@@ -157,21 +157,21 @@ def _fits(version: str, wanted: str) -> bool:
     return not wanted or version == wanted or f"{upstream}.".startswith(f"{wanted}.")
 
 
-def _all_texts(shop: Workshop, *, refresh: bool) -> tuple[list[DebianText], list[str]]:
+def _all_texts(ctx: Context, *, refresh: bool) -> tuple[list[DebianText], list[str]]:
     """What the suites have, and why some could not be asked."""
     texts: list[DebianText] = []
     errors: list[InfraError] = []
-    for suite in shop.settings.suites:
+    for suite in ctx.settings.suites:
         try:
-            with open_index(suite, _INDEX_ARCH, shop, refresh=refresh) as index:
+            with open_index(suite, _INDEX_ARCH, ctx, refresh=refresh) as index:
                 texts += [
                     DebianText(package=package, suite=suite, expired=index.expired)
                     for package in _packages(index)
                 ]
         except InfraError as exc:
-            shop.progress.note(f"skipped: {exc.message}")
+            ctx.progress.note(f"skipped: {exc.message}")
             errors.append(exc)
-    if len(errors) == len(shop.settings.suites):
+    if len(errors) == len(ctx.settings.suites):
         raise errors[0]
     return texts, [error.message for error in errors]
 
@@ -192,7 +192,7 @@ def _not_there(wanted: str, texts: list[DebianText], missing: list[str]) -> Setu
     lines = [f"{text.package.version} ({text.suite})" for text in known]
     return SetupError(
         f"debian:{wanted} is not in the archive, or no longer: it keeps current versions only",
-        cure="choose one of these, or another suite (setting `suites`)",
+        hint="choose one of these, or another suite (setting `suites`)",
         evidence="\n".join(["there is:", *(lines or ["nothing"]), *missing]),
     )
 

@@ -52,7 +52,7 @@ class Blame:
 
     kind: type[TestbedError]
     message: str
-    cure: str = ""
+    hint: str = ""
 
 
 def first_error(log: str) -> str:
@@ -78,11 +78,11 @@ def blame(log: str) -> Blame:
         return Blame(
             InfraError,
             f"the compiler was killed, likely for want of memory: {match[0].strip()}",
-            cure="build with fewer jobs (-j), or on a host with more memory",
+            hint="build with fewer jobs (-j), or on a host with more memory",
         )
     if match := _DISK_FULL.search(log):
-        cure = "free some space, or set cache_dir to another disk"
-        return Blame(InfraError, f"the disk is full: {match[0].strip()}", cure)
+        hint = "free some space, or set cache_dir to another disk"
+        return Blame(InfraError, f"the disk is full: {match[0].strip()}", hint)
     error = first_error(log)
     for header, package in _HOST_HEADERS.items():
         if f"fatal error: {header}" in error:
@@ -95,6 +95,6 @@ def blame(log: str) -> Blame:
 def build_error(what: str, log: Path, *, cause: Exception | None = None) -> TestbedError:
     """The error to raise for a failed build; it names the whole log."""
     found = blame(log.read_text(errors="replace"))
-    error = found.kind(f"{what} failed: {found.message}", cure=found.cure, logs=(log,))
+    error = found.kind(f"{what} failed: {found.message}", hint=found.hint, logs=(log,))
     error.__cause__ = cause
     return error

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from testbed.cache import digest
+from testbed.context import Context
 from testbed.errors import BuildError, SetupError
-from testbed.kernel.bench import Bench
 from testbed.kernel.build import Order
+from testbed.kernel.builddir import BuildDir
 from testbed.kernel.diagnose import error_lines, first_warning
-from testbed.kernel.model import Kernel, KernelRequest
 from testbed.kernel.modules import bring_to
 from testbed.kernel.release import UNNAMED, copy_named, nameless
-from testbed.workshop import Workshop
+from testbed.kernel.request import Kernel, KernelRequest
 
 _LAYOUT = "2"
 
@@ -74,7 +74,7 @@ class Driver:
         return tuple(dict.fromkeys(name for name in needed if name not in own))
 
 
-def find_driver(path: Path, kernel: Kernel, request: KernelRequest, shop: Workshop) -> Driver:
+def find_driver(path: Path, kernel: Kernel, request: KernelRequest, ctx: Context) -> Driver:
     """The driver in a folder, built for the kernel, or in a .ko that was built for it.
 
     The folder is never written to.
@@ -84,49 +84,49 @@ def find_driver(path: Path, kernel: Kernel, request: KernelRequest, shop: Worksh
         BuildError: it does not compile, or makes no module.
     """
     if path.is_file():
-        return load_order([_take(path, kernel, request, shop)])
+        return load_order([_take(path, kernel, request, ctx)])
     if not any((path / name).is_file() for name in _MAKEFILES):
         raise SetupError(
             f"{path} is neither a .ko nor a folder with a {' or a '.join(_MAKEFILES)}",
-            cure="a module's folder has one that sets obj-m",
+            hint="a module's folder has one that sets obj-m",
         )
-    built = build_driver(path, kernel, request, shop)
+    built = build_driver(path, kernel, request, ctx)
     driver = load_order([read_module(file, kernel.release) for file in sorted(built.glob("*.ko"))])
     log = (built / "build.log").read_text(errors="replace")
     return Driver(driver.modules, first_warning(log) or "")
 
 
-def _take(path: Path, kernel: Kernel, request: KernelRequest, shop: Workshop) -> Module:
+def _take(path: Path, kernel: Kernel, request: KernelRequest, ctx: Context) -> Module:
     """A .ko of the user's, or a copy with the kernel's release of one that make has left."""
     content = path.read_bytes()
     if not content.startswith(b"\x7fELF"):
         raise SetupError(f"{path} is no kernel module")
     if int.from_bytes(content[_E_MACHINE], "little") != kernel.arch.elf_machine:
-        raise SetupError(f"{path} is no module for {kernel.arch}", cure=_CURE)
+        raise SetupError(f"{path} is no module for {kernel.arch}", hint=_CURE)
     if UNNAMED.encode() not in content:
         return read_module(path, kernel.release)
     read_module(path, nameless(kernel.release.encode(), kernel.key).decode())
-    with Order.of(request, shop).open_bench() as bench:
-        if not bench.holds(kernel.key, when=path.stat().st_mtime):
-            message = f"{path} was not built since {bench.root} holds {kernel.release}"
-            raise SetupError(message, cure=_CURE)
+    with Order.of(request, ctx).open_build_dir() as build_dir:
+        if not build_dir.holds(kernel.key, when=path.stat().st_mtime):
+            message = f"{path} was not built since {build_dir.root} holds {kernel.release}"
+            raise SetupError(message, hint=_CURE)
 
     def copy(entry: Path) -> None:
         copy_named(path, entry, kernel.key)
 
     key = digest(_LAYOUT, kernel.key, path.name, hashlib.sha256(content).hexdigest())
-    return read_module(shop.cache.get("driver", key, copy) / path.name, kernel.release)
+    return read_module(ctx.cache.get("driver", key, copy) / path.name, kernel.release)
 
 
-def build_driver(folder: Path, kernel: Kernel, request: KernelRequest, shop: Workshop) -> Path:
+def build_driver(folder: Path, kernel: Kernel, request: KernelRequest, ctx: Context) -> Path:
     """Build the modules of a folder: an entry of the cache with them and build.log."""
 
     def make(entry: Path) -> None:
-        order = Order.of(request, shop)
-        with order.open_bench() as bench, shop.progress.step(f"{folder.name} for {request}"):
-            log = bench.fresh_log(f"driver-{kernel.key}")
-            bring_to(bench, kernel, request, log)
-            copy = bench.root / "driver"
+        order = Order.of(request, ctx)
+        with order.open_build_dir() as build_dir, ctx.progress.step(f"{folder.name} for {request}"):
+            log = build_dir.fresh_log(f"driver-{kernel.key}")
+            bring_to(build_dir, kernel, request, log)
+            copy = build_dir.root / "driver"
             shutil.rmtree(copy, ignore_errors=True)
             shutil.copytree(
                 folder,
@@ -134,7 +134,7 @@ def build_driver(folder: Path, kernel: Kernel, request: KernelRequest, shop: Wor
                 ignore=shutil.ignore_patterns(*_LEFT_OUT),
                 ignore_dangling_symlinks=True,
             )
-            _make_modules(bench, copy, f"the driver in {folder}", log)
+            _make_modules(build_dir, copy, f"the driver in {folder}", log)
             modules = sorted(copy.rglob("*.ko"))
             if not modules:
                 raise BuildError(f"the driver in {folder} makes no module", logs=(log,))
@@ -142,13 +142,13 @@ def build_driver(folder: Path, kernel: Kernel, request: KernelRequest, shop: Wor
                 copy_named(module, entry, kernel.key)
             shutil.copy2(log, entry / "build.log")
 
-    return shop.cache.get("driver", digest(_LAYOUT, kernel.key, *_contents(folder)), make)
+    return ctx.cache.get("driver", digest(_LAYOUT, kernel.key, *_contents(folder)), make)
 
 
-def _make_modules(bench: Bench, copy: Path, what: str, log: Path) -> None:
+def _make_modules(build_dir: BuildDir, copy: Path, what: str, log: Path) -> None:
     """It is the user's own text that does not compile: all errors are shown."""
     try:
-        bench.make.run(f"M={copy}", "W=1", "modules", what=what, log=log)
+        build_dir.make.run(f"M={copy}", "W=1", "modules", what=what, log=log)
     except BuildError as error:
         error.evidence = "\n".join(error_lines(log.read_text(errors="replace"))[:_SHOWN])
         raise
@@ -162,13 +162,13 @@ def read_module(path: Path, release: str) -> Module:
     """
     content = path.read_bytes()
     if len(content) > _MOST:
-        raise SetupError(f"{path} is larger than the guest takes", cure="strip --strip-debug")
+        raise SetupError(f"{path} is larger than the guest takes", hint="strip --strip-debug")
     said = {key.decode(): value.decode() for key, value in _MODINFO.findall(content)}
     if not {"name", "vermagic"} <= said.keys():
         raise SetupError(f"{path} is no kernel module")
     built_for = said["vermagic"].partition(" ")[0]
     if built_for != release:
-        raise SetupError(f"{path} is for {built_for}, the kernel is {release}", cure=_CURE)
+        raise SetupError(f"{path} is for {built_for}, the kernel is {release}", hint=_CURE)
     depends = tuple(filter(None, said.get("depends", "").split(",")))
     return Module(path, said["name"], depends, built_for)
 

@@ -19,7 +19,7 @@ from testbed.errors import PatchError, SetupError
 from testbed.kernel.gitenv import NO_REPOSITORY
 from testbed.kernel.patch import FileDiff, Hunk, Patch
 from testbed.kernel.series import Series
-from testbed.run import run
+from testbed.process import run
 
 # Lines of context that may be left out on either side, as patch(1) does it unless told otherwise.
 _MOST_FUZZ = 2
@@ -97,7 +97,7 @@ def refuse_conflicts(fits: Iterable[PatchFit]) -> None:
             raise PatchError(
                 f"{fit.name} does not apply: {fit.details[0]}",
                 evidence="\n".join(fit.details[1:]),
-                cure="rebase it onto this source; `testbed series` shows how each patch fits",
+                hint="rebase it onto this source; `testbed series` shows how each patch fits",
             )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-# Variables for testbed.run: whatever the user has set for repositories is not for ours.
+# Variables for testbed.process: whatever the user has set for repositories is not for ours.
 NO_SETTINGS = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
 
 # git takes files as plain ones, even where a repository is around them.

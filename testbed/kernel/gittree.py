@@ -17,7 +17,7 @@ from testbed.cache import digest
 from testbed.errors import CommandError, InfraError, SetupError
 from testbed.kernel.content import Content, shapes_configuration
 from testbed.kernel.gitenv import FOREIGN_ENV
-from testbed.run import check_output
+from testbed.process import check_output
 
 _OPTIONS = ("core.bare=false", "core.fsmonitor=false", "core.splitIndex=false")
 

@@ -44,7 +44,7 @@ def parse_fragment(text: str, file: str) -> list[Asked]:
         elif line and not line.startswith("#"):
             raise ConfigError(
                 f"{origin}: not a line of a configuration: {line!r}",
-                cure="write CONFIG_NAME=value, or `# CONFIG_NAME is not set`",
+                hint="write CONFIG_NAME=value, or `# CONFIG_NAME is not set`",
             )
     return asked
 
@@ -64,7 +64,7 @@ def merge_fragments(fragments: Iterable[list[Asked]]) -> dict[str, Asked]:
     if clashes:
         raise ConfigError(
             "fragments contradict each other: " + "; ".join(clashes),
-            cure="ask for one value",
+            hint="ask for one value",
         )
     return merged
 

@@ -14,14 +14,14 @@ from pathlib import Path
 
 from testbed.arch import ARCHES
 from testbed.cache import Cache, Verify, digest
+from testbed.context import Context
 from testbed.errors import SetupError
 from testbed.kernel.content import Content
 from testbed.kernel.gittree import GitTree, find_repository
 from testbed.kernel.plaintree import PlainTree
 from testbed.kernel.revision import commit_of, content_of, makefile_of, split_revision
 from testbed.kernel.version import require_supported, version_of_makefile
-from testbed.run import run
-from testbed.workshop import Workshop
+from testbed.process import run
 
 # 1.8 GB of text, and twice the 25 MB that its directories take when its files are hard links.
 _ROOM = 2_000_000_000  # bytes
@@ -56,7 +56,7 @@ class TreeText:
         how = "" if self.in_place else ", exported because it was built in place"
         return f"{self.version} from {self.path} ({self.content.whole}{how})"
 
-    def unpack(self, shop: Workshop) -> Path:
+    def unpack(self, ctx: Context) -> Path:
         """The tree itself, or its export in the cache.
 
         Raises:
@@ -68,19 +68,19 @@ class TreeText:
 
         def make(scratch: Path) -> None:
             with (
-                _open_tree(self.path, shop.cache) as tree,
-                shop.progress.step(f"export {self.path}"),
+                _open_tree(self.path, ctx.cache) as tree,
+                ctx.progress.step(f"export {self.path}"),
             ):
                 if not tree.text.exists():
-                    shop.cache.require_space(_ROOM, f"a copy of {self.path}")
+                    ctx.cache.require_space(_ROOM, f"a copy of {self.path}")
                 tree.export(self.content.whole)
                 # The next export replaces files and never writes into them.
                 run(["cp", "--archive", "--link", tree.text, scratch / "tree"])
 
-        return shop.cache.get("source", digest(self.identity), make, verify=Verify.SIZE) / "tree"
+        return ctx.cache.get("source", digest(self.identity), make, verify=Verify.STAT) / "tree"
 
 
-def find_text(wanted: str, shop: Workshop) -> TreeText:
+def find_text(wanted: str, ctx: Context) -> TreeText:
     """The tree at that path as it is; with `@REV` behind it as it is in that commit.
 
     Raises:
@@ -92,7 +92,7 @@ def find_text(wanted: str, shop: Workshop) -> TreeText:
         return _text_of_commit(path, revision)
     version = tree_version(path)
     require_supported(version, str(path))
-    with _open_tree(path, shop.cache) as tree, shop.progress.step(f"look at {path}"):
+    with _open_tree(path, ctx.cache) as tree, ctx.progress.step(f"look at {path}"):
         content = tree.look()
     return TreeText(path=path, content=content, version=version, in_place=not built_in_place(path))
 

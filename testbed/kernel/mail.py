@@ -13,7 +13,7 @@ from testbed.deadline import Deadline
 from testbed.errors import CommandError, InfraError, SetupError
 from testbed.kernel.gitenv import NO_REPOSITORY
 from testbed.kernel.patch import LIMIT, NAME_LENGTH, Patch, make_patch, named_base
-from testbed.run import find_tool, run
+from testbed.process import find_tool, run
 
 _ENCODED = re.compile(rb"^content-transfer-encoding:\s*(quoted-printable|base64)", re.I | re.M)
 _SUBJECT = re.compile(r"^Subject: (.*)$", re.MULTILINE)
@@ -117,7 +117,7 @@ def fetch(message_id: str) -> Mailed:
         b4 = find_tool("b4")
     except SetupError as exc:
         message = f"{message_id} looks like a message-id, and b4 is not installed to fetch it"
-        raise SetupError(message, cure="apt install b4, or name a file") from exc
+        raise SetupError(message, hint="apt install b4, or name a file") from exc
     with tempfile.TemporaryDirectory(prefix="b4-") as scratch:
         folder = Path(scratch)
         words = ["--quiet", "am", "--no-cover", "--outdir", str(folder), message_id]
@@ -135,7 +135,7 @@ def _check_size(place: Path) -> None:
     files = [place] if place.is_file() else [file for file in place.rglob("*") if file.is_file()]
     if sum(file.stat().st_size for file in files) > LIMIT:
         message = f"{place} is refused: it is larger than {LIMIT / 1e6:.0f} MB, no series is"
-        raise SetupError(message, cure="export the series alone")
+        raise SetupError(message, hint="export the series alone")
 
 
 def _read(mail: Path, place: Path) -> _Letter:
@@ -150,7 +150,7 @@ def _ordered(letters: Sequence[_Letter], place: Path) -> list[_Letter]:
     versions = sorted({letter.version for letter in letters})
     if len(versions) > 1:
         told = ", ".join(f"v{version}" for version in versions)
-        raise SetupError(f"{place} has several versions: {told}", cure="export one of them")
+        raise SetupError(f"{place} has several versions: {told}", hint="export one of them")
     # A mail that came by a list and by Cc is there twice.
     letters = list(dict.fromkeys(letters))
     numbers = Counter(letter.number for letter in letters)

@@ -11,7 +11,7 @@ from pathlib import Path
 from testbed.errors import CommandError
 from testbed.kernel.diagnose import build_error
 from testbed.kernel.toolchain import Compiler
-from testbed.run import run
+from testbed.process import run
 
 # Equal inputs give equal kernels, whoever builds them, where and when. They are part
 # of a kernel's key.

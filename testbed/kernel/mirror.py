@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from testbed.errors import CommandError, SetupError
-from testbed.run import check_output
+from testbed.process import check_output
 
 # One line per index: empty fields where the host has not fetched the index yet.
 _FORMAT = "$(REPO_URI)\t$(ORIGIN)\t$(LABEL)"
@@ -18,10 +18,10 @@ def find_mirror() -> str:
     try:
         text = check_output(["apt-get", "indextargets", "--format", _FORMAT])
     except CommandError as exc:
-        raise SetupError("apt cannot tell its mirror", cure=_CURE, evidence=exc.evidence) from exc
+        raise SetupError("apt cannot tell its mirror", hint=_CURE, evidence=exc.evidence) from exc
     mirror = choose_mirror(text)
     if mirror is None:
-        raise SetupError("this host's apt has no mirror of Debian's archive", cure=_CURE)
+        raise SetupError("this host's apt has no mirror of Debian's archive", hint=_CURE)
     return mirror
 
 

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from testbed.cache import digest
+from testbed.context import Context
 from testbed.errors import BuildError
-from testbed.kernel.bench import Bench
 from testbed.kernel.build import Order
+from testbed.kernel.builddir import BuildDir
 from testbed.kernel.diagnose import first_warning
 from testbed.kernel.guestsources import GuestSources, source_files
-from testbed.kernel.model import Kernel, KernelRequest
 from testbed.kernel.programs import build_programs
 from testbed.kernel.release import copy_named
-from testbed.workshop import Workshop
+from testbed.kernel.request import Kernel, KernelRequest
 
 _LAYOUT = "3"
 
@@ -51,7 +51,7 @@ class GuestSide:
 def build_guest_side(
     kernel: Kernel,
     request: KernelRequest,
-    shop: Workshop,
+    ctx: Context,
     *,
     sources: GuestSources | None = None,
 ) -> GuestSide:
@@ -64,35 +64,35 @@ def build_guest_side(
     texts = sources or GuestSources()
 
     def make(entry: Path) -> None:
-        order = Order.of(request, shop)
-        with order.open_bench() as bench, shop.progress.step(f"modules for {request}"):
-            log = bench.fresh_log(f"guest-{kernel.key}")
-            bring_to(bench, kernel, request, log)
-            _build_modules(bench, texts, log)
+        order = Order.of(request, ctx)
+        with order.open_build_dir() as build_dir, ctx.progress.step(f"modules for {request}"):
+            log = build_dir.fresh_log(f"guest-{kernel.key}")
+            bring_to(build_dir, kernel, request, log)
+            _build_modules(build_dir, texts, log)
             (entry / "modules").mkdir()
-            for module in _built_modules(bench):
+            for module in _built_modules(build_dir):
                 copy_named(module, entry / "modules", kernel.key)
             shutil.copy2(log, entry / "build.log")
 
     key = digest(_LAYOUT, kernel.key, texts.modules_identity)
-    programs = build_programs(kernel.arch, texts, shop)
-    return GuestSide(shop.cache.get("guest", key, make), programs)
+    programs = build_programs(kernel.arch, texts, ctx)
+    return GuestSide(ctx.cache.get("guest", key, make), programs)
 
 
-def bring_to(bench: Bench, kernel: Kernel, request: KernelRequest, log: Path) -> None:
+def bring_to(build_dir: BuildDir, kernel: Kernel, request: KernelRequest, log: Path) -> None:
     """Modules are built in the kernel's own build directory, which may hold another by now."""
-    if not bench.holds(kernel.key):
-        bench.compile(kernel.key, kernel.config, title=f"compile {request} again", log=log)
+    if not build_dir.holds(kernel.key):
+        build_dir.compile(kernel.key, kernel.config, title=f"compile {request} again", log=log)
 
 
-def _build_modules(bench: Bench, sources: GuestSources, log: Path) -> None:
+def _build_modules(build_dir: BuildDir, sources: GuestSources, log: Path) -> None:
     # make writes beside the sources. What it has made of the last kernel's stays, so that it
     # compiles again only what headers, configuration or symbols have changed.
-    copy = bench.root / "modules"
+    copy = build_dir.root / "modules"
     try:
         _bring_up_to_date(sources.modules, copy)
         words = (f"M={copy}", "W=1", "KCFLAGS=-Werror", "modules")
-        bench.make.run(*words, what="the modules", log=log)
+        build_dir.make.run(*words, what="the modules", log=log)
         _refuse_warnings(log)
     except BaseException:
         # What was warned of once is not warned of again.
@@ -100,9 +100,9 @@ def _build_modules(bench: Bench, sources: GuestSources, log: Path) -> None:
         raise
 
 
-def _built_modules(bench: Bench) -> list[Path]:
+def _built_modules(build_dir: BuildDir) -> list[Path]:
     """Others may lie there as well, of a kernel that has more of the layer."""
-    copy = bench.root / "modules"
+    copy = build_dir.root / "modules"
     order = (copy / "modules.order").read_text().split()
     return [(copy / name).with_suffix(".ko") for name in order]
 

@@ -21,7 +21,7 @@ from testbed.arch import ARCHES
 from testbed.errors import CommandError, SetupError
 from testbed.files import write_whole
 from testbed.kernel.content import Content, shapes_configuration
-from testbed.run import run
+from testbed.process import run
 
 # Left by builds in place, never part of the text, and several times as large as it.
 _BUILT = (".o", ".a", ".ko", ".cmd", ".mod", ".order", ".symvers")
@@ -84,7 +84,7 @@ class PlainTree:
         self._write("copied.json", copied)
         self._clean()
         if self.look().whole != content:
-            raise SetupError(f"{self.path} was changed while it was copied", cure="run again")
+            raise SetupError(f"{self.path} was changed while it was copied", hint="run again")
 
     def _clean(self) -> None:
         for arch in ARCHES.values():

@@ -6,19 +6,19 @@ from pathlib import Path
 
 from testbed.arch import Arch
 from testbed.cache import digest
+from testbed.context import Context
 from testbed.errors import BuildError, CommandError, SetupError
 from testbed.kernel.diagnose import build_error
 from testbed.kernel.guestsources import GuestSources
 from testbed.kernel.toolchain import find_gcc
-from testbed.run import check_output, run
-from testbed.workshop import Workshop
+from testbed.process import check_output, run
 
 _LAYOUT = "1"
 
 _CFLAGS = ("-static", "-O2", "-Wall", "-Wextra", "-Werror")
 
 
-def build_programs(arch: Arch, sources: GuestSources, shop: Workshop) -> Path:
+def build_programs(arch: Arch, sources: GuestSources, ctx: Context) -> Path:
     """The folder with the programs for an architecture.
 
     Raises:
@@ -30,8 +30,8 @@ def build_programs(arch: Arch, sources: GuestSources, shop: Workshop) -> Path:
     def make(entry: Path) -> None:
         # The log of a failure is told of, and stays; the entry goes.
         with (
-            shop.cache.work(f"programs-{arch}") as work,
-            shop.progress.step(f"programs for {arch}"),
+            ctx.cache.work(f"programs-{arch}") as work,
+            ctx.progress.step(f"programs for {arch}"),
         ):
             log = work / "build.log"
             log.write_text("")
@@ -40,7 +40,7 @@ def build_programs(arch: Arch, sources: GuestSources, shop: Workshop) -> Path:
 
     how = (*_CFLAGS, check_output([gcc, "--version"]))
     key = digest(_LAYOUT, arch.name, *how, sources.programs_identity)
-    return shop.cache.get("programs", key, make)
+    return ctx.cache.get("programs", key, make)
 
 
 def _compile(gcc: str, sources: GuestSources, files: list[Path], target: Path, log: Path) -> None:
@@ -51,6 +51,6 @@ def _compile(gcc: str, sources: GuestSources, files: list[Path], target: Path, l
         error = build_error(f"the program {target.name}", log, cause=exc)
         if isinstance(error, BuildError):
             # They are the testbed's own and the same for all kernels: no tree is to blame.
-            cure = f"see what `testbed doctor` says of {gcc}"
-            raise SetupError(error.message, cure=cure, logs=error.logs) from exc
+            hint = f"see what `testbed doctor` says of {gcc}"
+            raise SetupError(error.message, hint=hint, logs=error.logs) from exc
         raise error from exc

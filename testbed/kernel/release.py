@@ -33,7 +33,7 @@ def name_release(release: str, key: str) -> str:
     if UNNAMED not in release:
         raise BuildError(
             f"the tree gives its kernel the release {release!r}, without {UNNAMED}",
-            cure="leave LOCALVERSION in scripts/setlocalversion",
+            hint="leave LOCALVERSION in scripts/setlocalversion",
         )
     return release.replace(UNNAMED, local_version(key))
 

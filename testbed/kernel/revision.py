@@ -10,7 +10,7 @@ from testbed.kernel.content import Content
 from testbed.kernel.gitenv import FOREIGN_ENV
 from testbed.kernel.gittree import find_repository, listed_kconfig
 from testbed.kernel.patch import NAME_LENGTH, Patch, make_patch
-from testbed.run import check_output
+from testbed.process import check_output
 
 _TREE = "tree:"
 
@@ -83,13 +83,13 @@ def read_range(path: Path, wanted: str) -> list[Patch]:
     """
     first, _, last = wanted.partition("..")
     if last.startswith("."):
-        raise SetupError(f"{wanted} is no line of commits", cure="give A..B")
+        raise SetupError(f"{wanted} is no line of commits", hint="give A..B")
     between = "..".join(commit_of(path, end or "HEAD") for end in (first, last))
     commits = git(path, "rev-list", "--reverse", "--topo-order", between).split()
     if merges := git(path, "rev-list", "--merges", between).split():
         raise SetupError(
             f"{wanted} has {len(merges)} merges, such as {merges[0][:12]}: that is no series",
-            cure=f"build its end instead: --kernel tree:{path}@{last or 'HEAD'}",
+            hint=f"build its end instead: --kernel tree:{path}@{last or 'HEAD'}",
         )
     patches = (_patch(path, commit, number) for number, commit in enumerate(commits, 1))
     return [patch for patch in patches if patch is not None]
@@ -111,13 +111,13 @@ def base_note(kernel: str, base: str) -> str:
         return f"{named}, which {path} does not have"
     if here == there:
         return ""
-    cure = f"build on it with --kernel tree:{path}@{BASE}"
+    hint = f"build on it with --kernel tree:{path}@{BASE}"
     try:
         git(path, "merge-base", "--is-ancestor", there, here)
     except CommandError:
-        return f"{named}, which is not in the tree's history: {cure}"
+        return f"{named}, which is not in the tree's history: {hint}"
     ahead = git(path, "rev-list", "--count", f"{there}..{here}").strip()
-    return f"{named}, and the tree is {ahead} commits further: {cure}"
+    return f"{named}, and the tree is {ahead} commits further: {hint}"
 
 
 def _patch(path: Path, commit: str, number: int) -> Patch | None:

@@ -81,7 +81,7 @@ def load_series(wanted: str, kernel: str = "") -> Series:
     elif _MESSAGE_ID.fullmatch(wanted):
         found = fetch(wanted)
     else:
-        raise SetupError(f"there is no patch and no folder of patches at {place}", cure=_EXAMPLES)
+        raise SetupError(f"there is no patch and no folder of patches at {place}", hint=_EXAMPLES)
     return _series(found, wanted)
 
 
@@ -122,5 +122,5 @@ def _listed(folder: Path) -> list[Path]:
     for name, *options in words:
         if set(options) - {"-p1", "-pab"}:
             told = f"{file}: {name} has the option {' '.join(options)}"
-            raise SetupError(told, cure="only -p1 is known")
+            raise SetupError(told, hint="only -p1 is known")
     return [folder / name for name, *_ in words]

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from testbed.context import Context
 from testbed.errors import SetupError
-from testbed.kernel import archive, debian, localtree
-from testbed.workshop import Workshop
+from testbed.kernel import debian, localtree, tarball
 
 
 class Text(Protocol):
@@ -28,7 +28,7 @@ class Text(Protocol):
     def description(self) -> str: ...
     @property
     def in_place(self) -> bool: ...
-    def unpack(self, shop: Workshop) -> Path: ...
+    def unpack(self, ctx: Context) -> Path: ...
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class SourceTree:
     in_place: bool
 
 
-def resolve(spec: str, shop: Workshop) -> Source:
+def resolve(spec: str, ctx: Context) -> Source:
     """The text that `debian`, `debian:7.3`, `tree:PATH` or `tarball:PATH` means.
 
     Raises:
@@ -75,12 +75,12 @@ def resolve(spec: str, shop: Workshop) -> Source:
     if find is None:
         raise _unknown(spec, kind)
     if not rest and kind != "debian":
-        raise SetupError(f"{spec!r} names no {kind}", cure=_EXAMPLES)
-    text = find(rest, shop)
+        raise SetupError(f"{spec!r} names no {kind}", hint=_EXAMPLES)
+    text = find(rest, ctx)
     return Source(text.identity, text.version, text.description, text)
 
 
-def unpack(source: Source, shop: Workshop) -> SourceTree:
+def unpack(source: Source, ctx: Context) -> SourceTree:
     """The text on this disk.
 
     Raises:
@@ -88,13 +88,13 @@ def unpack(source: Source, shop: Workshop) -> SourceTree:
         InfraError: it cannot be downloaded, or the disk has no room.
     """
     text = source.text
-    return SourceTree(text.unpack(shop), source, text.in_place)
+    return SourceTree(text.unpack(ctx), source, text.in_place)
 
 
-_KINDS: dict[str, Callable[[str, Workshop], Text]] = {
+_KINDS: dict[str, Callable[[str, Context], Text]] = {
     "debian": debian.find_text,
     "tree": localtree.find_text,
-    "tarball": archive.find_text,
+    "tarball": tarball.find_text,
 }
 
 _EXAMPLES = "give debian, debian:7.3, tree:PATH or tarball:PATH"
@@ -108,4 +108,4 @@ def _unknown(spec: str, kind: str) -> SetupError:
         hint = f"did you mean tree:{spec}? "
     else:
         hint = f"did you mean {near[0]}? " if near else ""
-    return SetupError(f"unknown kind of kernel source {kind!r}", cure=hint + _EXAMPLES)
+    return SetupError(f"unknown kind of kernel source {kind!r}", hint=hint + _EXAMPLES)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from testbed.arch import Arch, host_uname
 from testbed.errors import SetupError
-from testbed.run import SYSTEM_PATH, check_output, find_tool
+from testbed.process import SYSTEM_PATH, check_output, find_tool
 from testbed.settings import Toolchain
 
 # What a kernel build needs on any architecture, and the Debian packages that bring it.
@@ -118,7 +118,7 @@ def _find_llvm(arch: Arch) -> Compiler:
     raise SetupError(
         f"LLVM {_LLVM_OLDEST} or later is not installed, or not all of it: "
         f"a kernel needs {', '.join(_LLVM_TOOLS)}",
-        cure="apt install clang lld llvm; where those are older: clang-19 lld-19 llvm-19",
+        hint="apt install clang lld llvm; where those are older: clang-19 lld-19 llvm-19",
     )
 
 

@@ -28,7 +28,7 @@ def require_supported(version: str, what: str) -> None:
         f"{what} is Linux {version}: {oldest} and later are supported. mmap_prepare and its first "
         f"compatibility layer came with 6.16; the layer as it is tested here, with "
         f"compat_set_desc_from_vma() and __compat_vma_mmap(), is that of {oldest} and later",
-        cure=f"choose a kernel from {oldest} on, such as debian:{oldest}",
+        hint=f"choose a kernel from {oldest} on, such as debian:{oldest}",
     )
 
 

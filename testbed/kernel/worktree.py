@@ -49,7 +49,7 @@ class _State:
     touched: tuple[str, ...] = ()
 
 
-def prepare(root: Path, tree: SourceTree, series: Series) -> Worktree:
+def prepare_worktree(root: Path, tree: SourceTree, series: Series) -> Worktree:
     """Bring the work directory to that text and that series; what is right already stays.
 
     A user's own clean tree without a series is built straight from where it is.

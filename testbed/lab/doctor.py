@@ -15,7 +15,7 @@ from testbed.flavour import find_flavour
 from testbed.image.disks import disk_programs
 from testbed.kernel.mirror import find_mirror
 from testbed.kernel.toolchain import find_compiler, find_gcc
-from testbed.run import find_tool, run
+from testbed.process import find_tool, run
 from testbed.settings import AccelChoice, Settings
 from testbed.vm.accel import Accel, outlook
 from testbed.vm.qemu import qemu_version
@@ -53,7 +53,7 @@ class Finding:
     what: str
     good: bool
     found: str
-    cure: str = ""
+    hint: str = ""
 
 
 def examine(settings: Settings, cache: Cache) -> list[Finding]:
@@ -84,13 +84,13 @@ def _look(what: str, find: Callable[[], object]) -> Finding:
     try:
         return Finding(what, True, str(find()))
     except TestbedError as error:
-        return Finding(what, False, error.message, error.cure)
+        return Finding(what, False, error.message, error.hint)
 
 
 def _accelerator(arch: Arch, settings: Settings) -> str:
     decision = outlook(arch, settings)
     if settings.accel is AccelChoice.KVM and decision.accel is not Accel.KVM:
-        raise SetupError(f"KVM is asked for: {decision.reason}", cure="accel = auto")
+        raise SetupError(f"KVM is asked for: {decision.reason}", hint="accel = auto")
     return str(decision)
 
 
@@ -99,7 +99,7 @@ def _headers(compiler: str, headers: Mapping[str, str]) -> str:
     for header, package in headers.items():
         source = f"#include <{header}>\n".encode()
         if run([compiler, "-E", "-x", "c", "-"], stdin=source, ok=range(256)).status:
-            raise SetupError(f"{header} is not installed", cure=f"apt install {package}")
+            raise SetupError(f"{header} is not installed", hint=f"apt install {package}")
     return ", ".join(headers)
 
 
@@ -115,13 +115,13 @@ def _memory(settings: Settings) -> Finding:
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     more = len(settings.arch) * find_flavour(settings.flavour).more_memory_mib
     needed = _MEMORY + more * 1024 * 1024
-    cure = f"{needed / 1e9:.1f} GB are needed"
-    return Finding("memory", memory >= needed, f"{memory / 1e9:.1f} GB", cure)
+    hint = f"{needed / 1e9:.1f} GB are needed"
+    return Finding("memory", memory >= needed, f"{memory / 1e9:.1f} GB", hint)
 
 
 def _room(cache: Cache) -> Finding:
     cache.root.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(cache.root).free
     used = sum(entry.size for entry in cache.entries())
-    cure = f"{(_ROOM - used) / 1e9:.1f} GB more are needed: `testbed cache prune`, or set cache_dir"
-    return Finding("room for the cache", free + used >= _ROOM, f"{free / 1e9:.1f} GB free", cure)
+    hint = f"{(_ROOM - used) / 1e9:.1f} GB more are needed: `testbed cache prune`, or set cache_dir"
+    return Finding("room for the cache", free + used >= _ROOM, f"{free / 1e9:.1f} GB free", hint)

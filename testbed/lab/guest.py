@@ -23,9 +23,9 @@ from testbed.guest.expect import Expectation, match_splats
 from testbed.guest.kernellog import KernelLog
 from testbed.guest.kmemleak import Leak, find_leaks
 from testbed.guest.ledger import Ledger, changes, find_server, read_ledger
-from testbed.guest.openings import SplatKind
 from testbed.guest.session import Session, open_session
-from testbed.lab.cell import Cell
+from testbed.guest.splat_patterns import SplatKind
+from testbed.lab.prepared import PreparedKernel
 from testbed.mmap.probe import Prober
 from testbed.vm.machine import VirtualMachine, boot, clone
 from testbed.vm.qemu import Template
@@ -54,7 +54,7 @@ _SURVIVED = frozenset({SplatKind.WARNING})
 class Guest:
     """A running guest. `broken` tells why it must not be used again."""
 
-    cell: Cell
+    prepared: PreparedKernel
     vm: VirtualMachine
     session: Session
     log: KernelLog
@@ -185,29 +185,31 @@ class Guest:
 
 
 @contextmanager
-def guest_up(cell: Cell, log_dir: Path, deadline: Deadline) -> Iterator[Guest]:
-    """Boot a VM of the cell and open a session; both are gone when the block ends.
+def guest_up(prepared: PreparedKernel, log_dir: Path, deadline: Deadline) -> Iterator[Guest]:
+    """Boot a VM of the prepared kernel and open a session; both are gone when the block ends.
 
     Raises:
         BootError, LaunchError, SessionError: it did not come up; the class says how.
-        InfraError: it runs another kernel than the cell's.
+        InfraError: it runs another kernel than the prepared kernel's.
     """
-    with boot(cell.vm_spec(log_dir), deadline) as vm, entered(cell, vm, deadline) as guest:
+    with boot(prepared.vm_spec(log_dir), deadline) as vm, entered(prepared, vm, deadline) as guest:
         release = guest.session.get(_RELEASE).decode().strip()
-        if release != cell.kernel.release:
-            raise InfraError(f"the guest runs {release}, not {cell.kernel.release}")
+        if release != prepared.kernel.release:
+            raise InfraError(f"the guest runs {release}, not {prepared.kernel.release}")
         yield guest
 
 
 @contextmanager
-def clone_up(cell: Cell, template: Template, log_dir: Path, deadline: Deadline) -> Iterator[Guest]:
-    """Start a clone of a template of the cell and open a session; both end with the block.
+def clone_up(
+    prepared: PreparedKernel, template: Template, log_dir: Path, deadline: Deadline
+) -> Iterator[Guest]:
+    """Start a clone of a template and open a session; both end with the block.
 
     Raises:
         BootError, LaunchError, QmpError, SessionError: it did not wake up; the class says how.
     """
-    spec = dataclasses.replace(cell.vm_spec(log_dir), template=template)
-    with clone(spec, deadline) as vm, entered(cell, vm, deadline) as guest:
+    spec = dataclasses.replace(prepared.vm_spec(log_dir), template=template)
+    with clone(spec, deadline) as vm, entered(prepared, vm, deadline) as guest:
         yield guest
 
 
@@ -217,12 +219,12 @@ def find_slowdown(session: Session) -> float:
 
 
 @contextmanager
-def entered(cell: Cell, vm: VirtualMachine, deadline: Deadline) -> Iterator[Guest]:
+def entered(prepared: PreparedKernel, vm: VirtualMachine, deadline: Deadline) -> Iterator[Guest]:
     """A session with a VM that runs."""
     with open_session(
         port=vm.ssh_port,
-        host_key=cell.image.host_key,
-        client_key=cell.image.client_key,
+        host_key=prepared.image.host_key,
+        client_key=prepared.image.client_key,
         deadline=deadline,
         why_dead=vm.why_dead,
     ) as session:
@@ -230,4 +232,4 @@ def entered(cell: Cell, vm: VirtualMachine, deadline: Deadline) -> Iterator[Gues
         session.slowdown = vm.slowdown = vm.slowdown or find_slowdown(session)
         prober = Prober(session)
         prober.make_ready()
-        yield Guest(cell, vm, session, log, prober)
+        yield Guest(prepared, vm, session, log, prober)

@@ -21,7 +21,7 @@ def refuse_without_terminal() -> None:
             pass
     except OSError as error:
         raise SetupError(
-            "--keep waits at a terminal, and there is none", cure="leave out --keep"
+            "--keep waits at a terminal, and there is none", hint="leave out --keep"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""The lab of one session: cells made once, and guests for the tests of each architecture."""
+"""The lab of one session: kernels prepared once, and guests for the tests of each architecture."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from functools import cached_property, partial
 from pathlib import Path
 
 from testbed.cache import Cache
+from testbed.context import Context
 from testbed.deadline import Deadline
 from testbed.errors import BootError, InfraError, TestbedError, TreeError
 from testbed.kernel.series import Series
-from testbed.lab.cell import Cell, prepare
 from testbed.lab.guest import Guest, clone_up, guest_up
 from testbed.lab.guests import Fresh, Guests, Shared
+from testbed.lab.prepared import PreparedKernel, prepare_kernel
 from testbed.lab.template import drop_template, find_template, has_room, make_template, open_store
 from testbed.results.store import new_run_dir
 from testbed.settings import Isolation
 from testbed.vm.qemu import Template
-from testbed.workshop import Workshop
 
 # How tests are isolated, and whether the guest has disks: one that boots always has.
 Kind = tuple[Isolation, bool]
@@ -31,9 +31,9 @@ _BOOT_FAILURES = 2
 
 @dataclass
 class _Place:
-    """What one architecture has: a cell or why there is none, and its supplies of guests."""
+    """The kernel of one architecture, or why there is none, and its supplies of guests."""
 
-    cell: Cell | TestbedError | None = None
+    prepared: PreparedKernel | TestbedError | None = None
     guests: dict[Kind, Guests] = field(default_factory=dict)
     boots: int = 0
     failed: TestbedError | None = None  # why the last boot failed
@@ -43,11 +43,11 @@ class _Place:
 
 @dataclass
 class Lab:
-    """Hands out cells and guests; `close` ends every VM."""
+    """Hands out prepared kernels and guests; `close` ends every VM."""
 
-    shop: Workshop
+    ctx: Context
     series: Series
-    workplace: str = ""  # as KernelRequest has it
+    build_dir_name: str = ""  # as KernelRequest has it
     workers: int = 1  # labs that share the host's processors
     _places: dict[str, _Place] = field(default_factory=dict)
     retried: list[str] = field(default_factory=list)
@@ -55,7 +55,7 @@ class Lab:
     @cached_property
     def run_dir(self) -> Path:
         """The folder of this run, made when it is first needed."""
-        return new_run_dir(self.shop.settings.results_dir)
+        return new_run_dir(self.ctx.settings.results_dir)
 
     @property
     def started(self) -> bool:
@@ -65,33 +65,39 @@ class Lab:
     @cached_property
     def templates(self) -> Cache:
         """Where templates are kept."""
-        return open_store(self.shop)
+        return open_store(self.ctx)
 
-    def cell(self, arch: str) -> Cell:
-        """The cell of an architecture, prepared once; a failure is raised again each time."""
+    def prepared(self, arch: str) -> PreparedKernel:
+        """The kernel of an architecture, prepared once; a failure is raised again each time."""
         place = self._place(arch)
-        if place.cell is None:
+        if place.prepared is None:
             try:
-                place.cell = prepare(arch, self.series, self.shop, workplace=self.workplace)
+                place.prepared = prepare_kernel(
+                    arch, self.series, self.ctx, build_dir_name=self.build_dir_name
+                )
             except TestbedError as error:
-                place.cell = error
-        if isinstance(place.cell, TestbedError):
+                place.prepared = error
+        if isinstance(place.prepared, TestbedError):
             # An exception that is raised again would drag along every place it was raised at.
-            raise place.cell.with_traceback(None)
-        return place.cell
+            raise place.prepared.with_traceback(None)
+        return place.prepared
 
     @property
     def kernel_at_fault(self) -> bool:
         """Whether a kernel did not build, or not boot: a finding, whatever the tests were."""
         return any(
-            isinstance(place.cell, TreeError)
+            isinstance(place.prepared, TreeError)
             or (isinstance(place.failed, BootError) and place.failures > 0)
             for place in self._places.values()
         )
 
-    def prepared(self) -> list[Cell]:
-        """The cells that are ready."""
-        return [place.cell for place in self._places.values() if isinstance(place.cell, Cell)]
+    def all_prepared(self) -> list[PreparedKernel]:
+        """The kernels that are ready."""
+        return [
+            place.prepared
+            for place in self._places.values()
+            if isinstance(place.prepared, PreparedKernel)
+        ]
 
     @contextmanager
     def guest(
@@ -109,7 +115,7 @@ class Lab:
             disks: whether it needs disks. A clone starts sooner without them.
             later: how many tests will still want such a guest, if that is known.
         """
-        chosen = isolation or self.shop.settings.isolation
+        chosen = isolation or self.ctx.settings.isolation
         kind = (chosen, disks or chosen is not Isolation.CLONE)
         guest = self._take_guarded(arch, kind, later)
         try:
@@ -148,34 +154,34 @@ class Lab:
 
     def _supply(self, arch: str, kind: Kind) -> Guests:
         isolation, disks = kind
-        cell = self._cell_of(arch, kind)
+        prepared = self._prepared_for(arch, kind)
         if isolation is Isolation.SHARED:
-            return Shared(partial(self._boot, cell))
-        if isolation is Isolation.CLONE and (template := self._template(cell)) is not None:
+            return Shared(partial(self._boot, prepared))
+        if isolation is Isolation.CLONE and (template := self._template(prepared)) is not None:
             # Guests with disks are for few tests, and not for one after the other.
-            ahead = 0 if disks else max(1, self.shop.settings.jobs // self.workers)
-            return Fresh(partial(self._clone, cell, template), ahead)
-        return Fresh(partial(self._boot, cell))
+            ahead = 0 if disks else max(1, self.ctx.settings.jobs // self.workers)
+            return Fresh(partial(self._clone, prepared, template), ahead)
+        return Fresh(partial(self._boot, prepared))
 
-    def _template(self, cell: Cell) -> Template | None:
-        """The template of a cell; None, with a note, where there is no room for one."""
-        found = find_template(cell, self.templates)
+    def _template(self, prepared: PreparedKernel) -> Template | None:
+        """The template of a prepared kernel; None, with a note, where there is no room for one."""
+        found = find_template(prepared, self.templates)
         if found is not None:
             return found
-        if not has_room(cell, self.templates):
+        if not has_room(prepared, self.templates):
             root = self.templates.root
-            self.shop.progress.note(
+            self.ctx.progress.note(
                 f"no room for a template in {root}: every test boots; template_dir may be "
                 "another folder on tmpfs, and --isolation shared is quicker"
             )
             return None
-        with self.shop.progress.step(f"template of {cell.arch} {cell.kernel.release}"):
-            logs = self.log_dir(cell.arch.name)
-            return make_template(cell, self.templates, logs, self.shop.settings.boot_seconds)
+        with self.ctx.progress.step(f"template of {prepared.arch} {prepared.kernel.release}"):
+            logs = self.log_dir(prepared.arch.name)
+            return make_template(prepared, self.templates, logs, self.ctx.settings.boot_seconds)
 
-    def _cell_of(self, arch: str, kind: Kind) -> Cell:
-        cell = self.cell(arch)
-        return cell if kind[1] else cell.without_disks()
+    def _prepared_for(self, arch: str, kind: Kind) -> PreparedKernel:
+        prepared = self.prepared(arch)
+        return prepared if kind[1] else prepared.without_disks()
 
     def _take_guarded(self, arch: str, kind: Kind, later: int | None) -> Guest:
         """Take a guest, unless that has failed too often: each further test would wait in vain."""
@@ -196,7 +202,7 @@ class Lab:
             return self._guests(arch, kind).take(later)
         except InfraError as error:
             self.retried.append(f"{arch}: {error}")
-            self.shop.progress.note(f"{arch}: once more after: {error.message}")
+            self.ctx.progress.note(f"{arch}: once more after: {error.message}")
             self._renew(arch, kind)
             return self._guests(arch, kind).take(later)
 
@@ -205,16 +211,16 @@ class Lab:
         if (guests := self._place(arch).guests.pop(kind, None)) is not None:
             guests.close()
             if kind[0] is Isolation.CLONE:
-                drop_template(self._cell_of(arch, kind), self.templates)
+                drop_template(self._prepared_for(arch, kind), self.templates)
 
-    def _boot(self, cell: Cell) -> AbstractContextManager[Guest]:
-        return guest_up(cell, self.log_dir(cell.arch.name), self._soon())
+    def _boot(self, prepared: PreparedKernel) -> AbstractContextManager[Guest]:
+        return guest_up(prepared, self.log_dir(prepared.arch.name), self._soon())
 
-    def _clone(self, cell: Cell, template: Template) -> AbstractContextManager[Guest]:
-        return clone_up(cell, template, self.log_dir(cell.arch.name), self._soon())
+    def _clone(self, prepared: PreparedKernel, template: Template) -> AbstractContextManager[Guest]:
+        return clone_up(prepared, template, self.log_dir(prepared.arch.name), self._soon())
 
     def _soon(self) -> Deadline:
-        return Deadline.after(self.shop.settings.boot_seconds)
+        return Deadline.after(self.ctx.settings.boot_seconds)
 
     def _place(self, arch: str) -> _Place:
         return self._places.setdefault(arch, _Place())

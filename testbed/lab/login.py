@@ -10,7 +10,7 @@ _HOST_ALIAS = "testbed-guest"
 
 def ssh_argv(guest: Guest) -> list[str]:
     """The host's ssh, as strict about the host key as our own session is."""
-    image = guest.cell.image
+    image = guest.prepared.image
     known_hosts = guest.vm.spec.log_dir / "known_hosts"
     known_hosts.write_text(f"{_HOST_ALIAS} {image.host_key.read_text()}")
     # fmt: off

@@ -9,14 +9,14 @@ import stat
 from pathlib import Path
 
 from testbed.cache import Cache, Verify, digest
+from testbed.context import Context
 from testbed.deadline import Deadline
 from testbed.errors import BootError, GuestError, ProbeProtocolError, SetupError
-from testbed.lab.cell import Cell
 from testbed.lab.guest import MODULE_DIR, Guest, entered
+from testbed.lab.prepared import PreparedKernel
 from testbed.mmap.path import MODULE, HookPath
 from testbed.vm.machine import boot
 from testbed.vm.qemu import Channels, Template, qemu_argv
-from testbed.workshop import Workshop
 
 _KIND = "template"
 
@@ -29,40 +29,42 @@ _NOWHERE = Path("/")
 _SPARE = 64 << 20  # bytes
 
 
-def open_store(shop: Workshop) -> Cache:
+def open_store(ctx: Context) -> Cache:
     """The cache of templates.
 
     Raises:
         SetupError: its folder is somebody else's: all may write to /dev/shm.
     """
-    root = shop.settings.template_dir
+    root = ctx.settings.template_dir
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     status = root.stat(follow_symlinks=False)
     if status.st_uid != os.getuid() or not stat.S_ISDIR(status.st_mode):
-        raise SetupError(f"{root} is another user's", cure="set template_dir to a folder on tmpfs")
-    store = Cache(root, shop.settings.template_limit, shop.progress)
+        raise SetupError(f"{root} is another user's", hint="set template_dir to a folder on tmpfs")
+    store = Cache(root, ctx.settings.template_limit, ctx.progress)
     store.prune()  # what dead runs left goes now, whether this one takes a template or not
     return store
 
 
-def has_room(cell: Cell, store: Cache) -> bool:
+def has_room(prepared: PreparedKernel, store: Cache) -> bool:
     """Whether a template may be made: at worst a guest writes to all of its memory."""
-    return shutil.disk_usage(store.root).free >= (cell.memory_mib << 20) + _SPARE
+    return shutil.disk_usage(store.root).free >= (prepared.memory_mib << 20) + _SPARE
 
 
-def find_template(cell: Cell, store: Cache) -> Template | None:
-    """The template of a cell if it is there."""
-    entry = store.find(_KIND, template_key(cell))
+def find_template(prepared: PreparedKernel, store: Cache) -> Template | None:
+    """The template of a prepared kernel if it is there."""
+    entry = store.find(_KIND, template_key(prepared))
     return None if entry is None else Template(entry)
 
 
-def drop_template(cell: Cell, store: Cache) -> None:
-    """Remove the template of a cell, unless another run has it in use."""
-    store.drop(_KIND, template_key(cell))
+def drop_template(prepared: PreparedKernel, store: Cache) -> None:
+    """Remove the template of a prepared kernel, unless another run has it in use."""
+    store.drop(_KIND, template_key(prepared))
 
 
-def make_template(cell: Cell, store: Cache, log_dir: Path, seconds: float) -> Template:
-    """The template of a cell, taken when it is not there.
+def make_template(
+    prepared: PreparedKernel, store: Cache, log_dir: Path, seconds: float
+) -> Template:
+    """The template of a prepared kernel, taken when it is not there.
 
     Args:
         log_dir: for the VM that boots.
@@ -74,33 +76,37 @@ def make_template(cell: Cell, store: Cache, log_dir: Path, seconds: float) -> Te
 
     def make(scratch: Path) -> None:
         try:
-            _take(cell, Template(scratch), log_dir, Deadline.after(seconds), warm=True)
+            _take(prepared, Template(scratch), log_dir, Deadline.after(seconds), warm=True)
         except BootError:
             raise
         except (GuestError, ProbeProtocolError, AssertionError) as error:
             # A test will tell what is wrong with the kernel, better than a warm-up can.
-            store.progress.note(f"{cell.arch}: a cold template, after {error}".partition("\n")[0])
-            _take(cell, Template(scratch), log_dir, Deadline.after(seconds), warm=False)
+            store.progress.note(
+                f"{prepared.arch}: a cold template, after {error}".partition("\n")[0]
+            )
+            _take(prepared, Template(scratch), log_dir, Deadline.after(seconds), warm=False)
 
-    return Template(store.get(_KIND, template_key(cell), make, verify=Verify.SIZE))
+    return Template(store.get(_KIND, template_key(prepared), make, verify=Verify.STAT))
 
 
-def _take(cell: Cell, template: Template, log_dir: Path, deadline: Deadline, *, warm: bool) -> None:
+def _take(
+    prepared: PreparedKernel, template: Template, log_dir: Path, deadline: Deadline, *, warm: bool
+) -> None:
     template.memory.unlink(missing_ok=True)
-    spec = dataclasses.replace(cell.vm_spec(log_dir), memory_file=template.memory)
+    spec = dataclasses.replace(prepared.vm_spec(log_dir), memory_file=template.memory)
     with boot(spec, deadline) as vm:
-        with entered(cell, vm, deadline) as guest:
+        with entered(prepared, vm, deadline) as guest:
             if warm:
                 warm_up(guest)
         vm.wake(deadline)  # as clones will: it is tried, and warm
         vm.save(template, deadline)
 
 
-def template_key(cell: Cell) -> str:
+def template_key(prepared: PreparedKernel) -> str:
     """Equal for VMs that are alike: kernel, image, machine, accelerator, memory, and QEMU."""
-    spec = dataclasses.replace(cell.vm_spec(_NOWHERE), memory_file=_NOWHERE)
+    spec = dataclasses.replace(prepared.vm_spec(_NOWHERE), memory_file=_NOWHERE)
     argv = qemu_argv(spec, Channels(0, 0, 0))
-    return digest(_LAYOUT, cell.kernel.key, cell.image.key, cell.qemu_version, *argv)
+    return digest(_LAYOUT, prepared.kernel.key, prepared.image.key, prepared.qemu_version, *argv)
 
 
 def warm_up(guest: Guest) -> None:
@@ -112,7 +118,7 @@ def warm_up(guest: Guest) -> None:
         GuestError: something is wrong already, such as a splat at boot.
     """
     guest.begin("warm-up")
-    for module in sorted(path.stem for path in guest.cell.guest_side.modules):
+    for module in sorted(path.stem for path in guest.prepared.guest_side.modules):
         guest.session.get(f"{MODULE_DIR}/{module}.ko")
     guest.load(MODULE)
     # A kernel without the layer warns of the second one, and gets a cold template.

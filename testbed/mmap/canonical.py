@@ -1,4 +1,4 @@
-"""A trial reduced to what must be equal on all paths: flat, without places.
+"""An execution reduced to what must be equal on all paths: flat, without places.
 
 Addresses become `m+2p`, pages of the mapping that they lie in; which file stands where is
 told by the path and is a rule's business, not a comparison's.
@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from testbed.mmap.model import POOL_PAGES
+from testbed.mmap.execution import Execution
 from testbed.mmap.observation import Fact, Observation
-from testbed.mmap.trial import Trial
+from testbed.mmap.prediction import POOL_PAGES
 
 # Say where something lies, not what it is.
 _ADDRESSES = frozenset({"start", "end", "addr", "from", "to", "fault_addr", "a_start"})
@@ -74,24 +74,24 @@ def canonical_facts(observation: Observation) -> Canonical:
     return found
 
 
-def canonical(trial: Trial, *, prepares: bool = True) -> Canonical:
-    """All that a trial saw from its `map` on, as `where -> value`.
+def canonical(execution: Execution, *, prepares: bool = True) -> Canonical:
+    """All that an execution saw from its `map` on, as `where -> value`.
 
     Without `prepares` the hooks are left out that only an mmap_prepare file has.
 
     `where` begins with the step's place after the mapping and what it is, as in
     `3 vma.page_prot` or `1 log.2 mapped.pgoff`.
     """
-    places = Places(trial.page_size, trial.pool_pfn)
+    places = Places(execution.page_size, execution.pool_pfn)
     found: Canonical = {}
-    first = trial.steps.map
+    first = execution.steps.map
     hidden = _OUTER if prepares else _OUTER | _PREPARE
-    for key, fact in sorted(trial.seen.facts.items()):
+    for key, fact in sorted(execution.seen.facts.items()):
         places.learn(fact)
         if key[0] >= first and fact.op != "clearlog":
             label = f"{key[0] - first} {fact.op}"
             found |= {
-                f"{label}{where}": value for where, value in _fact(trial, fact, places, hidden)
+                f"{label}{where}": value for where, value in _fact(execution, fact, places, hidden)
             }
     return found
 
@@ -129,10 +129,10 @@ class Places:
 
 
 def _fact(
-    trial: Trial, fact: Fact, places: Places, hidden: frozenset[str]
+    execution: Execution, fact: Fact, places: Places, hidden: frozenset[str]
 ) -> Iterator[tuple[str, str]]:
     if fact.op in _LEDGER:
-        yield from _change(trial, fact)
+        yield from _change(execution, fact)
     else:
         yield from _told(fact, places, hidden)
 
@@ -147,9 +147,9 @@ def _told(fact: Fact, places: Places, hidden: frozenset[str]) -> Iterator[tuple[
         yield from _flat("", fact.values, places)
 
 
-def _change(trial: Trial, fact: Fact) -> Iterator[tuple[str, str]]:
+def _change(execution: Execution, fact: Fact) -> Iterator[tuple[str, str]]:
     """A ledger's entries, less what they were before the mapping."""
-    ledger = (trial.seen[step] for step in trial.steps.before.values())
+    ledger = (execution.seen[step] for step in execution.steps.before.values())
     same = (each for each in ledger if _account(each) == _account(fact))
     before = dict(_numbers(next(same).values))
     for key, value in _numbers(fact.values):

@@ -18,43 +18,43 @@ _COMPAT = frozenset(path for path in HookPath if path.shape.compat)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Difference:
+class AllowedDifference:
     """What may differ from the reference, where, and why."""
 
     reason: str
     source: str  # where the kernel does it
-    paths: frozenset[HookPath]  # of the trial that is compared; the reference is another one
+    paths: frozenset[HookPath]  # of the execution that is compared; the reference is another one
     where: re.Pattern[str]  # of the canonical form, matched whole
     given: Callable[[Scenario], bool] = lambda scenario: True
     kernels: tuple[str, str] = ("7.2", "")  # first and last version; empty: no end known
 
     def allows(self, scenario: Scenario, path: HookPath, where: str) -> bool:
-        """Whether a difference at `where` of a trial on `path` is this one."""
+        """Whether a difference at `where` of an execution on `path` is this one."""
         return path in self.paths and bool(self.where.fullmatch(where)) and self.given(scenario)
 
 
 DIFFERENCES = (
-    Difference(
+    AllowedDifference(
         reason="mapped() runs before the VMA is in the tree: the outer .mmap has not returned",
         source="mm/util.c __compat_vma_mmap(), mm/vma.c __mmap_new_vma()",
         paths=_COMPAT,
         where=re.compile(r".*hooklog\.\d+ mapped\.visible"),
     ),
-    Difference(
+    AllowedDifference(
         reason="only the direct path hides a mapping: below .mmap its file is not linked yet",
         source="mm/vma.c __mmap_new_vma() calls vma_link_file() once .mmap has returned",
         paths=_COMPAT,
         where=re.compile(r".*hooklog\.\d+ mapped\.rmap_locked"),
         given=lambda scenario: bool(scenario.plan.hide),
     ),
-    Difference(
+    AllowedDifference(
         reason="error_override is for errors that only the direct path can undo itself",
         source="mm/util.c mmap_action_finish() returns early when is_compat",
         paths=_COMPAT,
         where=re.compile(r"0 map\.(errno|error)"),
         given=lambda scenario: bool(scenario.plan.error_override),
     ),
-    Difference(
+    AllowedDifference(
         reason="pages are inserted before vma_set_page_prot() takes write access away",
         source="mm/vma.c __mmap_complete() runs after .mmap, before the direct path's action",
         paths=_COMPAT | {HookPath.DIRECT},
@@ -65,7 +65,7 @@ DIFFERENCES = (
 
 
 def is_allowed(scenario: Scenario, path: HookPath, where: str, version: str) -> bool:
-    """Whether a difference of a trial on `path` from its reference is one that may be."""
+    """Whether a difference of an execution on `path` from its reference is one that may be."""
     return any(
         entry.allows(scenario, path, where) and _in_range(version, *entry.kernels)
         for entry in DIFFERENCES

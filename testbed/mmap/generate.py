@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import random
 
-from testbed.guest.openings import SplatKind
-from testbed.mmap.model import HAVE_MAPPED, action_extent, failure
+from testbed.guest.splat_patterns import SplatKind
 from testbed.mmap.path import HookPath
 from testbed.mmap.plan import (
     VM_DONTCOPY,
@@ -23,6 +22,7 @@ from testbed.mmap.plan import (
     Plan,
     VmOps,
 )
+from testbed.mmap.prediction import HAVE_MAPPED, action_extent, failure
 from testbed.mmap.scenario import Call, Scenario
 
 # What the model is asked with to tell whether a helper will warn: any size serves.

@@ -33,7 +33,7 @@ class Vma:
 
 
 @dataclass(frozen=True)
-class Event:
+class HookEvent:
     """One record of the hook log."""
 
     sequence: int
@@ -50,7 +50,7 @@ class Event:
         return self.values[key].partition("#")[0]
 
 
-class Told(dict[str, Any]):
+class FactDict(dict[str, Any]):
     """What a step told. To look for more than that is an expectation which it does not meet."""
 
     def __missing__(self, key: str) -> Any:
@@ -118,7 +118,7 @@ class Fact:
         return [page.get("content", page.get("result")) for page in self.values["pages"]]
 
     @property
-    def events(self) -> list[Event]:
+    def events(self) -> list[HookEvent]:
         """The hook log. Raises ProbeProtocolError when records were lost."""
         if self.values.get("lost"):
             raise ProbeProtocolError(f"the hook log lost {self.values['lost']} records")
@@ -189,16 +189,16 @@ def parse_observation(
     return observation
 
 
-def names(events: Sequence[Event]) -> list[str]:
+def names(events: Sequence[HookEvent]) -> list[str]:
     """The sequence of events, for comparison with an expected order."""
     return [event.name for event in events]
 
 
-def named(events: Sequence[Event], name: str) -> Iterator[Event]:
+def named(events: Sequence[HookEvent], name: str) -> Iterator[HookEvent]:
     return (event for event in events if event.name == name)
 
 
-def only(events: Sequence[Event], name: str) -> Event:
+def only(events: Sequence[HookEvent], name: str) -> HookEvent:
     """The one event of that name. Raises AssertionError when there are none or several."""
     found = list(named(events, name))
     assert len(found) == 1, f"expected one {name}, found {len(found)} in {names(events)}"
@@ -207,7 +207,7 @@ def only(events: Sequence[Event], name: str) -> Event:
 
 def _parse_line(line: str) -> dict[str, Any]:
     try:
-        value = json.loads(line, object_hook=Told)
+        value = json.loads(line, object_hook=FactDict)
     except json.JSONDecodeError as exc:
         raise ProbeProtocolError(
             "the guest program printed no JSON", evidence=line[:_SHOWN]
@@ -220,10 +220,10 @@ def _parse_line(line: str) -> dict[str, Any]:
 _EVENT = re.compile(r"(?P<sequence>\d+) pid=(?P<pid>\d+) (?P<name>\w+) ?(?P<values>.*)")
 
 
-def _parse_event(line: str) -> Event:
+def _parse_event(line: str) -> HookEvent:
     match = _EVENT.fullmatch(line)
     if match is None:
         raise ProbeProtocolError("a record of the hook log cannot be read", evidence=line[:_SHOWN])
     pairs = (word.partition("=") for word in match["values"].split())
     values = {key: value for key, _, value in pairs}
-    return Event(int(match["sequence"]), int(match["pid"]), match["name"], values)
+    return HookEvent(int(match["sequence"]), int(match["pid"]), match["name"], values)

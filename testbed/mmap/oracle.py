@@ -1,4 +1,4 @@
-"""The verdict on a trial: by the contract's rules, and beside the same scenario elsewhere."""
+"""The verdict on an execution: by the contract's rules, and beside the same scenario elsewhere."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 from testbed.mmap.canonical import DROPPED_VMFLAGS, canonical
 from testbed.mmap.differences import is_allowed
+from testbed.mmap.execution import Execution
 from testbed.mmap.guarantees import GUARANTEES
-from testbed.mmap.observation import Event, Vma
+from testbed.mmap.observation import HookEvent, Vma
 from testbed.mmap.path import HookPath
 from testbed.mmap.rules import Violation, violations
 from testbed.mmap.scenario import OpenDefect
-from testbed.mmap.trial import Trial
 
 # Descriptor fields that depend on where the mapping was put or on which file stands where.
 _PLACED = frozenset({"start", "end", "file", "vm_file"})
@@ -24,7 +24,7 @@ _ABSENT = "-"
 
 @dataclass(frozen=True)
 class Disagreement:
-    """One place in which two trials of a scenario differ, and may not."""
+    """One place in which two executions of a scenario differ, and may not."""
 
     where: str
     reference: str
@@ -32,38 +32,38 @@ class Disagreement:
 
 
 def reference_path(path: HookPath, paths: Iterable[HookPath]) -> HookPath | None:
-    """The path that a trial is compared with: stacks with direct, direct with legacy."""
+    """The path that an execution is compared with: stacks with direct, direct with legacy."""
     wanted = HookPath.LEGACY if path is HookPath.DIRECT else HookPath.DIRECT
     return wanted if wanted in paths else None
 
 
-def disagreements(trial: Trial, reference: Trial, version: str) -> list[Disagreement]:
-    """Where a trial differs from its reference without leave."""
-    prepares = trial.path.shape.prepares and reference.path.shape.prepares
-    seen, wanted = (canonical(each, prepares=prepares) for each in (trial, reference))
+def disagreements(execution: Execution, reference: Execution, version: str) -> list[Disagreement]:
+    """Where an execution differs from its reference without leave."""
+    prepares = execution.path.shape.prepares and reference.path.shape.prepares
+    seen, wanted = (canonical(each, prepares=prepares) for each in (execution, reference))
     places = [where for where in {**wanted, **seen} if wanted.get(where) != seen.get(where)]
     return [
         Disagreement(where, wanted.get(where, _ABSENT), seen.get(where, _ABSENT))
         for where in places
-        if not is_allowed(trial.scenario, trial.path, where, version)
+        if not is_allowed(execution.scenario, execution.path, where, version)
     ]
 
 
-def check(trial: Trial, reference: Trial | None, version: str) -> None:
-    """Raise AssertionError, with both sides, when a trial is not as it must be.
+def check(execution: Execution, reference: Execution | None, version: str) -> None:
+    """Raise AssertionError, with both sides, when an execution is not as it must be.
 
     An open defect that the scenario is known to show excuses its own symptom: whatever
     else is wrong is told without it.
     """
-    broken = violations(trial)
-    differing = disagreements(trial, reference, version) if reference is not None else []
-    defect = trial.scenario.defect(trial.path)
+    broken = violations(execution)
+    differing = disagreements(execution, reference, version) if reference is not None else []
+    defect = execution.scenario.defect(execution.path)
     others = [each for each in broken if not _is_symptom(each, defect)]
     elsewhere = [each for each in differing if not _is_touched(each, defect)]
     if others or elsewhere:
         broken, differing = others, elsewhere
     if broken or differing:
-        raise AssertionError("\n".join(_complaint(trial, reference, broken, differing)))
+        raise AssertionError("\n".join(_complaint(execution, reference, broken, differing)))
 
 
 def _is_symptom(violation: Violation, defect: OpenDefect | None) -> bool:
@@ -75,21 +75,21 @@ def _is_touched(disagreement: Disagreement, defect: OpenDefect | None) -> bool:
 
 
 def _complaint(
-    trial: Trial,
-    reference: Trial | None,
+    execution: Execution,
+    reference: Execution | None,
     broken: list[Violation],
     differing: list[Disagreement],
 ) -> Iterator[str]:
-    scenario = trial.scenario
-    yield f"{scenario.name} on {trial.path}: " + "; ".join(_headline(broken, differing))
+    scenario = execution.scenario
+    yield f"{scenario.name} on {execution.path}: " + "; ".join(_headline(broken, differing))
     yield f"plan: {scenario.plan}; call: {scenario.call}"
     yield from map(str, broken)
     yield from _promises(broken)
     if reference is not None and differing:
         width = max(len(each.where) for each in differing)
-        yield f"{'':{width}}  {reference.path} | {trial.path}"
+        yield f"{'':{width}}  {reference.path} | {execution.path}"
         yield from (f"{each.where:{width}}  {each.reference} | {each.seen}" for each in differing)
-    for each in (trial, reference):
+    for each in (execution, reference):
         if each is not None:
             yield f"hook log on {each.path}:"
             yield from (f"  {_shown(event)}" for event in each.events)
@@ -110,7 +110,7 @@ def _headline(broken: list[Violation], differing: list[Disagreement]) -> Iterato
         yield f"{differing[0].where} differs from the reference"
 
 
-def _shown(event: Event) -> str:
+def _shown(event: HookEvent) -> str:
     values = " ".join(f"{key}={value}" for key, value in event.values.items())
     return f"{event.sequence} {event.name} {values}"
 
@@ -131,7 +131,7 @@ def without_may_exec(vma: Vma) -> Vma:
     return dataclasses.replace(vma, vmflags=vma.vmflags - {"me"})
 
 
-def canonical_descriptor(event: Event) -> dict[str, object]:
+def canonical_descriptor(event: HookEvent) -> dict[str, object]:
     """A descriptor without its place and its files: equal on all paths that run the hook."""
     kept = {key: value for key, value in event.values.items() if key not in _PLACED}
     return {**kept, "size": event.number("end") - event.number("start")}

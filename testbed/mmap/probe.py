@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from testbed.deadline import Deadline
 from testbed.guest.session import Session
-from testbed.mmap.observation import Event, Fact, Observation, Vma, only, parse_observation
+from testbed.mmap.observation import Fact, HookEvent, Observation, Vma, only, parse_observation
 from testbed.mmap.path import TOP, HookPath, open_path
 from testbed.mmap.plan import NOTHING, Plan
 from testbed.mmap.script import Script
@@ -29,7 +29,7 @@ class Mapped:
     """One mapping that was made through a path, looked at, and read page by page."""
 
     made: Fact
-    events: list[Event]  # up to and without the faults of reading it
+    events: list[HookEvent]  # up to and without the faults of reading it
     seen: Fact  # /proc/self/maps and smaps, before it was read
     read: Fact
 
@@ -38,7 +38,7 @@ class Mapped:
         return self.seen.vma
 
     @property
-    def descriptor(self) -> Event:
+    def descriptor(self) -> HookEvent:
         """The descriptor on entry of the hook, which must have run once."""
         return only(self.events, "prepare")
 

@@ -6,7 +6,7 @@ import dataclasses
 import re
 from dataclasses import dataclass
 
-from testbed.guest.openings import SplatKind
+from testbed.guest.splat_patterns import SplatKind
 from testbed.mmap.path import HookPath
 from testbed.mmap.plan import NOTHING, Plan
 

@@ -88,7 +88,7 @@ Facts = Mapping[str, Mapping[str, Mapping[str, str]]]
 
 # Exit status of `testbed run`, as README.md documents it.
 EXIT_EXPECTED = 0
-EXIT_KERNEL = 1
+EXIT_FINDINGS = 1
 EXIT_SETUP = 2
 EXIT_INFRA = 3
 
@@ -97,13 +97,13 @@ def exit_status(cases: Iterable[Case]) -> int:
     """0 all as expected, 1 the kernel misbehaved, 3 infrastructure; no case that ran is 3."""
     found = {case.status for case in cases}
     if Status.FAIL in found:
-        return EXIT_KERNEL
+        return EXIT_FINDINGS
     if not found - {Status.SKIP} or Status.ERROR in found or Status.MISS in found:
         return EXIT_INFRA
     return EXIT_EXPECTED
 
 
-def gravest(statuses: Iterable[Status]) -> Status:
+def worst(statuses: Iterable[Status]) -> Status:
     """The one that a summary of several shows."""
     order = list(Status)
     return min(statuses, key=order.index)

@@ -221,7 +221,7 @@ def _read_proofs(path: Path) -> dict[str, Proof]:
 
 def _without_kvm(reason: str, asked: bool) -> AccelDecision:
     if asked:
-        raise SetupError(f"KVM cannot be used: {reason}", cure="give --accel tcg, or auto")
+        raise SetupError(f"KVM cannot be used: {reason}", hint="give --accel tcg, or auto")
     return AccelDecision(Accel.TCG, reason)
 
 

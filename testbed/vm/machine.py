@@ -18,10 +18,10 @@ from testbed.errors import (
     QmpError,
     TestbedError,
 )
-from testbed.run import Process, spawn
-from testbed.vm.bell import Bell
+from testbed.process import Process, spawn
 from testbed.vm.console import Console, make_room, open_console
 from testbed.vm.migration import load_state, save_state
+from testbed.vm.notifier import Notifier
 from testbed.vm.phase import Phase, Snapshot, find_panic, judge, last_lines, panic_text
 from testbed.vm.qemu import (
     Channels,
@@ -34,7 +34,7 @@ from testbed.vm.qemu import (
     qemu_argv,
 )
 from testbed.vm.qmp import Qmp, open_qmp
-from testbed.vm.wake import wake
+from testbed.vm.reseed import wake
 
 __all__ = ["VirtualMachine", "VmSpec", "boot", "clone"]
 
@@ -65,7 +65,7 @@ class VirtualMachine:
     console: Console
     qmp: Qmp
     wake_port: socket.socket = field(repr=False)
-    bell: Bell = field(repr=False)
+    notifier: Notifier = field(repr=False)
     ssh_port: int = 0  # on 127.0.0.1
     slowdown: float = 0.0  # of the guest, against what is usual; 0: not measured yet
 
@@ -80,7 +80,7 @@ class VirtualMachine:
 
     def wait_until_gone(self) -> str:
         """Wait as long as the guest lives; what ended it."""
-        reason = self.bell.wait_for(self.why_dead, None)
+        reason = self.notifier.wait_for(self.why_dead, None)
         assert reason is not None
         return reason
 
@@ -99,7 +99,7 @@ class VirtualMachine:
         except QmpError as error:
             if self.process.wait(Deadline.after(1.0)) is None:
                 raise
-            self.bell.wait_for(self.why_dead, Deadline.after(_END_PATIENCE))
+            self.notifier.wait_for(self.why_dead, Deadline.after(_END_PATIENCE))
             raise self._boot_error(deadline) from error
         port = parse_ssh_port(usernet)
         if port is None:
@@ -113,14 +113,14 @@ class VirtualMachine:
             BootPanic, BootHang, BootNoSsh: the guest did not come up; the class says how.
             LaunchError: QEMU ended by itself.
         """
-        phase = self.bell.wait_for(self._left_booting, deadline)
+        phase = self.notifier.wait_for(self._left_booting, deadline)
         if phase is Phase.ENDING:
-            self.bell.wait_for(self.why_dead, Deadline.after(_END_PATIENCE))
+            self.notifier.wait_for(self.why_dead, Deadline.after(_END_PATIENCE))
         if phase is not Phase.READY:
             raise self._boot_error(deadline)
         while not _ssh_answers(self.ssh_port, deadline.capped(_BANNER_PATIENCE)):
             # Nothing tells when slirp forwards; the bell tells when waiting is in vain.
-            if self.bell.wait_for(self.why_dead, deadline.capped(_BANNER_PAUSE)):
+            if self.notifier.wait_for(self.why_dead, deadline.capped(_BANNER_PAUSE)):
                 raise self._boot_error(deadline)
             if deadline.expired:
                 message = f"the guest is up, but its SSH server did not answer within {deadline}"
@@ -134,11 +134,11 @@ class VirtualMachine:
         """
         while parse_connections(self._usernet(deadline)):
             # Nothing tells when slirp has seen the last packet of a connection.
-            dead = self.bell.wait_for(self.why_dead, deadline.capped(_BANNER_PAUSE))
+            dead = self.notifier.wait_for(self.why_dead, deadline.capped(_BANNER_PAUSE))
             if dead or deadline.expired:
                 raise QmpError(f"the guest's connections did not end within {deadline}")
         template.slowdown.write_text(f"{self.slowdown}\n")
-        save_state(self.qmp, template.state, self.bell, deadline)
+        save_state(self.qmp, template.state, self.notifier, deadline)
         self.stop()
 
     def _usernet(self, deadline: Deadline) -> str:
@@ -154,7 +154,7 @@ class VirtualMachine:
         """
         assert self.spec.template is not None
         try:
-            load_state(self.qmp, self.spec.template.state, self.bell, deadline)
+            load_state(self.qmp, self.spec.template.state, self.notifier, deadline)
         except QmpError as error:
             if self.process.wait(Deadline.after(1.0)) is None:
                 raise
@@ -273,14 +273,14 @@ def _started(spec: VmSpec, deadline: Deadline) -> Iterator[VirtualMachine]:
 
 def _launch(spec: VmSpec, stack: ExitStack) -> tuple[VirtualMachine, socket.socket]:
     """Start QEMU with channels that exist before it does; the VM and the monitor's socket."""
-    bell = Bell()
+    notifier = Notifier()
     our_monitor, monitor = stack.enter_context(_socketpair())
     our_console, console = stack.enter_context(_socketpair())
     our_wake, wake_port = stack.enter_context(_socketpair())
     make_room(console)
-    reader = open_console(our_console, spec.log_dir / "console.log", bell.ring)
+    reader = open_console(our_console, spec.log_dir / "console.log", notifier.notify)
     watched = stack.enter_context(reader)
-    qmp = stack.enter_context(open_qmp(spec.log_dir / "qmp.log", bell.ring))
+    qmp = stack.enter_context(open_qmp(spec.log_dir / "qmp.log", notifier.notify))
     theirs = (monitor, console, wake_port)
     channels = Channels(*(sock.fileno() for sock in theirs))
     argv = qemu_argv(spec, channels)
@@ -289,7 +289,7 @@ def _launch(spec: VmSpec, stack: ExitStack) -> tuple[VirtualMachine, socket.sock
     # QEMU has them now; ours would keep the channels open after its end.
     for sock in theirs:
         sock.close()
-    return VirtualMachine(spec, tuple(argv), process, watched, qmp, our_wake, bell), our_monitor
+    return VirtualMachine(spec, tuple(argv), process, watched, qmp, our_wake, notifier), our_monitor
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from testbed.deadline import Deadline
 from testbed.errors import QmpError
-from testbed.vm.bell import Bell
+from testbed.vm.notifier import Notifier
 from testbed.vm.qmp import Qmp
 
 _CAPABILITIES = [
@@ -29,7 +29,7 @@ _DONE = "completed"
 _ENDS = frozenset({_DONE, "failed"})
 
 
-def save_state(qmp: Qmp, path: Path, bell: Bell, deadline: Deadline) -> None:
+def save_state(qmp: Qmp, path: Path, notifier: Notifier, deadline: Deadline) -> None:
     """Stop the VM, and write all but its memory to `path`.
 
     Raises:
@@ -38,10 +38,10 @@ def save_state(qmp: Qmp, path: Path, bell: Bell, deadline: Deadline) -> None:
     qmp.execute("stop", deadline=deadline)
     _prepare(qmp, path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, deadline)
     qmp.execute("migrate", {"uri": _URI}, deadline=deadline)
-    _await(qmp, "putting the VM down", bell, deadline)
+    _await(qmp, "putting the VM down", notifier, deadline)
 
 
-def load_state(qmp: Qmp, path: Path, bell: Bell, deadline: Deadline) -> None:
+def load_state(qmp: Qmp, path: Path, notifier: Notifier, deadline: Deadline) -> None:
     """Read what `save_state` wrote into a VM that waits for it, and let it run.
 
     Raises:
@@ -49,7 +49,7 @@ def load_state(qmp: Qmp, path: Path, bell: Bell, deadline: Deadline) -> None:
     """
     _prepare(qmp, path, os.O_RDONLY, deadline)
     qmp.execute("migrate-incoming", {"uri": _URI}, deadline=deadline)
-    _await(qmp, "loading the template", bell, deadline)
+    _await(qmp, "loading the template", notifier, deadline)
     # It is as it was when it was put down: stopped.
     qmp.execute("cont", deadline=deadline)
 
@@ -63,8 +63,8 @@ def _prepare(qmp: Qmp, path: Path, flags: int, deadline: Deadline) -> None:
         os.close(fd)
 
 
-def _await(qmp: Qmp, what: str, bell: Bell, deadline: Deadline) -> None:
-    status = bell.wait_for(partial(_end, qmp), deadline)
+def _await(qmp: Qmp, what: str, notifier: Notifier, deadline: Deadline) -> None:
+    status = notifier.wait_for(partial(_end, qmp), deadline)
     if status is None:
         raise QmpError(f"{what} did not end within {deadline}")
     if status != _DONE:

@@ -13,7 +13,7 @@ from testbed.deadline import Deadline
 from testbed.errors import CommandError, InfraError
 from testbed.image import Disk, Image
 from testbed.kernel.build import Kernel
-from testbed.run import check_output, find_tool
+from testbed.process import check_output, find_tool
 
 # Where a human who boots by hand finds the guest's SSH server on the host.
 PORT_BY_HAND = 2222

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from testbed.lab.mutants import MUTANTS
-from testbed.run import run
+from testbed.mutants.mutation import MUTANTS
+from testbed.process import run
 
 Command = Callable[..., list[str]]
 

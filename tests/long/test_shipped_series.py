@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from testbed.lab.lab import Lab
-from testbed.run import run
+from testbed.process import run
 from testbed.settings import KERNEL_CONFIG
 
 Command = Callable[..., list[str]]
@@ -44,7 +44,7 @@ def test_dispatch_brings_the_stacks(command: Command, tmp_path: Path) -> None:
 
 
 def test_the_halves_bring_nested_hooks(command: Command, lab: Lab, tmp_path: Path) -> None:
-    kernel = lab.shop.settings.kernel
+    kernel = lab.ctx.settings.kernel
     words = command("compare", "-k", SAMPLE, MONOLITHIC, kernel, results="halves")
     nested = ("custom", RING, UIO)
     assert compared(words, tmp_path / "halves") == {("new", name) for name in nested}

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from testbed.kernel.source import unpack
-from testbed.lab.cell import Cell
 from testbed.lab.lab import Lab
-from testbed.lab.mutants import MUTANTS
-from testbed.run import run
+from testbed.lab.prepared import PreparedKernel
+from testbed.mutants.mutation import MUTANTS
+from testbed.process import run
 
 Command = Callable[..., list[str]]
 
@@ -50,9 +50,9 @@ def patch_texts(tree: Path) -> Iterator[str]:
 
 
 def test_a_planted_patch_is_found_among_harmless_ones(
-    command: Command, lab: Lab, cell: Cell, tmp_path: Path
+    command: Command, lab: Lab, prepared: PreparedKernel, tmp_path: Path
 ) -> None:
-    tree = unpack(cell.source, lab.shop).path
+    tree = unpack(prepared.source, lab.ctx).path
     write_series(tmp_path / "series", tree)
     words = command("bisect", "--series", str(tmp_path / "series"), "test_descriptor and stack")
     done = run(words, env={"XDG_STATE_HOME": str(tmp_path / "state")})

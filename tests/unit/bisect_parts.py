@@ -9,15 +9,15 @@ from pathlib import Path
 
 from tree_parts import GIT_ALONE
 
-from testbed.bisect.drive import Bisection, Built
 from testbed.bisect.history import Answer, History, borrow
 from testbed.bisect.journal import Journal
-from testbed.bisect.symptom import Verdict
+from testbed.bisect.search import Bisection, Built
+from testbed.bisect.symptom import Presence
 from testbed.cache import digest
 from testbed.errors import BuildError
+from testbed.process import run
 from testbed.progress import SilentProgress
 from testbed.results.model import Case, Run, Status
-from testbed.run import run
 
 TEST = "tests/vm/contract/test_a.py::test_layer[x86_64]"
 
@@ -119,7 +119,7 @@ class Searched:
     reader: Reader
     answer: Answer
 
-    def verdicts(self) -> dict[str, Verdict]:
+    def verdicts(self) -> dict[str, Presence]:
         return {step.commit: step.verdict for step in self.bisection.journal.steps}
 
 

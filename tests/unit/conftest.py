@@ -11,8 +11,8 @@ from bisect_parts import Tree, new_tree
 from notes import Notes
 from tree_parts import GIT_ALONE
 
+from testbed.context import Context
 from testbed.settings import Settings
-from testbed.workshop import Workshop
 
 
 @pytest.fixture
@@ -33,10 +33,10 @@ def notes() -> Notes:
 
 
 @pytest.fixture
-def shop(settings: Settings, notes: Notes) -> Iterator[Workshop]:
-    shop = Workshop.of(settings, notes)
-    with closing(shop.cache):
-        yield shop
+def ctx(settings: Settings, notes: Notes) -> Iterator[Context]:
+    ctx = Context.of(settings, notes)
+    with closing(ctx.cache):
+        yield ctx
 
 
 @pytest.fixture

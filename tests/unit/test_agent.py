@@ -23,7 +23,7 @@ from testbed.errors import (
 from testbed.guest import protocol
 from testbed.guest.protocol import Frame, Request
 from testbed.guest.session import Session
-from testbed.run import check_output, spawn
+from testbed.process import check_output, spawn
 
 _SOURCES = Path(__file__).parents[1] / "probes" / "agent"
 

@@ -28,13 +28,13 @@ from typing import Any
 import pytest
 from notes import Notes
 
+from testbed.context import Context
 from testbed.errors import CommandError, InfraError, SetupError
 from testbed.kernel import apt
 from testbed.kernel.mirror import choose_mirror
 from testbed.kernel.source import resolve, unpack
-from testbed.run import run
+from testbed.process import run
 from testbed.settings import Settings
-from testbed.workshop import Workshop
 
 MAKEFILE = b"VERSION = 7\nPATCHLEVEL = 3\nSUBLEVEL = 4\n"
 
@@ -199,19 +199,19 @@ def settings(tmp_path: Path, archive: Archive, monkeypatch: pytest.MonkeyPatch) 
     )
 
 
-def changed(shop: Workshop, **values: Any) -> Workshop:
-    return dataclasses.replace(shop, settings=dataclasses.replace(shop.settings, **values))
+def changed(ctx: Context, **values: Any) -> Context:
+    return dataclasses.replace(ctx, settings=dataclasses.replace(ctx.settings, **values))
 
 
-def make_old(shop: Workshop) -> None:
+def make_old(ctx: Context) -> None:
     """Let the index have been asked for long ago."""
-    for file in shop.cache.root.glob("work/apt-*/state.json"):
+    for file in ctx.cache.root.glob("work/apt-*/state.json"):
         text = file.read_text()
         checked = text.partition('"checked": ')[2].partition(",")[0]
         file.write_text(text.replace(checked, "1.0"))
 
 
-def test_the_newest_version_that_fits_is_found(shop: Workshop) -> None:
+def test_the_newest_version_that_fits_is_found(ctx: Context) -> None:
     wanted = {
         "debian": "7.3.4-1~bpo13+1",
         "debian:7.2": "7.2.12-1~bpo13+1",
@@ -219,24 +219,24 @@ def test_the_newest_version_that_fits_is_found(shop: Workshop) -> None:
         "debian:7.3.2-1~bpo13+1": "7.3.2-1~bpo13+1",
     }
     for spec, version in wanted.items():
-        source = resolve(spec, shop)
+        source = resolve(spec, ctx)
         name = f"linux-source-{version[:3]}"
         assert source.description == f"{name} {version} from backports"
         assert source.version == version.partition("-")[0]
 
 
-def test_a_fresh_index_is_not_asked_for_again(archive: Archive, shop: Workshop) -> None:
-    first = resolve("debian", shop)
+def test_a_fresh_index_is_not_asked_for_again(archive: Archive, ctx: Context) -> None:
+    first = resolve("debian", ctx)
     archive.asked.clear()
-    assert resolve("debian", shop) == first
+    assert resolve("debian", ctx) == first
     assert archive.asked == []
-    make_old(shop)
-    assert resolve("debian", shop) == first
+    make_old(ctx)
+    assert resolve("debian", ctx) == first
     assert archive.asked == ["/debian/dists/backports/InRelease"]
 
 
-def test_the_package_is_unpacked_and_nothing_else_is_kept(shop: Workshop, notes: Notes) -> None:
-    tree = unpack(resolve("debian", shop), shop)
+def test_the_package_is_unpacked_and_nothing_else_is_kept(ctx: Context, notes: Notes) -> None:
+    tree = unpack(resolve("debian", ctx), ctx)
     assert not tree.in_place
     assert (tree.path / "Makefile").read_bytes() == MAKEFILE
     assert [path.name for path in tree.path.parent.iterdir()] == ["tree"]
@@ -244,63 +244,63 @@ def test_the_package_is_unpacked_and_nothing_else_is_kept(shop: Workshop, notes:
 
 
 def test_a_truncated_download_is_fetched_again(
-    archive: Archive, shop: Workshop, notes: Notes
+    archive: Archive, ctx: Context, notes: Notes
 ) -> None:
     archive.truncate["linux-source-7.3_7.3.4-1~bpo13+1_all.deb"] = 1
-    tree = unpack(resolve("debian", shop), shop)
+    tree = unpack(resolve("debian", ctx), ctx)
     assert (tree.path / "Makefile").read_bytes() == MAKEFILE
     assert [text.partition(":")[0] for text in notes.texts] == ["download failed, trying once more"]
 
 
 def test_a_download_that_stays_damaged_is_an_error_and_leaves_nothing(
-    archive: Archive, shop: Workshop
+    archive: Archive, ctx: Context
 ) -> None:
     archive.truncate["linux-source-7.3_7.3.4-1~bpo13+1_all.deb"] = 99
-    source = resolve("debian", shop)
+    source = resolve("debian", ctx)
     with pytest.raises(CommandError, match="apt-get ended with status 100"):
-        unpack(source, shop)
-    assert shop.cache.find("source", "any") is None
-    assert list(shop.cache.root.glob("source/*")) == []
-    assert list(shop.cache.root.glob("scratch/*")) == []
+        unpack(source, ctx)
+    assert ctx.cache.find("source", "any") is None
+    assert list(ctx.cache.root.glob("source/*")) == []
+    assert list(ctx.cache.root.glob("scratch/*")) == []
 
 
-def test_ctrl_c_during_the_download_leaves_nothing(archive: Archive, shop: Workshop) -> None:
+def test_ctrl_c_during_the_download_leaves_nothing(archive: Archive, ctx: Context) -> None:
     archive.interrupt = "linux-source-7.3_7.3.4-1~bpo13+1_all.deb"
-    source = resolve("debian", shop)
+    source = resolve("debian", ctx)
     with pytest.raises(KeyboardInterrupt):
-        unpack(source, shop)
-    assert list(shop.cache.root.glob("source/*")) == []
-    assert list(shop.cache.root.glob("scratch/*")) == []
+        unpack(source, ctx)
+    assert list(ctx.cache.root.glob("source/*")) == []
+    assert list(ctx.cache.root.glob("scratch/*")) == []
     archive.interrupt = ""
-    assert unpack(source, shop).path.is_dir()
+    assert unpack(source, ctx).path.is_dir()
 
 
 def test_a_version_that_left_the_archive_is_said_with_what_is_there(
-    archive: Archive, shop: Workshop
+    archive: Archive, ctx: Context
 ) -> None:
-    source = resolve("debian:7.3", shop)
+    source = resolve("debian:7.3", ctx)
     (archive.root / "debian/pool/linux-source-7.3_7.3.4-1~bpo13+1_all.deb").unlink()
     archive.publish("backports", [archive.package("linux-source-7.3", "7.3.5-1~bpo13+1")])
     with pytest.raises(SetupError) as caught:
-        unpack(source, shop)
+        unpack(source, ctx)
     assert "debian:7.3.4-1~bpo13+1 is not in the archive, or no longer" in str(caught.value)
     assert "there is:\n7.3.5-1~bpo13+1 (backports)" in str(caught.value)
 
 
 def test_a_version_that_is_not_there_is_looked_for_in_a_fresh_index_first(
-    archive: Archive, shop: Workshop
+    archive: Archive, ctx: Context
 ) -> None:
     with pytest.raises(SetupError, match=r"debian:7\.4 is not in the archive"):
-        resolve("debian:7.4", shop)
+        resolve("debian:7.4", ctx)
     archive.publish("backports", [archive.package("linux-source-7.4", "7.4.1-1")])
-    assert resolve("debian:7.4", shop).version == "7.4.1"
+    assert resolve("debian:7.4", ctx).version == "7.4.1"
 
 
 def test_an_expired_suite_is_skipped_with_a_note(
-    archive: Archive, shop: Workshop, notes: Notes
+    archive: Archive, ctx: Context, notes: Notes
 ) -> None:
     archive.publish("sid", [archive.package("linux-source-7.3", "7.3.4-1")], valid=-21)
-    both = changed(shop, suites=("sid", "backports"))
+    both = changed(ctx, suites=("sid", "backports"))
     assert resolve("debian", both).description.endswith("from backports")
     day = datetime.now(UTC) - timedelta(days=21)
     message = f"skipped: suite sid: the mirror's Release file has expired on {day:%F}"
@@ -311,10 +311,10 @@ def test_an_expired_suite_is_skipped_with_a_note(
 
 
 def test_an_expired_suite_is_used_where_that_is_accepted_and_said_so(
-    archive: Archive, shop: Workshop
+    archive: Archive, ctx: Context
 ) -> None:
     archive.publish("sid", [archive.package("linux-source-7.3", "7.3.4-1")], valid=-21)
-    both = changed(shop, suites=("sid", "backports"), accept_expired=True)
+    both = changed(ctx, suites=("sid", "backports"), accept_expired=True)
     day = datetime.now(UTC) - timedelta(days=21)
     assert resolve("debian", both).description == (
         f"linux-source-7.3 7.3.4-1 from sid (Release file expired on {day:%F}, accepted)"
@@ -322,69 +322,69 @@ def test_an_expired_suite_is_used_where_that_is_accepted_and_said_so(
 
 
 def test_an_index_that_expires_while_it_is_kept_is_used_no_longer(
-    archive: Archive, shop: Workshop
+    archive: Archive, ctx: Context
 ) -> None:
-    resolve("debian", shop)
-    (state,) = shop.cache.root.glob("work/apt-*/state.json")
+    resolve("debian", ctx)
+    (state,) = ctx.cache.root.glob("work/apt-*/state.json")
     until = state.read_text().partition('"valid_until": ')[2].rstrip("}")
     state.write_text(state.read_text().replace(until, "1.0"))
     with pytest.raises(apt.SuiteExpired, match="expired on 1970-01-01"):
-        resolve("debian", shop)
+        resolve("debian", ctx)
 
 
 def test_an_old_index_is_used_when_the_mirror_does_not_answer(
-    archive: Archive, shop: Workshop, notes: Notes
+    archive: Archive, ctx: Context, notes: Notes
 ) -> None:
-    first = resolve("debian", shop)
-    make_old(shop)
+    first = resolve("debian", ctx)
+    make_old(ctx)
     (archive.root / "debian").rename(archive.root / "gone")
-    assert resolve("debian", shop) == first
+    assert resolve("debian", ctx) == first
     assert "suite backports cannot be refreshed, its index of 1970-01-01" in notes.texts[0]
 
 
 def test_without_an_index_a_mirror_that_does_not_answer_is_an_error(
-    archive: Archive, shop: Workshop
+    archive: Archive, ctx: Context
 ) -> None:
     (archive.root / "debian").rename(archive.root / "gone")
     with pytest.raises(InfraError, match="suite backports: its index cannot be fetched"):
-        resolve("debian", shop)
+        resolve("debian", ctx)
 
 
 def test_a_signature_that_does_not_hold_is_refused(
-    archive: Archive, shop: Workshop, tmp_path: Path
+    archive: Archive, ctx: Context, tmp_path: Path
 ) -> None:
     release = archive.root / "debian/dists/backports/InRelease"
     other = tmp_path / "other.gpg"
     other.touch()
     with pytest.raises(InfraError, match=r"NO_PUBKEY|not signed"):
-        resolve("debian", changed(shop, archive_keyring=other))
+        resolve("debian", changed(ctx, archive_keyring=other))
     release.write_text(release.read_text().replace("Components: main", "Components: main x"))
     with pytest.raises(InfraError, match=r"BADSIG|not signed"):
-        resolve("debian", shop)
+        resolve("debian", ctx)
     release.unlink()
     with pytest.raises(InfraError, match="not signed"):
-        resolve("debian", shop)
+        resolve("debian", ctx)
 
 
-def test_a_missing_keyring_names_its_package(shop: Workshop, tmp_path: Path) -> None:
-    without = changed(shop, archive_keyring=tmp_path / "none.gpg")
+def test_a_missing_keyring_names_its_package(ctx: Context, tmp_path: Path) -> None:
+    without = changed(ctx, archive_keyring=tmp_path / "none.gpg")
     with pytest.raises(SetupError, match="apt install debian-archive-keyring"):
         resolve("debian", without)
 
 
-def test_a_full_disk_is_said_before_the_download(archive: Archive, shop: Workshop) -> None:
+def test_a_full_disk_is_said_before_the_download(archive: Archive, ctx: Context) -> None:
     stanza = archive.package("linux-source-7.3", "7.3.9-1")
     size = next(line for line in stanza.splitlines() if line.startswith("Size: "))
     archive.publish("backports", [stanza.replace(size, f"Size: {10**17}")])
-    source = resolve("debian", shop)
+    source = resolve("debian", ctx)
     archive.asked.clear()
     with pytest.raises(InfraError, match=r"unpacking linux-source-7\.3 needs 1300000000\.0 GB"):
-        unpack(source, shop)
+        unpack(source, ctx)
     assert archive.asked == []
 
 
 def test_packages_of_another_architecture_come_with_what_they_depend_on(
-    archive: Archive, shop: Workshop
+    archive: Archive, ctx: Context
 ) -> None:
     stanzas = [
         archive.package("dropbear-bin", "2025.89-1", arch="arm64", depends="libc6 (>= 2.38)"),
@@ -392,29 +392,29 @@ def test_packages_of_another_architecture_come_with_what_they_depend_on(
         archive.package("unrelated", "1", arch="arm64"),
     ]
     archive.publish("stable", stanzas, arch="arm64", valid=None)
-    debs = apt.download_packages(["dropbear-bin"], "arm64", shop)
+    debs = apt.download_packages(["dropbear-bin"], "arm64", ctx)
     versions = {package.name: package.version for package in debs}
     assert versions == {"dropbear-bin": "2025.89-1", "libc6": "1:2.41-12"}
     texts = {package.name: file.read_text()[:20].strip() for package, file in debs.items()}
     assert texts["libc6"].startswith("libc6 1:2.41-12")
     archive.asked.clear()
-    assert apt.download_packages(["dropbear-bin"], "arm64", shop) == debs
+    assert apt.download_packages(["dropbear-bin"], "arm64", ctx) == debs
     assert archive.asked == []
 
 
-def test_a_package_that_is_not_there_is_named(archive: Archive, shop: Workshop) -> None:
+def test_a_package_that_is_not_there_is_named(archive: Archive, ctx: Context) -> None:
     archive.publish("stable", [archive.package("libc6", "2", arch="arm64")], arch="arm64")
     with pytest.raises(SetupError, match="stable has not all of: dropbear-bin"):
-        apt.find_packages(["dropbear-bin"], "arm64", shop)
+        apt.find_packages(["dropbear-bin"], "arm64", ctx)
 
 
-def test_the_hosts_own_apt_directories_are_not_named_in_the_configuration(shop: Workshop) -> None:
-    resolve("debian", shop)
-    (configuration,) = shop.cache.root.glob("work/apt-*/apt.conf")
+def test_the_hosts_own_apt_directories_are_not_named_in_the_configuration(ctx: Context) -> None:
+    resolve("debian", ctx)
+    (configuration,) = ctx.cache.root.glob("work/apt-*/apt.conf")
     dump = run(["apt-config", "-c", configuration, "dump"]).stdout
     for name in ("Dir::State::lists", "Dir::State::status", "Dir::Etc::sourcelist", "Dir::Cache"):
         (line,) = (line for line in dump.splitlines() if line.startswith(f"{name} "))
-        assert os.fspath(shop.cache.root) in line
+        assert os.fspath(ctx.cache.root) in line
     assert 'Acquire::Check-Valid-Until "true"' in dump
     assert "APT::Update::Post-Invoke::" not in dump
 

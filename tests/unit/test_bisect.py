@@ -16,11 +16,11 @@ from bisect_parts import (
     search,
 )
 
-from testbed.bisect.drive import Built
 from testbed.bisect.history import borrow
 from testbed.bisect.journal import Journal
 from testbed.bisect.report import report_lines
-from testbed.bisect.symptom import Verdict
+from testbed.bisect.search import Built
+from testbed.bisect.symptom import Presence
 from testbed.errors import InfraError, SetupError
 from testbed.results.model import Case, Run, Status
 
@@ -52,7 +52,7 @@ def test_only_the_symptom_asked_for_is_bad(tree: Tree) -> None:
     assert found.answer.first == ""
     assert set(found.answer.possible) == set(tree.commits[2:6])
     unknown = {found.verdicts().get(commit) for commit in tree.commits[2:5]}
-    assert unknown == {Verdict.UNKNOWN}
+    assert unknown == {Presence.UNKNOWN}
     reasons = {step.reason for step in found.bisection.journal.steps}
     assert "another failure: test_layer: FAIL no such device" in reasons
     assert "another failure: test_layer: MISS the kernel panicked at boot" in reasons
@@ -205,7 +205,7 @@ def test_ends_in_the_wrong_order_are_refused_with_the_cure(tree: Tree, find_fix:
     tree.commit_all(GOOD, BAD)
     with pytest.raises(SetupError, match="wrong order") as refused:
         search(tree, tree.commits[1], tree.commits[0], find_fix=find_fix)
-    assert "the bad end is the older one" in refused.value.cure
+    assert "the bad end is the older one" in refused.value.hint
 
 
 def test_one_commit_is_no_range(tree: Tree) -> None:
@@ -218,7 +218,7 @@ def test_a_pattern_finds_a_kernel_that_does_not_boot(tree: Tree) -> None:
     tree.commit_all(GOOD, GOOD, BAD, GOOD, LOST, LOST)
     found = search(tree, pattern="BootPanic")
     assert set(found.answer.possible) | {found.answer.first} >= {tree.commits[4]}
-    assert found.verdicts()[tree.commits[5]] is Verdict.PRESENT
+    assert found.verdicts()[tree.commits[5]] is Presence.PRESENT
 
 
 def test_a_pattern_finds_what_broke_the_build(tree: Tree) -> None:

@@ -10,13 +10,13 @@ from bisect_parts import Tree, new_tree, snapshot
 from test_build import FAKE, Yard, compiled, laid_out
 
 from testbed.bisect.history import History, borrow
-from testbed.kernel.model import Kernel
-from testbed.run import run
+from testbed.kernel.request import Kernel
+from testbed.process import run
 
 
 @pytest.fixture
 def yard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
-    monkeypatch.setattr("testbed.kernel.bench.have_ccache", lambda: False)
+    monkeypatch.setattr("testbed.kernel.builddir.have_ccache", lambda: False)
     with laid_out(tmp_path / "yard") as yard:
         yield yard
 

@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 from bisect_parts import BAD, CASES, GOOD, Tree, search, snapshot
 
-from testbed.bisect.drive import Bisection, Built
 from testbed.bisect.history import History, borrow, commit_series
 from testbed.bisect.journal import Journal
 from testbed.bisect.report import report_lines
+from testbed.bisect.search import Bisection, Built
 from testbed.errors import SetupError
 from testbed.kernel.series import Series
+from testbed.process import run
 from testbed.progress import SilentProgress
 from testbed.results.model import Run
-from testbed.run import run
 
 
 def test_nothing_is_written_into_the_users_tree(tree: Tree) -> None:

@@ -8,12 +8,20 @@ import pytest
 import vm_parts
 
 from testbed.bisect.fingerprint import fingerprint
-from testbed.bisect.journal import Journal, Step, chance_of_missing, confidence
+from testbed.bisect.journal import Journal, JournalEntry, chance_of_missing, confidence
 from testbed.bisect.question import Question, expression_of
-from testbed.bisect.symptom import Mark, Symptom, Verdict, failures, mark_of, read, unite
+from testbed.bisect.symptom import (
+    FailureSignature,
+    Presence,
+    Symptom,
+    failures,
+    read,
+    signature_of,
+    unite,
+)
 from testbed.errors import SetupError
-from testbed.kernel.model import Kernel
 from testbed.kernel.modules import GuestSide
+from testbed.kernel.request import Kernel
 from testbed.results.model import Case, Run, Status
 
 TEST = "tests/vm/contract/test_a.py::test_layer[x86_64]"
@@ -42,7 +50,7 @@ def learned(reason: str = "assert 4 == 3") -> Symptom:
     ids=["number", "offset", "address", "repetition"],
 )
 def test_a_mark_leaves_out_what_differs_from_kernel_to_kernel(one: str, other: str) -> None:
-    assert mark_of(case(Status.FAIL, one)) == mark_of(case(Status.FAIL, other))
+    assert signature_of(case(Status.FAIL, one)) == signature_of(case(Status.FAIL, other))
 
 
 @pytest.mark.parametrize(
@@ -56,34 +64,34 @@ def test_a_mark_leaves_out_what_differs_from_kernel_to_kernel(one: str, other: s
     ids=["text", "class", "did not run", "broke"],
 )
 def test_another_failure_is_not_the_symptom_and_does_not_clear_the_kernel(other: Case) -> None:
-    assert read(run_of(other), learned()).verdict is Verdict.UNKNOWN
+    assert read(run_of(other), learned()).verdict is Presence.UNKNOWN
 
 
 def test_other_tests_say_nothing_of_a_learned_symptom() -> None:
     elsewhere = case(Status.FAIL, "assert 4 == 3", test="test_b.py::test_other")
     seen = read(run_of(elsewhere, case(Status.PASS)), learned())
-    assert (seen.verdict, seen.reason) == (Verdict.ABSENT, "1 test passed")
+    assert (seen.verdict, seen.reason) == (Presence.ABSENT, "1 test passed")
 
 
 @pytest.mark.parametrize("cases", [(), (case(Status.SKIP),)], ids=["left out", "skipped"])
 def test_a_test_that_did_not_run_clears_nothing(cases: tuple[Case, ...]) -> None:
     seen = read(run_of(*cases), learned())
-    assert (seen.verdict, seen.reason) == (Verdict.UNKNOWN, f"did not run: {TEST}")
+    assert (seen.verdict, seen.reason) == (Presence.UNKNOWN, f"did not run: {TEST}")
 
 
 def test_one_of_several_tests_that_shows_it_is_enough() -> None:
     second = case(Status.FAIL, "assert 4 == 3", test="test_b.py::test_other")
     symptom = Symptom(failures(run_of(case(Status.FAIL, "assert 4 == 3"), second)))
-    assert read(run_of(case(Status.PASS), second), symptom).verdict is Verdict.PRESENT
+    assert read(run_of(case(Status.PASS), second), symptom).verdict is Presence.PRESENT
     unclear = case(Status.FAIL, "assert 'EIO'", test=second.test)
-    assert read(run_of(case(Status.PASS), unclear), symptom).verdict is Verdict.UNKNOWN
+    assert read(run_of(case(Status.PASS), unclear), symptom).verdict is Presence.UNKNOWN
 
 
 def test_one_of_several_tests_that_did_not_run_leaves_it_open() -> None:
     second = case(Status.FAIL, "assert 4 == 3", test="test_b.py::test_other")
     symptom = Symptom(failures(run_of(case(Status.FAIL, "assert 4 == 3"), second)))
     seen = read(run_of(case(Status.PASS), case(Status.SKIP, test=second.test)), symptom)
-    assert (seen.verdict, seen.reason) == (Verdict.UNKNOWN, f"did not run: {second.test}")
+    assert (seen.verdict, seen.reason) == (Presence.UNKNOWN, f"did not run: {second.test}")
 
 
 @pytest.mark.parametrize(
@@ -96,58 +104,58 @@ def test_one_of_several_tests_that_did_not_run_leaves_it_open() -> None:
     ],
 )
 def test_a_pattern_is_searched_in_all_that_a_case_says(pattern: str, found: Case) -> None:
-    assert read(run_of(found), Symptom(pattern=pattern)).verdict is Verdict.PRESENT
+    assert read(run_of(found), Symptom(pattern=pattern)).verdict is Presence.PRESENT
     passed = read(run_of(case(Status.PASS)), Symptom(pattern=pattern))
-    assert passed.verdict is Verdict.ABSENT
+    assert passed.verdict is Presence.ABSENT
 
 
 def test_a_recorded_defect_that_does_not_show_is_not_another_failure() -> None:
     gone = case(Status.FAIL, "KD1 did not show on 7.3.4, where it was recorded", error="")
-    assert read(run_of(gone), Symptom(pattern="XFAIL.*KD1:")).verdict is Verdict.ABSENT
+    assert read(run_of(gone), Symptom(pattern="XFAIL.*KD1:")).verdict is Presence.ABSENT
     fixed = case(Status.FIXED, "KD1: fixed in 7.4.0", error="")
-    assert read(run_of(fixed), Symptom(pattern="XFAIL.*KD1:")).verdict is Verdict.ABSENT
+    assert read(run_of(fixed), Symptom(pattern="XFAIL.*KD1:")).verdict is Presence.ABSENT
 
 
 def test_no_test_at_all_clears_nothing_of_a_pattern() -> None:
-    assert read(run_of(case(Status.SKIP)), Symptom(pattern="x")).verdict is Verdict.UNKNOWN
+    assert read(run_of(case(Status.SKIP)), Symptom(pattern="x")).verdict is Presence.UNKNOWN
 
 
 def test_of_several_runs_the_symptom_counts_before_what_is_unclear() -> None:
     bad, good = run_of(case(Status.FAIL, "assert 4 == 3")), run_of(case(Status.PASS))
     other = run_of(case(Status.ERROR, "KeyError"))
     readings = [read(run, learned()) for run in (good, other, bad)]
-    assert unite(readings).verdict is Verdict.PRESENT
+    assert unite(readings).verdict is Presence.PRESENT
     assert (unite(readings).shown, unite(readings).clean) == (1, 1)
-    assert unite(readings[:2]).verdict is Verdict.UNKNOWN
+    assert unite(readings[:2]).verdict is Presence.UNKNOWN
 
 
 def test_the_command_that_runs_it_again_is_not_evidence() -> None:
     told = Case(test=TEST, status=Status.FAIL, reason="x", evidence="facts\nagain: scripts/run")
-    assert "again" not in read(run_of(told), Symptom((mark_of(told),))).evidence
+    assert "again" not in read(run_of(told), Symptom((signature_of(told),))).evidence
 
 
-def step(verdict: Verdict, shown: int, clean: int, same_as: str = "") -> Step:
-    return Step(
+def step(verdict: Presence, shown: int, clean: int, same_as: str = "") -> JournalEntry:
+    return JournalEntry(
         commit="", title="", verdict=verdict, reason="", shown=shown, clean=clean, same_as=same_as
     )
 
 
 def test_the_chance_of_missing_follows_from_what_bad_kernels_have_shown() -> None:
     # With a uniform prior, one of one: the mean of 1 - p under Beta(2, 1) is a third.
-    assert chance_of_missing([step(Verdict.PRESENT, 1, 0)], 1) == pytest.approx(1 / 3)
-    always = [step(Verdict.PRESENT, 9, 0)]
-    seldom = [step(Verdict.PRESENT, 1, 8)]
+    assert chance_of_missing([step(Presence.PRESENT, 1, 0)], 1) == pytest.approx(1 / 3)
+    always = [step(Presence.PRESENT, 9, 0)]
+    seldom = [step(Presence.PRESENT, 1, 8)]
     assert chance_of_missing(always, 3) < 0.01 < 0.4 < chance_of_missing(seldom, 3)
     assert chance_of_missing(seldom, 30) < chance_of_missing(seldom, 3)
 
 
 def test_each_kernel_that_was_cleared_takes_from_the_confidence() -> None:
-    bad = step(Verdict.PRESENT, 5, 5)
-    cleared = step(Verdict.ABSENT, 0, 10)
+    bad = step(Presence.PRESENT, 5, 5)
+    cleared = step(Presence.ABSENT, 0, 10)
     one, two = confidence([bad, cleared]), confidence([bad, cleared, cleared])
     assert two == pytest.approx(one**2)
     assert 0.9 < one < 1
-    assert confidence([bad, cleared, step(Verdict.ABSENT, 0, 10, same_as="x")]) == one
+    assert confidence([bad, cleared, step(Presence.ABSENT, 0, 10, same_as="x")]) == one
     assert confidence([bad]) == 1
 
 
@@ -156,8 +164,8 @@ def test_a_journal_that_cannot_be_read_is_an_empty_one(tmp_path: Path) -> None:
     file.write_text('{"steps": [{"commit"')
     journal = Journal.open(file)
     assert (journal.symptom, journal.steps) == (None, [])
-    journal.symptom = Symptom((Mark("a", "b", "c"),), "d")
-    journal.add(step(Verdict.ABSENT, 0, 1))
+    journal.symptom = Symptom((FailureSignature("a", "b", "c"),), "d")
+    journal.add(step(Presence.ABSENT, 0, 1))
     assert Journal.open(file) == journal
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from testbed.arch import ARCHES, host_uname
+from testbed.context import Context
 from testbed.errors import BuildError, ConfigError, InfraError, PatchError, SetupError
 from testbed.kernel.build import Kernel, KernelRequest, build_kernel
 from testbed.kernel.diagnose import blame, build_error, first_error, first_warning
@@ -29,7 +30,6 @@ from testbed.kernel.source import Source, resolve
 from testbed.kernel.toolchain import have_ccache
 from testbed.progress import Step
 from testbed.settings import CHECKOUT, Settings
-from testbed.workshop import Workshop
 
 FAKE = Path(__file__).parent / "fake_kernel"
 
@@ -90,15 +90,15 @@ class Yard:
     def cache_dir(self) -> Path:
         return self.top / "cache"
 
-    def shop(self, recorder: Recorder | None = None) -> Workshop:
+    def ctx(self, recorder: Recorder | None = None) -> Context:
         """The workshop as another process would open it."""
         settings = Settings(cache_dir=self.cache_dir, jobs=2)
-        shop = Workshop.of(settings, recorder or self.recorder)
-        self.caches.callback(shop.cache.close)
-        return shop
+        ctx = Context.of(settings, recorder or self.recorder)
+        self.caches.callback(ctx.cache.close)
+        return ctx
 
     def source(self, spec: str = "") -> Source:
-        return resolve(spec or f"tree:{self.tree}", self.shop())
+        return resolve(spec or f"tree:{self.tree}", self.ctx())
 
     def tarball(self) -> Source:
         """The same text, but in the cache when it is unpacked."""
@@ -120,7 +120,7 @@ class Yard:
         wanted = request or self.request()
         self.caches.close()
         self.recorder = Recorder()
-        return build_kernel(wanted, self.shop())
+        return build_kernel(wanted, self.ctx())
 
     def patch(self, text: str = PATCH) -> Path:
         path = self.top / "fix.patch"
@@ -134,13 +134,13 @@ class Yard:
 
     def entries(self) -> set[str]:
         """Kinds of finished entries in the cache."""
-        return {e.kind for e in self.shop().cache.entries()} - {"work", "source"}
+        return {e.kind for e in self.ctx().cache.entries()} - {"work", "source"}
 
 
 @pytest.fixture
 def yard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
     # Three objects are compiled sooner than ccache has looked for them.
-    monkeypatch.setattr("testbed.kernel.bench.have_ccache", lambda: False)
+    monkeypatch.setattr("testbed.kernel.builddir.have_ccache", lambda: False)
     with laid_out(tmp_path) as yard:
         yield yard
 
@@ -149,7 +149,7 @@ def yard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
 def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Yard]:
     """A kernel that is there: for tests that leave its tree alone."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("testbed.kernel.bench.have_ccache", lambda: False)
+        patch.setattr("testbed.kernel.builddir.have_ccache", lambda: False)
         with laid_out(tmp_path_factory.mktemp("built")) as yard:
             yield yard
 
@@ -370,7 +370,7 @@ def test_a_missing_cross_compiler_is_told_before_anything_is_done(yard: Yard) ->
     alien = dataclasses.replace(HOST, uname="alien", triplet="alien-linux-gnu")
     with pytest.raises(SetupError, match="alien-linux-gnu-gcc is not installed") as caught:
         yard.build(dataclasses.replace(yard.request(), arch=alien))
-    assert caught.value.cure == "apt install gcc-alien-linux-gnu"
+    assert caught.value.hint == "apt install gcc-alien-linux-gnu"
     assert yard.recorder.steps == []
 
 
@@ -399,7 +399,7 @@ def test_two_runs_at_once_build_once(yard: Yard) -> None:
     recorders = [Recorder(), Recorder()]
 
     def run(recorder: Recorder) -> Kernel:
-        return build_kernel(request, yard.shop(recorder))
+        return build_kernel(request, yard.ctx(recorder))
 
     with ThreadPoolExecutor(2) as pool:
         one, other = pool.map(run, recorders)
@@ -422,7 +422,7 @@ def test_a_flavour_has_a_work_directory_that_tells_its_name(yard: Yard) -> None:
 def test_with_ccache_another_family_has_the_objects_of_the_first(
     yard: Yard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("testbed.kernel.bench.have_ccache", lambda: True)
+    monkeypatch.setattr("testbed.kernel.builddir.have_ccache", lambda: True)
     text = yard.tarball()
     first = yard.build(yard.request(text))
     assert json.loads(first.build_json.read_text())["ccache"] == {"hits": 0, "misses": 3}
@@ -540,7 +540,7 @@ def test_a_missing_header_of_the_host_names_its_package(tmp_path: Path) -> None:
     log.write_text("tools/objtool/elf.h:10:10: fatal error: gelf.h: No such file or directory\n")
     error = build_error("compile 7.3", log)
     assert isinstance(error, SetupError)
-    assert error.cure == "apt install libelf-dev"
+    assert error.hint == "apt install libelf-dev"
 
 
 def test_a_warning_is_found() -> None:

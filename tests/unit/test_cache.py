@@ -14,8 +14,8 @@ import pytest
 
 from testbed.cache import Cache, Verify, digest
 from testbed.errors import InfraError
+from testbed.process import run
 from testbed.progress import SilentProgress
-from testbed.run import run
 from testbed.settings import CHECKOUT
 
 GB = 1_000_000_000
@@ -112,7 +112,7 @@ def test_a_changed_set_of_files_is_damage(tmp_path: Path, damage: str) -> None:
         (scratch / "link").symlink_to("folder/file")
 
     with opened(tmp_path) as cache:
-        path = cache.get("source", "k", make, verify=Verify.SIZE)
+        path = cache.get("source", "k", make, verify=Verify.STAT)
     if damage == "missing":
         (path / "folder" / "file").unlink()
     elif damage == "extra":

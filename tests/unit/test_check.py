@@ -9,19 +9,19 @@ from typing import Any
 
 import pytest
 
-from testbed.check.plan import CheckPlan, load_check_plan
+from testbed.check.checkplan import CheckPlan, load_check_plan
+from testbed.check.faultinject import sweeps_on
 from testbed.check.report import check_lines, conversion_lines, to_json
 from testbed.check.result import (
     Checked,
     Conversion,
-    Outcome,
-    Verdict,
+    TrialResult,
+    TrialStatus,
     exit_status,
     path_changes,
 )
-from testbed.check.scene import Ground, Scene, Target
+from testbed.check.script import BaseMapping, DriverNode, DriverScript
 from testbed.check.survey import Survey
-from testbed.check.sweep import sweeps_on
 from testbed.check.trials import trials_on
 from testbed.errors import SetupError
 from testbed.mmap.observation import Observation, parse_observation
@@ -29,9 +29,9 @@ from testbed.mmap.path import STACKS, HookPath
 from testbed.mmap.script import Script
 
 PAGE = 4096
-TARGET = Target("/dev/foo", "foo", memory=True)
-SHARED = Ground("shared", 4, 0, "rw")
-PRIVATE = Ground("private", 4, 0, "rw")
+TARGET = DriverNode("/dev/foo", "foo", memory=True)
+SHARED = BaseMapping("shared", 4, 0, "rw")
+PRIVATE = BaseMapping("private", 4, 0, "rw")
 PATHS = (HookPath.DIRECT, *STACKS)
 
 TRIALS = {trial.name: trial for each in (SHARED, PRIVATE) for trial in trials_on(each, CheckPlan())}
@@ -94,7 +94,7 @@ def test_an_unknown_key_comes_with_the_nearest(tmp_path: Path) -> None:
     (tmp_path / "foo.toml").write_text("size = [1]")
     with pytest.raises(SetupError) as caught:
         load_check_plan(tmp_path / "foo.toml")
-    assert caught.value.cure == "did you mean 'sizes'?"
+    assert caught.value.hint == "did you mean 'sizes'?"
 
 
 def test_a_plan_that_is_not_there_is_an_error(tmp_path: Path) -> None:
@@ -105,49 +105,54 @@ def test_a_plan_that_is_not_there_is_an_error(tmp_path: Path) -> None:
 # What is tried.
 
 
-def lines_after_the_files(scene: Scene) -> list[str]:
+def lines_after_the_files(script: DriverScript) -> list[str]:
     """What a trial does once its files are open, whatever the mapped one is called."""
-    lines = scene.script.lines[6:]
-    words = [["FILE" if word == scene.top else word for word in line.split()] for line in lines]
+    lines = script.probe_script.lines[6:]
+    words = [["FILE" if word == script.top else word for word in line.split()] for line in lines]
     return ["#" if line[0] == "close" else " ".join(line) for line in words]
 
 
 @pytest.mark.parametrize("name", TRIALS)
 def test_a_trials_steps_have_the_same_numbers_on_every_path(name: str) -> None:
-    scripts = [lines_after_the_files(TRIALS[name].scene(path, TARGET)[0]) for path in PATHS]
+    scripts = [lines_after_the_files(TRIALS[name].script(path, TARGET)[0]) for path in PATHS]
     assert scripts[0]
     assert all(script == scripts[0] for script in scripts)
 
 
 @pytest.mark.parametrize(
-    ("name", "ground", "plan", "reason"),
+    ("name", "base", "plan", "reason"),
     [
         ("fork", SHARED, CheckPlan(), ""),
         ("fork", SHARED, CheckPlan(skip=("fork*",)), "the plan says so"),
-        ("munmap-part", Ground("shared", 2, 0, "rw"), CheckPlan(), "nothing of 3 pages"),
-        ("write", Ground("shared", 4, 0, "r"), CheckPlan(), "nothing can be mapped for writing"),
+        ("munmap-part", BaseMapping("shared", 2, 0, "rw"), CheckPlan(), "nothing of 3 pages"),
+        (
+            "write",
+            BaseMapping("shared", 4, 0, "r"),
+            CheckPlan(),
+            "nothing can be mapped for writing",
+        ),
         ("write", SHARED, CheckPlan(memory=False), "the plan says that it is no"),
     ],
 )
 def test_what_cannot_be_tried_is_told(
-    name: str, ground: Ground, plan: CheckPlan, reason: str
+    name: str, base: BaseMapping, plan: CheckPlan, reason: str
 ) -> None:
-    trial = next(each for each in trials_on(ground, plan) if each.name == f"{name}-shared")
+    trial = next(each for each in trials_on(base, plan) if each.name == f"{name}-shared")
     assert trial.why_not(plan).startswith(reason)
     assert bool(trial.why_not(plan)) == bool(reason)
 
 
 def test_pages_that_are_no_memory_are_never_written() -> None:
-    target = Target("/dev/foo", "foo", memory=False)
+    node = DriverNode("/dev/foo", "foo", memory=False)
     for trial in TRIALS.values():
         if not trial.why_not(CheckPlan(memory=False)):
-            scene, _ = trial.scene(HookPath.DIRECT, target)
-            assert not [line for line in scene.script.lines if line.startswith("write m")]
+            script, _ = trial.script(HookPath.DIRECT, node)
+            assert not [line for line in script.probe_script.lines if line.startswith("write m")]
 
 
 def test_a_sweep_is_of_what_can_be_mapped() -> None:
-    ground = Ground("private", 8, 2, "r")
-    sweeps = {name: make(HookPath.STACK, TARGET) for name, make in sweeps_on(ground)}
+    base = BaseMapping("private", 8, 2, "r")
+    sweeps = {name: make(HookPath.STACK, TARGET) for name, make in sweeps_on(base)}
     lines = sweeps["fail-map-private"].script.lines
     assert "map m over1 len=8p off=2p prot=r flags=private,fixed addr=room+6p" in lines
     assert "counts over1" in lines
@@ -233,8 +238,8 @@ def guest_says(script: Script, changes: dict[str, dict[str, Any]]) -> Observatio
 
 
 def complaints(name: str, changes: dict[str, dict[str, Any]]) -> list[str]:
-    scene, rules = TRIALS[name].scene(HookPath.DIRECT, TARGET)
-    return list(rules(guest_says(scene.script, changes)))
+    script, rules = TRIALS[name].script(HookPath.DIRECT, TARGET)
+    return list(rules(guest_says(script.probe_script, changes)))
 
 
 @pytest.mark.parametrize(
@@ -295,25 +300,25 @@ def test_pages_that_are_lost_for_good_are_no_complaint() -> None:
 
 
 def test_what_is_no_memory_may_read_otherwise() -> None:
-    target = Target("/dev/foo", "foo", memory=False)
-    scene, rules = TRIALS["fork-shared"].scene(HookPath.DIRECT, target)
-    seen = guest_says(scene.script, {"read m": {"pages": [page(0, "zero")]}})
+    node = DriverNode("/dev/foo", "foo", memory=False)
+    script, rules = TRIALS["fork-shared"].script(HookPath.DIRECT, node)
+    seen = guest_says(script.probe_script, {"read m": {"pages": [page(0, "zero")]}})
     assert not any("page 0" in each for each in rules(seen))
-    assert not any("content" in where for where in scene.facts(seen))
+    assert not any("content" in where for where in script.facts(seen))
 
 
 def test_a_module_may_go_below_a_file_that_does_not_pin_it() -> None:
-    target = Target("/sys/kernel/foo/ring", "foo", memory=True)
-    scene, rules = TRIALS["unload-shared"].scene(HookPath.DIRECT, target)
-    assert list(rules(guest_says(scene.script, {}))) == []
+    node = DriverNode("/sys/kernel/foo/ring", "foo", memory=True)
+    script, rules = TRIALS["unload-shared"].script(HookPath.DIRECT, node)
+    assert list(rules(guest_says(script.probe_script, {}))) == []
 
 
 # What is compared.
 
 
 def facts(name: str, path: HookPath, changes: dict[str, dict[str, Any]]) -> dict[str, str]:
-    scene, _ = TRIALS[name].scene(path, TARGET)
-    return scene.facts(guest_says(scene.script, changes))
+    script, _ = TRIALS[name].script(path, TARGET)
+    return script.facts(guest_says(script.probe_script, changes))
 
 
 @pytest.mark.parametrize("path", STACKS)
@@ -365,10 +370,10 @@ def test_a_frame_is_told_without_its_number() -> None:
 # Where all trials start from.
 
 
-def found_ground(plan: CheckPlan, answers: Iterator[tuple[str, list[str]]]) -> Ground | None:
+def found_ground(plan: CheckPlan, answers: Iterator[tuple[str, list[str]]]) -> BaseMapping | None:
     """What a survey makes of each mmap's error, and of what its pages read."""
     survey = Survey(HookPath.DIRECT, TARGET, plan, "shared")
-    lines = survey.scene.script.lines
+    lines = survey.script.probe_script.lines
     facts: dict[int, dict[str, Any]] = {}
     for number, line in enumerate(lines, 1):
         if line.startswith("map "):
@@ -377,8 +382,8 @@ def found_ground(plan: CheckPlan, answers: Iterator[tuple[str, list[str]]]) -> G
             pages = [{"page": at, "result": result} for at, result in enumerate(results)]
             facts[number + 1] = {"op": "read", "pages": pages}
     output = "".join(f"{json.dumps({'step': step, **fact})}\n" for step, fact in facts.items())
-    script = survey.scene.script
-    return survey.ground(parse_observation(script, output + '{"done": true}\n', ""))
+    script = survey.script.probe_script
+    return survey.base(parse_observation(script, output + '{"done": true}\n', ""))
 
 
 def test_trials_start_from_the_largest_mapping_that_can_be_touched() -> None:
@@ -386,13 +391,13 @@ def test_trials_start_from_the_largest_mapping_that_can_be_touched() -> None:
     rw: list[tuple[str, list[str]]] = [("EACCES", [])] * 6
     first = [("", ["ok"]), ("", ["ok"] * 4), ("", ["ok"] * 4 + ["SIGBUS"] * 4)]
     rest = [("", ["ok"]), ("EINVAL", []), ("EINVAL", [])]
-    assert found_ground(plan, iter(rw + first + rest)) == Ground("shared", 4, 0, "r")
+    assert found_ground(plan, iter(rw + first + rest)) == BaseMapping("shared", 4, 0, "r")
 
 
 def test_a_driver_of_one_size_is_tried_at_that() -> None:
     plan = CheckPlan(sizes=(1, 16), offsets=(0, 2), prots=("rw",))
     answers = [("EINVAL", []), ("EINVAL", []), ("EINVAL", []), ("", ["ok"] * 16)]
-    assert found_ground(plan, iter(answers)) == Ground("shared", 16, 2, "rw")
+    assert found_ground(plan, iter(answers)) == BaseMapping("shared", 16, 2, "rw")
 
 
 def test_a_driver_that_maps_nothing_has_no_ground() -> None:
@@ -403,17 +408,17 @@ def test_a_driver_that_maps_nothing_has_no_ground() -> None:
 # The report.
 
 
-def outcome(trial: str, *said: str, path: str = "direct", **more: Any) -> Outcome:
-    return Outcome(trial=trial, path=path, complaints=said, **more)
+def outcome(trial: str, *said: str, path: str = "direct", **more: Any) -> TrialResult:
+    return TrialResult(trial=trial, path=path, complaints=said, **more)
 
 
-def checked(*outcomes: Outcome) -> Checked:
+def checked(*outcomes: TrialResult) -> Checked:
     return Checked(
         arch="x86_64",
         kernel="7.3.4",
         driver="foo",
         node="/dev/foo",
-        grounds=(str(SHARED),),
+        base_mappings=(str(SHARED),),
         outcomes=outcomes,
     )
 
@@ -437,7 +442,7 @@ def test_a_report_counts_and_tells_what_does_not_hold() -> None:
 
 def test_a_report_for_programs_has_everything() -> None:
     (content,) = json.loads(to_json([checked(outcome("fork", facts={"1 map m:.errno": "0"}))]))
-    assert content["outcomes"][0]["verdict"] == Verdict.HOLDS
+    assert content["outcomes"][0]["verdict"] == TrialStatus.HOLDS
     assert content["outcomes"][0]["facts"] == {"1 map m:.errno": "0"}
 
 

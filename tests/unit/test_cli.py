@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from diffs import diff
 
-from testbed.bisect.symptom import Reading, Verdict
+from testbed.bisect.symptom import Presence, Reading
 from testbed.cli import main
 
 
@@ -135,7 +135,7 @@ def test_what_is_no_verdict_aborts_a_git_bisect_run(
 def test_a_fault_of_the_testbeds_own_is_no_verdict_either(
     testbed: Testbed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("testbed.cli.bisection.judge", lambda *_: 1 / 0)
+    monkeypatch.setattr("testbed.cli.bisect.judge", lambda *_: 1 / 0)
     done = testbed("bisect-step", "--kernel", "tree:x", "a")
     assert (done.status, "ZeroDivisionError" in done.stderr) == (255, True)
 
@@ -143,23 +143,23 @@ def test_a_fault_of_the_testbeds_own_is_no_verdict_either(
 @pytest.mark.parametrize(
     ("verdict", "words", "status"),
     [
-        (Verdict.ABSENT, (), 0),
-        (Verdict.PRESENT, (), 1),
-        (Verdict.UNKNOWN, (), 125),
-        (Verdict.ABSENT, ("--find-fix",), 1),
-        (Verdict.PRESENT, ("--find-fix",), 0),
-        (Verdict.UNKNOWN, ("--find-fix",), 125),
+        (Presence.ABSENT, (), 0),
+        (Presence.PRESENT, (), 1),
+        (Presence.UNKNOWN, (), 125),
+        (Presence.ABSENT, ("--find-fix",), 1),
+        (Presence.PRESENT, ("--find-fix",), 0),
+        (Presence.UNKNOWN, ("--find-fix",), 125),
     ],
 )
 def test_a_verdict_is_told_as_git_bisect_run_wants_it(
     testbed: Testbed,
     monkeypatch: pytest.MonkeyPatch,
-    verdict: Verdict,
+    verdict: Presence,
     words: tuple[str, ...],
     status: int,
 ) -> None:
     reading = Reading(verdict=verdict, reason="why")
-    monkeypatch.setattr("testbed.cli.bisection.judge", lambda *_: reading)
+    monkeypatch.setattr("testbed.cli.bisect.judge", lambda *_: reading)
     done = testbed("bisect-step", "--kernel", "tree:x", *words, "a")
     assert (done.status, f"{verdict}: why" in done.stdout) == (status, True), done.stderr
 

@@ -9,12 +9,11 @@ from pathlib import Path
 import pytest
 import result_parts
 
-from testbed import compare as driver
 from testbed.errors import SetupError
 from testbed.mmap.canonical import canonical_facts
 from testbed.mmap.observation import Observation, parse_observation
 from testbed.mmap.script import Script
-from testbed.results.compare import (
+from testbed.report.diff import (
     Comparison,
     FactChange,
     Kind,
@@ -27,6 +26,7 @@ from testbed.results.compare import (
 from testbed.results.model import Case, Facts, Run, Status
 from testbed.results.store import append_facts, read_facts, read_run, write_run
 from testbed.settings import Settings
+from testbed.suite import sides as driver
 
 PASS, FAIL, SKIP = Status.PASS, Status.FAIL, Status.SKIP
 

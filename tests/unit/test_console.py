@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from testbed.deadline import Deadline
-from testbed.vm.bell import Bell
 from testbed.vm.console import Console, make_room, open_console
+from testbed.vm.notifier import Notifier
 
 
 @dataclass
@@ -21,19 +21,19 @@ class Line:
 
     console: Console
     guest: socket.socket
-    bell: Bell
+    notifier: Notifier
     log: Path
 
     def wait(self, condition: Callable[[], bool]) -> None:
-        assert self.bell.wait_for(lambda: condition() or None, Deadline.after(5))
+        assert self.notifier.wait_for(lambda: condition() or None, Deadline.after(5))
 
 
 @pytest.fixture
 def line(tmp_path: Path) -> Iterator[Line]:
     ours, guest = socket.socketpair()
-    bell, log = Bell(), tmp_path / "console.log"
-    with ours, guest, open_console(ours, log, bell.ring) as console:
-        yield Line(console, guest, bell, log)
+    notifier, log = Notifier(), tmp_path / "console.log"
+    with ours, guest, open_console(ours, log, notifier.notify) as console:
+        yield Line(console, guest, notifier, log)
 
 
 def _characters_that_fit(guest: socket.socket) -> int:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
+from testbed.context import Context
 from testbed.image.disks import PART, PARTS, PATTERN, build_disks, disk_programs, pattern
-from testbed.workshop import Workshop
 
 # Where a file system's magic number stands, in bytes, and what it is.
 MAGICS = {
@@ -20,8 +20,8 @@ MAGICS = {
 }
 
 
-def test_each_disk_has_its_file_system_and_is_made_once(shop: Workshop) -> None:
-    disks = build_disks(shop)
+def test_each_disk_has_its_file_system_and_is_made_once(ctx: Context) -> None:
+    disks = build_disks(ctx)
     assert [disk.name for disk in disks] == list(MAGICS)
     for disk in disks:
         offset, magic = MAGICS[disk.name]
@@ -29,7 +29,7 @@ def test_each_disk_has_its_file_system_and_is_made_once(shop: Workshop) -> None:
             file.seek(offset)
             assert file.read(len(magic)) == magic, disk.name
     before = [disk.path.stat().st_ctime_ns for disk in disks]
-    assert build_disks(shop) == disks
+    assert build_disks(ctx) == disks
     assert [disk.path.stat().st_ctime_ns for disk in disks] == before
 
 

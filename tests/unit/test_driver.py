@@ -29,13 +29,13 @@ def folder(tmp_path: Path) -> Path:
 def build(yard: Yard, folder: Path) -> Path:
     request = yard.request()
     kernel = yard.build(request)
-    return build_driver(folder, kernel, request, yard.shop())
+    return build_driver(folder, kernel, request, yard.ctx())
 
 
 def find(yard: Yard, path: Path) -> Driver:
     request = yard.request()
     kernel = yard.build(request)
-    return find_driver(path, kernel, request, yard.shop())
+    return find_driver(path, kernel, request, yard.ctx())
 
 
 def module(name: str, *depends: str) -> Module:

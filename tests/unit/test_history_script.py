@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from testbed.run import Completed, run
+from testbed.process import Completed, run
 from testbed.settings import CHECKOUT
 
 DEFECT = "--- a/mm/util.c\n+++ b/mm/util.c\n@@ -1 +1 @@\n-int end;\n+int short_end;\n"

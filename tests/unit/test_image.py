@@ -11,15 +11,15 @@ import pytest
 import vm_parts
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from testbed.context import Context
 from testbed.errors import CommandError, InfraError, SetupError
-from testbed.image import Image, build, build_image, cpio, userland
+from testbed.image import Image, build_image, cpio, initramfs, userland
 from testbed.image.keys import find_client_key, make_host_key, public_line, read_client_key
 from testbed.kernel.build import Kernel
 from testbed.kernel.modules import GuestSide
 from testbed.kernel.package import Package
-from testbed.run import check_output
+from testbed.process import check_output
 from testbed.settings import Settings
-from testbed.workshop import Workshop
 
 # Copies the list, after it has looked for each file that the list names.
 GEN_INIT_CPIO = """\
@@ -70,7 +70,7 @@ def test_a_damaged_client_key_is_told_with_the_cure(tmp_path: Path) -> None:
     path.write_text("no key\n")
     with pytest.raises(SetupError) as raised:
         read_client_key(path)
-    assert f"remove {path}" in raised.value.cure
+    assert f"remove {path}" in raised.value.hint
 
 
 def test_directories_come_before_what_is_in_them() -> None:
@@ -184,7 +184,7 @@ def test_a_link_to_a_file_of_the_host_is_not_followed(debian: Path, tmp_path: Pa
 class Yard:
     """Builds images from packages of its own."""
 
-    shop: Workshop
+    ctx: Context
     root: Path
     packages: dict[Package, Path]
 
@@ -209,11 +209,11 @@ class Yard:
         return GuestSide(path, path / "programs")
 
     def build(self, release: str = "7.3.4") -> Image:
-        return build_image(self.kernel(release), self.guest_side(), self.shop)
+        return build_image(self.kernel(release), self.guest_side(), self.ctx)
 
 
 @pytest.fixture
-def yard(debian: Path, tmp_path: Path, shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> Yard:
+def yard(debian: Path, tmp_path: Path, ctx: Context, monkeypatch: pytest.MonkeyPatch) -> Yard:
     tree = tmp_path / "package"
     shutil.copytree(debian, tree, symlinks=True)
     (tree / "DEBIAN").mkdir()
@@ -231,9 +231,9 @@ def yard(debian: Path, tmp_path: Path, shop: Workshop, monkeypatch: pytest.Monke
     def download(*_: object) -> Mapping[Package, Path]:
         return packages
 
-    monkeypatch.setattr(build, "find_packages", find)
-    monkeypatch.setattr(build, "download_packages", download)
-    return Yard(shop, tmp_path, packages)
+    monkeypatch.setattr(initramfs, "find_packages", find)
+    monkeypatch.setattr(initramfs, "download_packages", download)
+    return Yard(ctx, tmp_path, packages)
 
 
 def test_an_image_has_userland_modules_and_programs(yard: Yard) -> None:
@@ -265,8 +265,8 @@ def test_a_changed_module_gives_another_image(yard: Yard) -> None:
 
 def test_another_user_gets_another_image(yard: Yard) -> None:
     one = yard.build()
-    settings = dataclasses.replace(yard.shop.settings, data_dir=yard.root / "another user")
-    yard.shop = dataclasses.replace(yard.shop, settings=settings)
+    settings = dataclasses.replace(yard.ctx.settings, data_dir=yard.root / "another user")
+    yard.ctx = dataclasses.replace(yard.ctx, settings=settings)
     two = yard.build()
     assert two.key != one.key
     assert two.client_key != one.client_key

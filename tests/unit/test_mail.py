@@ -161,7 +161,7 @@ def test_without_b4_the_cure_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(SetupError, match="b4 is not installed") as raised:
         load_series("1-a.b@example.org")
-    assert "apt install b4" in raised.value.cure
+    assert "apt install b4" in raised.value.hint
 
 
 def test_equal_patches_are_equal_series_however_they_came(tmp_path: Path) -> None:

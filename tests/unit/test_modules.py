@@ -53,7 +53,7 @@ def sources(tmp_path: Path) -> GuestSources:
 def build(yard: Yard, sources: GuestSources) -> GuestSide:
     request = yard.request()
     kernel = yard.build(request)
-    return build_guest_side(kernel, request, yard.shop(), sources=sources)
+    return build_guest_side(kernel, request, yard.ctx(), sources=sources)
 
 
 def guest_sides(yard: Yard) -> list[Path]:
@@ -154,7 +154,7 @@ def test_modules_are_built_against_their_kernel_although_another_was_built_since
     plain, patched = yard.request(text), yard.request(text, yard.patch())
     kernel = yard.build(plain)
     yard.build(patched)
-    side = build_guest_side(kernel, plain, yard.shop(), sources=sources)
+    side = build_guest_side(kernel, plain, yard.ctx(), sources=sources)
     assert yard.recorder.steps[-1] == f"compile 7.3.0 for {HOST} again"
     assert "  CC      mm/util.o" in (side.path / "build.log").read_text()
     assert compiled(kernel) == ["init/main.o", "mm/util.o", "mm/vma.o"]

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from testbed import mutants
+from testbed.context import Context
 from testbed.errors import InfraError, SetupError
 from testbed.kernel.series import Series
-from testbed.lab.mutants import (
+from testbed.mutants import campaign as campaigns
+from testbed.mutants.campaign import Attempt, Campaign, exit_status, render, select
+from testbed.mutants.mutation import (
     MUTANTS,
     Fate,
     Mutation,
@@ -29,10 +31,8 @@ from testbed.lab.mutants import (
     table_lines,
     verdict_of,
 )
-from testbed.mutants import Campaign, Trial, exit_status, render, select
 from testbed.results.model import Case, Run, Status
 from testbed.settings import CHECKOUT
-from testbed.workshop import Workshop
 
 PATCH = """\
 --- a/mm/util.c
@@ -154,7 +154,7 @@ def test_a_mutant_survives_only_tests_that_ran() -> None:
 
 
 def test_build_and_boot_are_no_merit_of_the_suite() -> None:
-    merits = {fate for fate in Fate if fate.merit}
+    merits = {fate for fate in Fate if fate.killed_by_suite}
     assert merits == {Fate.ORACLE, Fate.SPLAT, Fate.LOST}
 
 
@@ -257,23 +257,23 @@ def test_a_semantic_patch_is_rendered_on_the_layers_files(tmp_path: Path) -> Non
 
 
 def test_a_semantic_patch_needs_coccinelle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("testbed.run._path", lambda: str(tmp_path))
+    monkeypatch.setattr("testbed.process._path", lambda: str(tmp_path))
     with pytest.raises(SetupError, match="spatch is not installed") as raised:
         render(mutation("a"), tmp_path)
-    assert raised.value.cure == "apt install coccinelle"
+    assert raised.value.hint == "apt install coccinelle"
 
 
 class Trials(Campaign):
     """A campaign whose builds and guests are a list of what they come to."""
 
-    trials: list[Trial]
+    trials: list[Attempt]
     tried: list[str]
     interrupted_at = ""
 
     def good_kernel(self, arch: str, first: Sequence[str] = ()) -> str:
         return "good"
 
-    def try_once(self, mutation: Mutation, patch: Path, arch: str) -> Trial:
+    def try_once(self, mutation: Mutation, patch: Path, arch: str) -> Attempt:
         if mutation.name == self.interrupted_at:
             raise KeyboardInterrupt
         self.tried.append(f"{mutation.name} {arch}")
@@ -287,12 +287,14 @@ Make = Callable[..., Trials]
 
 
 @pytest.fixture
-def campaign(shop: Workshop, tmp_path: Path) -> Make:
-    def make(*trials: Trial, fresh: bool = False, arches: tuple[str, ...] = ("x86_64",)) -> Trials:
-        settings = dataclasses.replace(shop.settings, arch=arches)
+def campaign(ctx: Context, tmp_path: Path) -> Make:
+    def make(
+        *trials: Attempt, fresh: bool = False, arches: tuple[str, ...] = ("x86_64",)
+    ) -> Trials:
+        settings = dataclasses.replace(ctx.settings, arch=arches)
         folder = tmp_path / "results"
         folder.mkdir(exist_ok=True)
-        own = dataclasses.replace(shop, settings=settings)
+        own = dataclasses.replace(ctx, settings=settings)
         made = Trials(own, Series(), folder, fresh=fresh)
         made.trials, made.tried = list(trials), []
         return made
@@ -300,11 +302,11 @@ def campaign(shop: Workshop, tmp_path: Path) -> Make:
     return make
 
 
-KILLED = Trial(Fate.ORACLE, test="t", reason="1 is not 2", log="assert\nall of it")
+KILLED = Attempt(Fate.ORACLE, test="t", reason="1 is not 2", log="assert\nall of it")
 
 
 def test_outcomes_and_logs_are_written(campaign: Make, tmp_path: Path) -> None:
-    first = campaign(KILLED, Trial(Fate.SURVIVED))
+    first = campaign(KILLED, Attempt(Fate.SURVIVED))
     first.run([mutation("a"), mutation("b", equivalent="why")])
     assert [seen.fate for seen in first.outcomes] == [Fate.ORACLE, Fate.EQUIVALENT]
     assert first.outcomes[0].sieve is Sieve.MISSED
@@ -318,7 +320,7 @@ def test_what_was_tried_with_the_same_tests_is_not_tried_again(
     campaign: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = [mutation("a"), mutation("b")]
-    campaign(KILLED, Trial(Fate.SURVIVED)).run(names)
+    campaign(KILLED, Attempt(Fate.SURVIVED)).run(names)
     again = campaign()
     again.run(names)
     assert again.tried == []
@@ -326,7 +328,7 @@ def test_what_was_tried_with_the_same_tests_is_not_tried_again(
     fresh = campaign(KILLED, KILLED, fresh=True)
     fresh.run(names)
     assert fresh.tried == ["a x86_64", "b x86_64"]
-    monkeypatch.setattr(mutants, "suite_identity", lambda: "other tests")
+    monkeypatch.setattr(campaigns, "suite_identity", lambda: "other tests")
     other = campaign(KILLED, KILLED)
     other.run(names)
     assert len(other.tried) == 2
@@ -334,7 +336,7 @@ def test_what_was_tried_with_the_same_tests_is_not_tried_again(
 
 def test_what_decides_a_verdict_is_in_the_suites_identity() -> None:
     values = {"testbed.arch", "testbed.deadline", "testbed.errors", "testbed.settings"}
-    values |= {"testbed.kernel.model"}
+    values |= {"testbed.kernel.request"}
     tests = [*(CHECKOUT / "tests/vm/contract").glob("*.py"), CHECKOUT / "tests/conftest.py"]
     found = {
         node.module
@@ -343,8 +345,8 @@ def test_what_decides_a_verdict_is_in_the_suites_identity() -> None:
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("testbed.")
     }
     files = {str(name).replace(".", "/") for name in found - values}
-    assert [each for each in files if not f"{each}.py".startswith(mutants.SUITE)] == []
-    assert all((CHECKOUT / name).exists() for name in mutants.SUITE)
+    assert [each for each in files if not f"{each}.py".startswith(campaigns.SUITE)] == []
+    assert all((CHECKOUT / name).exists() for name in campaigns.SUITE)
 
 
 def test_an_interrupt_leaves_what_was_found(campaign: Make, tmp_path: Path) -> None:
@@ -361,7 +363,7 @@ def test_an_interrupt_leaves_what_was_found(campaign: Make, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("unsure", [Fate.LOST, Fate.BOOT, Fate.BROKE, Fate.UNKNOWN])
 def test_what_a_busy_host_may_have_caused_is_tried_twice(campaign: Make, unsure: Fate) -> None:
-    made = campaign(Trial(unsure), KILLED)
+    made = campaign(Attempt(unsure), KILLED)
     made.run([mutation("a")])
     assert [seen.fate for seen in made.outcomes] == [Fate.ORACLE]
     assert made.tried == ["a x86_64", "a x86_64"]
@@ -385,7 +387,7 @@ def test_tests_that_fail_without_a_mutation_kill_nothing(
     campaign: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = run_of(case(Status.PASS), case(Status.FAIL, "AssertionError"))
-    monkeypatch.setattr(mutants, "run_suite", lambda *_, **__: found)
+    monkeypatch.setattr(campaigns, "run_suite", lambda *_, **__: found)
     made = campaign()
     lab = made.lab("x86_64", Series(), made.folder)
     with pytest.raises(InfraError, match="not green on the kernel without a mutation") as raised:

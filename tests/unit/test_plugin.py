@@ -12,7 +12,7 @@ import pytest
 
 from testbed.kernel.modules import GuestSide
 from testbed.mmap.path import HookPath
-from testbed.plugin import pytest_collection_modifyitems, skip_unless_built
+from testbed.suite.plugin import pytest_collection_modifyitems, skip_unless_built
 
 
 @dataclass(eq=False)

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import pytest
 
-from testbed.run import check_output, run
+from testbed.process import check_output, run
 
 _ROOT = Path(__file__).parents[2]
 _FOLDER = _ROOT / "tests" / "probes" / "probe"
@@ -163,8 +163,8 @@ def test_steps_do_not_add_to_the_probes_own_memory(run_script: RunScript) -> Non
 
 
 def _documented_steps() -> list[str]:
-    cells = _table("### Files", "## The facts")
-    return [name for cell in cells for name in re.findall(r"`([a-z_]+)", cell)]
+    prepared_kernels = _table("### Files", "## The facts")
+    return [name for prepared in prepared_kernels for name in re.findall(r"`([a-z_]+)", prepared)]
 
 
 @pytest.mark.parametrize("name", _documented_steps())
@@ -174,8 +174,8 @@ def test_a_documented_step_is_known(run_script: RunScript, name: str) -> None:
 
 
 def _documented_keys() -> list[str]:
-    cells = _table("## The plan", "What the nodes do")
-    return [name for cell in cells for name in re.findall(r"`([a-z_]+)`", cell)]
+    prepared_kernels = _table("## The plan", "What the nodes do")
+    return [name for prepared in prepared_kernels for name in re.findall(r"`([a-z_]+)`", prepared)]
 
 
 @pytest.mark.parametrize("key", _documented_keys())

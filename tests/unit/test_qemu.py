@@ -184,7 +184,7 @@ def test_a_missing_qemu_is_named_with_its_package(
     with pytest.raises(SetupError) as raised:
         qemu_version(find_arch("arm64"))
     assert "qemu-system-aarch64" in raised.value.message
-    assert "qemu-system-arm" in raised.value.cure
+    assert "qemu-system-arm" in raised.value.hint
 
 
 def test_a_templates_memory_is_a_shared_file_and_a_clones_a_private_one() -> None:

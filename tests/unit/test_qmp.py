@@ -14,7 +14,7 @@ from fake_qmp import Answers, FakeQmp, Hangup, Silence
 
 from testbed.deadline import Deadline
 from testbed.errors import QmpError
-from testbed.vm.bell import Bell
+from testbed.vm.notifier import Notifier
 from testbed.vm.qmp import Event, Qmp, open_qmp
 
 
@@ -28,13 +28,13 @@ def say_nothing(_: Mapping[str, Any]) -> None:
 
 @contextmanager
 def monitor(
-    tmp_path: Path, bell: Bell | None = None, **answers: Any
+    tmp_path: Path, notifier: Notifier | None = None, **answers: Any
 ) -> Iterator[tuple[Qmp, FakeQmp]]:
     ours, theirs = socket.socketpair()
     server = FakeQmp(theirs, named(answers))
     thread = threading.Thread(target=server.serve)
     thread.start()
-    with open_qmp(tmp_path / "qmp.log", (bell or Bell()).ring) as qmp:
+    with open_qmp(tmp_path / "qmp.log", (notifier or Notifier()).notify) as qmp:
         qmp.connect(ours, Deadline.after(5))
         yield qmp, server
     thread.join()
@@ -51,12 +51,12 @@ def test_a_command_returns_what_qemu_answers(tmp_path: Path) -> None:
 
 
 def test_the_log_has_commands_answers_and_events(tmp_path: Path) -> None:
-    bell = Bell()
-    with monitor(tmp_path, bell, query_status=lambda _: {"running": True}) as (qmp, server):
+    notifier = Notifier()
+    with monitor(tmp_path, notifier, query_status=lambda _: {"running": True}) as (qmp, server):
         qmp.execute("query-status", deadline=Deadline.after(5))
         server.event("STOP")
         log = tmp_path / "qmp.log"
-        assert bell.wait_for(lambda: "STOP" in log.read_text() or None, Deadline.after(5))
+        assert notifier.wait_for(lambda: "STOP" in log.read_text() or None, Deadline.after(5))
     first, second, third = log.read_text().splitlines()
     assert first.startswith("-> ")
     assert "query-status" in first
@@ -110,18 +110,18 @@ def test_no_greeting_is_an_error(tmp_path: Path) -> None:
     ours, theirs = socket.socketpair()
     with (
         theirs,
-        open_qmp(tmp_path / "qmp.log", Bell().ring) as qmp,
+        open_qmp(tmp_path / "qmp.log", Notifier().notify) as qmp,
         pytest.raises(QmpError, match="greeting within"),
     ):
         qmp.connect(ours, Deadline.after(0.05))
 
 
 def test_events_are_kept_in_order_and_ring(tmp_path: Path) -> None:
-    bell = Bell()
-    with monitor(tmp_path, bell) as (qmp, server):
+    notifier = Notifier()
+    with monitor(tmp_path, notifier) as (qmp, server):
         server.event("STOP")
         server.event("SHUTDOWN", guest=True, reason="guest-reset")
-        events = bell.wait_for(lambda: len(qmp.events) == 2 or None, Deadline.after(5))
+        events = notifier.wait_for(lambda: len(qmp.events) == 2 or None, Deadline.after(5))
         assert events
         assert qmp.events == (
             Event("STOP", {}),
@@ -132,8 +132,8 @@ def test_events_are_kept_in_order_and_ring(tmp_path: Path) -> None:
 
 
 def test_the_end_of_the_connection_rings(tmp_path: Path) -> None:
-    bell = Bell()
-    with monitor(tmp_path, bell, quit=hang_up) as (qmp, _):
+    notifier = Notifier()
+    with monitor(tmp_path, notifier, quit=hang_up) as (qmp, _):
         assert not qmp.closed
         qmp.quit(Deadline.after(5))
-        assert bell.wait_for(lambda: qmp.closed or None, Deadline.after(5))
+        assert notifier.wait_for(lambda: qmp.closed or None, Deadline.after(5))

@@ -8,7 +8,7 @@ from pathlib import Path
 import result_parts
 from rich.console import Console
 
-from testbed.report import print_report
+from testbed.report.run import print_report
 from testbed.results.model import Case, Run, Status
 
 ENVIRONMENT = result_parts.environment("arm64", flavour="debug")

@@ -13,11 +13,11 @@ import vm_parts
 
 from testbed.kernel.patch import make_patch
 from testbed.kernel.series import Series
-from testbed.lab.cell import Cell
 from testbed.lab.lab import Lab
-from testbed.repro import again, write_repro
-from testbed.run import check_output
+from testbed.lab.prepared import PreparedKernel
+from testbed.process import check_output
 from testbed.settings import Settings
+from testbed.suite.repro import again, write_repro
 
 TEST = "tests/vm/contract/test_a.py::test_a[arm64-stack-it's $HOME]"
 
@@ -38,13 +38,13 @@ def folder(tmp_path: Path) -> Path:
     settings = Settings(kernel="debian:7.3", series="fixes/", flavour="16k")
     lab = SimpleNamespace(
         run_dir=tmp_path / "run",
-        shop=SimpleNamespace(settings=settings),
+        ctx=SimpleNamespace(settings=settings),
         series=Series((make_patch("0001-two.patch", PATCH, origin="fixes"),)),
     )
-    cell = SimpleNamespace(arch=kernel.arch, kernel=kernel)
+    prepared = SimpleNamespace(arch=kernel.arch, kernel=kernel)
     scripts = ["map m f\n", "fork\n"]
     about = {"kernel": kernel.release}
-    return write_repro(cast(Lab, lab), cast(Cell, cell), TEST, scripts, about)
+    return write_repro(cast(Lab, lab), cast(PreparedKernel, prepared), TEST, scripts, about)
 
 
 def test_the_command_names_the_test_and_all_that_was_chosen() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from testbed.results.model import Case, Run, Status, exit_status, gravest
+from testbed.results.model import Case, Run, Status, exit_status, worst
 from testbed.results.store import new_run_dir, write_run
 
 
@@ -33,7 +33,7 @@ def test_a_case_without_evidence_is_no_pass() -> None:
 
 
 def test_the_gravest_status_stands_for_several() -> None:
-    assert gravest([Status.PASS, Status.XFAIL, Status.ERROR]) is Status.ERROR
+    assert worst([Status.PASS, Status.XFAIL, Status.ERROR]) is Status.ERROR
 
 
 def test_runs_get_folders_of_their_own_and_latest_is_the_newest(tmp_path: Path) -> None:

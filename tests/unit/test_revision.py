@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from testbed.context import Context
 from testbed.errors import SetupError
 from testbed.kernel.fit import Fit, examine
 from testbed.kernel.revision import at_base, base_note, split_revision
 from testbed.kernel.series import Series, load_series
 from testbed.kernel.source import SourceTree, resolve, unpack
-from testbed.run import run
-from testbed.workshop import Workshop
+from testbed.process import run
 
 MAKEFILE = "VERSION = 7\nPATCHLEVEL = 3\nSUBLEVEL = 4\n"
 
@@ -24,7 +24,7 @@ class Linux:
     """A small kernel tree with a few commits: first, second, third; the working tree is third's."""
 
     path: Path
-    shop: Workshop
+    ctx: Context
 
     @property
     def kernel(self) -> str:
@@ -51,14 +51,14 @@ class Linux:
         return found
 
     def unpack(self, kernel: str) -> SourceTree:
-        return unpack(resolve(kernel, self.shop), self.shop)
+        return unpack(resolve(kernel, self.ctx), self.ctx)
 
 
 @pytest.fixture
-def linux(tmp_path: Path, shop: Workshop, git_alone: None) -> Linux:
+def linux(tmp_path: Path, ctx: Context, git_alone: None) -> Linux:
     path = tmp_path / "linux"
     (path / "mm").mkdir(parents=True)
-    made = Linux(path, shop)
+    made = Linux(path, ctx)
     made.git("init", "--quiet", "--initial-branch=main")
     made.commit("first text", Makefile=MAKEFILE, Kconfig="", mm__util="", mm__a="int a;\n")
     made.commit("second: b is right", mm__a="int b;\n")
@@ -158,7 +158,7 @@ def test_a_range_with_a_merge_is_no_series(linux: Linux) -> None:
     linux.git("merge", "--quiet", "--no-edit", "side")
     with pytest.raises(SetupError, match="has 1 merges") as raised:
         load_series("first..main", linux.kernel)
-    assert f"--kernel tree:{linux.path}@main" in raised.value.cure
+    assert f"--kernel tree:{linux.path}@main" in raised.value.hint
 
 
 def test_the_base_that_a_series_names_can_be_built_on(linux: Linux) -> None:

@@ -14,7 +14,7 @@ from tree_parts import Unused
 from testbed.errors import PatchError, SetupError
 from testbed.kernel.series import Series, load_series
 from testbed.kernel.source import Source, SourceTree
-from testbed.kernel.worktree import Worktree, prepare
+from testbed.kernel.worktree import Worktree, prepare_worktree
 from testbed.settings import KERNEL_CONFIG
 
 LONG_AGO = 1_000_000_000
@@ -70,7 +70,7 @@ class Desk:
     def prepare(self, *patches: Path, identity: str = "one", in_place: bool = False) -> Worktree:
         source = Source(identity, "7.3.0", "a test's text", Unused())
         tree = SourceTree(path=self.pristine, source=source, in_place=in_place)
-        return prepare(self.root, tree, Series.of(*patches))
+        return prepare_worktree(self.root, tree, Series.of(*patches))
 
 
 @pytest.fixture
@@ -312,7 +312,7 @@ def test_the_base_of_a_plain_patch_is_its_trailer(desk: Desk) -> None:
 def test_what_is_nowhere_is_told_what_there_could_be(wanted: str) -> None:
     with pytest.raises(SetupError, match=f"no folder of patches at {wanted}") as raised:
         load_series(wanted, "debian:7.3")
-    assert "message-id" in raised.value.cure
+    assert "message-id" in raised.value.hint
 
 
 @pytest.mark.parametrize("wanted", ["../nowhere", "./..", "fixes/../nowhere"])

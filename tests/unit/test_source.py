@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from testbed.context import Context
 from testbed.errors import SetupError
 from testbed.kernel.source import resolve
-from testbed.workshop import Workshop
 
 
 @pytest.mark.parametrize(
@@ -24,14 +24,14 @@ from testbed.workshop import Workshop
     ],
 )
 def test_what_cannot_be_understood_is_answered_with_what_can(
-    shop: Workshop, spec: str, message: str
+    ctx: Context, spec: str, message: str
 ) -> None:
     with pytest.raises(SetupError) as caught:
-        resolve(spec, shop)
+        resolve(spec, ctx)
     assert message in str(caught.value)
 
 
-def test_an_old_debian_kernel_is_refused_without_asking_the_archive(shop: Workshop) -> None:
+def test_an_old_debian_kernel_is_refused_without_asking_the_archive(ctx: Context) -> None:
     with pytest.raises(SetupError, match=r"debian:6\.12 is Linux 6\.12\.0: 7\.2 and later"):
-        resolve("debian:6.12", shop)
-    assert not (shop.cache.root / "work").exists()
+        resolve("debian:6.12", ctx)
+    assert not (ctx.cache.root / "work").exists()

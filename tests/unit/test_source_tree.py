@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from testbed.context import Context
 from testbed.errors import SetupError
 from testbed.kernel.source import SourceTree, resolve, unpack
-from testbed.run import run
-from testbed.workshop import Workshop
+from testbed.process import run
 
 MAKEFILE = """\
 VERSION = 7
@@ -71,11 +71,11 @@ def snapshot(top: Path) -> dict[str, tuple[int, int, int]]:
     return found
 
 
-def have(path: Path, shop: Workshop) -> SourceTree:
+def have(path: Path, ctx: Context) -> SourceTree:
     """The tree as a build has it; the user's own must not have changed by it."""
     before = snapshot(path)
-    source = resolve(f"tree:{path}", shop)
-    tree = unpack(source, shop)
+    source = resolve(f"tree:{path}", ctx)
+    tree = unpack(source, ctx)
     assert snapshot(path) == before
     return tree
 
@@ -85,8 +85,8 @@ def text_of(path: Path) -> dict[str, str]:
     return {str(file.relative_to(path)): file.read_text() for file in files}
 
 
-def test_a_clean_tree_is_built_from_where_it_is(tree: Path, shop: Workshop) -> None:
-    found = have(tree, shop)
+def test_a_clean_tree_is_built_from_where_it_is(tree: Path, ctx: Context) -> None:
+    found = have(tree, ctx)
     assert found.in_place
     assert found.path == tree
     assert found.source.version == "7.3.4"
@@ -94,10 +94,10 @@ def test_a_clean_tree_is_built_from_where_it_is(tree: Path, shop: Workshop) -> N
 
 
 def test_a_tree_that_was_built_in_place_is_exported_without_what_was_built(
-    tree: Path, shop: Workshop
+    tree: Path, ctx: Context
 ) -> None:
     write(tree, BUILT)
-    found = have(tree, shop)
+    found = have(tree, ctx)
     assert not found.in_place
     assert text_of(found.path) == TEXT
     assert os.access(found.path / "scripts/run.sh", os.X_OK)
@@ -106,167 +106,167 @@ def test_a_tree_that_was_built_in_place_is_exported_without_what_was_built(
 
 @pytest.mark.parametrize("trace", [".config", "include/config", "arch/arm64/include/generated"])
 def test_each_trace_that_kbuild_refuses_makes_an_export(
-    tree: Path, shop: Workshop, trace: str
+    tree: Path, ctx: Context, trace: str
 ) -> None:
     write(tree, {f"{trace}/x.h": ""} if "/" in trace else {trace: ""})
-    assert not have(tree, shop).in_place
+    assert not have(tree, ctx).in_place
 
 
-def test_an_export_has_modified_new_and_no_deleted_files(tree: Path, shop: Workshop) -> None:
+def test_an_export_has_modified_new_and_no_deleted_files(tree: Path, ctx: Context) -> None:
     write(tree, BUILT | {"mm/util.c": "int changed;\n", "mm/new.c": "int new;\n"})
     (tree / "mm/vma.c").unlink()
-    found = text_of(have(tree, shop).path)
+    found = text_of(have(tree, ctx).path)
     wanted = TEXT | {"mm/util.c": "int changed;\n", "mm/new.c": "int new;\n"}
     del wanted["mm/vma.c"]
     assert found == wanted
 
 
 def test_an_edit_makes_another_export_and_leaves_the_first_as_it_was(
-    tree: Path, shop: Workshop
+    tree: Path, ctx: Context
 ) -> None:
     write(tree, BUILT)
-    first = have(tree, shop)
+    first = have(tree, ctx)
     write(tree, {"mm/util.c": "int edited;\n"})
-    second = have(tree, shop)
+    second = have(tree, ctx)
     assert second.source.identity != first.source.identity
     assert text_of(first.path) == TEXT
     assert text_of(second.path) == TEXT | {"mm/util.c": "int edited;\n"}
 
 
-def test_a_second_export_touches_only_what_was_edited(tree: Path, shop: Workshop) -> None:
+def test_a_second_export_touches_only_what_was_edited(tree: Path, ctx: Context) -> None:
     write(tree, BUILT)
-    first = have(tree, shop).path
+    first = have(tree, ctx).path
     write(tree, {"mm/util.c": "int edited;\n"})
-    second = have(tree, shop).path
+    second = have(tree, ctx).path
     same = {name for name in TEXT if (first / name).samefile(second / name)}
     assert same == set(TEXT) - {"mm/util.c"}
 
 
-def test_an_export_shares_no_file_with_the_users_tree(tree: Path, shop: Workshop) -> None:
+def test_an_export_shares_no_file_with_the_users_tree(tree: Path, ctx: Context) -> None:
     write(tree, BUILT)
-    found = have(tree, shop).path
+    found = have(tree, ctx).path
     assert not any((found / name).samefile(tree / name) for name in TEXT)
 
 
-def test_an_export_that_was_interrupted_is_made_anew(tree: Path, shop: Workshop) -> None:
+def test_an_export_that_was_interrupted_is_made_anew(tree: Path, ctx: Context) -> None:
     write(tree, BUILT)
-    have(tree, shop)
+    have(tree, ctx)
     write(tree, {"mm/util.c": "int edited;\n"})
-    (root,) = shop.cache.root.glob("work/tree-*")
+    (root,) = ctx.cache.root.glob("work/tree-*")
     # As a run leaves it that was killed half-way: new bytes, and no record of them.
     (root / "export-under-way").touch()
     (root / "text/mm/util.c").unlink()
     (root / "text/mm/util.c").write_text("int ed")
     (root / "text/mm/stray.c").touch()
-    found = have(tree, shop)
+    found = have(tree, ctx)
     assert text_of(found.path) == TEXT | {"mm/util.c": "int edited;\n"}
 
 
-def test_the_identity_is_that_of_the_content(tree: Path, shop: Workshop) -> None:
-    first = have(tree, shop).source.identity
+def test_the_identity_is_that_of_the_content(tree: Path, ctx: Context) -> None:
+    first = have(tree, ctx).source.identity
     write(tree, {"mm/util.c": "int edited;\n"})
-    assert have(tree, shop).source.identity != first
+    assert have(tree, ctx).source.identity != first
     write(tree, {"mm/util.c": TEXT["mm/util.c"]})
-    assert have(tree, shop).source.identity == first
+    assert have(tree, ctx).source.identity == first
     (tree / "mm/util.c").chmod(0o755)
-    assert have(tree, shop).source.identity != first
+    assert have(tree, ctx).source.identity != first
 
 
-def test_an_edit_within_one_tick_of_the_clock_is_seen(tree: Path, shop: Workshop) -> None:
-    first = have(tree, shop).source.identity
+def test_an_edit_within_one_tick_of_the_clock_is_seen(tree: Path, ctx: Context) -> None:
+    first = have(tree, ctx).source.identity
     times = (tree / "mm/util.c").stat()
     write(tree, {"mm/util.c": "int litu;\n"})
     os.utime(tree / "mm/util.c", ns=(times.st_atime_ns, times.st_mtime_ns))
-    assert have(tree, shop).source.identity != first
+    assert have(tree, ctx).source.identity != first
 
 
 @pytest.mark.parametrize("tree", ["plain"], indirect=True)
-def test_the_digest_of_a_file_as_young_as_this_is_not_kept(tree: Path, shop: Workshop) -> None:
-    have(tree, shop)
-    (kept,) = shop.cache.root.glob("work/tree-*/digests.json")
+def test_the_digest_of_a_file_as_young_as_this_is_not_kept(tree: Path, ctx: Context) -> None:
+    have(tree, ctx)
+    (kept,) = ctx.cache.root.glob("work/tree-*/digests.json")
     assert kept.read_text() == "{}"
 
 
 @pytest.mark.parametrize("tree", ["plain"], indirect=True)
 def test_a_directory_is_read_again_when_a_file_of_it_is_another(
-    tree: Path, shop: Workshop, monkeypatch: pytest.MonkeyPatch
+    tree: Path, ctx: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("testbed.kernel.plaintree._RACY", -60_000_000_000)
-    first = have(tree, shop).source.identity
-    (kept,) = shop.cache.root.glob("work/tree-*/digests.json")
+    first = have(tree, ctx).source.identity
+    (kept,) = ctx.cache.root.glob("work/tree-*/digests.json")
     known = json.loads(kept.read_text())
     known["mm/"][1] = "not what is there"
     kept.write_text(json.dumps(known))
-    assert have(tree, shop).source.identity != first
+    assert have(tree, ctx).source.identity != first
     (tree / "mm/util.c").write_bytes((tree / "mm/util.c").read_bytes())
-    assert have(tree, shop).source.identity == first
+    assert have(tree, ctx).source.identity == first
 
 
 def test_a_tree_whose_path_is_a_link_is_the_same_tree(
-    tmp_path: Path, tree: Path, shop: Workshop
+    tmp_path: Path, tree: Path, ctx: Context
 ) -> None:
     (tmp_path / "link").symlink_to(tree)
-    source = resolve(f"tree:{tmp_path / 'link'}", shop)
-    assert source == resolve(f"tree:{tree}", shop)
+    source = resolve(f"tree:{tmp_path / 'link'}", ctx)
+    assert source == resolve(f"tree:{tree}", ctx)
 
 
 @pytest.mark.parametrize("tree", ["git"], indirect=True)
 def test_a_linked_worktree_with_a_split_index_is_read_the_same_way(
-    tmp_path: Path, tree: Path, shop: Workshop
+    tmp_path: Path, tree: Path, ctx: Context
 ) -> None:
     other = tmp_path / "other"
     git(tree, "worktree", "add", "--quiet", str(other))
     git(other, "update-index", "--split-index")
     main = snapshot(tree)
-    same = have(other, shop).source.text
-    assert same.identity == resolve(f"tree:{tree}", shop).identity
+    same = have(other, ctx).source.text
+    assert same.identity == resolve(f"tree:{tree}", ctx).identity
     write(other, BUILT)
-    assert text_of(have(other, shop).path) == TEXT
+    assert text_of(have(other, ctx).path) == TEXT
     assert snapshot(tree) == main
 
 
 @pytest.mark.parametrize("tree", ["git"], indirect=True)
 def test_a_hook_of_another_repository_does_not_lead_astray(
-    tmp_path: Path, tree: Path, shop: Workshop, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tree: Path, ctx: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clean = have(tree, shop).source.identity
+    clean = have(tree, ctx).source.identity
     monkeypatch.setenv("GIT_DIR", str(tmp_path / "elsewhere"))
     monkeypatch.setenv("GIT_INDEX_FILE", str(tmp_path / "elsewhere/index"))
-    assert have(tree, shop).source.identity == clean
+    assert have(tree, ctx).source.identity == clean
 
 
 @pytest.mark.parametrize("tree", ["git"], indirect=True)
-def test_a_broken_repository_is_said(tree: Path, shop: Workshop) -> None:
+def test_a_broken_repository_is_said(tree: Path, ctx: Context) -> None:
     shutil.rmtree(tree / ".git")
     (tree / ".git").write_text("gitdir: /nonexistent\n")
     with pytest.raises(SetupError, match="git cannot read the repository"):
-        resolve(f"tree:{tree}", shop)
+        resolve(f"tree:{tree}", ctx)
 
 
 @pytest.mark.parametrize("missing", ["Makefile", "Kconfig", "mm"])
 def test_what_is_no_kernel_tree_is_refused_by_what_it_lacks(
-    tmp_path: Path, shop: Workshop, missing: str
+    tmp_path: Path, ctx: Context, missing: str
 ) -> None:
     text = {name: text for name, text in TEXT.items() if not name.startswith(missing)}
     with pytest.raises(SetupError, match=f"is no kernel tree: it has no {missing}"):
-        resolve(f"tree:{write(tmp_path / 'x', text)}", shop)
+        resolve(f"tree:{write(tmp_path / 'x', text)}", ctx)
 
 
-def test_another_makefile_is_no_kernels(tmp_path: Path, shop: Workshop) -> None:
+def test_another_makefile_is_no_kernels(tmp_path: Path, ctx: Context) -> None:
     path = write(tmp_path / "x", TEXT | {"Makefile": "all:\n"})
     with pytest.raises(SetupError, match="its Makefile has no VERSION"):
-        resolve(f"tree:{path}", shop)
+        resolve(f"tree:{path}", ctx)
 
 
-def test_a_missing_directory_is_named(tmp_path: Path, shop: Workshop) -> None:
+def test_a_missing_directory_is_named(tmp_path: Path, ctx: Context) -> None:
     with pytest.raises(SetupError, match=r"there is no directory .*/none"):
-        resolve(f"tree:{tmp_path / 'none'}", shop)
+        resolve(f"tree:{tmp_path / 'none'}", ctx)
 
 
-def test_an_old_tree_is_refused(tmp_path: Path, shop: Workshop) -> None:
+def test_an_old_tree_is_refused(tmp_path: Path, ctx: Context) -> None:
     path = write(tmp_path / "x", TEXT | {"Makefile": "VERSION = 6\nPATCHLEVEL = 18\n"})
     with pytest.raises(SetupError, match=r"is Linux 6\.18\.0: 7\.2 and later are supported"):
-        resolve(f"tree:{path}", shop)
+        resolve(f"tree:{path}", ctx)
 
 
 @pytest.mark.parametrize(
@@ -281,17 +281,17 @@ def test_an_old_tree_is_refused(tmp_path: Path, shop: Workshop) -> None:
     ],
 )
 def test_only_what_kconfig_may_read_makes_another_configuration(
-    tree: Path, shop: Workshop, name: str, text: str, shapes: bool
+    tree: Path, ctx: Context, name: str, text: str, shapes: bool
 ) -> None:
-    before = have(tree, shop).source
+    before = have(tree, ctx).source
     write(tree, {name: text})
-    after = have(tree, shop).source
+    after = have(tree, ctx).source
     assert after.identity != before.identity
     assert (after.configuration != before.configuration) is shapes
 
 
 @pytest.mark.parametrize("tree", ["git"], indirect=True)
-def test_a_clean_git_tree_is_configured_as_its_commit_is(tree: Path, shop: Workshop) -> None:
-    whole = have(tree, shop).source
-    commit = have(Path(f"{tree}@HEAD"), shop).source
+def test_a_clean_git_tree_is_configured_as_its_commit_is(tree: Path, ctx: Context) -> None:
+    whole = have(tree, ctx).source
+    commit = have(Path(f"{tree}@HEAD"), ctx).source
     assert commit.configuration == whole.configuration

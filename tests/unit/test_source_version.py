@@ -13,7 +13,7 @@ from testbed.kernel.version import (
     upstream_version,
     version_of_makefile,
 )
-from testbed.run import run
+from testbed.process import run
 
 MAKEFILE = """\
 # SPDX-License-Identifier: GPL-2.0

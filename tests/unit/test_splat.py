@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from testbed.guest.expect import Expectation, match_splats
-from testbed.guest.loglines import console_text, parse_record
+from testbed.guest.kmsg import console_text, parse_record
 from testbed.guest.splat import Splat, SplatKind, find_splats
 from testbed.guest.taint import taint_letters
 

@@ -13,7 +13,7 @@ from testbed.cache import Cache
 from testbed.deadline import Deadline
 from testbed.errors import GuestTimeout
 from testbed.lab import template as subject
-from testbed.lab.cell import Cell
+from testbed.lab.prepared import PreparedKernel
 from testbed.progress import SilentProgress
 
 
@@ -32,7 +32,7 @@ def test_a_template_that_stays_cold_has_as_long_as_a_warm_one(
 
     monkeypatch.setattr(subject, "_take", take)
     monkeypatch.setattr(subject, "template_key", lambda _: "key")
-    cell = cast(Cell, SimpleNamespace(arch="x86_64"))
+    prepared = cast(PreparedKernel, SimpleNamespace(arch="x86_64"))
     with closing(Cache(tmp_path, 1 << 20, SilentProgress())) as store:
-        subject.make_template(cell, store, tmp_path, 0.2)
+        subject.make_template(prepared, store, tmp_path, 0.2)
     assert [each > 0 for each in left] == [True, True]

@@ -18,7 +18,7 @@ from testbed.kernel.toolchain import (
     have_ccache,
     read_ccache_use,
 )
-from testbed.run import find_tool, run
+from testbed.process import find_tool, run
 from testbed.settings import Toolchain
 
 X86_64, ARM64 = ARCHES["x86_64"], ARCHES["arm64"]
@@ -37,10 +37,10 @@ def install(folder: Path, *names: str, version: str = "12.2.0") -> None:
 @pytest.fixture
 def only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A host of x86_64 that has nothing but what a test installs in this folder."""
-    for tool in ("setpriv", "sh"):  # with these testbed.run starts the others
+    for tool in ("setpriv", "sh"):  # with these testbed.process starts the others
         (tmp_path / tool).symlink_to(find_tool(tool))
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr("testbed.run.SYSTEM_PATH", "")
+    monkeypatch.setattr("testbed.process.SYSTEM_PATH", "")
     monkeypatch.setattr("testbed.kernel.toolchain.host_uname", lambda: "x86_64")
     return tmp_path
 
@@ -94,7 +94,7 @@ def test_a_missing_cross_compiler_is_named_with_its_package(
     monkeypatch.setattr("testbed.kernel.toolchain.host_uname", lambda: "riscv64")
     with pytest.raises(SetupError, match=f"{target.triplet}-gcc is not installed") as caught:
         find_gcc(target)
-    assert caught.value.cure == f"apt install {package}"
+    assert caught.value.hint == f"apt install {package}"
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_a_missing_tool_is_named_with_its_package(missing: str, package: str, on
     install(only, *(name for name in TOOLS if name != missing))
     with pytest.raises(SetupError, match=f"{missing} is not installed") as caught:
         find_compiler(Toolchain.GCC, X86_64)
-    assert caught.value.cure == f"apt install {package}"
+    assert caught.value.hint == f"apt install {package}"
 
 
 LLVM = ("clang", "ld.lld", "llvm-ar", "llvm-nm", "llvm-objcopy", "llvm-strip")
@@ -139,7 +139,7 @@ def test_llvm_that_is_not_all_there_is_named_with_its_packages(only: Path) -> No
     (only / "ld.lld").unlink()
     with pytest.raises(SetupError, match=r"not all of it: a kernel needs clang, ld\.lld") as caught:
         find_compiler(Toolchain.LLVM, X86_64)
-    assert "clang lld llvm" in caught.value.cure
+    assert "clang lld llvm" in caught.value.hint
 
 
 def test_the_compilers_and_linkers_versions_are_part_of_the_identity() -> None:

@@ -14,7 +14,7 @@ from testbed.errors import (
     SetupError,
 )
 from testbed.results.model import Status
-from testbed.verdict import Defect, judge, judge_defect
+from testbed.suite.verdict import Defect, judge, judge_defect
 
 KD1 = Defect("KD1", r"Shmem grew by \d+ kB", ("7.2", "7.3.4"))
 

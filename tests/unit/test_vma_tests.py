@@ -10,11 +10,11 @@ import pytest
 from notes import Notes
 from tree_parts import Unused
 
+from testbed.context import Context
 from testbed.kernel.series import Series
 from testbed.kernel.source import Source, SourceTree
-from testbed.lab.mutants import Sieve
-from testbed.lab.vmatests import VmaTests, find_vma_tests
-from testbed.workshop import Workshop
+from testbed.mutants.mutation import Sieve
+from testbed.mutants.vmatests import VmaTests, find_vma_tests
 
 MAKEFILE = """\
 vma: main.c
@@ -40,7 +40,7 @@ VMA = "static int merge(void)\n{\n\treturn 2;\n}\n"
 @dataclass
 class Bench:
     top: Path
-    shop: Workshop
+    ctx: Context
 
     @property
     def tree(self) -> Path:
@@ -49,7 +49,7 @@ class Bench:
     def find(self, *, in_place: bool = False) -> VmaTests | None:
         source = Source("one", "7.3.0", "a test's text", Unused())
         tree = SourceTree(path=self.tree, source=source, in_place=in_place)
-        return find_vma_tests(tree, Series(), self.shop)
+        return find_vma_tests(tree, Series(), self.ctx)
 
     def patch(self, file: str, old: str, new: str) -> Path:
         before = (self.tree / file).read_text()
@@ -61,8 +61,8 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path: Path, shop: Workshop) -> Bench:
-    bench = Bench(tmp_path, shop)
+def bench(tmp_path: Path, ctx: Context) -> Bench:
+    bench = Bench(tmp_path, ctx)
     for name, text in (("tools/testing/vma/Makefile", MAKEFILE), ("mm/vma.c", VMA)):
         (bench.tree / name).parent.mkdir(parents=True)
         (bench.tree / name).write_text(text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from testbed.workshop import Workshop
+from testbed.context import Context
 
 # git without what the user has set.
 GIT_ALONE = {
@@ -23,5 +23,5 @@ class Unused:
     identity = family = configuration = version = description = ""
     in_place = False
 
-    def unpack(self, shop: Workshop) -> Path:
+    def unpack(self, ctx: Context) -> Path:
         raise AssertionError("not asked for")

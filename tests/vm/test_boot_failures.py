@@ -9,12 +9,12 @@ import pytest
 
 from testbed.deadline import Deadline
 from testbed.errors import BootHang, BootNoSsh, BootPanic, TestbedError
-from testbed.lab.cell import Cell
+from testbed.lab.prepared import PreparedKernel
 from testbed.vm.machine import VmSpec, boot
 
 
-def spec(cell: Cell, log_dir: Path, *words: str) -> VmSpec:
-    return dataclasses.replace(cell.vm_spec(log_dir), cmdline=words)
+def spec(prepared: PreparedKernel, log_dir: Path, *words: str) -> VmSpec:
+    return dataclasses.replace(prepared.vm_spec(log_dir), cmdline=words)
 
 
 def failure(spec: VmSpec, seconds: float) -> TestbedError:
@@ -24,34 +24,36 @@ def failure(spec: VmSpec, seconds: float) -> TestbedError:
     return raised.value
 
 
-def test_a_kernel_that_panics_at_boot(cell: Cell, tmp_path: Path) -> None:
-    error = failure(spec(cell, tmp_path, "rdinit=/nonexistent"), 60)
+def test_a_kernel_that_panics_at_boot(prepared: PreparedKernel, tmp_path: Path) -> None:
+    error = failure(spec(prepared, tmp_path, "rdinit=/nonexistent"), 60)
     assert isinstance(error, BootPanic)
     assert "Unable to mount root fs" in error.message
     assert "mount_root_generic" in error.evidence
 
 
-def test_a_kernel_that_hangs_at_boot(cell: Cell, tmp_path: Path) -> None:
+def test_a_kernel_that_hangs_at_boot(prepared: PreparedKernel, tmp_path: Path) -> None:
     # busybox's init finds nothing to do, and never says that it is ready.
-    error = failure(spec(cell, tmp_path, "rdinit=/bin/init"), 20)
+    error = failure(spec(prepared, tmp_path, "rdinit=/bin/init"), 20)
     assert isinstance(error, BootHang)
     assert "Run /bin/init as init process" in error.evidence
 
 
-def test_a_guest_without_network(cell: Cell, tmp_path: Path) -> None:
-    error = failure(spec(cell, tmp_path, "ip=off"), 20)
+def test_a_guest_without_network(prepared: PreparedKernel, tmp_path: Path) -> None:
+    error = failure(spec(prepared, tmp_path, "ip=off"), 20)
     assert isinstance(error, BootNoSsh)
     assert "testbed: ready" in error.evidence
 
 
-def test_a_guest_that_panics_later_is_known_to_be_dead(cell: Cell, tmp_path: Path) -> None:
-    with boot(spec(cell, tmp_path, "testbed.shell"), Deadline.after(60)) as vm:
+def test_a_guest_that_panics_later_is_known_to_be_dead(
+    prepared: PreparedKernel, tmp_path: Path
+) -> None:
+    with boot(spec(prepared, tmp_path, "testbed.shell"), Deadline.after(60)) as vm:
         vm.console.type("echo c >/proc/sysrq-trigger\n")
-        reason = vm.bell.wait_for(vm.why_dead, Deadline.after(60))
+        reason = vm.notifier.wait_for(vm.why_dead, Deadline.after(60))
     assert reason == "the guest kernel panicked: sysrq triggered crash"
 
 
-def test_a_guest_has_as_many_cpus_as_asked_for(cell: Cell, tmp_path: Path) -> None:
-    two = dataclasses.replace(cell.vm_spec(tmp_path), cpus=2)
+def test_a_guest_has_as_many_cpus_as_asked_for(prepared: PreparedKernel, tmp_path: Path) -> None:
+    two = dataclasses.replace(prepared.vm_spec(tmp_path), cpus=2)
     with boot(two, Deadline.after(60)) as vm:
         assert "2 CPUs" in vm.console.text()

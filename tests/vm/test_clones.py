@@ -15,20 +15,20 @@ from pathlib import Path
 import pytest
 
 from testbed.cache import Cache
+from testbed.context import Context
 from testbed.deadline import Deadline
 from testbed.errors import KernelSplat
 from testbed.lab import lab as lab_module
 from testbed.lab import template as template_module
-from testbed.lab.cell import Cell
 from testbed.lab.guest import Guest, clone_up
 from testbed.lab.lab import Lab
+from testbed.lab.prepared import PreparedKernel
 from testbed.lab.template import find_template, make_template, open_store, template_key
 from testbed.mmap.path import MODULE, HookPath
 from testbed.progress import SilentProgress
 from testbed.settings import Isolation
 from testbed.vm.machine import clone
 from testbed.vm.qemu import Template
-from testbed.workshop import Workshop
 
 UUID = "/proc/sys/kernel/random/uuid"
 
@@ -39,34 +39,34 @@ Clone = Callable[[], AbstractContextManager[Guest]]
 
 @pytest.fixture(scope="session")
 def store(lab: Lab) -> Iterator[Cache]:
-    with closing(open_store(lab.shop)) as store:
+    with closing(open_store(lab.ctx)) as store:
         yield store
 
 
 @pytest.fixture
-def template(lab: Lab, cell: Cell, store: Cache) -> Template:
+def template(lab: Lab, prepared: PreparedKernel, store: Cache) -> Template:
     """The one that the tests of this session use, most likely."""
-    lean = cell.without_disks()
-    return make_template(lean, store, lab.log_dir(cell.arch.name), _SECONDS)
+    lean = prepared.without_disks()
+    return make_template(lean, store, lab.log_dir(prepared.arch.name), _SECONDS)
 
 
 @pytest.fixture
-def new_clone(lab: Lab, cell: Cell, template: Template) -> Clone:
+def new_clone(lab: Lab, prepared: PreparedKernel, template: Template) -> Clone:
     def new_clone() -> AbstractContextManager[Guest]:
-        logs = lab.log_dir(cell.arch.name)
-        return clone_up(cell.without_disks(), template, logs, _soon())
+        logs = lab.log_dir(prepared.arch.name)
+        return clone_up(prepared.without_disks(), template, logs, _soon())
 
     return new_clone
 
 
 @pytest.fixture
-def own_lab(cell: Cell, lab: Lab, tmp_path: Path) -> Iterator[Lab]:
+def own_lab(prepared: PreparedKernel, lab: Lab, tmp_path: Path) -> Iterator[Lab]:
     """A lab with a store of its own."""
     settings = dataclasses.replace(
-        lab.shop.settings, template_dir=tmp_path / "templates", results_dir=tmp_path / "results"
+        lab.ctx.settings, template_dir=tmp_path / "templates", results_dir=tmp_path / "results"
     )
-    shop = Workshop(settings, lab.shop.cache, SilentProgress())
-    with closing(Lab(shop, lab.series)) as own:
+    ctx = Context(settings, lab.ctx.cache, SilentProgress())
+    with closing(Lab(ctx, lab.series)) as own:
         yield own
 
 
@@ -83,13 +83,13 @@ def test_clones_have_random_numbers_of_their_own(new_clone: Clone) -> None:
 
 
 def test_ssh_servers_of_clones_have_random_numbers_of_their_own(
-    cell: Cell, lab: Lab, template: Template
+    prepared: PreparedKernel, lab: Lab, template: Template
 ) -> None:
     """The SSH server ran before they were cloned, and must not go on from what it knew."""
-    spec = dataclasses.replace(cell.without_disks().vm_spec(Path("/")), template=template)
+    spec = dataclasses.replace(prepared.without_disks().vm_spec(Path("/")), template=template)
     cookies = []
     for _ in range(2):
-        spec = dataclasses.replace(spec, log_dir=lab.log_dir(cell.arch.name))
+        spec = dataclasses.replace(spec, log_dir=lab.log_dir(prepared.arch.name))
         with clone(spec, _soon()) as vm:
             cookies.append(_cookie(vm.ssh_port))
     assert cookies[0] != cookies[1]
@@ -127,7 +127,7 @@ def test_each_clone_has_a_console_of_its_own(new_clone: Clone) -> None:
     with new_clone() as one, new_clone() as other:
         one.session.write(("/dev/kmsg", b"<5>this is the first\n"))
         console = one.vm.console
-        found = one.vm.bell.wait_for(
+        found = one.vm.notifier.wait_for(
             lambda: console.text() if "this is the first" in console.text() else None, _soon()
         )
         assert found is not None
@@ -152,7 +152,7 @@ def test_a_clone_that_is_killed_costs_only_itself(own_lab: Lab, arch: str) -> No
 
 
 def test_a_template_that_cannot_be_loaded_is_taken_anew(own_lab: Lab, arch: str) -> None:
-    lean = own_lab.cell(arch).without_disks()
+    lean = own_lab.prepared(arch).without_disks()
     logs = own_lab.log_dir(arch)
     template = make_template(lean, own_lab.templates, logs, _SECONDS)
     stamp = template.state.stat()
@@ -179,19 +179,19 @@ def test_a_kernel_that_is_bad_in_the_warm_up_is_told_by_the_tests(
 
 
 def test_a_template_is_taken_once_for_kernel_image_and_machine(own_lab: Lab, arch: str) -> None:
-    cell = own_lab.cell(arch)
-    assert find_template(cell.without_disks(), own_lab.templates) is None
+    prepared = own_lab.prepared(arch)
+    assert find_template(prepared.without_disks(), own_lab.templates) is None
     with own_lab.guest(arch, Isolation.CLONE, disks=False):
-        assert find_template(cell.without_disks(), own_lab.templates) is not None
-    bigger = dataclasses.replace(cell, memory_mib=cell.memory_mib + 64)
-    keys = {template_key(each) for each in (cell, cell.without_disks(), bigger)}
+        assert find_template(prepared.without_disks(), own_lab.templates) is not None
+    bigger = dataclasses.replace(prepared, memory_mib=prepared.memory_mib + 64)
+    keys = {template_key(each) for each in (prepared, prepared.without_disks(), bigger)}
     assert len(keys) == 3
 
 
 def test_without_room_on_tmpfs_a_test_boots(
     own_lab: Lab, arch: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lab_module, "has_room", lambda cell, store: False)
+    monkeypatch.setattr(lab_module, "has_room", lambda prepared, store: False)
     with own_lab.guest(arch, Isolation.CLONE, disks=False) as guest:
         assert "Linux version" in guest.vm.console.text()
         assert guest.vm.spec.template is None

@@ -12,10 +12,10 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from testbed.cli.debugger import gdb_argv
+from testbed.cli.gdb import gdb_argv
 from testbed.deadline import Deadline
-from testbed.lab.cell import Cell
-from testbed.run import run, spawn
+from testbed.lab.prepared import PreparedKernel
+from testbed.process import run, spawn
 from testbed.settings import CHECKOUT
 
 Command = Callable[..., list[str]]
@@ -48,9 +48,9 @@ def pytest_words(command: Command) -> Command:
     return words
 
 
-def test_shell_runs_a_command_in_the_guest(cell: Cell, command: Command) -> None:
+def test_shell_runs_a_command_in_the_guest(prepared: PreparedKernel, command: Command) -> None:
     done = run(command("shell", "--", "uname", "-r"))
-    assert done.stdout.splitlines()[-1] == cell.kernel.release
+    assert done.stdout.splitlines()[-1] == prepared.kernel.release
 
 
 def test_shell_ends_with_the_commands_status(command: Command) -> None:
@@ -75,13 +75,13 @@ def test_shell_shares_a_folder_that_the_guest_cannot_write_to(
 
 
 def test_shell_on_the_console_is_a_shell_beside_what_the_kernel_prints(
-    cell: Cell, command: Command
+    prepared: PreparedKernel, command: Command
 ) -> None:
     with terminal(command("shell", "--console")) as console:
         console.expect_exact("testbed: ready")
         # The echo of what is typed is not what it prints.
         console.sendline("echo release=$(uname -r)")
-        console.expect_exact(f"release={cell.kernel.release}")
+        console.expect_exact(f"release={prepared.kernel.release}")
         console.send("\x01x")  # Ctrl-A x
         console.expect(pexpect.EOF)
 
@@ -117,14 +117,18 @@ def test_nothing_is_kept_where_nobody_could_look(pytest_words: Command, tmp_path
     assert "cure: leave out --keep" in done.stderr
 
 
-def test_boot_prints_a_command_line_without_booting(cell: Cell, command: Command) -> None:
+def test_boot_prints_a_command_line_without_booting(
+    prepared: PreparedKernel, command: Command
+) -> None:
     shown = run(command("boot", "--print")).stdout
-    assert f"qemu-system-{cell.arch.qemu}" in shown
-    assert str(cell.kernel.image) in shown
+    assert f"qemu-system-{prepared.arch.qemu}" in shown
+    assert str(prepared.kernel.image) in shown
 
 
-def test_gdb_is_attached_with_breakpoints_on_the_layer(cell: Cell, command: Command) -> None:
-    program = gdb_argv(cell.kernel, Path("stub"))[0]
+def test_gdb_is_attached_with_breakpoints_on_the_layer(
+    prepared: PreparedKernel, command: Command
+) -> None:
+    program = gdb_argv(prepared.kernel, Path("stub"))[0]
     if shutil.which(program) is None:
         pytest.skip(f"{program} is not installed")
     # At its end gdb kills the guest that it has stopped.
@@ -133,10 +137,10 @@ def test_gdb_is_attached_with_breakpoints_on_the_layer(cell: Cell, command: Comm
     assert "<__compat_vma_mmap" in shown
 
 
-def test_build_tells_where_the_kernel_is(cell: Cell, command: Command) -> None:
+def test_build_tells_where_the_kernel_is(prepared: PreparedKernel, command: Command) -> None:
     shown = run(command("build")).stdout
-    assert cell.kernel.release in shown
-    assert str(cell.image.path) in shown
+    assert prepared.kernel.release in shown
+    assert str(prepared.image.path) in shown
 
 
 def test_doctor_finds_what_a_run_needs(command: Command) -> None:

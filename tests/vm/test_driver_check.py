@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from testbed.kernel.driver import find_driver
-from testbed.lab.cell import Cell
 from testbed.lab.lab import Lab
-from testbed.run import run
+from testbed.lab.prepared import PreparedKernel
+from testbed.process import run
 from testbed.settings import CHECKOUT
 
 Command = Callable[..., list[str]]
@@ -77,14 +77,14 @@ OUTER_FILE = """if (desc->vm_file != desc->file)
 	desc->private_data = memory"""
 
 
-def planted(kind: str, old: str, new: str, target: Path) -> Path:
+def planted(kind: str, old: str, new: str, node: Path) -> Path:
     """A copy of a right example with a defect in it."""
-    shutil.copytree(EXAMPLES / kind / "mmap_prepare", target)
-    source = target / f"example_{kind}.c"
+    shutil.copytree(EXAMPLES / kind / "mmap_prepare", node)
+    source = node / f"example_{kind}.c"
     text = source.read_text()
     assert old in text
     source.write_text(text.replace(old, new))
-    return target
+    return node
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -96,7 +96,7 @@ def test_a_right_conversion_makes_no_difference(check: Check, kind: str) -> None
     for side in ("before", "after"):
         verdicts = [each["verdict"] for each in ended.content[side]["outcomes"]]
         assert verdicts.count("holds") > 80
-        assert len(ended.content[side]["grounds"]) == 2
+        assert len(ended.content[side]["base_mappings"]) == 2
         assert ended.content[side]["notes"] == []  # it is built without a warning
 
 
@@ -118,8 +118,10 @@ def test_the_wrong_conversion_is_found(check: Check) -> None:
     assert "example_counted.ko cannot be unloaded: 1 reference stays behind" in ended.output
 
 
-def test_allocations_that_fail_find_the_wrong_conversion(check: Check, cell: Cell) -> None:
-    if cell.kernel.symbol("FAILSLAB") != "y":
+def test_allocations_that_fail_find_the_wrong_conversion(
+    check: Check, prepared: PreparedKernel
+) -> None:
+    if prepared.kernel.symbol("FAILSLAB") != "y":
         pytest.skip("the kernel is built without FAILSLAB")
     plan = 'skip = ["[!f]*", "fork*"]\npaths = ["direct"]\nsharing = ["shared"]\n'
     wrong = check("counted", plan, "--module", EXAMPLES / "counted/wrong")
@@ -176,10 +178,10 @@ def test_flags_that_were_forgotten_are_shown(check: Check, tmp_path: Path) -> No
 
 
 def test_a_module_file_can_be_below_stacks_only(
-    check: Check, lab: Lab, cell: Cell, tmp_path: Path
+    check: Check, lab: Lab, prepared: PreparedKernel, tmp_path: Path
 ) -> None:
     folder = EXAMPLES / "pages/mmap_prepare"
-    driver = find_driver(folder, cell.kernel, cell.request, lab.shop)
+    driver = find_driver(folder, prepared.kernel, prepared.request, lab.ctx)
     words = ("--module", driver.modules[0].path, "--lower")
     ended = check("pages", only("e", "direct stack-after"), *words)
     assert ended.status == 0, ended.output

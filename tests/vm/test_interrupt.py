@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from testbed.deadline import Deadline
-from testbed.run import Process, spawn
+from testbed.process import Process, spawn
 
 Command = Callable[..., list[str]]
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from testbed.lab.lab import Lab
-from testbed.run import run
+from testbed.process import run
 
 Command = Callable[..., list[str]]
 
@@ -34,5 +34,5 @@ def test_a_mutant_is_killed_by_the_oracle_and_not_kept(
 
 def _kernels(lab: Lab) -> set[Path]:
     """The kernels with that patch that are kept."""
-    records = lab.shop.cache.root.glob("kernel/*/build.json")
+    records = lab.ctx.cache.root.glob("kernel/*/build.json")
     return {record for record in records if "U8.patch" in record.read_text()}

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from testbed.mmap.path import STACKS, HookPath
-from testbed.results.model import EXIT_KERNEL
-from testbed.run import run
+from testbed.process import run
+from testbed.results.model import EXIT_FINDINGS
 
 Command = Callable[..., list[str]]
 
@@ -20,7 +20,7 @@ def run_sample(command: Command, patch: str, tmp_path: Path) -> list[dict[str, s
     """Run a few tests on a kernel with a patch that breaks it, and hand back the cases."""
     series = str(FOLDER / patch)
     done = run(command("run", "--series", series, "-k", SAMPLE), ok=range(256))
-    assert done.status == EXIT_KERNEL, done.stdout + done.stderr
+    assert done.status == EXIT_FINDINGS, done.stdout + done.stderr
     cases = json.loads((tmp_path / "results" / "latest" / "result.json").read_text())["cases"]
     assert isinstance(cases, list)
     return cases

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from testbed.lab.lab import Lab
-from testbed.run import run
+from testbed.process import run
 from testbed.settings import CHECKOUT
 
 TESTS = """
-from testbed.guest.openings import SplatKind
+from testbed.guest.splat_patterns import SplatKind
 from testbed.mmap.script import Script
 
 
@@ -89,13 +89,13 @@ EXPECTED = {
 }
 
 
-@pytest.mark.usefixtures("cell")
+@pytest.mark.usefixtures("prepared")
 def test_what_breaks_a_guest_costs_that_test_and_no_other(
     lab: Lab, arch: str, tmp_path: Path
 ) -> None:
     file = tmp_path / "test_small.py"
     file.write_text(TESTS)
-    settings = lab.shop.settings
+    settings = lab.ctx.settings
     # fmt: off
     run([
         sys.executable, "-m", "pytest", "-q", file, "-c", CHECKOUT / "pyproject.toml",

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from testbed.mmap.catalogue import actions, errors, fields, files, later, outer
+from testbed.mmap.catalogue import actions, failures, fields, later, outer, vm_file
 from testbed.mmap.scenario import Scenario
 
 SCENARIOS: tuple[Scenario, ...] = (
     *fields.SCENARIOS,
     *actions.SCENARIOS,
-    *errors.SCENARIOS,
-    *files.SCENARIOS,
+    *failures.SCENARIOS,
+    *vm_file.SCENARIOS,
     *outer.SCENARIOS,
     *later.SCENARIOS,
 )

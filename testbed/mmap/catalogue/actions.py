@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from testbed.guest.openings import SplatKind
+from testbed.guest.splat_patterns import SplatKind
 from testbed.mmap.catalogue.defects import NO_CLOSE
 from testbed.mmap.path import PREPARING
 from testbed.mmap.plan import VM_DONTCOPY, VM_MAYWRITE, Action, Plan, VmOps

@@ -8,41 +8,41 @@ from collections.abc import Callable
 import pytest
 
 from testbed.lab.guest import Guest
+from testbed.mmap.faultinject import InjectedCall, Sweep, let_allocations_fail
 from testbed.mmap.path import HookPath
 from testbed.mmap.plan import Action, Plan, VmOps
 from testbed.mmap.probe import Prober
-from testbed.mmap.sweep import Call, Sweep, let_allocations_fail
 
 pytestmark = pytest.mark.kconfig("FAILSLAB", "FAIL_PAGE_ALLOC", "FAULT_INJECTION_DEBUG_FS")
 
 FULL = Plan(vm_ops=VmOps.FULL)
 
 MAPPINGS = {
-    "plain": Call(),
-    "full": Call(plan=FULL),
-    "private": Call(plan=FULL, flags="private"),
-    "remap": Call(plan=Plan(vm_ops=VmOps.FULL, action=Action.REMAP)),
-    "remap-cow": Call(plan=Plan(action=Action.REMAP), flags="private"),
-    "ioremap": Call(plan=Plan(action=Action.IOREMAP)),
-    "simple-ioremap": Call(plan=Plan(action=Action.SIMPLE_IOREMAP)),
-    "kernel-pages": Call(plan=Plan(vm_ops=VmOps.FULL, action=Action.KERNEL_PAGES)),
-    "anonymous": Call(plan=Plan(vm_ops=VmOps.NULL), flags="private"),
-    "over": Call(plan=FULL, over=True),
-    "over-kernel-pages": Call(plan=Plan(action=Action.KERNEL_PAGES), over=True),
-    "locked": Call(plan=FULL, flags="shared,locked"),
-    "populate": Call(plan=FULL, flags="shared,populate"),
+    "plain": InjectedCall(),
+    "full": InjectedCall(plan=FULL),
+    "private": InjectedCall(plan=FULL, flags="private"),
+    "remap": InjectedCall(plan=Plan(vm_ops=VmOps.FULL, action=Action.REMAP)),
+    "remap-cow": InjectedCall(plan=Plan(action=Action.REMAP), flags="private"),
+    "ioremap": InjectedCall(plan=Plan(action=Action.IOREMAP)),
+    "simple-ioremap": InjectedCall(plan=Plan(action=Action.SIMPLE_IOREMAP)),
+    "kernel-pages": InjectedCall(plan=Plan(vm_ops=VmOps.FULL, action=Action.KERNEL_PAGES)),
+    "anonymous": InjectedCall(plan=Plan(vm_ops=VmOps.NULL), flags="private"),
+    "over": InjectedCall(plan=FULL, over=True),
+    "over-kernel-pages": InjectedCall(plan=Plan(action=Action.KERNEL_PAGES), over=True),
+    "locked": InjectedCall(plan=FULL, flags="shared,locked"),
+    "populate": InjectedCall(plan=FULL, flags="shared,populate"),
 }
 
 OPERATIONS = {
-    "munmap-the-middle": Call(plan=FULL, operation=("munmap", "m", "1-2")),
-    "mprotect-the-middle": Call(plan=FULL, operation=("mprotect", "m", "1-2", "prot=r")),
-    "mremap": Call(
+    "munmap-the-middle": InjectedCall(plan=FULL, operation=("munmap", "m", "1-2")),
+    "mprotect-the-middle": InjectedCall(plan=FULL, operation=("mprotect", "m", "1-2", "prot=r")),
+    "mremap": InjectedCall(
         plan=FULL, operation=("mremap", "m", "len=4p", "flags=maymove,fixed", "addr=room+16p")
     ),
 }
 
 # A hundred allocations. fork(2) documents both errors.
-FORK = Call(
+FORK = InjectedCall(
     plan=Plan(vm_ops=VmOps.FULL, action=Action.KERNEL_PAGES),
     operation=("fork",),
     errors=("ENOMEM", "EAGAIN"),
@@ -69,7 +69,7 @@ def reached(request: pytest.FixtureRequest) -> Reached:
 @pytest.mark.guarantee(28, 54, 55, 58)
 @pytest.mark.parametrize("call", MAPPINGS.values(), ids=MAPPINGS)
 def test_a_mapping_that_fails_leaves_nothing(
-    failing: Guest, stack: Prober, path: HookPath, call: Call, reached: Reached
+    failing: Guest, stack: Prober, path: HookPath, call: InjectedCall, reached: Reached
 ) -> None:
     reached(_sweep(failing, stack, path, call))
 
@@ -77,7 +77,7 @@ def test_a_mapping_that_fails_leaves_nothing(
 @pytest.mark.guarantee(65, 66, 67)
 @pytest.mark.parametrize("call", OPERATIONS.values(), ids=OPERATIONS)
 def test_an_operation_that_fails_leaves_the_mapping(
-    failing: Guest, stack: Prober, path: HookPath, call: Call, reached: Reached
+    failing: Guest, stack: Prober, path: HookPath, call: InjectedCall, reached: Reached
 ) -> None:
     reached(_sweep(failing, stack, path, call))
 
@@ -91,10 +91,10 @@ def test_a_fork_that_fails_leaves_the_mapping(
 
 
 REPLACED = {
-    "shmem": Call(plan=Plan(replace="shmem")),
-    "shmem-private": Call(plan=Plan(replace="shmem"), flags="private"),
-    "file": Call(plan=Plan(replace="file"), replacement=True),
-    "shmem-over": Call(plan=Plan(replace="shmem"), over=True),
+    "shmem": InjectedCall(plan=Plan(replace="shmem")),
+    "shmem-private": InjectedCall(plan=Plan(replace="shmem"), flags="private"),
+    "file": InjectedCall(plan=Plan(replace="file"), replacement=True),
+    "shmem-over": InjectedCall(plan=Plan(replace="shmem"), over=True),
 }
 
 
@@ -102,7 +102,7 @@ REPLACED = {
 @pytest.mark.paths(HookPath.DIRECT, HookPath.LEGACY)
 @pytest.mark.parametrize("call", REPLACED.values(), ids=REPLACED)
 def test_a_mapping_that_replaces_its_file_and_fails_leaves_nothing(
-    failing: Guest, stack: Prober, path: HookPath, call: Call, reached: Reached
+    failing: Guest, stack: Prober, path: HookPath, call: InjectedCall, reached: Reached
 ) -> None:
     reached(_sweep(failing, stack, path, call))
 
@@ -116,12 +116,14 @@ _KD1 = r"(Committed_AS|replacement of \d) is \d+ after the (call|next try), was 
 @pytest.mark.paths(*(path for path in HookPath if path.shape.compat))
 @pytest.mark.parametrize("call", REPLACED.values(), ids=REPLACED)
 def test_a_stacked_mapping_that_replaces_its_file_and_fails_leaves_nothing(
-    failing: Guest, stack: Prober, path: HookPath, call: Call, reached: Reached
+    failing: Guest, stack: Prober, path: HookPath, call: InjectedCall, reached: Reached
 ) -> None:
     reached(_sweep(failing, stack, path, call, known=_KD1))
 
 
-def _sweep(guest: Guest, prober: Prober, path: HookPath, call: Call, known: str = "") -> int:
+def _sweep(
+    guest: Guest, prober: Prober, path: HookPath, call: InjectedCall, known: str = ""
+) -> int:
     """Let the call fail in every way; how many there were.
 
     What is `known` is complained of only when there is nothing else.

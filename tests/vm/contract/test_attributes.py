@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from testbed.arch import find_arch
-from testbed.lab.bar import Bar, find_bar
+from testbed.intree.bar import Bar, find_bar
 from testbed.lab.guest import Guest
 from testbed.mmap.observation import names
 from testbed.mmap.oracle import canonical_vma, without_may_exec
@@ -62,7 +62,7 @@ def test_a_bar_is_cached_as_the_hook_says(
     script.write("m", 0x5A)
     read = script.read("m")
     seen = stack.run(script)
-    caching = CACHING[guest.cell.arch.name]
+    caching = CACHING[guest.prepared.arch.name]
     assert seen[made].error == ""
     for page, entry in enumerate(seen[ptes].values["pages"]):
         assert int(entry["pte_pfn"], 16) == pfn + page
@@ -82,7 +82,7 @@ def test_page_prot_is_taken_when_the_helper_is_called(
     made = script.map("m", TOP)
     ptes = script.step("ptes", "m")
     seen = stack.run(script)
-    caching = CACHING[guest.cell.arch.name]
+    caching = CACHING[guest.prepared.arch.name]
     assert seen[made].error == ""
     for entry in seen[ptes].values["pages"]:
         found = int(entry["pte_prot"], 16) & caching.mask
@@ -105,7 +105,7 @@ def test_a_bar_is_mapped_as_its_file_in_sysfs_maps_it(
     script.write("n", 0x7C, "2")
     reads = [script.read(name, "1-2") for name in ("m", "n")]
     seen = stack.run(script)
-    caching = CACHING[guest.cell.arch.name]
+    caching = CACHING[guest.prepared.arch.name]
     (ours, vma, ptes), (theirs, twin_vma, twin_ptes) = shown
     assert (seen[ours].error, seen[theirs].error) == ("", "")
     # sysfs is mounted noexec.
@@ -129,7 +129,7 @@ def test_the_file_in_sysfs_maps_device_memory(
     script.open("twin", bar.resource)
     script.map("n", "twin")
     ptes = script.step("ptes", "n")
-    caching = CACHING[guest.cell.arch.name]
+    caching = CACHING[guest.prepared.arch.name]
     entries = stack.run(script)[ptes].values["pages"]
     assert len(entries) == 4
     for entry in entries:
@@ -304,9 +304,9 @@ def test_ordinary_memory_is_cached_as_the_architecture_says(
     made = script.map("m", TOP)
     ptes = script.step("ptes", "m")
     seen = stack.run(script)
-    caching = CACHING[guest.cell.arch.name]
+    caching = CACHING[guest.prepared.arch.name]
     wanted = (
-        caching.plain if guest.cell.arch == find_arch("x86_64") else getattr(caching, page_prot)
+        caching.plain if guest.prepared.arch == find_arch("x86_64") else getattr(caching, page_prot)
     )
     assert seen[made].error == ""
     for entry in seen[ptes].values["pages"]:

@@ -8,7 +8,7 @@ from testbed.settings import Isolation
 
 
 def test_kernel_builds(lab: Lab, arch: str) -> None:
-    assert lab.cell(arch).kernel.image.is_file()
+    assert lab.prepared(arch).kernel.image.is_file()
 
 
 def test_kernel_boots(lab: Lab, arch: str) -> None:
@@ -18,8 +18,8 @@ def test_kernel_boots(lab: Lab, arch: str) -> None:
 
 def test_guest_runs_the_kernel_that_was_built(guest: Guest) -> None:
     release = guest.session.check(["uname", "-r"]).out.strip()
-    assert release == guest.cell.kernel.release
+    assert release == guest.prepared.kernel.release
 
 
 def test_guest_has_the_machine_that_was_asked_for(guest: Guest) -> None:
-    assert guest.session.check(["uname", "-m"]).out.strip() == guest.cell.arch.uname
+    assert guest.session.check(["uname", "-m"]).out.strip() == guest.prepared.arch.uname

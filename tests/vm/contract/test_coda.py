@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import pytest
 
-from testbed.guest.openings import SplatKind
+from testbed.guest.splat_patterns import SplatKind
+from testbed.intree.stacks import FOLDER, FileStack, coda, set_up
 from testbed.lab.guest import Guest
-from testbed.lab.stacks import FOLDER, FileStack, coda, set_up
 from testbed.mmap.observation import names, only
 from testbed.mmap.probe import Prober
 from testbed.mmap.script import Script

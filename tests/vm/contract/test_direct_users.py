@@ -8,9 +8,9 @@ from typing import TypedDict
 import pytest
 
 from testbed.errors import GuestCommandError
-from testbed.lab.bar import find_bar
+from testbed.intree.bar import find_bar
+from testbed.intree.intreefile import LOW, USERS, User, set_up
 from testbed.lab.guest import Guest
-from testbed.lab.users import LOW, USERS, User, set_up
 from testbed.mmap.observation import Fact
 from testbed.mmap.oracle import canonical_vma, without_may_exec
 from testbed.mmap.path import HookPath, stack_over

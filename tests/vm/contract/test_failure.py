@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from testbed.guest.openings import SplatKind
+from testbed.guest.splat_patterns import SplatKind
 from testbed.lab.guest import Guest
 from testbed.mmap.observation import names, only
 from testbed.mmap.path import PREPARING, TOP, HookPath, hook_name

@@ -7,8 +7,8 @@ from pathlib import PurePosixPath
 
 import pytest
 
+from testbed.intree.stacks import FILE_STACKS, FILL, FileStack, set_up
 from testbed.lab.guest import Guest
-from testbed.lab.stacks import FILE_STACKS, FILL, FileStack, set_up
 from testbed.mmap.observation import Fact
 from testbed.mmap.oracle import canonical_vma
 from testbed.mmap.probe import Prober

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from testbed.guest.openings import SplatKind
+from testbed.guest.splat_patterns import SplatKind
+from testbed.intree.stacks import FOLDER, FileStack, fuse, overlay, set_up
 from testbed.lab.guest import Guest
-from testbed.lab.stacks import FOLDER, FileStack, fuse, overlay, set_up
 from testbed.mmap.oracle import canonical_vma
 from testbed.mmap.probe import Prober
 from testbed.mmap.script import Script

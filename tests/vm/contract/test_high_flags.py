@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from testbed.intree.stacks import FILE_STACKS, set_up
 from testbed.lab.guest import Guest
-from testbed.lab.stacks import FILE_STACKS, set_up
 from testbed.mmap.path import PREPARING, TOP, HookPath, hook_name, stack_over
 from testbed.mmap.plan import VM_MTE_ALLOWED, VM_PKEY_SHIFT, Plan, VmOps
 from testbed.mmap.probe import Prober, path_script

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from testbed.lab.guest import Guest
-from testbed.mmap.observation import Event, Vma, only
+from testbed.mmap.observation import HookEvent, Vma, only
 from testbed.mmap.path import PREPARING, TOP, HookPath
 from testbed.mmap.plan import VM_DONTEXPAND, VM_MERGEABLE, Plan, VmOps
 from testbed.mmap.probe import Prober, path_script
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.kconfig("KSM")
 
 def offered(
     stack: Prober, path: HookPath, plan: Plan, flags: str = "private"
-) -> tuple[Vma, list[Event]]:
+) -> tuple[Vma, list[HookEvent]]:
     """A mapping that a process makes after it has offered all its memory, and the hooks' log."""
     script = path_script(path, plan)
     script.step("ksm")

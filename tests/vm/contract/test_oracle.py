@@ -10,12 +10,12 @@ import pytest
 
 from testbed.lab.guest import Guest
 from testbed.mmap.catalogue import SCENARIOS
+from testbed.mmap.execution import Execution, run_execution
 from testbed.mmap.generate import generate
 from testbed.mmap.oracle import check, reference_path
 from testbed.mmap.path import HookPath
 from testbed.mmap.probe import Prober
 from testbed.mmap.scenario import Scenario
-from testbed.mmap.trial import Trial, run_trial
 
 # Seeds whose scenarios every run tries; a seed that finds something is kept by a name.
 SEEDS = range(60)
@@ -39,40 +39,44 @@ def _case(scenario: Scenario, path: HookPath) -> object:
     return pytest.param(scenario, path, id=f"{scenario}-{path}", marks=marks)
 
 
-Trials = dict[tuple[Path, str, HookPath], Trial]
+Trials = dict[tuple[Path, str, HookPath], Execution]
 
 
 @pytest.fixture(scope="session")
-def trials() -> Trials:
+def executions() -> Trials:
     """What has run, by the VM in which it did: a reference serves several paths."""
     return {}
 
 
 @pytest.mark.parametrize(("scenario", "path"), _cases(SCENARIOS))
 def test_scenario(
-    guest: Guest, stack: Prober, trials: Trials, scenario: Scenario, path: HookPath
+    guest: Guest, stack: Prober, executions: Trials, scenario: Scenario, path: HookPath
 ) -> None:
-    _judge(guest, stack, trials, scenario, path)
+    _judge(guest, stack, executions, scenario, path)
 
 
 @pytest.mark.parametrize(("scenario", "path"), _cases(map(generate, SEEDS)))
 def test_generated_scenario(
-    guest: Guest, stack: Prober, trials: Trials, scenario: Scenario, path: HookPath
+    guest: Guest, stack: Prober, executions: Trials, scenario: Scenario, path: HookPath
 ) -> None:
-    _judge(guest, stack, trials, scenario, path)
+    _judge(guest, stack, executions, scenario, path)
 
 
-def _judge(guest: Guest, stack: Prober, trials: Trials, scenario: Scenario, path: HookPath) -> None:
+def _judge(
+    guest: Guest, stack: Prober, executions: Trials, scenario: Scenario, path: HookPath
+) -> None:
     other = reference_path(path, scenario.paths)
-    reference = _run(guest, stack, trials, scenario, other) if other is not None else None
-    trial = _run(guest, stack, trials, scenario, path)
-    check(trial, reference, guest.cell.kernel.version)
+    reference = _run(guest, stack, executions, scenario, other) if other is not None else None
+    execution = _run(guest, stack, executions, scenario, path)
+    check(execution, reference, guest.prepared.kernel.version)
 
 
-def _run(guest: Guest, stack: Prober, trials: Trials, scenario: Scenario, path: HookPath) -> Trial:
+def _run(
+    guest: Guest, stack: Prober, executions: Trials, scenario: Scenario, path: HookPath
+) -> Execution:
     key = guest.vm.spec.log_dir, scenario.name, path
-    if key not in trials:
+    if key not in executions:
         warns = scenario.splat if path.shape.prepares else None
         with guest.expect_splat(*warns) if warns else nullcontext():
-            trials[key] = run_trial(stack, scenario, path)
-    return trials[key]
+            executions[key] = run_execution(stack, scenario, path)
+    return executions[key]

@@ -6,8 +6,8 @@ from functools import partial
 
 import pytest
 
+from testbed.intree.stacks import FILE_STACKS, FILL, FOLDER, FileStack, overlay, set_up
 from testbed.lab.guest import Guest
-from testbed.lab.stacks import FILE_STACKS, FILL, FOLDER, FileStack, overlay, set_up
 from testbed.mmap.script import Script
 
 pytestmark = pytest.mark.kconfig("OVERLAY_FS")

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import pytest
 
-from testbed.guest.openings import SplatKind
+from testbed.guest.splat_patterns import SplatKind
 from testbed.lab.guest import Guest
 from testbed.mmap.observation import named, names, only
 from testbed.mmap.path import PREPARING, STACKS, TOP, HookPath, hook_name

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from testbed.intree.stacks import FOLDER, FileStack, Layer, coda, fuse, set_up
 from testbed.lab.guest import Guest
-from testbed.lab.stacks import FOLDER, FileStack, Layer, coda, fuse, set_up
 from testbed.mmap.path import SWITCHING, HookPath
 from testbed.mmap.probe import Prober
 from testbed.mmap.script import Script

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from testbed.guest.openings import SplatKind
+from testbed.guest.splat_patterns import SplatKind
 from testbed.lab.guest import Guest
 from testbed.mmap.observation import names
 from testbed.mmap.path import PREPARING, HookPath

@@ -159,7 +159,7 @@ def test_remap_file_pages_of_a_removed_segment_fails_and_leaves_a_hole(guest: Gu
 def huge_page(guest: Guest) -> int:
     """The size of a huge page in bytes; one is reserved until the end of the test."""
     nodes = "/proc/sys/vm/nr_hugepages"
-    if guest.cell.kernel.symbol("HUGETLBFS") != "y":
+    if guest.prepared.kernel.symbol("HUGETLBFS") != "y":
         pytest.skip("the kernel is built without HUGETLBFS")
     guest.at_end(lambda: guest.session.write((nodes, b"0")))
     guest.session.write((nodes, b"1"))

@@ -56,7 +56,7 @@ _CASES = {
 def test_a_mapping_made_often_leaves_no_object(
     stack: Prober, guest: Guest, path: HookPath, case: _Case
 ) -> None:
-    if guest.cell.kernel.symbol("KASAN") == "y":
+    if guest.prepared.kernel.symbol("KASAN") == "y":
         pytest.skip("KASAN keeps back what is freed; kmemleak looks there")
     _often(stack, path, case)  # what comes once has come then
     before = _objects(guest.session)

@@ -28,7 +28,7 @@ class Devices:
 
 def _load(guest: Guest, parameters: str = "") -> Devices:
     """Load the module with parameters (docs/probe.md, mmap_uio.ko)."""
-    if guest.cell.kernel.symbol("UIO") == "m":
+    if guest.prepared.kernel.symbol("UIO") == "m":
         guest.at_end(partial(guest.session.check, ["modprobe", "-r", "uio"]))
         guest.session.check(["modprobe", "uio"])
     guest.load(MODULE, parameters)

@@ -13,7 +13,7 @@ from testbed.settings import Isolation
 @pytest.mark.last
 @pytest.mark.kconfig("DEBUG_KMEMLEAK")
 def test_nothing_is_left_without_a_reference(guest: Guest, lab: Lab) -> None:
-    if lab.shop.settings.isolation is not Isolation.SHARED:
+    if lab.ctx.settings.isolation is not Isolation.SHARED:
         pytest.skip("nothing is left by tests that have kernels of their own: --isolation shared")
     leaks = guest.leaks()
     assert not leaks, f"{len(leaks)} objects without a reference:\n" + "\n".join(

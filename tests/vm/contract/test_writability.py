@@ -6,8 +6,8 @@ from contextlib import nullcontext
 
 import pytest
 
-from testbed.guest.openings import SplatKind
-from testbed.kernel.model import Kernel
+from testbed.guest.splat_patterns import SplatKind
+from testbed.kernel.request import Kernel
 from testbed.lab.guest import Guest
 from testbed.mmap.path import HOOK, TOP, HookPath, hook_name
 from testbed.mmap.plan import VM_MAYWRITE, Plan, VmOps

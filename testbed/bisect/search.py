@@ -1,0 +1,260 @@
+"""The search itself: ends first, then one commit after the other, each tried once."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from testbed.bisect.history import BREAKAGE, FIX, Answer, History, Search, Stop
+from testbed.bisect.journal import Journal, JournalEntry
+from testbed.bisect.symptom import (
+    NO_KERNEL,
+    FailureSignature,
+    Presence,
+    Reading,
+    Symptom,
+    failures,
+    read,
+    unite,
+)
+from testbed.errors import SetupError, TreeError
+from testbed.progress import Progress, Step
+from testbed.results.model import Case, Run, Status
+
+
+@dataclass(frozen=True)
+class Built:
+    """A kernel that is ready to be run."""
+
+    release: str
+    fingerprint: str  # equal for kernels that are equal but for their names
+
+
+class Oracle(Protocol):
+    """What stands between a commit and a verdict."""
+
+    def build(self, commit: str) -> Built:
+        """Make the commit's kernel ready.
+
+        Raises:
+            TreeError: there is none.
+        """
+
+    def run(self, commit: str) -> Run:
+        """Boot the commit's kernel, which was built just before, and run the tests.
+
+        Raises:
+            InfraError: the host failed, twice.
+        """
+
+
+@dataclass
+class Bisection:
+    """One question about one history."""
+
+    history: History
+    oracle: Oracle
+    journal: Journal
+    progress: Progress
+    repeat: int = 1
+    pattern: str = ""
+    find_fix: bool = False
+
+    def run(self) -> Answer:
+        """Try commits until one is left.
+
+        What the journal has is not tried again; an interrupt loses the step under way.
+
+        Raises:
+            SetupError: git cannot search between the ends.
+            InfraError: the host failed.
+        """
+        self._require_order()
+        if known := len(self.journal.steps):
+            self.progress.note(f"going on where it was: {known} steps are known")
+        with self.progress.step("bisect") as step:
+            if trouble := self._try_ends(step):
+                # Asked again, it may turn out otherwise.
+                self.journal.forget()
+                return Answer(trouble=trouble)
+            return self._search(step)
+
+    def _require_order(self) -> None:
+        old, new = self.history.old, self.history.new
+        if old == new:
+            raise SetupError("both ends are the same commit")
+        if self.history.is_ancestor(new, old):
+            hint = "--find-fix looks for a fix: there the bad end is the older one"
+            if self.find_fix:
+                hint = "with --find-fix the bad end is the older one"
+            raise SetupError("the ends are in the wrong order", hint=hint)
+
+    def _try_ends(self, step: Step) -> str:
+        """Learn what the symptom is, and see that it tells the ends apart; why it does not."""
+        old, new = self.history.old, self.history.new
+        shows, lacks = (old, new) if self.find_fix else (new, old)
+        seen = self.journal.find(shows) or self._learn(shows, step)
+        if seen.verdict is not Presence.PRESENT:
+            return self._unlike(seen, "shows the symptom")
+        seen = self.journal.find(lacks) or self._narrow(lacks, step)
+        if seen.verdict is not Presence.ABSENT:
+            return self._unlike(seen, "is without the symptom")
+        return ""
+
+    def _learn(self, commit: str, step: Step) -> JournalEntry:
+        """The symptom is what fails on the end that shows it, unless it was described."""
+        trial = self._build(commit, step)
+        runs = self._run(trial, step)
+        signatures = () if self.pattern else _failures(runs)
+        self.journal.symptom = Symptom(signatures, self.pattern)
+        return self._add(trial, unite(read(run, self.symptom) for run in runs))
+
+    def _narrow(self, commit: str, step: Step) -> JournalEntry:
+        """What fails in the same way on the other end is not what was asked for."""
+        trial = self._build(commit, step)
+        if twin := self.journal.twin(trial.fingerprint):
+            return self._share(trial, twin)
+        runs = self._run(trial, step)
+        rest = tuple(sorted(set(self.symptom.signatures) - set(_failures(runs))))
+        if rest:
+            self.journal.symptom = Symptom(rest)
+        return self._add(trial, unite(read(run, self.symptom) for run in runs))
+
+    def _unlike(self, seen: JournalEntry, wanted: str) -> str:
+        name = self.history.label(seen.commit)
+        return f"{name} ({seen.title}) is not one that {wanted}: {seen.reason}"
+
+    def _search(self, step: Step) -> Answer:
+        search = Search(self.history, FIX if self.find_fix else BREAKAGE)
+        words = {
+            Presence.PRESENT: search.terms.old if self.find_fix else search.terms.new,
+            Presence.ABSENT: search.terms.new if self.find_fix else search.terms.old,
+            Presence.UNKNOWN: "skip",
+        }
+        stop = search.start()
+        while stop is not None:
+            seen = self.journal.find(stop.commit) or self._try(stop, step)
+            stop = search.say(words[seen.verdict], stop.commit)
+        return search.answer()
+
+    def _try(self, stop: Stop, step: Step) -> JournalEntry:
+        self.progress.note(stop.remaining)
+        trial = self._build(stop.commit, step, stop.title)
+        if twin := self.journal.twin(trial.fingerprint):
+            return self._share(trial, twin)
+        reading = self._read(trial, step)
+        if reading.verdict is Presence.UNKNOWN and trial.built is not None:
+            # A busy host may be the cause, and what is stepped over makes the answer vague.
+            self.progress.note(f"once more, for it cannot be told: {reading.reason}")
+            reading = self._read(trial, step)
+        return self._add(trial, reading)
+
+    def _read(self, trial: _Candidate, step: Step) -> Reading:
+        return read_often(lambda: self._run(trial, step, times=1)[0], self.symptom, self.repeat)
+
+    @property
+    def symptom(self) -> Symptom:
+        assert self.journal.symptom is not None  # the ends were tried first
+        return self.journal.symptom
+
+    def _build(self, commit: str, step: Step, title: str = "") -> _Candidate:
+        history = self.history
+        trial = _Candidate(commit, history.label(commit), title or history.title(commit))
+        step.update(len(self.journal.steps), note=f"build {trial}")
+        began = time.monotonic()
+        try:
+            trial.built = self.oracle.build(commit)
+        except TreeError as error:
+            trial.broken = error
+        trial.build_seconds = time.monotonic() - began
+        return trial
+
+    def _run(self, trial: _Candidate, step: Step, times: int = 0) -> list[Run]:
+        """Run the tests, as often as asked for unless told otherwise."""
+        if trial.broken is not None:
+            return [run_of_no_kernel(trial.broken)]
+        step.update(len(self.journal.steps), note=f"run {trial}")
+        began = time.monotonic()
+        runs = [self.oracle.run(trial.commit) for _ in range(times or self.repeat)]
+        trial.run_seconds += time.monotonic() - began
+        return runs
+
+    def _add(self, trial: _Candidate, reading: Reading) -> JournalEntry:
+        seen = JournalEntry(
+            commit=trial.commit,
+            title=trial.title,
+            verdict=reading.verdict,
+            reason=reading.reason,
+            evidence=reading.evidence,
+            kernel=trial.built.release if trial.built else "",
+            fingerprint=trial.fingerprint,
+            shown=reading.shown,
+            clean=reading.clean,
+            build_seconds=round(trial.build_seconds, 1),
+            run_seconds=round(trial.run_seconds, 1),
+        )
+        return self._keep(seen)
+
+    def _share(self, trial: _Candidate, twin: JournalEntry) -> JournalEntry:
+        """A kernel that was run under another commit's name need not be run again."""
+        assert trial.built is not None
+        return self._keep(
+            dataclasses.replace(
+                twin,
+                commit=trial.commit,
+                title=trial.title,
+                kernel=trial.built.release,
+                same_as=twin.commit,
+                build_seconds=round(trial.build_seconds, 1),
+                run_seconds=0.0,
+            )
+        )
+
+    def _keep(self, seen: JournalEntry) -> JournalEntry:
+        self.journal.add(seen)
+        name = self.history.label(seen.commit)
+        self.progress.note(f"{name} ({seen.title}) {seen.verdict}: {seen.reason}")
+        return seen
+
+
+@dataclass
+class _Candidate:
+    """A commit that is being tried."""
+
+    commit: str
+    label: str
+    title: str
+    built: Built | None = None
+    broken: TreeError | None = None  # why there is no kernel
+    build_seconds: float = 0.0
+    run_seconds: float = 0.0
+
+    def __str__(self) -> str:
+        return f"{self.label}: {self.title}"
+
+    @property
+    def fingerprint(self) -> str:
+        return self.built.fingerprint if self.built else ""
+
+
+def _failures(runs: list[Run]) -> tuple[FailureSignature, ...]:
+    return tuple(sorted({signature for run in runs for signature in failures(run)}))
+
+
+def read_often(run: Callable[[], Run], symptom: Symptom, times: int) -> Reading:
+    """Run until the symptom shows or it cannot be told, at most so many times."""
+    readings = [read(run(), symptom)]
+    while len(readings) < times and readings[-1].verdict is Presence.ABSENT:
+        readings.append(read(run(), symptom))
+    return unite(readings)
+
+
+def run_of_no_kernel(error: TreeError) -> Run:
+    """A kernel that does not build, told as a run, so that a pattern can look for that too."""
+    name = type(error).__name__
+    reason = error.message.partition("\n")[0]
+    case = Case(test=NO_KERNEL, status=Status.MISS, error=name, reason=reason, evidence=str(error))
+    return Run(name="", command="", started="", cases=(case,))

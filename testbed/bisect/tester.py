@@ -1,0 +1,117 @@
+"""From a commit to a run of the tests on its kernel."""
+
+from __future__ import annotations
+
+import dataclasses
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from testbed.bisect.fingerprint import fingerprint
+from testbed.bisect.history import History
+from testbed.bisect.search import Built, read_often, run_of_no_kernel
+from testbed.bisect.symptom import Reading, Symptom, read
+from testbed.context import Context
+from testbed.errors import InfraError, SetupError, TreeError
+from testbed.kernel.series import Series
+from testbed.kernel.version import require_supported, version_of_makefile
+from testbed.lab.lab import Lab
+from testbed.results.model import Run, Status
+from testbed.suite.runner import run_suite
+
+
+@dataclass
+class KernelTester:
+    """Builds and tests one kernel after the other, on the first architecture of the settings."""
+
+    ctx: Context
+    tests: str  # as pytest -k
+    folder: Path  # where runs are written
+
+    def build(self, series: Series) -> Built:
+        with closing(self._lab(series, self.folder)) as lab:
+            prepared = lab.prepared(self.ctx.settings.arch[0])
+            name = fingerprint(prepared.kernel, prepared.guest_side)
+            return Built(prepared.kernel.release, name)
+
+    def run(self, series: Series, name: str) -> Run:
+        """Run the tests; what the host broke is tried once more."""
+        run = self._run_once(series, self.folder / name)
+        if _of_the_host(run):
+            self.ctx.progress.note(f"once more, for the host failed: {_of_the_host(run)}")
+            run = self._run_once(series, self.folder / name)
+        if reason := _of_the_host(run):
+            raise InfraError(f"the host failed twice: {reason}", logs=(self.folder / name,))
+        return run
+
+    def _run_once(self, series: Series, results: Path) -> Run:
+        with closing(self._lab(series, results)) as lab:
+            return run_suite(lab, self.tests)
+
+    def _lab(self, series: Series, results: Path) -> Lab:
+        settings = dataclasses.replace(
+            self.ctx.settings,
+            arch=self.ctx.settings.arch[:1],
+            series=" ".join(patch.origin for patch in series.patches),
+            results_dir=results,
+        )
+        return Lab(dataclasses.replace(self.ctx, settings=settings), series)
+
+
+@dataclass
+class CommitOracle:
+    """Commits of a kernel tree: each is checked out in the repository of our own."""
+
+    tester: KernelTester
+    history: History
+
+    def build(self, commit: str) -> Built:
+        self._require_kernel(commit)
+        self.history.check_out(commit)
+        return self.tester.build(Series())
+
+    def run(self, commit: str) -> Run:
+        return self.tester.run(Series(), commit[:12])
+
+    def _require_kernel(self, commit: str) -> None:
+        """What is no kernel, or one that is too old, is in the history but cannot be tried."""
+        version = version_of_makefile(self.history.file(commit, "Makefile"))
+        if version is None:
+            raise TreeError("it is no kernel tree")
+        try:
+            require_supported(version, "it")
+        except SetupError as exc:
+            raise TreeError(exc.message) from exc
+
+
+@dataclass
+class SeriesOracle:
+    """A series: the commit of a patch stands for the base with all patches up to that one."""
+
+    tester: KernelTester
+    history: History
+    series: Series
+
+    def build(self, commit: str) -> Built:
+        return self.tester.build(self._up_to(commit))
+
+    def run(self, commit: str) -> Run:
+        return self.tester.run(self._up_to(commit), f"{self.history.numbers[commit]:03}-patches")
+
+    def _up_to(self, commit: str) -> Series:
+        return Series(self.series.patches[: self.history.numbers[commit]])
+
+
+def judge(tester: KernelTester, series: Series, pattern: str, repeat: int) -> Reading:
+    """What one kernel shows. Without a pattern the symptom is any test that fails."""
+    symptom = Symptom(pattern=pattern or f"^{Status.FAIL} ")
+    try:
+        tester.build(series)
+    except TreeError as error:
+        return read(run_of_no_kernel(error), symptom)
+    return read_often(lambda: tester.run(series, "step"), symptom, repeat)
+
+
+def _of_the_host(run: Run) -> str:
+    """Why a test could not run, where the host is to blame; empty where it is not."""
+    return next((case.reason for case in run.cases if case.raised(InfraError)), "")

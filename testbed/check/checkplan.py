@@ -1,0 +1,139 @@
+"""What is tried on a driver's node: the user's choices over defaults that suit most."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import fnmatch
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from testbed.errors import SetupError
+from testbed.mmap.path import STACKS, HookPath
+
+_PROT_LETTERS = frozenset("rwx")
+_SHARING = ("shared", "private")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckPlan:
+    """The keys of a plan file (README.md, "Your driver")."""
+
+    sizes: tuple[int, ...] = (1, 2, 3, 4, 8, 16)  # pages
+    offsets: tuple[int, ...] = (0, 1, 2)  # pages
+    prots: tuple[str, ...] = ("rw", "r", "w", "rx", "none")  # the first that maps is the usual
+    sharing: tuple[str, ...] = _SHARING
+    paths: tuple[HookPath, ...] = (HookPath.DIRECT, *STACKS)
+    skip: tuple[str, ...] = ()  # trials that are not tried, as shell patterns
+    memory: bool = True  # pages keep what is written to them, and nothing else changes them
+    parameters: str = ""  # of the module that is loaded last
+    counters: tuple[str, ...] = ()  # files that must read the same after each trial
+    write: Mapping[str, str] = field(default_factory=dict)  # into files, once it is loaded
+
+    def skips(self, trial: str) -> bool:
+        return any(fnmatch.fnmatchcase(trial, pattern) for pattern in self.skip)
+
+
+def load_check_plan(file: Path | None) -> CheckPlan:
+    """The plan in a TOML file; the default one without.
+
+    Raises:
+        SetupError: the file is missing or no TOML, a key is unknown, a value does not fit.
+    """
+    if file is None:
+        return CheckPlan()
+    try:
+        values = tomllib.loads(file.read_text())
+    except OSError as exc:
+        raise SetupError(f"cannot read the plan {file}: {exc}") from exc
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        raise SetupError(f"{file} is not valid TOML: {exc}") from exc
+    known = [each.name for each in dataclasses.fields(CheckPlan)]
+    for key in values:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+            raise SetupError(f"unknown key {key!r} in {file}", hint=hint)
+    try:
+        return CheckPlan(**{key: _VALUES[key](value) for key, value in values.items()})
+    except _WrongValue as exc:
+        raise SetupError(f"{file}: {exc}") from exc
+
+
+class _WrongValue(Exception):
+    pass
+
+
+def _list_of(kind: type, value: Any) -> tuple[Any, ...]:
+    if not isinstance(value, list) or not all(type(each) is kind for each in value):
+        raise _WrongValue(f"{value!r} is no list of {kind.__name__}")
+    return tuple(value)
+
+
+def _filled(value: tuple[Any, ...]) -> tuple[Any, ...]:
+    if not value:
+        raise _WrongValue("an empty list leaves nothing to try")
+    return value
+
+
+def _sizes(value: Any) -> tuple[int, ...]:
+    sizes = _filled(_list_of(int, value))
+    if min(sizes) < 1:
+        raise _WrongValue(f"a size of {min(sizes)} pages")
+    return sizes
+
+
+def _offsets(value: Any) -> tuple[int, ...]:
+    offsets = _filled(_list_of(int, value))
+    if min(offsets) < 0:
+        raise _WrongValue(f"an offset of {min(offsets)} pages")
+    return offsets
+
+
+def _prots(value: Any) -> tuple[str, ...]:
+    prots = _filled(_list_of(str, value))
+    for prot in prots:
+        if prot != "none" and (not prot or set(prot) - _PROT_LETTERS):
+            raise _WrongValue(f"{prot!r} is no protection: r, w and x together, or none")
+    return prots
+
+
+def _chosen(choices: tuple[str, ...], value: Any) -> tuple[str, ...]:
+    chosen = _filled(_list_of(str, value))
+    for each in chosen:
+        if each not in choices:
+            raise _WrongValue(f"{each!r} is none of {', '.join(choices)}")
+    return chosen
+
+
+def _paths(value: Any) -> tuple[HookPath, ...]:
+    return tuple(map(HookPath, _chosen((HookPath.DIRECT, *STACKS), value)))
+
+
+def _exactly(kind: type, value: Any) -> Any:
+    if type(value) is not kind:
+        raise _WrongValue(f"{value!r} is no {kind.__name__}")
+    return value
+
+
+def _texts(value: Any) -> dict[str, str]:
+    if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
+        raise _WrongValue(f"{value!r} is no table of files and what is written into each")
+    return value
+
+
+_VALUES = {
+    "sizes": _sizes,
+    "offsets": _offsets,
+    "prots": _prots,
+    "sharing": lambda value: _chosen(_SHARING, value),
+    "paths": _paths,
+    "skip": lambda value: _list_of(str, value),
+    "memory": lambda value: _exactly(bool, value),
+    "parameters": lambda value: _exactly(str, value),
+    "counters": lambda value: _list_of(str, value),
+    "write": _texts,
+}

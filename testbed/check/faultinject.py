@@ -1,0 +1,66 @@
+"""Allocations of a call on a driver's mapping that fail one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+from testbed.check.script import BaseMapping, DriverNode
+from testbed.mmap.faultinject import InjectedCall, Sweep
+from testbed.mmap.path import HookPath, stack_over
+from testbed.mmap.script import Script
+
+
+@dataclass(kw_only=True)
+class DriverSweep(Sweep):
+    """A sweep of a call on a driver's node, or on what is stacked on it."""
+
+    node: DriverNode
+
+    def _begin(self) -> None:
+        self.script = Script()
+        self.script.open("file", self.node.path)
+        self.top = stack_over(self.script, self.path, "file")
+        # The node itself has no counts: whether the module unloads tells of its references.
+        self.counted = () if self.top == "file" else (self.top,)
+
+
+class MakeSweep(Protocol):
+    def __call__(self, path: HookPath, node: DriverNode) -> DriverSweep: ...
+
+
+def sweeps_on(base: BaseMapping) -> Iterator[tuple[str, MakeSweep]]:
+    """The calls whose allocations fail, by the names of their trials."""
+
+    def call(
+        operation: tuple[str, ...] = (), *, over: bool = False, more: str = ""
+    ) -> InjectedCall:
+        return InjectedCall(
+            flags=f"{base.sharing}{more}",
+            over=over,
+            operation=operation,
+            errors=(),
+            pages=base.pages,
+            offset=base.offset,
+            prot=base.prot,
+        )
+
+    plain = call()
+    move = ("mremap", "m", f"len={base.pages}p", "flags=maymove,fixed", f"addr={plain.behind}")
+    calls = {
+        "map": plain,
+        "over": call(over=True),
+        "populate": call(more=",populate"),
+        "munmap-part": call(("munmap", "m", "1")),
+        "mprotect-part": call(("mprotect", "m", "1", "prot=none")),
+        "move": call(move),
+        "fork": call(("fork",)),
+    }
+    for name, each in calls.items():
+        yield f"fail-{name}-{base.sharing}", partial(_sweep, each)
+
+
+def _sweep(call: InjectedCall, path: HookPath, node: DriverNode) -> DriverSweep:
+    return DriverSweep(path, call, node=node)

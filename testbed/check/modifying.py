@@ -1,0 +1,207 @@
+"""Trials of what becomes of a mapping: cut, protected, moved, locked, dropped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from testbed.check.invariants import (
+    GONE,
+    Rules,
+    as_asked,
+    nothing_at,
+    ok,
+    once_mapped,
+    said,
+    same,
+    unlocked,
+)
+from testbed.check.script import FILLED, DriverScript
+from testbed.mmap.observation import Observation
+
+# Where a mapping moves to: a page away from whatever lies beside that room.
+_WITHIN = "addr=room+1p"
+
+
+def munmap_part(script: DriverScript) -> Rules:
+    made = script.map()
+    before = script.read()
+    cut = script.step("munmap", "m", "1")
+    shown = script.maps()
+    rest = ",".join(str(page) for page in range(script.base.pages) if page != 1)
+    after = script.read("m", rest)
+    hole = script.read("m", "1")
+    gone = script.unmap()
+
+    @once_mapped(made, gone=gone)
+    def rules(seen: Observation) -> Iterator[str]:
+        yield from same(seen, script, before, after, "after a page beside it was unmapped")
+        if ok(seen, cut):
+            left = script.base.pages - 1
+            yield from as_asked(seen, made, shown, script.base.perms, left)
+            if seen[hole].results != [GONE]:
+                yield f"a page that was unmapped reads {seen[hole].results[0]}"
+
+    return rules
+
+
+def mprotect_part(script: DriverScript) -> Rules:
+    made = script.map()
+    before = script.read()
+    script.step("mprotect", "m", "1", "prot=r")
+    script.maps()
+    after = script.read()
+    script.step("mprotect", "m", f"prot={script.base.prot}")
+    back = script.maps()
+    again = script.read()
+    gone = script.unmap()
+
+    @once_mapped(made, gone=gone)
+    def rules(seen: Observation) -> Iterator[str]:
+        yield from same(seen, script, before, after, "after a page was protected")
+        yield from same(seen, script, before, again, "after the protection was taken back")
+        yield from as_asked(seen, made, back, script.base.perms)
+
+    return rules
+
+
+def shrink(script: DriverScript) -> Rules:
+    made = script.map()
+    before = script.read()
+    less = script.step("mremap", "m", "len=1p")
+    shown = script.maps()
+    after = script.read()
+    gone = script.unmap()
+
+    @once_mapped(made, less, gone=gone)
+    def rules(seen: Observation) -> Iterator[str]:
+        yield from as_asked(seen, made, shown, script.base.perms, 1)
+        yield from same(seen, script, before, after, "after mremap has shrunk it")
+
+    return rules
+
+
+def grow(script: DriverScript) -> Rules:
+    made = script.map()
+    shown = script.maps()
+    before = script.read()
+    more = script.step("mremap", "m", f"len={script.base.pages + 1}p", "flags=maymove")
+    grown = script.maps()
+    after = script.read()
+    gone = script.unmap()
+
+    @once_mapped(made, gone=gone)
+    def rules(seen: Observation) -> Iterator[str]:
+        fixed = any("de" in vma.vmflags for vma in seen[shown].vmas)
+        if fixed and seen[more].error != "EFAULT":
+            yield f"it must not be expanded, and mremap says {said(seen, more)}"
+        pages = script.base.pages + (not seen[more].error)
+        yield from as_asked(seen, made, grown, script.base.perms, pages)
+        yield from same(seen, script, before, after, "after mremap was asked for more")
+
+    return rules
+
+
+def move(script: DriverScript) -> Rules:
+    script.room(script.base.pages + 2)
+    made = script.map()
+    before = script.read()
+    size = f"len={script.base.pages}p"
+    moved = script.step("mremap", "m", size, "flags=maymove,fixed", _WITHIN, "as=n")
+    left = script.maps()
+    shown = script.maps("n")
+    after = script.read("n")
+    gone = script.unmap("n")
+
+    @once_mapped(made, moved, gone=gone)
+    def rules(seen: Observation) -> Iterator[str]:
+        yield from nothing_at(seen, left, "where it was before it moved")
+        yield from as_asked(seen, moved, shown, script.base.perms)
+        yield from same(seen, script, before, after, "after it was moved")
+
+    return rules
+
+
+def move_part(script: DriverScript) -> Rules:
+    script.room(3)
+    made = script.map()
+    before = script.read()
+    words = ("from=1p", "old=1p", "len=1p", "flags=maymove,fixed", _WITHIN, "as=n")
+    moved = script.step("mremap", "m", *words)
+    script.maps("n")
+    there = script.read("n")
+    rest = script.read("m", f"0,2-{script.base.pages - 1}")
+    script.unmap("n")
+    gone = script.unmap()
+
+    @once_mapped(made, gone=gone)
+    def rules(seen: Observation) -> Iterator[str]:
+        yield from same(seen, script, before, rest, "after a page beside it was moved")
+        if ok(seen, moved) and script.node.memory:
+            first, now = seen[before].contents[1], seen[there].contents[0]
+            if first != now:
+                yield f"page 1 is {now} after it was moved, was {first}"
+
+    return rules
+
+
+def move_refused(script: DriverScript) -> Rules:
+    """A move without MREMAP_MAYMOVE to a longer range that is taken changes nothing."""
+    pages = script.base.pages
+    script.room(pages + 1, filled=True)
+    made = script.map(more="fixed", addr="room")
+    before = script.read()
+    more = script.step("mremap", "m", f"len={pages + 1}p")
+    shown = script.maps()
+    after = script.read()
+    behind = script.read("room", str(pages))
+    gone = script.unmap()
+
+    @once_mapped(made, gone=gone)
+    def rules(seen: Observation) -> Iterator[str]:
+        if ok(seen, more):
+            yield "it grew over what is mapped behind it"
+        yield from as_asked(seen, made, shown, script.base.perms)
+        yield from same(seen, script, before, after, "after an mremap that was refused")
+        if seen[behind].contents != [FILLED]:
+            yield f"the page behind it holds {seen[behind].contents[0]}"
+
+    return rules
+
+
+def mlock(script: DriverScript) -> Rules:
+    before = script.step("status")
+    made = script.map()
+    first = script.read()
+    script.step("mlock", "m")
+    script.maps()
+    read = script.read()
+    script.step("munlock", "m", "0")
+    script.maps()
+    gone = script.unmap()
+    after = script.step("status")
+
+    @once_mapped(made, gone=gone)
+    def rules(seen: Observation) -> Iterator[str]:
+        yield from same(seen, script, first, read, "after mlock")
+        yield from unlocked(seen, before, after)
+
+    return rules
+
+
+def dontneed(script: DriverScript) -> Rules:
+    """Pages that are dropped come back as they were, if they do."""
+    made = script.map()
+    before = script.read()
+    script.step("msync", "m")
+    script.step("madvise", "m", "dontneed")
+    script.step("ptes", "m", "0")
+    after = script.read()
+    script.maps()
+    gone = script.unmap()
+
+    @once_mapped(made, gone=gone)
+    def rules(seen: Observation) -> Iterator[str]:
+        # What was inserted once, and has no fault handler, is gone for good.
+        yield from same(seen, script, before, after, "after madvise dontneed", or_lost=True)
+
+    return rules

@@ -1,0 +1,100 @@
+"""`testbed check`."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import click
+
+from testbed.check.checker import Checker
+from testbed.check.checkplan import CheckPlan, load_check_plan
+from testbed.check.report import check_lines, conversion_lines, to_json
+from testbed.check.result import Checked, Conversion, exit_status
+from testbed.check.script import BaseMapping
+from testbed.cli.options import Invocation, kernel_options, opened
+from testbed.errors import SetupError
+from testbed.kernel.driver import find_driver
+from testbed.lab.lab import Lab
+from testbed.mmap.path import HookPath
+from testbed.terminal import plain
+
+_JSON_FILE = "check.json"
+_MARKDOWN_FILE = "check.md"
+
+_MODULE = click.Path(exists=True, path_type=Path)
+
+
+@click.command()
+@kernel_options
+@click.option("--module", type=_MODULE, metavar="DIR|FILE.ko", help="The driver.")
+@click.option("--before", type=_MODULE, metavar="DIR|FILE.ko", help="The driver as it was.")
+@click.option("--after", type=_MODULE, metavar="DIR|FILE.ko", help="The same, converted.")
+@click.option("--node", required=True, metavar="FILE", help="What it makes, such as /dev/foo.")
+@click.option("--plan", type=click.Path(path_type=Path), help="A TOML file: what is tried.")
+@click.option("--lower", is_flag=True, help="Try it below our stacks only.")
+def check(
+    module: Path | None,
+    before: Path | None,
+    after: Path | None,
+    node: str,
+    plan: Path | None,
+    lower: bool,
+    **options: Any,
+) -> None:
+    """Try on a driver's node what userspace can do to a mapping, directly and below stacks.
+
+    Exit status: 0 all holds, and nothing differs; 1 something does.
+
+    \b
+    testbed check --module ~/foo --node /dev/foo
+    testbed check --module foo.ko --node /dev/foo --plan foo.toml --flavour debug
+    testbed check --before foo-old --after foo-new --node /dev/foo --arch arm64
+    """
+    if (module is None) == (before is None) or (before is None) != (after is None):
+        raise click.UsageError("give --module, or --before and --after")
+    if not node.startswith("/"):
+        raise click.UsageError(f"--node {node} is no absolute path")
+    chosen = _only_lower(load_check_plan(plan)) if lower else load_check_plan(plan)
+    with opened(options) as invocation:
+        invocation.show_series()
+        with closing(Lab(invocation.ctx, invocation.series)) as lab:
+            found = list(_check(invocation, lab, [module or before, after], node, chosen))
+            lines = [line for each in found for line in _lines(each)]
+            (lab.run_dir / _JSON_FILE).write_text(to_json(found))
+            (lab.run_dir / _MARKDOWN_FILE).write_text("\n".join(lines) + "\n")
+            for line in (*lines, f"results: {lab.run_dir}"):
+                plain(invocation.console, line)
+    sys.exit(exit_status(found))
+
+
+def _only_lower(plan: CheckPlan) -> CheckPlan:
+    paths = tuple(path for path in plan.paths if path is not HookPath.DIRECT)
+    if not paths:
+        raise SetupError("--lower leaves no path of the plan")
+    return dataclasses.replace(plan, paths=paths)
+
+
+def _check(
+    invocation: Invocation, lab: Lab, modules: list[Path | None], node: str, plan: CheckPlan
+) -> Iterator[Checked | Conversion]:
+    """One result for each architecture; both versions start from what the older one maps."""
+    for arch in invocation.ctx.settings.arch:
+        sides: list[Checked] = []
+        base_mappings: tuple[BaseMapping, ...] = ()
+        for path in filter(None, modules):
+            prepared = lab.prepared(arch)
+            driver = find_driver(path, prepared.kernel, prepared.request, lab.ctx)
+            checker = Checker(lab, arch, driver, str(path), node, plan, base_mappings)
+            sides.append(checker.run())
+            base_mappings = checker.base_mappings
+        yield Conversion(*sides) if len(sides) == 2 else sides[0]
+
+
+def _lines(found: Checked | Conversion) -> Iterator[str]:
+    yield from conversion_lines(found) if isinstance(found, Conversion) else check_lines(found)
+    yield ""

@@ -1,0 +1,64 @@
+"""`testbed compare`."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from testbed.cli.options import Invocation, kernel_options, opened
+from testbed.report.diff import Side, markdown_lines
+from testbed.report.diff import compare as compare_sides
+from testbed.results.store import new_run_dir
+from testbed.suite.sides import (
+    exit_status,
+    recorded_side,
+    run_side,
+    side_settings,
+    write_comparison,
+)
+from testbed.terminal import plain
+
+
+@click.command()
+@kernel_options
+@click.option("-k", "expression", metavar="EXPR", help="Only tests that match, as pytest -k.")
+@click.argument("base")
+@click.argument("new")
+def compare(base: str, new: str, expression: str | None, **options: Any) -> None:
+    """Run the same tests on two kernels, and show only what differs.
+
+    BASE and NEW are each KERNEL, KERNEL+SERIES or +SERIES (on top of --kernel), or the folder
+    of a run. Exit status: 0 nothing differs, 1 something does.
+
+    \b
+    testbed compare debian:7.3 debian:7.3+fixes/
+    testbed compare tree:~/linux@v7.3 tree:~/linux --arch x86_64 -k stack
+    testbed compare results/2026-11-20T10-00-00 results/latest
+    """
+    with opened(options) as invocation:
+        folder = new_run_dir(invocation.ctx.settings.results_dir, latest=False)
+        sides = [
+            _side(invocation, name, folder / title, expression)
+            for title, name in (("base", base), ("new", new))
+        ]
+        found = compare_sides(*sides)
+        write_comparison(folder, found)
+        for line in (*markdown_lines(found), f"results: {folder}"):
+            plain(invocation.console, line)
+    sys.exit(exit_status(found))
+
+
+def _side(invocation: Invocation, name: str, results: Path, expression: str | None) -> Side:
+    """One side of a comparison: recorded, or run now."""
+    recorded = recorded_side(name)
+    if recorded is not None:
+        return recorded
+    settings, series = side_settings(invocation.ctx.settings, name, results)
+    ctx = dataclasses.replace(invocation.ctx, settings=settings)
+    dataclasses.replace(invocation, ctx=ctx, series=series).show_series()
+    with ctx.progress.step(f"{results.name}: {name}"):
+        return run_side(name, ctx, series, expression)

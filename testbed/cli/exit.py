@@ -1,0 +1,48 @@
+"""How a program of the testbed ends: errors become exit statuses, signals clean up first."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from typing import NoReturn
+
+import click
+
+from testbed.errors import GuestError, SetupError, TestbedError, TreeError
+from testbed.results.model import EXIT_FINDINGS, EXIT_INFRA, EXIT_SETUP
+
+# The shell's convention: 128 and the number of the signal.
+_EXIT_INTERRUPT = 128 + signal.SIGINT
+
+
+def end_with(name: str, command: Callable[[], int]) -> NoReturn:
+    """Run a command and exit with its status, or with the one of what it raised (README.md)."""
+    # Both clean up, also where a shell that started us in the background had us ignore the former.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+    try:
+        sys.exit(command())
+    except click.ClickException as error:
+        error.show()
+        sys.exit(EXIT_SETUP)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo(f"{name}: interrupted", err=True)
+        sys.exit(_EXIT_INTERRUPT)
+    except TestbedError as error:
+        click.echo(f"{name}: {type(error).__name__}: {error}", err=True)
+        sys.exit(_exit_status(error))
+    except OSError as error:
+        click.echo(f"{name}: the host: {error}", err=True)
+        sys.exit(EXIT_INFRA)
+    except Exception:
+        # A fault of the testbed's own must not look like one of the kernel's.
+        traceback.print_exc()
+        sys.exit(EXIT_INFRA)
+
+
+def _exit_status(error: TestbedError) -> int:
+    if isinstance(error, SetupError):
+        return EXIT_SETUP
+    return EXIT_FINDINGS if isinstance(error, TreeError | GuestError) else EXIT_INFRA

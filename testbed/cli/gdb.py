@@ -1,0 +1,129 @@
+"""`testbed gdb`: a guest under a debugger, by QEMU's gdb stub."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from testbed.arch import Arch, host_uname
+from testbed.cli.boot import chosen_kernel, share_option
+from testbed.cli.options import Invocation, booted, kernel_options, opened
+from testbed.deadline import Deadline
+from testbed.errors import SetupError
+from testbed.kernel.request import Kernel
+from testbed.lab.guest import Guest
+from testbed.lab.login import ssh_argv
+from testbed.process import find_tool, interact
+from testbed.terminal import plain
+
+# Where the layer is entered, in the order in which a nested mmap comes by.
+LAYER = (
+    "call_mmap_prepare",
+    "compat_vma_mmap",
+    "compat_set_desc_from_vma",
+    "__compat_vma_mmap",
+    "mmap_action_prepare",
+    "mmap_action_complete",
+)
+
+# Seconds for QEMU to open a socket.
+_PATIENCE = 10.0
+
+
+@click.command()
+@kernel_options
+@share_option
+@click.option(
+    "--break", "breakpoints", multiple=True, metavar="FUNCTION",
+    help=f"Stop there; may be repeated. Default: {', '.join(LAYER)}, as far as there are such.",
+)  # fmt: skip
+@click.argument("words", nargs=-1, metavar="[-- GDB...]")
+def gdb(
+    breakpoints: tuple[str, ...], words: tuple[str, ...], share: Path | None, **options: Any
+) -> None:
+    """Boot a kernel and open gdb on it, with breakpoints on the layer's functions.
+
+    It prints how to log in: what is mapped from there stops at the breakpoints. The kernel has
+    symbols, and no debug information. Without gdb on this host the command is printed, and the
+    guest is kept until Ctrl-C.
+
+    \b
+    testbed gdb --arch x86_64
+    testbed gdb --arch x86_64 --break do_mmap
+    testbed gdb --arch arm64 -- -ex continue
+    """
+    with (
+        opened(options) as invocation,
+        booted(invocation, chosen_kernel(invocation, share)) as guest,
+        # Not among the results: the path of a socket may have 107 bytes.
+        tempfile.TemporaryDirectory(prefix="testbed-gdb-") as folder,
+    ):
+        stub = Path(folder) / "stub"
+        open_stub(guest, stub)
+        argv = gdb_argv(guest.prepared.kernel, stub, breakpoints)
+        _tell(invocation, "log in", ssh_argv(guest))
+        try:
+            find_tool(argv[0])
+        except SetupError:
+            _tell(
+                invocation, f"{argv[0]} is not installed (apt install {argv[0]}); where it is", argv
+            )
+            guest.vm.wait_until_gone()
+        else:
+            with ignore_sigint():
+                interact([*argv, *words])
+
+
+@contextmanager
+def ignore_sigint() -> Iterator[None]:
+    """Ctrl-C is gdb's, which stops the guest by it. A handler, for gdb would inherit SIG_IGN."""
+    before = signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def open_stub(guest: Guest, stub: Path) -> None:
+    """Have QEMU listen for a gdb; the guest runs on until one comes."""
+    command = f"gdbserver unix:{stub},server=on,wait=off"
+    guest.vm.qmp.execute(
+        "human-monitor-command", {"command-line": command}, deadline=Deadline.after(_PATIENCE)
+    )
+
+
+def gdb_argv(kernel: Kernel, stub: Path, breakpoints: Sequence[str] = ()) -> list[str]:
+    """gdb for a kernel, attached to the stub and stopped.
+
+    A function that the compiler has inlined has no symbol: of our own list it is left out, one
+    that the user names is gdb's to complain about.
+    """
+    symbols = set() if breakpoints else _symbols(kernel)
+    wanted = breakpoints or tuple(name for name in LAYER if name in symbols)
+    # Modules are loaded later: a function of theirs is not known yet.
+    argv = [_program(kernel.arch), "-q", "-ex", "set breakpoint pending on"]
+    argv += ["-ex", f"target remote {stub}"]
+    for name in wanted:
+        argv += ["-ex", f"break {name}"]
+    return [*argv, str(kernel.vmlinux)]
+
+
+def _program(arch: Arch) -> str:
+    return "gdb" if arch.uname == host_uname() else "gdb-multiarch"
+
+
+def _symbols(kernel: Kernel) -> set[str]:
+    lines = (kernel.path / "System.map").read_text().splitlines()
+    return {line.split()[2] for line in lines}
+
+
+def _tell(invocation: Invocation, what: str, argv: Sequence[str]) -> None:
+    text = f"{what}: {shlex.join(argv)}"
+    plain(invocation.console, text)

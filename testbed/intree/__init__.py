@@ -1,0 +1,1 @@
+"""The kernel's own files, stacks and hooks, and how a guest reaches each."""

@@ -1,0 +1,213 @@
+"""The kernel's own stacks that serve files: how each is set up in a guest.
+
+A stack stands on a file system of its own, in FOLDER. One file is made before anything is
+mounted over it: FILE_PAGES pages, all FILL.
+"""
+
+from __future__ import annotations
+
+import gzip
+import tempfile
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from testbed.lab.guest import Guest
+from testbed.process import find_tool, run
+
+FOLDER = "/tmp/stack"
+FILE_PAGES = 4
+FILL = 0x77
+
+_IMAGE = "/tmp/ext4.img"
+_IMAGE_BYTES = 8 << 20
+_LOOP = "/dev/loop0"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """One file system over another. Paths are relative to FOLDER."""
+
+    modules: tuple[str, ...]
+    symbol: str  # of the kernel's configuration
+    at: str  # where its files are
+    up: str  # shell lines that mount it
+    down: str  # shell lines that unmount it, and wait until its server is gone
+
+
+def overlay(at: str, lower: str, upper: str) -> Layer:
+    """overlayfs of two folders; the upper one's file system has to be writable."""
+    options = f"lowerdir={lower},upperdir={upper},workdir=base/work-{at}"
+    return Layer(
+        modules=("overlay",),
+        symbol="OVERLAY_FS",
+        at=at,
+        up=f"mkdir -p {at} {lower} {upper} base/work-{at}; mount -t overlay -o {options} none {at}",
+        down=f"umount {at}",
+    )
+
+
+def fuse(at: str, folder: str, *, depth: int = 1) -> Layer:
+    """A FUSE file system that passes the files of a folder through.
+
+    `depth` is the highest stack depth that folder's file system may have, and one more.
+    """
+    return Layer(
+        modules=("fuse",),
+        symbol="FUSE_PASSTHROUGH",
+        at=at,
+        up=f"mkdir -p {at}; fuse start {at} {folder} {depth} >{at}.pid",
+        down=f"fuse stop {at} $(cat {at}.pid)",
+    )
+
+
+def coda(at: str, folder: str) -> Layer:
+    """A Coda file system whose container files are those of a folder."""
+    return Layer(
+        modules=("coda",),
+        symbol="CODA_FS",
+        at=at,
+        up=f"mkdir -p {at}; venus start {at} {folder} >{at}.pid",
+        down=f"venus stop {at} $(cat {at}.pid)",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileStack:
+    """Layers over a file system, from below; the last one serves the file."""
+
+    name: str
+    layers: tuple[Layer, ...]
+    home: str = "base"  # the folder in which the file really lies
+    base: str = "tmpfs"
+    writable: bool = True  # a write reaches `home`, not a copy
+    shows: str = ""  # the folder whose path a VMA shows, if it is not the uppermost layer's
+    held: int = 0  # references of the open file that a mapping takes, beside those of vm_file
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def above(self) -> str:
+        """The file as the uppermost layer serves it."""
+        return f"{FOLDER}/{self.layers[-1].at}/file"
+
+    @property
+    def below(self) -> str:
+        """The same file where it really lies."""
+        return f"{FOLDER}/{self.home}/file"
+
+    @property
+    def shown(self) -> str:
+        """The path that /proc/PID/maps shows."""
+        return f"{FOLDER}/{self.shows}/file" if self.shows else self.above
+
+    @property
+    def hook(self) -> str:
+        """The hook at the bottom, by its name in testbed/intree/hooks.py."""
+        return {"tmpfs": "shmem"}.get(self.base, self.base)
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        base = {"ext4": ("EXT4_FS", "BLK_DEV_LOOP")}.get(self.base, ())
+        return (*base, *(layer.symbol for layer in self.layers))
+
+
+_INNER = overlay("one", "base/lower", "base/upper")
+
+FILE_STACKS = (
+    FileStack(name="overlay-tmpfs", layers=(_INNER,), home="base/upper"),
+    FileStack(name="overlay-ext4", layers=(_INNER,), home="base/upper", base="ext4"),
+    # The outer overlay copies a file up, out of the inner one, when it is opened for writing.
+    FileStack(
+        name="overlay-overlay",
+        layers=(_INNER, overlay("two", "one", "base/upper-two")),
+        home="base/upper",
+        writable=False,
+    ),
+    FileStack(name="fuse-tmpfs", layers=(fuse("one", "base"),)),
+    FileStack(name="fuse-ext4", layers=(fuse("one", "base"),), base="ext4"),
+    FileStack(name="fuse-overlay", layers=(_INNER, fuse("two", "one", depth=2)), home="base/upper"),
+    FileStack(
+        name="overlay-fuse",
+        layers=(fuse("one", "base/home"), overlay("two", "one", "base/upper")),
+        home="base/home",
+        writable=False,
+    ),
+    # Coda puts the container itself into vm_file (fs/coda/file.c), not a backing file, and
+    # keeps its own file open for the sake of close(). Not on tmpfs: KD34.
+    FileStack(name="coda-ext4", layers=(coda("one", "base"),), base="ext4", shows="base", held=1),
+    FileStack(
+        name="coda-overlay",
+        layers=(_INNER, coda("two", "one")),
+        home="base/upper",
+        shows="one",
+        held=1,
+    ),
+)
+
+
+def set_up(guest: Guest, stack: FileStack) -> None:
+    """Mount a stack with its file until the end of the test.
+
+    The end fails when a reference has leaked: nothing can be unmounted then, or a module
+    is still in use.
+    """
+    if stack.base == "ext4":
+        _bring_image(guest)
+    guest.at_end(partial(_shell, guest, _down(guest, stack)))
+    _shell(guest, _up(guest, stack))
+
+
+def stacked(stack: FileStack) -> list[str]:
+    """The modules of a stack's layers, the lowest first, each once."""
+    return list(dict.fromkeys(module for layer in stack.layers for module in layer.modules))
+
+
+def _up(guest: Guest, stack: FileStack) -> str:
+    mount = {
+        "tmpfs": "mount -t tmpfs tmpfs base",
+        # In two steps: mount -o loop keeps the device open for writing, which a mount refuses.
+        "ext4": f"modprobe loop; modprobe ext4; losetup {_LOOP} {_IMAGE}; mount {_LOOP} base",
+    }[stack.base]
+    length = f"{FILE_PAGES}p"
+    make = (
+        f"open f {stack.below} rw create",
+        f"ftruncate f {length}",
+        f"pwrite f off=0 len={length} value={FILL:#x}",
+    )
+    lines = [f"modprobe {module}" for module in _loadable(guest, stack)]
+    lines += [f"mkdir -p {FOLDER}/base", f"cd {FOLDER}", mount, f"mkdir -p {stack.home}"]
+    lines += ["probe >file.made <<END", *make, "END"]
+    lines += [layer.up for layer in stack.layers]
+    return "\n".join(lines)
+
+
+def _down(guest: Guest, stack: FileStack) -> str:
+    lines = [f"cd {FOLDER}", *(layer.down for layer in reversed(stack.layers)), "umount base"]
+    lines += ["cd /", f"rm -r {FOLDER}"]
+    lines += [f"modprobe -r {module}" for module in reversed(_loadable(guest, stack))]
+    return "\n".join(lines)
+
+
+def _loadable(guest: Guest, stack: FileStack) -> list[str]:
+    kernel = guest.prepared.kernel
+    symbols = {"overlay": "OVERLAY_FS", "fuse": "FUSE_FS", "coda": "CODA_FS"}
+    return [module for module in stacked(stack) if kernel.symbol(symbols[module]) == "m"]
+
+
+def _shell(guest: Guest, lines: str) -> None:
+    guest.session.check(["sh", "-ec", lines])
+
+
+def _bring_image(guest: Guest) -> None:
+    """Put an empty ext4 file system into the guest; most of it is zeros, which are not sent."""
+    with tempfile.TemporaryDirectory() as folder:
+        image = Path(folder) / "image"
+        with image.open("wb") as file:
+            file.truncate(_IMAGE_BYTES)
+        run([find_tool("mke2fs", package="e2fsprogs"), "-q", "-t", "ext4", image])
+        content = gzip.compress(image.read_bytes(), mtime=0)
+    guest.session.put(content, f"{_IMAGE}.gz")
+    _shell(guest, f"busybox gunzip -f {_IMAGE}.gz")
+    guest.at_end(partial(_shell, guest, f"losetup -d {_LOOP}; rm {_IMAGE}"))

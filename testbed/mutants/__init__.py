@@ -1,0 +1,1 @@
+"""Known-bad kernels, and whether the tests catch them."""

@@ -1,0 +1,349 @@
+"""Runs the VM tests on known-bad kernels, one after the other: `testbed mutants`."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from _pytest.mark.expression import Expression, ExpressionMatcher
+
+from testbed.cache import digest
+from testbed.context import Context
+from testbed.errors import (
+    CommandError,
+    InfraError,
+    PatchError,
+    SetupError,
+    TestbedError,
+    TreeError,
+)
+from testbed.kernel.patch import read_patch
+from testbed.kernel.series import Series
+from testbed.kernel.source import SourceTree, resolve, unpack
+from testbed.lab.lab import Lab
+from testbed.mutants.mutation import (
+    UNSURE,
+    Fate,
+    Mutation,
+    Outcome,
+    Records,
+    Sieve,
+    by_cost,
+    first_lines,
+    killers_first,
+    summary_lines,
+    table_lines,
+    verdict_of,
+)
+from testbed.mutants.vmatests import VmaTests, find_vma_tests
+from testbed.process import find_tool, run
+from testbed.results.model import EXIT_EXPECTED, EXIT_FINDINGS, EXIT_INFRA, Run
+from testbed.settings import CHECKOUT, Isolation
+from testbed.suite.runner import run_suite
+
+# A work directory of their own: other kernels need not be built anew because of them.
+_BUILD_DIR = "mutants"
+
+# Where a semantic patch is tried: the files of the layer.
+_LAYER = (
+    "mm/util.c",
+    "mm/vma.c",
+    "mm/vma.h",
+    "mm/memory.c",
+    "mm/internal.h",
+    "include/linux/fs.h",
+    "include/linux/mm.h",
+)
+
+# What a verdict depends on besides the kernel.
+SUITE = (
+    "modules",
+    "testbed/guest",
+    "testbed/lab",
+    "testbed/mmap",
+    "testbed/suite/plugin.py",
+    "testbed/suite/recorder.py",
+    "testbed/suite/verdict.py",
+    "tests/conftest.py",
+    "tests/probes",
+    "tests/vm/contract",
+)
+
+_LOG_LINES = 400
+
+
+@dataclass
+class Campaign:
+    """Mutations tried on a kernel and the architectures of the settings."""
+
+    ctx: Context
+    series: Series  # of the good kernel
+    folder: Path  # where the results go
+    fresh: bool = False  # whether to try also what earlier campaigns have tried
+    tests: str | None = None  # the tests that are run, as pytest -k; all
+    outcomes: list[Outcome] = field(default_factory=list)
+
+    def run(self, mutations: Sequence[Mutation]) -> None:
+        """Try them all; what was tried before with the same tests is not tried again.
+
+        Raises:
+            InfraError: the tests are not green on the kernel without a mutation.
+            SetupError: a tool is missing.
+            TreeError: the kernel without a mutation does not build.
+        """
+        mutations = by_cost(mutations)
+        total = len(mutations) * len(self.ctx.settings.arch)
+        with self.ctx.progress.step("mutants", total) as step:
+            for arch in self.ctx.settings.arch:
+                good = self.good_kernel(arch)
+                for mutation in mutations:
+                    step.update(len(self.outcomes), note=mutation.name)
+                    self.outcomes.append(self._outcome(mutation, arch, good))
+                    write_results(self.folder, mutations, self.outcomes)
+                # A test that fails because of the order in which it came kills nothing.
+                self.good_kernel(arch, killers_first(self._records.kills(arch)))
+
+    @cached_property
+    def _sieve(self) -> VmaTests | None:
+        return find_vma_tests(self._tree, self.series, self.ctx)
+
+    @cached_property
+    def _records(self) -> Records:
+        return Records(self.ctx.settings.state_dir / "mutants")
+
+    @cached_property
+    def _suite(self) -> str:
+        return digest(suite_identity(), self.tests or "")
+
+    @cached_property
+    def _tree(self) -> SourceTree:
+        source = resolve(self.ctx.settings.kernel, self.ctx)
+        return unpack(source, self.ctx)
+
+    def good_kernel(self, arch: str, first: Sequence[str] = ()) -> str:
+        """The key of the good kernel, on which all tests end as expected in that order."""
+        with closing(self.lab(arch, self.series, self.folder)) as lab:
+            good = lab.prepared(arch).kernel.key
+            key = digest("control", good, arch, self._suite, *first)
+            if self._records.find(key) is None:
+                self.prove_green(lab, first)
+                control = Outcome(mutation="", identity="", arch=arch, fate=Fate.SURVIVED)
+                self._records.keep(key, control, "")
+        return good
+
+    def prove_green(self, lab: Lab, first: Sequence[str]) -> None:
+        found = run_suite(lab, self.tests, first=first)
+        wrong = [case for case in found.cases if not case.status.as_expected]
+        if wrong or verdict_of(found)[0] is not Fate.SURVIVED:
+            evidence = "\n".join(f"{case.test}: {case.reason}" for case in wrong[:10])
+            message = "the tests are not green on the kernel without a mutation"
+            raise InfraError(message, evidence=evidence, logs=(lab.run_dir,))
+
+    def _outcome(self, mutation: Mutation, arch: str, good: str) -> Outcome:
+        if mutation.arches and arch not in mutation.arches.split():
+            return Outcome(
+                mutation=mutation.name,
+                identity=mutation.identity,
+                arch=arch,
+                fate=Fate.ABSENT,
+                reason=f"compiled only on {mutation.arches}",
+            )
+        key = digest(mutation.identity, good, arch, self._suite)
+        known = None if self.fresh else self._records.find(key)
+        if known is None:
+            known, log = self._try(mutation, arch)
+            self._records.keep(key, known, log)
+        # Its file may have another name by now, or say that it is equivalent.
+        fate = known.fate
+        if fate in (Fate.SURVIVED, Fate.EQUIVALENT):
+            fate = Fate.EQUIVALENT if mutation.equivalent else Fate.SURVIVED
+        outcome = dataclasses.replace(known, mutation=mutation.name, fate=fate)
+        shutil.copyfile(self._records.log(key), self.folder / f"{mutation.name}-{arch}.log")
+        self.ctx.progress.note(f"{arch} {mutation.name}: {' '.join((fate, outcome.test)).strip()}")
+        return outcome
+
+    def _try(self, mutation: Mutation, arch: str) -> tuple[Outcome, str]:
+        """Build, boot and test it; what a busy host may have caused is tried once more."""
+        started = time.monotonic()
+        with self._rendered(mutation) as patch:
+            trial = self.try_once(mutation, patch, arch)
+            if trial.fate in UNSURE:
+                self.ctx.progress.note(f"{arch} {mutation.name}: again after {trial.reason}")
+                trial = self.try_once(mutation, patch, arch)
+            absent = trial.fate is Fate.ABSENT
+            caught = Sieve.NONE if absent else self.judge_on_host(patch)
+        outcome = Outcome(
+            mutation=mutation.name,
+            identity=mutation.identity,
+            arch=arch,
+            fate=trial.fate,
+            test=trial.test,
+            reason=trial.reason,
+            evidence=first_lines(trial.log),
+            seconds=round(time.monotonic() - started, 1),
+            sieve=caught,
+        )
+        return outcome, trial.log
+
+    def try_once(self, mutation: Mutation, patch: Path, arch: str) -> Attempt:
+        if not patch.stat().st_size:
+            return Attempt(Fate.ABSENT, reason="it matches nothing in this tree")
+        first = killers_first(self._records.kills(arch), mutation)
+        series = Series((*self.series.patches, read_patch(patch, exact=True)))
+        with (
+            tempfile.TemporaryDirectory(prefix="mutant-") as scratch,
+            self.ctx.cache.passing("config", "kernel", "guest", "image"),
+            closing(self.lab(arch, series, Path(scratch))) as lab,
+        ):
+            try:
+                lab.prepared(arch)
+                found = run_suite(lab, self.tests, stop_early=True, first=first)
+            except PatchError as error:
+                return Attempt(Fate.ABSENT, reason=error.message, log=str(error))
+            except TreeError as error:
+                return Attempt(Fate.BUILD, reason=error.message, log=_with_logs(error))
+            except InfraError as error:
+                return Attempt(Fate.UNKNOWN, reason=error.message, log=_with_logs(error))
+            return _tested(found, lab.run_dir)
+
+    def judge_on_host(self, patch: Path) -> Sieve:
+        """What the tree's own tests of VMAs say, which need no kernel."""
+        return self._sieve.judge(patch) if self._sieve else Sieve.NONE
+
+    def lab(self, arch: str, series: Series, results: Path) -> Lab:
+        patches = [patch.origin for patch in series.patches]
+        settings = dataclasses.replace(
+            self.ctx.settings,
+            arch=(arch,),
+            series=" ".join(patches),
+            results_dir=results,
+            # The first surprise ends it: nothing comes after what may have damaged the kernel.
+            isolation=Isolation.SHARED,
+        )
+        name = _BUILD_DIR if series != self.series else ""
+        ctx = dataclasses.replace(self.ctx, settings=settings)
+        return Lab(ctx, series, build_dir_name=name)
+
+    @contextmanager
+    def _rendered(self, mutation: Mutation) -> Iterator[Path]:
+        """A patch of the mutation: itself, or what a semantic patch makes of this tree."""
+        if not mutation.semantic:
+            yield mutation.path
+            return
+        with tempfile.TemporaryDirectory(prefix="spatch-") as scratch:
+            patch = Path(scratch) / f"{mutation.name}.patch"
+            patch.write_text(render(mutation, self._tree.path))
+            yield patch
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One attempt: what came of it, and all that is kept of it."""
+
+    fate: Fate
+    test: str = ""
+    reason: str = ""
+    log: str = ""
+
+
+def _tested(found: Run, run_dir: Path) -> Attempt:
+    fate, case = verdict_of(found)
+    if case is None:
+        return Attempt(fate, reason=f"{len(found.cases)} tests, none of them has noticed")
+    consoles = sorted(run_dir.glob("vm-*/console.log"), key=lambda path: path.stat().st_mtime)
+    parts = [case.evidence, *(f"--- {path.parent.name}\n{_tail(path)}" for path in consoles[-1:])]
+    return Attempt(fate, case.test, case.reason, "\n".join(parts))
+
+
+def _with_logs(error: TestbedError) -> str:
+    return "\n".join([str(error), *(f"--- {path}\n{_tail(path)}" for path in error.logs)])
+
+
+def _tail(path: Path) -> str:
+    try:
+        return "\n".join(path.read_text(errors="replace").splitlines()[-_LOG_LINES:])
+    except OSError as exc:
+        return f"cannot be read: {exc}"
+
+
+def render(mutation: Mutation, tree: Path) -> str:
+    """The patch that a semantic patch comes to on the layer's files of a tree.
+
+    Raises:
+        SetupError: Coccinelle is not installed, or does not understand it.
+    """
+    spatch = find_tool("spatch", package="coccinelle")
+    parts = []
+    for name in _LAYER:
+        if not (tree / name).exists():
+            continue
+        try:
+            # fmt: off
+            parts.append(run([
+                spatch, "--very-quiet", "--sp-file", mutation.path, "--patch", tree, tree / name,
+            ]).stdout)
+            # fmt: on
+        except CommandError as exc:
+            message = f"spatch cannot apply {mutation.path}"
+            raise SetupError(message, evidence=exc.evidence) from exc
+    return "".join(parts)
+
+
+def suite_identity() -> str:
+    """Equal as long as nothing has changed that a verdict depends on."""
+    tops = [CHECKOUT / name for name in SUITE]
+    files = [file for top in tops for file in (top, *sorted(top.rglob("*"))) if file.is_file()]
+    texts = [file for file in files if "__pycache__" not in file.parts]
+    names = [str(file.relative_to(CHECKOUT)) for file in texts]
+    return digest(*names, *(hashlib.sha256(file.read_bytes()).hexdigest() for file in texts))
+
+
+def select(mutations: Sequence[Mutation], expression: str | None) -> list[Mutation]:
+    """Those whose name or files match, in the language of pytest -k.
+
+    Raises:
+        SetupError: the expression is none, or nothing matches.
+    """
+    if not expression:
+        return list(mutations)
+    try:
+        wanted = Expression.compile(expression)
+    except SyntaxError as exc:
+        raise SetupError(f"-k {expression!r}: {exc}") from exc
+    chosen = [mutation for mutation in mutations if wanted.evaluate(_matcher(mutation))]
+    if not chosen:
+        raise SetupError(f"no mutation matches -k {expression!r}", hint="see `--list`")
+    return chosen
+
+
+def _matcher(mutation: Mutation) -> ExpressionMatcher:
+    def matches(word: str, /, **_: object) -> bool:
+        return any(word.lower() in text.lower() for text in (mutation.name, *mutation.files))
+
+    return matches
+
+
+def write_results(folder: Path, mutations: Sequence[Mutation], outcomes: Sequence[Outcome]) -> None:
+    """The table for people and for programs, as far as the campaign has come."""
+    ordered = sorted(mutations, key=lambda mutation: mutation.name)
+    lines = [*table_lines(ordered, outcomes), "", *summary_lines(outcomes)]
+    (folder / "mutants.md").write_text("\n".join(lines) + "\n")
+    values = [dataclasses.asdict(outcome) for outcome in outcomes]
+    (folder / "mutants.json").write_text(json.dumps(values, indent=1) + "\n")
+
+
+def exit_status(outcomes: Sequence[Outcome]) -> int:
+    """0 nothing survived, 1 a mutant did, 3 the host failed on one."""
+    fates = {outcome.fate for outcome in outcomes}
+    if Fate.SURVIVED in fates:
+        return EXIT_FINDINGS
+    return EXIT_INFRA if Fate.UNKNOWN in fates else EXIT_EXPECTED

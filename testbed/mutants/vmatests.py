@@ -1,0 +1,99 @@
+"""The tree's own userland tests of VMAs, tools/testing/vma, as a first sieve of mutations.
+
+They compile mm/vma.c and its neighbours into a program of the host; of mm/util.c and
+mm/memory.c they have copies and stubs, so of a mutation there they see nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from testbed.cache import Cache, digest
+from testbed.context import Context
+from testbed.deadline import Deadline
+from testbed.errors import CommandError
+from testbed.kernel.patch import read_patch
+from testbed.kernel.series import Series
+from testbed.kernel.source import SourceTree
+from testbed.kernel.worktree import prepare_worktree
+from testbed.mutants.mutation import Sieve
+from testbed.process import run
+
+_FOLDER = "tools/testing/vma"
+
+# They take five seconds; a mutation may make them run in circles.
+_LIMIT = 120.0  # seconds
+
+_PASSED = re.compile(r"^([1-9]\d*) tests run, \1 passed, 0 failed\.$", re.M)
+
+
+@dataclass(frozen=True)
+class VmaTests:
+    """The tests of a tree with a series, which pass without a mutation."""
+
+    tree: SourceTree
+    base: Series
+    cache: Cache
+    files: frozenset[str]  # of the tree: what they are compiled from
+
+    def judge(self, patch: Path) -> Sieve:
+        """What they say of the tree with a patch that applies."""
+        mutant = read_patch(patch, exact=True)
+        if self.files.isdisjoint(mutant.files):
+            return Sieve.BLIND
+        with _work_tree(self.tree, Series((*self.base.patches, mutant)), self.cache) as src:
+            return Sieve.MISSED if _pass(src) else Sieve.CAUGHT
+
+
+def find_vma_tests(tree: SourceTree, base: Series, ctx: Context) -> VmaTests | None:
+    """The tests of a tree with a series, or None, with a note, where they are of no use."""
+    if not (tree.path / _FOLDER).is_dir():
+        ctx.progress.note(f"{tree.source.version} has no {_FOLDER}: mutations are not sieved")
+        return None
+    if tree.in_place and not base.patches:
+        # It would be built in the user's own tree.
+        ctx.progress.note(f"{_FOLDER} is not built in {tree.path}: mutations are not sieved")
+        return None
+    with (
+        _work_tree(tree, base, ctx.cache) as src,
+        ctx.progress.step(f"{_FOLDER} without a mutation"),
+    ):
+        if _pass(src):
+            return VmaTests(tree, base, ctx.cache, _compiled_from(src))
+    ctx.progress.note(f"{_FOLDER} does not pass (liburcu-dev?): mutations are not sieved")
+    return None
+
+
+@contextmanager
+def _work_tree(tree: SourceTree, series: Series, cache: Cache) -> Iterator[Path]:
+    with cache.work(f"vma-tests-{digest(tree.source.family)}") as root:
+        yield prepare_worktree(root, tree, series).src
+
+
+def _pass(src: Path) -> bool:
+    folder = src / _FOLDER
+    try:
+        deadline = Deadline.after(_LIMIT)
+        run(["make", "-C", folder, "clean"], deadline=deadline)
+        # Dependency files tell what it was compiled from.
+        run(["make", "-C", folder, "EXTRA_CFLAGS=-MMD"], deadline=deadline)
+        told = run([folder / "vma"], cwd=folder, deadline=deadline).stdout
+    except CommandError:
+        return False
+    return _PASSED.search(told) is not None
+
+
+def _compiled_from(src: Path) -> frozenset[str]:
+    """Files below `src` that the dependency files of the tests name."""
+    folder = src / _FOLDER
+    names = set()
+    for file in folder.glob("*.d"):
+        for word in shlex.split(file.read_text().replace("\\\n", " ")):
+            names.add(os.path.normpath(os.path.join(_FOLDER, word)))
+    return frozenset(names)

@@ -1,0 +1,301 @@
+"""Commands on the host. The only module that uses subprocess.
+
+Every child leads a process group of its own, so that Ctrl-C reaches the
+testbed alone and the testbed then ends the whole group. A child also dies
+with the testbed when that is killed outright: the kernel sends it a signal
+(prctl(2), PR_SET_PDEATHSIG). That signal follows the *thread* that spawned,
+so one thread that lives as long as the process spawns them all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from testbed.deadline import Deadline
+from testbed.errors import CommandError, InfraError, SetupError
+
+logger = logging.getLogger(__name__)
+
+Argv = Sequence[str | os.PathLike[str]]
+
+_SPAWNER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner")
+
+# Debian keeps tools such as depmod where a user's PATH does not look.
+SYSTEM_PATH = ":/usr/sbin:/sbin"
+
+# How long a group may take to end after SIGTERM; make removes half-made targets in that time.
+_TERM_GRACE = 10.0
+
+_EVIDENCE_LINES = 15
+
+# Runs once the death signal is set: a parent that died before that is noticed here.
+_IF_PARENT_LIVES = '[ "$PPID" = "$0" ] && exec "$@"'
+
+
+@dataclass(frozen=True)
+class Completed:
+    """A command that has ended. With a log, `stdout` is empty and the log has all."""
+
+    argv: tuple[str, ...]
+    status: int
+    stdout: str
+    stderr: str
+
+
+def find_tool(name: str, *, package: str = "") -> str:
+    """The absolute path of a tool on PATH.
+
+    Raises:
+        SetupError: it is not there; names the Debian package that brings it.
+    """
+    path = shutil.which(name, path=_path())
+    if path is None:
+        raise SetupError(f"{name} is not installed", hint=f"apt install {package or name}")
+    return path
+
+
+def check_output(
+    argv: Argv,
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    deadline: Deadline | None = None,
+) -> str:
+    """What a command prints on stdout. Raises CommandError unless it ends with 0."""
+    return run(argv, cwd=cwd, env=env, deadline=deadline).stdout
+
+
+def run(
+    argv: Argv,
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    deadline: Deadline | None = None,
+    log: Path | None = None,
+    on_line: Callable[[str], None] | None = None,
+    stdin: bytes | None = None,
+    ok: Sequence[int] = (0,),
+) -> Completed:
+    """Run a command to its end.
+
+    With `log`, stdout and stderr are appended there together, and each line is
+    handed to `on_line` as it comes; otherwise both are captured.
+
+    Args:
+        env: variables set over the testbed's own environment.
+        ok: exit statuses that are no error.
+
+    Raises:
+        SetupError: the tool is not installed.
+        CommandError: another exit status, or the deadline passed.
+        InfraError: `log` cannot be written.
+    """
+    words = _words(argv)
+    logger.debug("run: %s", shlex.join(words))
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT if log else subprocess.PIPE}
+    source = subprocess.PIPE if stdin is not None else subprocess.DEVNULL
+    with _child(words, death=signal.SIGTERM, cwd=cwd, env=env, stdin=source, **pipes) as process:
+        try:
+            out, err = _collect(process, stdin, log, on_line, deadline)
+        except subprocess.TimeoutExpired as exc:
+            message = f"{words[0]} did not end within {deadline}"
+            raise CommandError(message, argv=words, logs=_logs(log), status=-1) from exc
+    if process.returncode not in ok:
+        tail = (err or out) if log is None else log.read_text(errors="replace")
+        evidence = "\n".join(tail.splitlines()[-_EVIDENCE_LINES:])
+        message = f"{words[0]} ended with {_status_text(process.returncode)}"
+        raise CommandError(
+            message, evidence=evidence, argv=words, status=process.returncode, logs=_logs(log)
+        )
+    return Completed(tuple(words), process.returncode, out, err)
+
+
+@dataclass
+class Process:
+    """A running child; `returncode` is None while it lives."""
+
+    argv: tuple[str, ...]
+    popen: subprocess.Popen[bytes]
+
+    @property
+    def pid(self) -> int:
+        return self.popen.pid
+
+    @property
+    def returncode(self) -> int | None:
+        return self.popen.poll()
+
+    def wait(self, deadline: Deadline) -> int | None:
+        """The exit status, or None when the deadline passes first."""
+        try:
+            return self.popen.wait(deadline.remaining)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def kill(self) -> None:
+        """End it at once, with all that it started."""
+        _signal_group(self.popen, signal.SIGKILL)
+
+
+@contextmanager
+def spawn(
+    argv: Argv,
+    *,
+    log: Path,
+    pass_fds: Sequence[int] = (),
+    env: Mapping[str, str] | None = None,
+) -> Iterator[Process]:
+    """Start a child that runs beside the testbed; it is gone when the block ends.
+
+    Its output goes to `log`. When the testbed dies, the child is killed.
+
+    Raises:
+        SetupError: the tool is not installed.
+    """
+    words = _words(argv)
+    logger.debug("spawn: %s", shlex.join(words))
+    with (
+        log.open("ab") as sink,
+        _child(
+            words,
+            death=signal.SIGKILL,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=subprocess.STDOUT,
+            pass_fds=tuple(pass_fds),
+        ) as popen,
+    ):
+        yield Process(tuple(words), popen)
+
+
+def interact(argv: Argv, *, env: Mapping[str, str] | None = None) -> int:
+    """Give the terminal to a command until it ends; its exit status."""
+    return subprocess.call(_words(argv), env=_environment(env))
+
+
+def _words(argv: Argv) -> list[str]:
+    words = [os.fspath(word) for word in argv]
+    find_tool(words[0])
+    return words
+
+
+def _environment(env: Mapping[str, str] | None) -> dict[str, str]:
+    # Messages are parsed in places: C.UTF-8 keeps them in English.
+    return {**os.environ, "PATH": _path(), "LC_ALL": "C.UTF-8", **(env or {})}
+
+
+def _path() -> str:
+    return os.environ.get("PATH", os.defpath) + SYSTEM_PATH
+
+
+@contextmanager
+def _child(
+    words: list[str], *, death: signal.Signals, env: Mapping[str, str] | None, **options: Any
+) -> Iterator[subprocess.Popen[bytes]]:
+    guard = ["sh", "-c", _IF_PARENT_LIVES, str(os.getpid())]
+    argv = ["setpriv", "--pdeathsig", death.name.removeprefix("SIG"), "--", *guard, *words]
+    options |= {"env": _environment(env), "start_new_session": True}
+    future = _SPAWNER.submit(_popen, argv, options)
+    try:
+        process = future.result()
+    except BaseException:
+        # An interrupt came while the spawner was at work: do not lose the child.
+        future.add_done_callback(_end_unclaimed)
+        raise
+    try:
+        yield process
+    finally:
+        _end(process)
+
+
+def _popen(argv: list[str], options: dict[str, Any]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(argv, **options)
+
+
+def _end_unclaimed(future: Future[subprocess.Popen[bytes]]) -> None:
+    if not future.cancelled() and future.exception() is None:
+        _end(future.result())
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Leave nothing of the child's process group alive."""
+    try:
+        if process.poll() is None:
+            _signal_group(process, signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_TERM_GRACE)
+    finally:
+        _signal_group(process, signal.SIGKILL)
+        process.wait()
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            if pipe is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
+
+
+def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, number)
+
+
+def _collect(
+    process: subprocess.Popen[bytes],
+    stdin: bytes | None,
+    log: Path | None,
+    on_line: Callable[[str], None] | None,
+    deadline: Deadline | None,
+) -> tuple[str, str]:
+    timeout = None if deadline is None else deadline.remaining
+    if log is None:
+        out, err = process.communicate(stdin, timeout)
+        return out.decode(errors="replace"), err.decode(errors="replace")
+    assert process.stdout is not None
+    failures: list[OSError] = []
+    words = (process.stdout, log, on_line, failures)
+    reader = threading.Thread(target=_tee, args=words, daemon=True)
+    reader.start()
+    process.wait(timeout)
+    # What a child left behind may hold the pipe open: it ends with the group.
+    reader.join(None if deadline is None else deadline.remaining)
+    if failures:
+        raise InfraError(f"cannot write {log}: {failures[0].strerror}", hint="make room there")
+    return "", ""
+
+
+def _tee(
+    pipe: IO[bytes], log: Path, on_line: Callable[[str], None] | None, failures: list[OSError]
+) -> None:
+    with log.open("ab", buffering=0) as sink:
+        for line in pipe:
+            # Who writes into a pipe that nobody reads waits for ever: a full disk ends no reading.
+            try:
+                if not failures:
+                    sink.write(line)
+            except OSError as error:
+                failures.append(error)
+            if on_line is not None:
+                on_line(line.decode(errors="replace").rstrip("\n"))
+
+
+def _logs(log: Path | None) -> tuple[Path, ...]:
+    return () if log is None else (log,)
+
+
+def _status_text(status: int) -> str:
+    if status >= 0:
+        return f"status {status}"
+    return f"signal {signal.Signals(-status).name}"

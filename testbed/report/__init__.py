@@ -1,0 +1,1 @@
+"""What people look at: tables of a run, and of what differs between two."""

@@ -1,0 +1,1 @@
+"""A session of tests: the pytest plugin, and what it makes of each test."""

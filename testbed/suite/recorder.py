@@ -1,0 +1,236 @@
+"""Gathers the cases of a pytest session and writes the run's files.
+
+Where tests run side by side (pytest-xdist), each worker process judges its own: a case travels
+on the last report of its test, and what it ran on with the worker's end.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shlex
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from testbed.cache import digest
+from testbed.lab.guest import Guest
+from testbed.lab.lab import Lab
+from testbed.lab.prepared import PreparedKernel
+from testbed.mmap.canonical import canonical_facts
+from testbed.mmap.path import HookPath
+from testbed.report.guarantees import write_coverage
+from testbed.report.hooks import write_reach
+from testbed.results.model import Case, Environment, Run, Status, worst
+from testbed.results.store import (
+    append_facts,
+    case_from,
+    environment_from,
+    remove_run_dir,
+    write_run,
+)
+from testbed.suite.repro import again, write_repro
+from testbed.suite.verdict import Verdict
+
+# Every case is appended here as it ends, so that a crash of the testbed loses none.
+CASES_FILE = "cases.jsonl"
+
+# The report's attribute that a case travels in.
+_CARRIED = "testbed_case"
+
+_PHASES = ("setup", "call", "teardown")
+
+
+@dataclass
+class _Phases:
+    """What was said of one test so far: only its call can make it a PASS."""
+
+    case: Case
+    verdicts: list[Verdict] = field(default_factory=list)
+    evidence: list[str] = field(default_factory=list)
+    facts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def judged(self) -> Case:
+        """The case; a test whose call never ended stays a MISS."""
+        if not self.verdicts:
+            return self.case
+        status = worst(verdict.status for verdict in self.verdicts)
+        verdict = next(verdict for verdict in self.verdicts if verdict.status is status)
+        return dataclasses.replace(
+            self.case,
+            status=status,
+            error=verdict.error,
+            reason=verdict.reason.partition("\n")[0],
+            evidence="\n".join(self.evidence),
+            seconds=round(self.seconds, 3),
+        )
+
+
+@dataclass
+class Recorder:
+    """The cases so far, and the phases of the test that is under way."""
+
+    lab: Lab
+    command: str
+    cases: list[Case] = field(default_factory=list)
+    _open: dict[str, _Phases] = field(default_factory=dict)
+    _others: dict[str, Environment] = field(default_factory=dict)  # what worker processes had
+    _started: datetime = field(default_factory=lambda: datetime.now(UTC))
+    _clock: float = field(default_factory=time.monotonic)
+
+    def add(
+        self, item: pytest.Item, report: pytest.TestReport, verdict: Verdict, guest: Guest | None
+    ) -> None:
+        """Take one phase of a test; its last closes the case, which the report then carries."""
+        phases = self._open.setdefault(item.nodeid, _Phases(_new_case(item)))
+        phases.seconds += report.duration
+        if report.when == "call" or verdict.status is not Status.PASS:
+            phases.verdicts.append(verdict)
+        if not verdict.status.as_expected:
+            phases.evidence.append(_evidence(report, guest))
+            phases.evidence += self._keep_repro(item, guest)
+        if report.when == "call" and guest is not None:
+            seen = guest.prober.observations
+            phases.facts = {digest(each.script): canonical_facts(each) for each in seen}
+        if report.when == "teardown":
+            phases = self._open.pop(item.nodeid)
+            carried = {"case": dataclasses.asdict(phases.judged()), "facts": phases.facts}
+            setattr(report, _CARRIED, json.dumps(carried))
+
+    def take(self, report: pytest.TestReport) -> None:
+        """Keep what a report carries, and relieve it of that: pytest keeps all reports."""
+        if (text := vars(report).pop(_CARRIED, None)) is not None:
+            carried = json.loads(text)
+            self._keep(case_from(carried["case"]))
+            if carried["facts"]:
+                append_facts(self.lab.run_dir, report.nodeid, carried["facts"])
+        elif report.when not in _PHASES:
+            # pytest-xdist's word for a worker that died in this test.
+            reason = str(report.longrepr).partition("\n")[0]
+            self._keep(Case(test=report.nodeid, error="WorkerDied", reason=reason))
+
+    def result(self) -> str:
+        """What a worker process tells at its end, for `join`."""
+        result = {
+            "environments": [dataclasses.asdict(env) for env in self._environments()],
+            "retried": self.lab.retried,
+        }
+        return json.dumps(result)
+
+    def join(self, result: str) -> None:
+        """Take what a worker process told at its end."""
+        told = json.loads(result)
+        self.lab.retried += told["retried"]
+        for values in told["environments"]:
+            environment = environment_from(values)
+            self._others[environment.arch] = environment
+
+    def run(self) -> Run:
+        """All that was found so far."""
+        return Run(
+            name=self.lab.run_dir.name,
+            command=self.command,
+            started=self._started.isoformat(timespec="seconds"),
+            seconds=round(time.monotonic() - self._clock, 3),
+            environments=tuple(self._environments()),
+            cases=(*self.cases, *(phases.case for phases in self._open.values())),
+            retried=tuple(self.lab.retried),
+        )
+
+    def write(self) -> None:
+        """Write the run's result, if there is anything to tell."""
+        if self.cases or self._open:
+            run = self.run()
+            write_run(self.lab.run_dir, run)
+            write_reach(self.lab.run_dir, run)
+            write_coverage(self.lab.run_dir, run)
+        elif self.lab.started:
+            remove_run_dir(self.lab.run_dir)
+
+    def _keep_repro(self, item: pytest.Item, guest: Guest | None) -> list[str]:
+        """Leave what runs this test again, alone; where that is, and how."""
+        arch, lab = str(parameters(item).get("arch", "")), self.lab
+        words = again(item.nodeid, arch, lab.ctx.settings, lab.ctx.settings.series)
+        lines = [f"again: {shlex.join(words)}"]
+        prepared = next(
+            (prepared for prepared in lab.all_prepared() if prepared.arch.name == arch), None
+        )
+        if prepared is not None:
+            scripts = [seen.script for seen in guest.prober.observations] if guest else []
+            about = dataclasses.asdict(_environment(prepared, lab.ctx.settings.isolation))
+            about |= {"test": item.nodeid, "kernel key": prepared.kernel.key}
+            folder = write_repro(lab, prepared, item.nodeid, scripts, about)
+            lines.append(f"repro: {folder / 'run.sh'}")
+        return lines
+
+    def _environments(self) -> list[Environment]:
+        own = [
+            _environment(prepared, self.lab.ctx.settings.isolation)
+            for prepared in self.lab.all_prepared()
+        ]
+        return own or list(self._others.values())
+
+    def _keep(self, case: Case) -> None:
+        self.cases.append(case)
+        with (self.lab.run_dir / CASES_FILE).open("a") as file:
+            file.write(json.dumps(dataclasses.asdict(case)) + "\n")
+
+
+def _new_case(item: pytest.Item) -> Case:
+    values = parameters(item)
+    return Case(
+        test=item.nodeid,
+        arch=str(values.get("arch", "")),
+        path=str(values.get("path", "")),
+        guarantees=tuple(sorted(set(_guarantees(item)))),
+        reaches=tuple(_reaches(item)),
+        reason="the test did not run to its end",
+    )
+
+
+def _guarantees(item: pytest.Item) -> Iterator[int]:
+    for marker in item.iter_markers("guarantee"):
+        yield from marker.args
+
+
+def _reaches(item: pytest.Item) -> Iterator[str]:
+    """What the marker `reaches` says; a test may have a path, or name a stack of the kernel."""
+    path = parameters(item).get("path")
+    for marker in item.iter_markers("reaches"):
+        for hook in marker.args:
+            yield f"{hook} by {path or marker.kwargs.get('by', HookPath.DIRECT)}"
+
+
+def _environment(prepared: PreparedKernel, isolation: str) -> Environment:
+    return Environment(
+        arch=prepared.arch.name,
+        kernel=prepared.kernel.release,
+        source=prepared.source.description,
+        series=prepared.series.names,
+        flavour=prepared.flavour.name,
+        isolation=isolation,
+        accel=prepared.accel.accel,
+        accel_reason=prepared.accel.reason,
+        qemu=prepared.qemu_version,
+        build_seconds=json.loads(prepared.kernel.build_json.read_text())["seconds"],
+    )
+
+
+def parameters(item: pytest.Item) -> dict[str, Any]:
+    """What a test is parametrized by; nothing where it is not."""
+    callspec = getattr(item, "callspec", None)
+    return dict(callspec.params) if callspec is not None else {}
+
+
+def _evidence(report: pytest.TestReport, guest: Guest | None) -> str:
+    """What a reader needs to judge a failure."""
+    parts = [report.longreprtext]
+    if guest is not None:
+        parts += [f"facts:\n{seen.report()}" for seen in guest.prober.observations[-1:]]
+        parts.append(f"console: {guest.vm.spec.log_dir / 'console.log'}")
+    return "\n".join(parts)

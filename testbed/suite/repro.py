@@ -1,0 +1,80 @@
+"""What runs one failed test again, alone: a folder `repro/TEST/` in the folder of its run.
+
+run.sh           runs it from a checkout: repro/TEST/run.sh ~/mmap-testbed
+series/          the patches that were applied, with a `series` file
+config           the kernel's .config
+scripts/N        what the guest program was told (docs/probe.md)
+about.json       what it ran on
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from testbed.lab.lab import Lab
+from testbed.lab.prepared import PreparedKernel
+from testbed.settings import CHECKOUT, Settings
+
+_NAME_LENGTH = 150  # of a folder; file systems have room for 255 bytes
+
+_RUN = """\
+#!/bin/sh
+# Runs this test again, alone, in the checkout that is named, or in the one that ran it.
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+cd "${{1:-{checkout}}}"
+exec {command}
+"""
+
+
+def again(test: str, arch: str, settings: Settings, series: str) -> list[str]:
+    """The words that run a test again from a checkout, with all that was chosen."""
+    words = ["scripts/test", test, "--arch", arch, "--kernel", settings.kernel]
+    words += ["--series", series] if series else []
+    words += ["--flavour", settings.flavour, "--isolation", settings.isolation]
+    return [*words, "--accel", settings.accel, "--toolchain", settings.toolchain]
+
+
+def write_repro(
+    lab: Lab, prepared: PreparedKernel, test: str, scripts: Sequence[str], about: dict[str, Any]
+) -> Path:
+    """Write the folder of one test; what an earlier phase of it has written is replaced.
+
+    Args:
+        scripts: what the guest program was told.
+        about: what the test ran on, as JSON has it.
+    """
+    folder = lab.run_dir / "repro" / _slug(test)
+    for name in ("series", "scripts"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    patches = lab.series.patches
+    for patch in patches:
+        (folder / "series" / patch.name).write_bytes(patch.text)
+    (folder / "series" / "series").write_text("".join(f"{patch.name}\n" for patch in patches))
+    for number, script in enumerate(scripts, 1):
+        (folder / "scripts" / str(number)).write_text(script)
+    (folder / "config").write_bytes(prepared.kernel.config.read_bytes())
+    (folder / "about.json").write_text(json.dumps(about, indent=1) + "\n")
+    words = again(test, prepared.arch.name, lab.ctx.settings, _HERE if patches else "")
+    _write_run(folder / "run.sh", words)
+    return folder
+
+
+# Stands for the folder in a command, until the shell knows it.
+_HERE = "@here@"
+
+
+def _write_run(path: Path, words: Sequence[str]) -> None:
+    command = shlex.join(words).replace(_HERE, '"$here/series"')
+    path.write_text(_RUN.format(command=command, checkout=CHECKOUT))
+    path.chmod(0o755)
+
+
+def _slug(test: str) -> str:
+    """A node id as a folder's name."""
+    return re.sub(r"[^\w.-]+", "-", test.rpartition("/")[2]).strip("-")[:_NAME_LENGTH]

@@ -1,0 +1,211 @@
+"""How a check goes on when guests misbehave: against guests that are none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from test_check import guest_says
+
+from testbed.check.checker import Checker
+from testbed.check.checkplan import CheckPlan
+from testbed.check.result import TrialResult, TrialStatus
+from testbed.check.script import BaseMapping
+from testbed.errors import GuestFileError, GuestTimeout, SessionError, UnbalancedLedger
+from testbed.kernel.driver import Driver, Module
+from testbed.lab.lab import Lab
+from testbed.mmap.observation import Observation
+from testbed.mmap.path import HookPath
+from testbed.mmap.script import Script
+from testbed.progress import SilentProgress
+
+RELEASE = "7.3.4"
+
+GROUND = BaseMapping("shared", 4, 0, "rw")
+
+
+@dataclass
+class FakeGuest:
+    """Does what it is told, and answers as if all were well."""
+
+    lab: FakeLab
+    ledger: object = None
+    has_evidence: bool = False
+    loaded: list[str] = field(default_factory=list)
+    endings: list[Callable[[], object]] = field(default_factory=list)
+
+    @property
+    def session(self) -> Any:
+        return SimpleNamespace(
+            put=lambda content, path: self.loaded.append(f"put {path}"),
+            load_module=lambda path, parameters: self.loaded.append(f"{path} {parameters}"),
+            unload_module=self.lab.unload,
+            get=self.lab.get,
+            write=lambda *writes: self.loaded.append(f"write {writes}"),
+        )
+
+    @property
+    def prober(self) -> Any:
+        return SimpleNamespace(run=lambda script: self.lab.run(self.test, script))
+
+    def begin(self, test: str) -> None:
+        self.test = test
+
+    def load(self, module: str) -> None:
+        self.loaded.append(module)
+
+    def at_end(self, ending: Callable[[], object]) -> None:
+        self.endings.append(ending)
+
+    def finish(self) -> None:
+        while self.endings:
+            self.endings.pop()()
+        self.lab.finish(self.test)
+
+
+@dataclass
+class FakeLab:
+    """A guest for each trial."""
+
+    errors: dict[str, Exception] = field(default_factory=dict)  # by the beginning of a test's name
+    endings: dict[str, Exception] = field(default_factory=dict)
+    counters: Iterator[bytes] = field(default_factory=lambda: iter(()))
+    held: bool = False  # the module cannot be unloaded
+    guests: list[FakeGuest] = field(default_factory=list)
+    ctx: Any = field(default_factory=lambda: SimpleNamespace(progress=SilentProgress()))
+
+    def prepared(self, arch: str) -> Any:
+        kernel = SimpleNamespace(release=RELEASE, symbol=lambda name: "n")
+        return SimpleNamespace(kernel=kernel)
+
+    @contextmanager
+    def guest(self, arch: str, *, disks: bool) -> Iterator[FakeGuest]:
+        self.guests.append(FakeGuest(self))
+        yield self.guests[-1]
+
+    def run(self, test: str, script: Script) -> Observation:
+        self._fail(self.errors, test)
+        return guest_says(script, {})
+
+    def finish(self, test: str) -> None:
+        self._fail(self.endings, test)
+
+    def unload(self, name: str) -> None:
+        if self.held:
+            raise GuestFileError("busy", errno=11)
+
+    def get(self, path: str) -> bytes:
+        if path == "/proc/modules":
+            return b"mmap_stack 100 0 - Live 0x0\nfoo 100 2 - Live 0x0 (O)\n"
+        return next(self.counters)
+
+    @staticmethod
+    def _fail(errors: dict[str, Exception], test: str) -> None:
+        for begins, error in errors.items():
+            if test.startswith(begins):
+                raise error
+
+
+def check(lab: FakeLab, tmp_path: Path, **plan: Any) -> list[TrialResult]:
+    """What a check of one ground finds on two paths."""
+    (tmp_path / "foo.ko").write_text("module")
+    driver = Driver((Module(tmp_path / "foo.ko", "foo", (), RELEASE),))
+    paths = (HookPath.DIRECT, HookPath.STACK)
+    chosen = CheckPlan(**{"paths": paths, **plan})
+    checker = Checker(cast(Lab, lab), "x86_64", driver, "foo", "/dev/foo", chosen, (GROUND,))
+    return list(checker.run().outcomes)
+
+
+def verdicts(outcomes: list[TrialResult], path: str) -> list[TrialStatus]:
+    return [each.status for each in outcomes if each.path == path and each.trial != "load"]
+
+
+def only(outcomes: list[TrialResult], trial: str, path: str) -> TrialResult:
+    (found,) = (each for each in outcomes if (each.trial, each.path) == (trial, path))
+    return found
+
+
+def test_each_trial_has_the_driver_freshly_loaded(tmp_path: Path) -> None:
+    lab = FakeLab()
+    check(lab, tmp_path, skip=("[!e]*",), parameters="order=2", write={"/sys/state": "on"})
+    assert len(lab.guests) == 3  # to see that it loads, and exit-shared on two paths
+    for guest in lab.guests:
+        written = "write (('/sys/state', b'on'),)"
+        assert guest.loaded == ["put /foo.ko", "mmap_stack", "/foo.ko order=2", written]
+
+
+def test_a_guest_that_is_shared_is_given_the_module_once(tmp_path: Path) -> None:
+    class Shared(FakeLab):
+        @contextmanager
+        def guest(self, arch: str, *, disks: bool) -> Iterator[FakeGuest]:
+            self.guests = self.guests or [FakeGuest(self, ledger="from before")]
+            yield self.guests[0]
+
+    lab = Shared()
+    check(lab, tmp_path, skip=("[!e]*",))
+    assert lab.guests[0].loaded.count("put /foo.ko") == 1
+    assert lab.guests[0].loaded.count("/foo.ko ") == 3
+    assert lab.guests[0].ledger is None  # the file is memory: the books begin with it
+
+
+def test_a_driver_that_does_not_load_is_not_tried(tmp_path: Path) -> None:
+    lab = FakeLab(errors={"load": GuestFileError("no such device", errno=19)})
+    (found,) = check(lab, tmp_path)
+    assert found.complaints == ("no such device",)
+
+
+def test_what_stays_behind_is_a_complaint(tmp_path: Path) -> None:
+    lab = FakeLab(endings={"exit-shared on stack": UnbalancedLedger("Shmem is 8 kB, was 4 kB")})
+    found = check(lab, tmp_path, skip=("[!e]*",))
+    assert only(found, "exit-shared", "stack").complaints == ("Shmem is 8 kB, was 4 kB",)
+    assert only(found, "exit-shared", "direct").status is TrialStatus.HOLDS
+
+
+def test_a_module_that_cannot_be_unloaded_is_told_with_its_references(tmp_path: Path) -> None:
+    found = check(FakeLab(held=True), tmp_path)
+    assert [each.complaints for each in found] == [
+        ("foo.ko cannot be unloaded: 2 references stay behind",)
+    ]
+
+
+def test_a_counter_that_moved_is_a_complaint(tmp_path: Path) -> None:
+    counters = iter([b"1\n"] * 4 + [b"1\n", b"2\n"])
+    found = check(FakeLab(counters=counters), tmp_path, skip=("[!e]*",), counters=("/sys/users",))
+    assert only(found, "exit-shared", "direct").status is TrialStatus.HOLDS
+    assert only(found, "exit-shared", "stack").complaints == ("/sys/users is 2, was 1",)
+
+
+def test_a_path_on_which_guests_hang_is_given_up(tmp_path: Path) -> None:
+    errors = {
+        f"{name}-shared on stack": GuestTimeout("it cannot be killed")
+        for name in ("sizes", "prot-r", "again", "fork")
+    }
+    found = check(FakeLab(errors=dict(errors)), tmp_path)
+    on_stack = verdicts(found, "stack")
+    assert on_stack.count(TrialStatus.FAILS) >= 3
+    given_up = [each for each in found if "trials broke the kernel on stack" in each.skipped]
+    assert {each.path for each in given_up} == {"stack"}
+    assert only(found, "fork-shared", "stack") in given_up
+    assert not only(found, "fork-shared", "direct").skipped
+
+
+def test_a_fault_of_the_host_ends_the_check(tmp_path: Path) -> None:
+    lab = FakeLab(errors={"fork": SessionError("no answer")})
+    with pytest.raises(SessionError):
+        check(lab, tmp_path)
+
+
+def test_a_stack_that_shows_something_else_is_a_complaint(tmp_path: Path) -> None:
+    class Odd(FakeLab):
+        def run(self, test: str, script: Script) -> Observation:
+            refused: dict[str, dict[str, Any]] = {"map m": {"errno": 22}}
+            return guest_says(script, refused if test == "exit-shared on stack" else {})
+
+    found = check(Odd(), tmp_path, skip=("[!e]*",))
+    place = "1 map m FILE len=4p off=0p prot=rw flags=shared:.errno"
+    assert only(found, "exit-shared", "stack").complaints == (f"{place} is 22, direct 0",)

@@ -1,0 +1,106 @@
+"""Tests side by side: cases travel from workers to the process that keeps the results."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import result_parts
+
+from testbed.context import Context
+from testbed.kernel.series import Series
+from testbed.lab.lab import Lab
+from testbed.results.model import Case, Status
+from testbed.results.store import read_facts, read_run
+from testbed.settings import Settings
+from testbed.suite.recorder import Recorder
+from testbed.suite.xdist import Keeper, slots
+
+TEST = "tests/vm/contract/test_a.py::test_a[x86_64]"
+ENVIRONMENT = result_parts.environment()
+
+
+@pytest.fixture
+def recorder(ctx: Context) -> Recorder:
+    return Recorder(Lab(ctx, Series()), "pytest")
+
+
+def report(**attributes: Any) -> pytest.TestReport:
+    """A report as it comes from a worker."""
+    longrepr = attributes.pop("longrepr", None)
+    values = {"nodeid": TEST, "location": ("a", 1, "a"), "keywords": {}, "longrepr": longrepr}
+    return pytest.TestReport(**{**values, "when": "teardown", "outcome": "passed", **attributes})
+
+
+def carried(case: Case) -> str:
+    return json.dumps({"case": dataclasses.asdict(case), "facts": {"s": {"m": "1"}}})
+
+
+def test_a_case_that_a_report_carries_is_kept_with_its_facts(recorder: Recorder) -> None:
+    case = Case(test=TEST, arch="x86_64", guarantees=(3,), status=Status.PASS, seconds=0.5)
+    keeper = Keeper(recorder)
+    keeper.pytest_runtest_logreport(report(testbed_case=carried(case)))
+    keeper.pytest_sessionfinish()
+    run_dir = recorder.lab.run_dir
+    assert read_run(run_dir).cases == (case,)
+    assert read_facts(run_dir) == {TEST: {"s": {"m": "1"}}}
+    assert json.loads((run_dir / "cases.jsonl").read_text())["test"] == TEST
+
+
+def test_a_report_of_another_phase_carries_nothing(recorder: Recorder) -> None:
+    for when in ("setup", "call"):
+        Keeper(recorder).pytest_runtest_logreport(report(when=when))
+    assert recorder.cases == []
+
+
+def test_a_test_whose_worker_died_is_no_pass_and_not_lost(recorder: Recorder) -> None:
+    crash = report(when="???", outcome="failed", longrepr="worker 'gw0' crashed while running it")
+    Keeper(recorder).pytest_runtest_logreport(crash)
+    (case,) = recorder.cases
+    assert (case.test, case.status) == (TEST, Status.MISS)
+    assert "gw0" in case.reason
+
+
+def test_what_workers_ran_on_is_told_at_their_end(recorder: Recorder) -> None:
+    told = {"environments": [dataclasses.asdict(ENVIRONMENT)], "retried": ["x86_64: no QEMU"]}
+    keeper = Keeper(recorder)
+    for output in ({"testbed_result": json.dumps(told)}, {}):
+        keeper.pytest_testnodedown(SimpleNamespace(workeroutput=output))
+    run = recorder.run()
+    assert run.environments == (ENVIRONMENT,)
+    assert run.retried == ("x86_64: no QEMU",)
+
+
+def test_all_workers_leave_their_logs_in_one_folder(recorder: Recorder) -> None:
+    nodes = [SimpleNamespace(workerinput=cast(dict[str, str], {})) for _ in range(2)]
+    for node in nodes:
+        Keeper(recorder).pytest_configure_node(node)
+    assert [node.workerinput["testbed_run_dir"] for node in nodes] == [
+        str(recorder.lab.run_dir)
+    ] * 2
+
+
+def test_a_session_without_a_case_leaves_no_folder(recorder: Recorder) -> None:
+    folder = recorder.lab.run_dir
+    Keeper(recorder).pytest_sessionfinish()
+    assert not folder.exists()
+    assert not (folder.parent / "latest").is_symlink()
+
+
+def test_vms_of_several_workers_have_folders_of_their_own(recorder: Recorder) -> None:
+    other = dataclasses.replace(recorder.lab, _places={})
+    other.run_dir = recorder.lab.run_dir
+    paths = [lab.log_dir("arm64") for lab in (recorder.lab, other, recorder.lab, other)]
+    assert len(set(paths)) == 4
+
+
+@pytest.mark.parametrize(
+    ("jobs", "available", "expected"), [(2, 16000, 2), (8, 4100, 4), (4, 500, 1)]
+)
+def test_workers_are_as_many_as_processors_and_memory_allow(
+    jobs: int, available: int, expected: int
+) -> None:
+    assert slots(Settings(jobs=jobs, memory_mib=512), available) == expected
