@@ -1,8 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/*
- * The ring of records, and its file in debugfs. Included by each logging
- * module, see hook_log.h.
- */
+/* The ring of records and its file in debugfs; see hook_log.h. */
 #include <linux/debugfs.h>
 #include <linux/fs.h>
 #include <linux/mmap_lock.h>
@@ -32,6 +29,8 @@ static struct {
 	struct seq_buf line;
 	struct dentry *dir;
 	const struct hook_log_names *names;
+	unsigned long pfn;
+	unsigned long nr_pages;
 } hook_log = {
 	.lock = __SPIN_LOCK_UNLOCKED(hook_log.lock),
 	.first = 1,
@@ -77,11 +76,12 @@ static void put_word(struct seq_buf *s, const char *word)
 
 void hook_log_put_file(struct seq_buf *s, const struct file *file)
 {
+	const struct hook_log_names *names = hook_log.names;
 	char name[48];
 
 	if (!file) {
 		seq_buf_puts(s, "NULL");
-	} else if (!hook_log.names->file(s, file)) {
+	} else if (!names->file || !names->file(s, file)) {
 		snprintf(name, sizeof(name), "%pD", file);
 		put_word(s, name);
 	}
@@ -102,6 +102,15 @@ static bool has_no_member(const struct vm_operations_struct *ops)
 	return !memchr_inv(ops, 0, sizeof(*ops));
 }
 
+static const char *own_name(const struct vm_operations_struct *ops)
+{
+	const struct hook_log_vm_ops *own = hook_log.names->vm_ops;
+
+	while (own->ops && own->ops != ops)
+		own++;
+	return own->name;
+}
+
 void hook_log_put_vm_ops(struct seq_buf *s,
 			 const struct vm_operations_struct *ops)
 {
@@ -112,7 +121,7 @@ void hook_log_put_vm_ops(struct seq_buf *s,
 		seq_buf_puts(s, "NULL");
 		return;
 	}
-	name = hook_log.names->vm_ops(ops);
+	name = own_name(ops);
 	if (!name && has_no_member(ops))
 		name = "dummy";
 	if (!name) {
@@ -163,11 +172,10 @@ void hook_log_vma(struct seq_buf *s, const struct vm_area_struct *vma)
 
 static void put_pfn(struct seq_buf *s, unsigned long pfn)
 {
-	const struct hook_log_names *names = hook_log.names;
-	unsigned long index = pfn - names->pfn;
+	unsigned long index = pfn - hook_log.pfn;
 
-	if (index < names->nr_pages)
-		seq_buf_printf(s, "%s+%#lx", names->memory, index);
+	if (index < hook_log.nr_pages)
+		seq_buf_printf(s, "%s+%#lx", hook_log.names->memory, index);
 	else
 		seq_buf_printf(s, "%#lx", pfn);
 }
@@ -359,13 +367,16 @@ static const struct file_operations log_fops = {
 	.llseek = default_llseek,
 };
 
-int hook_log_init(const char *dir, const struct hook_log_names *names)
+int hook_log_init(const struct hook_log_names *names, unsigned long pfn,
+		  unsigned long nr_pages)
 {
 	hook_log.names = names;
+	hook_log.pfn = pfn;
+	hook_log.nr_pages = nr_pages;
 	hook_log.records = vzalloc(array_size(RECORDS, RECORD_LEN));
 	if (!hook_log.records)
 		return -ENOMEM;
-	hook_log.dir = debugfs_create_dir(dir, NULL);
+	hook_log.dir = debugfs_create_dir(names->dir, NULL);
 	debugfs_create_file("log", 0600, hook_log.dir, NULL, &log_fops);
 	return 0;
 }

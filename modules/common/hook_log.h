@@ -2,7 +2,7 @@
 /*
  * The hook log: a bounded ring of text records that userspace reads from
  * debugfs. docs/probe.md describes the lines. Each module that logs compiles
- * hook_log.c into itself, so that none needs another one to be loaded.
+ * hook_log.c into itself (hook_log.mk), so it works without the others.
  */
 #ifndef HOOK_LOG_H
 #define HOOK_LOG_H
@@ -11,22 +11,33 @@
 #include <linux/seq_buf.h>
 
 /**
- * struct hook_log_names - what only the logging module can put a name to
- * @file: write the tag of one of the module's own files, false for any other
- * @vm_ops: the name of one of the module's own tables, else NULL
- * @memory: what the module calls the memory that it maps
- * @pfn: its first page frame
- * @nr_pages: its length
+ * struct hook_log_vm_ops - a table of VMA operations that has a name in the log
+ * @ops: the table
+ * @name: its name
  */
-struct hook_log_names {
-	bool (*file)(struct seq_buf *s, const struct file *file);
-	const char *(*vm_ops)(const struct vm_operations_struct *ops);
-	const char *memory;
-	unsigned long pfn;
-	unsigned long nr_pages;
+struct hook_log_vm_ops {
+	const struct vm_operations_struct *ops;
+	const char *name;
 };
 
-int hook_log_init(const char *dir, const struct hook_log_names *names);
+/**
+ * struct hook_log_names - the names that only the logging module knows
+ * @dir: the module's directory in debugfs
+ * @file: writes the tag of one of the module's own files, returns false for
+ *	any other file; NULL if the module's files have no tags
+ * @vm_ops: the module's own tables; an empty entry is the last one
+ * @memory: name of the memory that the module maps
+ */
+struct hook_log_names {
+	const char *dir;
+	bool (*file)(struct seq_buf *s, const struct file *file);
+	const struct hook_log_vm_ops *vm_ops;
+	const char *memory;
+};
+
+/* The memory named @names->memory starts at page frame @pfn. */
+int hook_log_init(const struct hook_log_names *names, unsigned long pfn,
+		  unsigned long nr_pages);
 void hook_log_exit(void);
 
 /* A record is written between begin and end: a spinlock is held there. */

@@ -164,6 +164,15 @@ static const struct kobj_type channel_ktype = {
 	.default_groups = channel_groups,
 };
 
+static const struct hook_log_names log_names = {
+	.dir = "mmap_ring",
+	.vm_ops = (const struct hook_log_vm_ops[]) {
+		{ &ring_closing_vm_ops, "closing" },
+		{ }
+	},
+	.memory = "ring",
+};
+
 /* The ring's memory belongs to the kobject from here on. */
 static int add_channel(struct channel *channel)
 {
@@ -189,7 +198,8 @@ static int __init mmap_ring_init(void)
 	err = ring_alloc(channel);
 	if (err)
 		goto free_channel;
-	err = ring_log_init(channel);
+	err = hook_log_init(&log_names, page_to_pfn(channel->ringbuffer_page),
+			    channel->ringbuffer_pagecount);
 	if (err)
 		goto free_ring;
 

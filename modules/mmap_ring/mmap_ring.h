@@ -55,7 +55,4 @@ int mmap_ring_legacy(struct file *filp, struct kobject *kobj,
 
 extern const struct vm_operations_struct ring_closing_vm_ops;
 
-/* log.c */
-int ring_log_init(const struct channel *channel);
-
 #endif /* MMAP_RING_H */

@@ -1,32 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The hook log of this module, and its event counters. */
+/* Event counters, and the records of the .mmap hooks. */
 #include "mmap_stack.h"
 
-#include "hook_log.c"
-
 static atomic64_t events[MMAP_TESTBED_NR_EVENTS];
-
-static bool file_name(struct seq_buf *s, const struct file *file)
-{
-	struct opened *opened = opened_of(file);
-
-	if (opened)
-		seq_buf_printf(s, "%s#%llu", opened->name, opened->id);
-	return opened;
-}
-
-static struct hook_log_names names = {
-	.file = file_name,
-	.vm_ops = vm_ops_name,
-	.memory = "pool",
-	.nr_pages = POOL_PAGES,
-};
-
-int testbed_log_init(void)
-{
-	names.pfn = pool_pfn();
-	return hook_log_init("mmap_testbed", &names);
-}
 
 void count_event(enum mmap_testbed_event event)
 {

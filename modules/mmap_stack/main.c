@@ -311,13 +311,29 @@ static const struct file_operations both_fops = {
 
 static struct dentry *both_file;
 
+static bool log_file_tag(struct seq_buf *s, const struct file *file)
+{
+	struct opened *opened = opened_of(file);
+
+	if (opened)
+		seq_buf_printf(s, "%s#%llu", opened->name, opened->id);
+	return opened;
+}
+
+static const struct hook_log_names log_names = {
+	.dir = "mmap_testbed",
+	.file = log_file_tag,
+	.vm_ops = vm_ops_names,
+	.memory = "pool",
+};
+
 static int __init mmap_stack_init(void)
 {
 	int err = pool_init();
 
 	if (err)
 		return err;
-	err = testbed_log_init();
+	err = hook_log_init(&log_names, pool_pfn(), POOL_PAGES);
 	if (err)
 		goto free_pool;
 	err = add_nodes();

@@ -82,7 +82,7 @@ void apply_fields(struct vm_area_struct *vma,
 /* vm_ops.c */
 extern const struct vm_operations_struct *const
 	testbed_vm_ops[MMAP_TESTBED_NR_OPS];
-const char *vm_ops_name(const struct vm_operations_struct *ops);
+extern const struct hook_log_vm_ops vm_ops_names[];
 
 /* pool.c: the memory that all nodes map */
 extern struct page *pool_pages[POOL_PAGES];
@@ -113,7 +113,6 @@ int pool_range(const struct mmap_testbed_plan *plan, unsigned long vma_size,
 	       unsigned long *size);
 
 /* log.c */
-int testbed_log_init(void);
 void count_event(enum mmap_testbed_event event);
 void count_events(u64 *events);
 void log_mmap(const char *event, const struct file *file,

@@ -144,19 +144,10 @@ const struct vm_operations_struct *const testbed_vm_ops[MMAP_TESTBED_NR_OPS] = {
 	[MMAP_TESTBED_OPS_MKWRITE] = &mkwrite,
 };
 
-static const char *const vm_ops_names[MMAP_TESTBED_NR_OPS] = {
-	[MMAP_TESTBED_OPS_FULL] = "full",
-	[MMAP_TESTBED_OPS_NOCLOSE] = "noclose",
-	[MMAP_TESTBED_OPS_NOMAPPED] = "nomapped",
-	[MMAP_TESTBED_OPS_MKWRITE] = "mkwrite",
+const struct hook_log_vm_ops vm_ops_names[] = {
+	{ &full, "full" },
+	{ &noclose, "noclose" },
+	{ &nomapped, "nomapped" },
+	{ &mkwrite, "mkwrite" },
+	{ }
 };
-
-const char *vm_ops_name(const struct vm_operations_struct *ops)
-{
-	int i;
-
-	for (i = 0; i < MMAP_TESTBED_NR_OPS; i++)
-		if (ops == testbed_vm_ops[i])
-			return vm_ops_names[i];
-	return NULL;
-}

@@ -102,6 +102,15 @@ unregister_parent:
 	return err;
 }
 
+static const struct hook_log_names log_names = {
+	.dir = "mmap_uio",
+	.vm_ops = (const struct hook_log_vm_ops[]) {
+		{ &mmap_uio_vm_ops, "uio" },
+		{ }
+	},
+	.memory = "uio",
+};
+
 static int __init mmap_uio_init(void)
 {
 	int err = mmap_uio_check_parameters();
@@ -110,7 +119,7 @@ static int __init mmap_uio_init(void)
 		err = pool_init();
 	if (err)
 		return err;
-	err = mmap_uio_log_init();
+	err = hook_log_init(&log_names, page_to_pfn(pool_pages[0]), POOL_PAGES);
 	if (err)
 		goto free_pool;
 	err = register_devices();

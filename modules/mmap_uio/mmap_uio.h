@@ -24,7 +24,4 @@ int mmap_uio_prepare(struct uio_info *info, struct vm_area_desc *desc);
 
 extern const struct vm_operations_struct mmap_uio_vm_ops;
 
-/* log.c */
-int mmap_uio_log_init(void);
-
 #endif /* MMAP_UIO_H */
