@@ -3,18 +3,14 @@
 #include <linux/io.h>
 
 #include "hook_log.h"
+#include "memory.h"
 #include "mmap_ring.h"
 #include "mmap_testbed.h"
 
 void ring_reset(struct channel *channel)
 {
-	u64 *words = page_address(channel->ringbuffer_page);
-	unsigned long page, w;
-
-	for (page = 0; page < channel->ringbuffer_pagecount; page++)
-		for (w = 0; w < PAGE_SIZE / sizeof(*words); w++)
-			*words++ = MMAP_TESTBED_WORD(MMAP_TESTBED_RING_MAGIC,
-						     page, w);
+	memory_fill(channel->ringbuffer_page, channel->ringbuffer_pagecount,
+		    MMAP_TESTBED_RING_MAGIC);
 }
 
 int ring_alloc(struct channel *channel)

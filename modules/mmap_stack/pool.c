@@ -1,49 +1,27 @@
 // SPDX-License-Identifier: GPL-2.0
-/*
- * The pool: physically contiguous RAM, so that page frames can be remapped, of
- * which each page has a reference count of its own, so that the pages can be
- * inserted one by one and counted.
- */
-#include <linux/highmem.h>
-
+/* The pool: the memory that all nodes map. */
+#include "memory.h"
 #include "mmap_stack.h"
 
 struct page *pool_pages[POOL_PAGES];
 
 void pool_reset(void)
 {
-	unsigned long i, w;
-	u64 *words;
-
-	for (i = 0; i < POOL_PAGES; i++) {
-		words = page_address(pool_pages[i]);
-		for (w = 0; w < PAGE_SIZE / sizeof(*words); w++)
-			words[w] = MMAP_TESTBED_WORD(MMAP_TESTBED_POOL_MAGIC,
-						     i, w);
-		flush_dcache_page(pool_pages[i]);
-	}
+	memory_fill(pool_pages[0], POOL_PAGES, MMAP_TESTBED_POOL_MAGIC);
 }
 
 int pool_init(void)
 {
-	struct page *first = alloc_pages(GFP_KERNEL, POOL_ORDER);
-	unsigned long i;
+	int err = memory_alloc_split(pool_pages, POOL_ORDER);
 
-	if (!first)
-		return -ENOMEM;
-	split_page(first, POOL_ORDER);
-	for (i = 0; i < POOL_PAGES; i++)
-		pool_pages[i] = first + i;
-	pool_reset();
-	return 0;
+	if (!err)
+		pool_reset();
+	return err;
 }
 
 void pool_exit(void)
 {
-	unsigned long i;
-
-	for (i = 0; i < POOL_PAGES; i++)
-		__free_page(pool_pages[i]);
+	memory_free_split(pool_pages, POOL_ORDER);
 }
 
 void pool_count(struct mmap_testbed_counts *counts)

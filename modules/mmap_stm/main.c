@@ -7,6 +7,7 @@
 #include <linux/module.h>
 #include <linux/stm.h>
 
+#include "memory.h"
 #include "mmap_testbed.h"
 
 #define NR_CHANNELS	4
@@ -37,17 +38,6 @@ static struct stm_data device = {
 	.mmio_addr = mmio_addr,
 };
 
-static void fill(void)
-{
-	u64 *words = page_address(registers);
-	unsigned int page, word;
-
-	for (page = 0; page < NR_CHANNELS; page++)
-		for (word = 0; word < PAGE_SIZE / sizeof(*words); word++)
-			*words++ = MMAP_TESTBED_WORD(MMAP_TESTBED_POOL_MAGIC,
-						     page, word);
-}
-
 static int __init mmap_stm_init(void)
 {
 	int err;
@@ -55,7 +45,7 @@ static int __init mmap_stm_init(void)
 	registers = alloc_pages(GFP_KERNEL, get_order(NR_CHANNELS * PAGE_SIZE));
 	if (!registers)
 		return -ENOMEM;
-	fill();
+	memory_fill(registers, NR_CHANNELS, MMAP_TESTBED_POOL_MAGIC);
 	err = stm_register_device(NULL, &device, THIS_MODULE);
 	if (err)
 		__free_pages(registers, get_order(NR_CHANNELS * PAGE_SIZE));

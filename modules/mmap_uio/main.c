@@ -1,13 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The devices and their memory. */
-#include <linux/highmem.h>
+/* The devices and their maps. */
 #include <linux/module.h>
 
 #include "hook_log.h"
-#include "mmap_testbed.h"
 #include "mmap_uio.h"
-
-struct page *pool_pages[POOL_PAGES];
 
 static struct device *parent;
 
@@ -23,40 +19,6 @@ static struct uio_info legacy = {
 	.version = "1",
 	.irq = UIO_IRQ_NONE,
 };
-
-static void reset_page(unsigned long page)
-{
-	u64 *words = page_address(pool_pages[page]);
-	unsigned long w;
-
-	for (w = 0; w < PAGE_SIZE / sizeof(*words); w++)
-		words[w] = MMAP_TESTBED_WORD(MMAP_TESTBED_UIO_MAGIC, page, w);
-	flush_dcache_page(pool_pages[page]);
-}
-
-/* Contiguous, with a reference count of its own for each page. */
-static int pool_init(void)
-{
-	struct page *first = alloc_pages(GFP_KERNEL, POOL_ORDER);
-	unsigned long i;
-
-	if (!first)
-		return -ENOMEM;
-	split_page(first, POOL_ORDER);
-	for (i = 0; i < POOL_PAGES; i++) {
-		pool_pages[i] = first + i;
-		reset_page(i);
-	}
-	return 0;
-}
-
-static void pool_exit(void)
-{
-	unsigned long i;
-
-	for (i = 0; i < POOL_PAGES; i++)
-		__free_page(pool_pages[i]);
-}
 
 /*
  * Map 0 is faulted in, map 1 is remapped at once. UIO_MEM_IOVA leaves the

@@ -15,8 +15,11 @@
 #define POOL_PAGES	(1 << POOL_ORDER)
 #define MAP_PAGES	(POOL_PAGES / 2)
 
-/* main.c */
+/* pool.c */
 extern struct page *pool_pages[POOL_PAGES];
+
+int pool_init(void);
+void pool_exit(void);
 
 /* prepare.c */
 int mmap_uio_check_parameters(void);
