@@ -8,7 +8,6 @@
 
 #include <linux/fs.h>
 #include <linux/list.h>
-#include <linux/miscdevice.h>
 #include <linux/mm.h>
 #include <linux/spinlock.h>
 
@@ -47,20 +46,28 @@ struct opened {
 	struct page *pages[POOL_PAGES];
 };
 
-/* main.c */
+/* node.c: the state of an open file */
+int node_open(struct inode *inode, struct file *file);
+
+/* NULL for a file of something else. */
 struct opened *opened_of(const struct file *file);
 void plan_of(struct opened *opened, struct mmap_testbed_plan *plan);
+
+/* Return the lower file or the replacement with a reference, or NULL. */
 struct file *get_edge(struct opened *opened, struct file **edge);
 
 /* edges.c: which file lies below which */
 int set_edge(struct file *file, struct file **edge, int fd);
 void drop_edges(struct opened *opened);
 
+/* prepared.c: the open files whose prepare hook ran */
+void remember_prepared(struct opened *opened);
+void forget_prepared(struct opened *opened);
+void plan_of_last_prepare(struct mmap_testbed_plan *plan);
+
 /* prepare.c: the mmap_prepare hook */
 int prepare_hook(struct vm_area_desc *desc);
 int prepare_with(struct opened *opened, struct vm_area_desc *desc);
-void forget_prepared(struct opened *opened);
-void plan_of_last_prepare(struct mmap_testbed_plan *plan);
 struct page **planned_pages(struct opened *opened,
 			    const struct mmap_testbed_plan *plan);
 pgprot_t planned_page_prot(const struct mmap_testbed_plan *plan, pgprot_t prot);

@@ -5,44 +5,6 @@
 
 #include "mmap_stack.h"
 
-/*
- * mapped() is not told which file's hook asked for it. It runs under the
- * mmap lock that the prepare hook ran under, so the last prepare of its mm is
- * the one that it belongs to.
- */
-static LIST_HEAD(prepared);
-static DEFINE_SPINLOCK(prepared_lock);
-
-static void remember_prepared(struct opened *opened)
-{
-	spin_lock(&prepared_lock);
-	opened->prepared_mm = current->mm;
-	list_move(&opened->prepared, &prepared);
-	spin_unlock(&prepared_lock);
-}
-
-void forget_prepared(struct opened *opened)
-{
-	spin_lock(&prepared_lock);
-	list_del_init(&opened->prepared);
-	spin_unlock(&prepared_lock);
-}
-
-void plan_of_last_prepare(struct mmap_testbed_plan *plan)
-{
-	struct opened *opened;
-
-	memset(plan, 0, sizeof(*plan));
-	spin_lock(&prepared_lock);
-	list_for_each_entry(opened, &prepared, prepared) {
-		if (opened->prepared_mm != current->mm)
-			continue;
-		plan_of(opened, plan);
-		break;
-	}
-	spin_unlock(&prepared_lock);
-}
-
 pgprot_t planned_page_prot(const struct mmap_testbed_plan *plan, pgprot_t prot)
 {
 	switch (plan->page_prot) {
