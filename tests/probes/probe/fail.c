@@ -15,7 +15,6 @@
 
 static struct {
 	int line;
-	int round;
 	int last;
 	bool injected;
 } sweep;
@@ -32,20 +31,14 @@ static struct {
 	bool injected;
 } failure = { .fd = -1 };
 
-/* 0 outside a sweep. */
-int sweep_round(void)
-{
-	return sweep.round;
-}
-
 void sweep_step(struct step *step)
 {
-	if (sweep.round)
+	if (script.round)
 		usage("sweep inside sweep");
 	sweep.last = parse_number(word(step, 1));
 	no_more_words(step);
 	sweep.line = step->number;
-	sweep.round = 1;
+	script.round = 1;
 	sweep.injected = false;
 }
 
@@ -53,15 +46,15 @@ void sweep_step(struct step *step)
 void endsweep_step(struct step *step)
 {
 	no_more_words(step);
-	if (!sweep.round)
+	if (!script.round)
 		usage("endsweep without sweep");
-	if (!sweep.injected || sweep.round == sweep.last) {
-		sweep.round = 0;
+	if (!sweep.injected || script.round == sweep.last) {
+		script.round = 0;
 		return;
 	}
-	sweep.round++;
+	script.round++;
 	sweep.injected = false;
-	continue_behind(sweep.line);
+	script.next = sweep.line;
 }
 
 void fail_nth_step(struct step *step)
@@ -69,7 +62,7 @@ void fail_nth_step(struct step *step)
 	const char *text = optional_word(step, 1);
 	char path[64];
 
-	failure.nth = text ? parse_number(text) : (unsigned int)sweep.round;
+	failure.nth = text ? parse_number(text) : (unsigned int)script.round;
 	no_more_words(step);
 	if (!failure.nth)
 		usage("fail_nth outside a sweep: which one?");

@@ -1,14 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0
-/* open, memfd, seal, publish, close, pread, pwrite, ftruncate */
+/* open, memfd, secretmem, seal, stm, publish, close, pread, pwrite, ftruncate */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/stm.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "probe.h"
+
+#ifndef SYS_memfd_secret
+#define SYS_memfd_secret	447
+#endif
+
+/* The policy of every channel; see configfs' stp-policy. */
+#define STM_POLICY	"default"
 
 /* A file that could not be opened is EBADF to the steps that follow. */
 static void report_fd(const struct step *step, const char *name, int fd)
@@ -48,21 +59,39 @@ void open_step(struct step *step)
 	report_fd(step, name, open(path, flags, 0600));
 }
 
+/* Gives the new file its size; one that cannot have it is no file. */
+static int resize(int fd, uint64_t size)
+{
+	int err;
+
+	if (fd < 0 || !ftruncate(fd, size))
+		return fd;
+	err = errno;
+	close(fd);
+	errno = err;
+	return -1;
+}
+
 void memfd_step(struct step *step)
 {
 	const char *name = word(step, 1);
 	uint64_t size = parse_number(word(step, 2));
-	int fd, err;
+	int fd;
 
 	no_more_words(step);
 	fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	if (fd >= 0 && ftruncate(fd, size)) {
-		err = errno;
-		close(fd);
-		fd = -1;
-		errno = err;
-	}
-	report_fd(step, name, fd);
+	report_fd(step, name, resize(fd, size));
+}
+
+void secretmem_step(struct step *step)
+{
+	const char *name = word(step, 1);
+	uint64_t size = parse_number(word(step, 2));
+	int fd;
+
+	no_more_words(step);
+	fd = syscall(SYS_memfd_secret, 0);
+	report_fd(step, name, resize(fd, size));
 }
 
 static const struct flag seals[] = {
@@ -81,6 +110,20 @@ void seal_step(struct step *step)
 
 	no_more_words(step);
 	report_result(step, fcntl(fd, F_ADD_SEALS, wanted));
+}
+
+/* An open STM device maps the channel that it was given. */
+void stm_step(struct step *step)
+{
+	int fd = fd_of(word(step, 1));
+	char room[sizeof(struct stp_policy_id) + sizeof(STM_POLICY)] = {};
+	struct stp_policy_id *id = (struct stp_policy_id *)room;
+
+	no_more_words(step);
+	id->size = sizeof(room);
+	id->width = 1;
+	memcpy(id->id, STM_POLICY, sizeof(STM_POLICY));
+	report_result(step, ioctl(fd, STP_POLICY_ID_SET, id));
 }
 
 /* Others can open our file by it for as long as we live. */
@@ -116,8 +159,7 @@ void ftruncate_step(struct step *step)
 
 static void *buffer(size_t len)
 {
-	void *memory = aligned_alloc(page_size(), (len + page_size() - 1) &
-				     ~(page_size() - 1));
+	void *memory = aligned_alloc(page_size(), page_align(len));
 
 	if (!memory)
 		usage("no memory for %zu bytes", len);

@@ -136,10 +136,10 @@ void json_begin(const struct step *step)
 		return;
 	json_int("step", step->number);
 	json_str("op", step->words[0]);
-	if (in_child)
+	if (script.in_child)
 		json_bool("child", true);
-	if (sweep_round())
-		json_int("round", sweep_round());
+	if (script.round)
+		json_int("round", script.round);
 }
 
 void json_end(void)
@@ -163,14 +163,4 @@ void json_drop(void)
 {
 	out.len = 0;
 	out.comma = false;
-}
-
-void report_result(const struct step *step, long result)
-{
-	int err = result < 0 ? errno : 0;
-
-	json_begin(step);
-	json_errno(err);
-	json_failure();
-	json_end();
 }

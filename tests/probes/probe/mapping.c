@@ -10,10 +10,6 @@
 #ifndef MAP_32BIT
 #define MAP_32BIT	0x40
 #endif
-#ifndef MADV_POPULATE_READ
-#define MADV_POPULATE_READ	22
-#define MADV_POPULATE_WRITE	23
-#endif
 
 static const struct flag map_flags[] = {
 	{ "shared", MAP_SHARED },
@@ -71,19 +67,6 @@ static const struct flag advices[] = {
 	{ "pageout", MADV_PAGEOUT },
 	{ }
 };
-
-void report_mapping(const struct step *step, const char *name, void *addr,
-		    size_t len, int err)
-{
-	json_begin(step);
-	json_str("name", name);
-	if (!err)
-		json_hex("addr", (uintptr_t)addr);
-	json_int("len", len);
-	json_errno(err);
-	json_failure();
-	json_end();
-}
 
 static int choose_flags(struct step *step, bool anonymous)
 {

@@ -58,9 +58,7 @@ void perf_step(struct step *step)
 	if (fd >= 0)
 		at = mmap(NULL, (1 + RING_PAGES) * page_size(),
 			  PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	json_begin(step);
-	json_errno(at == MAP_FAILED ? errno : 0);
-	json_end();
+	report_result(step, at == MAP_FAILED ? -1 : 0);
 	if (at != MAP_FAILED)
 		ring = at;
 }

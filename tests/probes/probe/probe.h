@@ -13,6 +13,12 @@
 #define __noreturn	__attribute__((noreturn))
 #define __printf(a, b)	__attribute__((format(printf, a, b)))
 
+/* Older headers lack these. */
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ	22
+#define MADV_POPULATE_WRITE	23
+#endif
+
 #define MAX_WORDS	64
 #define MAX_PAGES	65536
 
@@ -36,19 +42,34 @@ struct mapping {
 	unsigned long len;
 };
 
-/* main.c */
-extern bool in_child;
+/**
+ * struct script - the script and the place in it
+ * @lines: its lines
+ * @count: of the lines
+ * @next: index of the next line, so the number of the line that runs
+ * @round: of the sweep around that line, 0 outside one
+ * @in_child: this process is the child of a fork
+ */
+struct script {
+	char **lines;
+	int count;
+	int next;
+	int round;
+	bool in_child;
+};
 
-void fork_step(struct step *step);
-void endfork_step(struct step *step);
-void continue_behind(int number);
+/* script.c */
+extern struct script script;
+
+void read_script(void);
+
+/* usage.c: prints a last object and exits */
 void usage(const char *format, ...) __noreturn __printf(1, 2);
 
 /* settle.c */
 void settle(void);
 
 /* fail.c: system calls whose Nth allocation fails */
-int sweep_round(void);
 bool failure_pending(void);
 void begin_failure(void);
 void end_failure(void);
@@ -77,9 +98,6 @@ void json_hex(const char *key, uint64_t value);
 void json_bool(const char *key, bool value);
 void json_errno(int err);
 
-/* All that there is to say of a call that gives -1 and errno when it fails. */
-void report_result(const struct step *step, long result);
-
 /* words.c: what a line says */
 bool cut_line(struct step *step, int number, char *line);
 const char *word(struct step *step, int index);
@@ -95,6 +113,7 @@ int parse_error(const char *text);
 unsigned long parse_address(const char *text);
 int parse_prot(const char *text);
 unsigned long page_size(void);
+size_t page_align(size_t len);
 
 struct flag {
 	const char *name;
@@ -116,7 +135,8 @@ void name_mapping(const char *name, struct mapping mapping);
 int segment_of(const char *name);
 void name_segment(const char *name, int id);
 
-/* mapping.c: what a step says that has made a mapping, or has not */
+/* result.c: a call that returns -1 with errno on failure; one that maps */
+void report_result(const struct step *step, long result);
 void report_mapping(const struct step *step, const char *name, void *addr,
 		    size_t len, int err);
 
@@ -145,15 +165,21 @@ struct module_memory find_module_memory(void);
 /* Where in the module's memory a page frame is, if it is one of that. */
 void report_module_page(uint64_t pfn, const struct module_memory *memory);
 
-/* proc.c: small files of /proc, /sys and debugfs */
+/*
+ * slurp.c: a whole file as a string. NULL with errno if it cannot be read;
+ * must_slurp() is for files that every process has.
+ */
 char *slurp(const char *path);
 char *must_slurp(const char *path);
+
+/* proc.c: the hook log's lines of this process belong to the script */
+void remember_pid(pid_t pid);
 
 /* The steps, each in the file that its comment in main.c names. */
 typedef void step_function(struct step *step);
 
-step_function open_step, memfd_step, seal_step, publish_step, close_step,
-	pread_step, pwrite_step, ftruncate_step;
+step_function open_step, memfd_step, secretmem_step, seal_step, stm_step,
+	publish_step, close_step, pread_step, pwrite_step, ftruncate_step;
 step_function plan_step, lower_step, replacement_step, counts_step, reset_step,
 	vma_step, ptes_step;
 step_function map_step, munmap_step, mprotect_step, mremap_step, madvise_step,
@@ -161,13 +187,12 @@ step_function map_step, munmap_step, mprotect_step, mremap_step, madvise_step,
 step_function read_step, write_step;
 step_function maps_step, query_step, pagemap_step;
 step_function shmget_step, shmat_step, shmdt_step, shmstat_step, shmrm_step;
-step_function secretmem_step, stm_step, io_setup_step, io_destroy_step;
+step_function io_setup_step, io_destroy_step;
 step_function rlimit_step, mdwe_step, mseal_step, mlockall_step, ksm_step;
 step_function perf_step, perflog_step;
 step_function sweep_step, endsweep_step, fail_nth_step;
 step_function env_step, status_step, meminfo_step, hooklog_step,
 	clearlog_step, rmmod_step, show_step;
-
-void remember_pid(pid_t pid);
+step_function fork_step, endfork_step;
 
 #endif /* PROBE_H */

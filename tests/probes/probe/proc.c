@@ -12,42 +12,6 @@
 
 #include "probe.h"
 
-/* The whole of a file as a string, NULL with errno when it cannot be read. */
-char *slurp(const char *path)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	size_t len = 0, room = 0;
-	char *text = NULL;
-	ssize_t n;
-
-	if (fd < 0)
-		return NULL;
-	do {
-		if (room - len < 65536) {
-			room += 1 << 17;
-			text = realloc(text, room);
-			if (!text)
-				abort();
-		}
-		n = read(fd, text + len, room - len - 1);
-		if (n > 0)
-			len += n;
-	} while (n > 0 || (n < 0 && errno == EINTR));
-	close(fd);
-	text[len] = '\0';
-	return text;
-}
-
-/* For the files that every process has. */
-char *must_slurp(const char *path)
-{
-	char *text = slurp(path);
-
-	if (!text)
-		usage("%s: %m", path);
-	return text;
-}
-
 /* Of "Key:   123 kB" lines the ones that are wanted. */
 static void report_fields(struct step *step, const char *path,
 			  bool (*wanted)(const char *key))
@@ -224,13 +188,9 @@ void show_step(struct step *step)
 void rmmod_step(struct step *step)
 {
 	const char *module = word(step, 1);
-	int err;
 
 	no_more_words(step);
-	err = syscall(SYS_delete_module, module, O_NONBLOCK) ? errno : 0;
-	json_begin(step);
-	json_errno(err);
-	json_end();
+	report_result(step, syscall(SYS_delete_module, module, O_NONBLOCK));
 }
 
 void clearlog_step(struct step *step)

@@ -13,11 +13,6 @@
 
 #include "probe.h"
 
-#ifndef MADV_POPULATE_READ
-#define MADV_POPULATE_READ	22
-#define MADV_POPULATE_WRITE	23
-#endif
-
 #define HEAP	(512 << 10)
 #define STACK	(96 << 10)
 

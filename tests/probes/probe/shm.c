@@ -26,7 +26,7 @@ static size_t size_of_segment(int id)
 
 	if (shmctl(id, IPC_STAT, &facts))
 		return 0;
-	return (facts.shm_segsz + page_size() - 1) & ~(page_size() - 1);
+	return page_align(facts.shm_segsz);
 }
 
 void shmat_step(struct step *step)

@@ -22,6 +22,11 @@ unsigned long page_size(void)
 	return sysconf(_SC_PAGESIZE);
 }
 
+size_t page_align(size_t len)
+{
+	return (len + page_size() - 1) & ~(page_size() - 1);
+}
+
 /* False for a line that says nothing. */
 bool cut_line(struct step *step, int number, char *line)
 {
