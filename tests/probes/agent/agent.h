@@ -96,9 +96,7 @@ struct failure {
 	const char *what, *name;
 };
 
-/* wire.c: bytes in and out, and what is in a payload */
-bool read_all(int fd, void *data, size_t len);
-bool write_all(int fd, const void *data, size_t len);
+/* wire.c: what is in a payload */
 uint32_t take_u32(struct cursor *c);
 struct bytes take_bytes(struct cursor *c);
 const char *take_string(struct cursor *c);

@@ -9,22 +9,30 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "../common/transfer.h"
 #include "agent.h"
+
+static void close_keeping_errno(int fd)
+{
+	int error = errno;
+
+	close(fd);
+	errno = error;
+}
 
 /* One write(2) into a file that exists: a file of proc or debugfs takes a request as a whole. */
 bool write_once(const char *path, struct bytes content)
 {
 	int fd = open(path, O_WRONLY | O_CLOEXEC);
 	ssize_t n;
-	int error;
 
 	if (fd < 0)
 		return false;
 	n = write(fd, content.data, content.len);
-	error = n < 0 ? errno : n < content.len ? EIO : 0;
-	close(fd);
-	errno = error;
-	return !error;
+	if (n >= 0 && n < content.len)
+		errno = EIO;
+	close_keeping_errno(fd);
+	return n == content.len;
 }
 
 /* Map a page, touch it, unmap it: what a guest is waited for, in small. */
@@ -91,14 +99,11 @@ bool read_file(const char *path, struct store *content)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	bool done;
-	int error;
 
 	if (fd < 0)
 		return false;
 	done = read_up_to(fd, content);
-	error = errno;
-	close(fd);
-	errno = error;
+	close_keeping_errno(fd);
 	return done;
 }
 
@@ -140,14 +145,11 @@ bool load_module(const char *path, const char *parameters)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	bool done;
-	int error;
 
 	if (fd < 0)
 		return false;
 	done = !syscall(SYS_finit_module, fd, parameters, 0);
-	error = errno;
-	close(fd);
-	errno = error;
+	close_keeping_errno(fd);
 	return done;
 }
 

@@ -17,6 +17,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include "../common/transfer.h"
 #include "agent.h"
 
 #define KMSG	"/dev/kmsg"

@@ -17,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "../common/transfer.h"
 #include "agent.h"
 
 /* How long a killed group may take to go: exit of a big mapping, under emulation. */

@@ -1,42 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 #include <arpa/inet.h>
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "agent.h"
-
-/* A read that ends early (EOF or an error) leaves nothing to go on with. */
-bool read_all(int fd, void *data, size_t len)
-{
-	for (uint8_t *at = data; len;) {
-		ssize_t n = read(fd, at, len);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return false;
-		at += n;
-		len -= n;
-	}
-	return true;
-}
-
-bool write_all(int fd, const void *data, size_t len)
-{
-	for (const uint8_t *at = data; len;) {
-		ssize_t n = write(fd, at, len);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return false;
-		at += n;
-		len -= n;
-	}
-	return true;
-}
 
 uint32_t take_u32(struct cursor *c)
 {

@@ -4,13 +4,13 @@
  * at once: a step that dies leaves no half of a line.
  */
 #define _GNU_SOURCE
-#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "../common/transfer.h"
 #include "probe.h"
 
 static struct {
@@ -144,18 +144,10 @@ void json_begin(const struct step *step)
 
 void json_end(void)
 {
-	size_t done = 0;
-	ssize_t n;
-
 	json_close('}');
 	put("\n", 1);
-	while (done < out.len) {
-		n = write(STDOUT_FILENO, out.text + done, out.len - done);
-		if (n < 0 && errno != EINTR)
-			_exit(3);
-		if (n > 0)
-			done += n;
-	}
+	if (!write_all(STDOUT_FILENO, out.text, out.len))
+		_exit(3);
 	json_drop();
 }
 
