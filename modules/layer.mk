@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-# What the kernel has of the compatibility layer, by the headers that declare it.
-# A module for which something is missing is left out (testbed/kernel/modules.py).
+# Finds in the kernel's headers which parts of the compatibility layer exist.
+# A module that needs a missing part is left out (testbed/kernel/modules.py).
 
-# A driver may run a hook of its own between the two halves of the layer.
+# A driver can run its own hook between the two halves of the layer.
 layer-nests := $(if $(shell grep -w __compat_vma_mmap $(srctree)/include/linux/fs.h),y)
-# A UIO driver's own hook is an mmap_prepare.
+# A UIO driver can have an mmap_prepare hook.
 layer-uio := $(if $(shell grep -w mmap_prepare $(srctree)/include/linux/uio_driver.h),y)

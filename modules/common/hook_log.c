@@ -17,9 +17,9 @@
 #define CUT		" cut=1\n"
 
 /*
- * @next is the number of the next record, @first that of the oldest one that
- * has not been cleared; if they are further apart than the ring is long, the
- * difference has been overwritten.
+ * @next is the number of the next record. @first is the number of the first
+ * record after the last clear. If more than RECORDS records lie between them,
+ * the oldest ones are overwritten.
  */
 static struct {
 	spinlock_t lock;
@@ -67,7 +67,7 @@ void hook_log_end(void)
 	spin_unlock(&hook_log.lock);
 }
 
-/* A word of the log has no blanks, whatever it was made from. */
+/* A word of the log has no blanks. */
 static void put_word(struct seq_buf *s, const char *word)
 {
 	for (; *word; word++)
@@ -94,8 +94,8 @@ void hook_log_file(struct seq_buf *s, const char *key, const struct file *file)
 }
 
 /*
- * vma_dummy_vm_ops is not exported, and kallsyms knows data only with
- * KALLSYMS_ALL: a table in which nothing is set is told by that.
+ * Recognizes vma_dummy_vm_ops (mm/init-mm.c), which is empty. It is not
+ * exported, and kallsyms lists data only with KALLSYMS_ALL.
  */
 static bool has_no_member(const struct vm_operations_struct *ops)
 {
@@ -255,9 +255,9 @@ void hook_log_prepare_done(const struct vm_area_desc *desc, int err)
 }
 
 /*
- * Is the VMA that is being mapped in the tree already? Below MAP_FIXED that
- * still holds what is being replaced, maybe with the same bounds: but detached
- * by now.
+ * Returns whether the tree already holds the new VMA. With MAP_FIXED the tree
+ * can still hold a VMA with the same bounds that is being replaced, but that
+ * one is detached.
  */
 static bool is_visible(unsigned long start, unsigned long end)
 {
@@ -266,7 +266,7 @@ static bool is_visible(unsigned long start, unsigned long end)
 	return vma && vma_is_attached(vma);
 }
 
-/* Nobody can look the file's mappings up while this is held. */
+/* The lock keeps others from looking up the file's mappings. */
 static bool rmap_is_locked(const struct file *file)
 {
 	return file && rwsem_is_locked(&file->f_mapping->i_mmap_rwsem);
@@ -299,7 +299,7 @@ void hook_log_fault(const char *event, const struct vm_fault *vmf,
 	hook_log_end();
 }
 
-/* What open() takes of the log, so that a reader sees one moment. */
+/* open() copies the log, so a reader sees one moment. */
 struct snapshot {
 	size_t len;
 	char text[];

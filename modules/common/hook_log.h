@@ -2,7 +2,7 @@
 /*
  * The hook log: a bounded ring of text records that userspace reads from
  * debugfs. docs/probe.md describes the lines. Each module that logs compiles
- * hook_log.c into itself (hook_log.mk), so it works without the others.
+ * its own copy of hook_log.c (hook_log.mk), so it does not need the others.
  */
 #ifndef HOOK_LOG_H
 #define HOOK_LOG_H
@@ -40,7 +40,7 @@ int hook_log_init(const struct hook_log_names *names, unsigned long pfn,
 		  unsigned long nr_pages);
 void hook_log_exit(void);
 
-/* A record is written between begin and end: a spinlock is held there. */
+/* Write a record between begin and end, which hold a spinlock. */
 struct seq_buf *hook_log_begin(const char *event);
 void hook_log_end(void);
 
@@ -53,7 +53,7 @@ void hook_log_put_file(struct seq_buf *s, const struct file *file);
 void hook_log_put_vm_ops(struct seq_buf *s,
 			 const struct vm_operations_struct *ops);
 
-/* Whole records. @left is what mapped() puts where it found @found. */
+/* Whole records. mapped() finds the private data @found and leaves @left. */
 void hook_log_vma_event(const char *event, const struct vm_area_struct *vma);
 void hook_log_prepare(const struct vm_area_desc *desc);
 void hook_log_prepare_done(const struct vm_area_desc *desc, int err);

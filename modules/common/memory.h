@@ -24,9 +24,9 @@ static inline void memory_fill(struct page *first, unsigned long nr_pages,
 }
 
 /*
- * Allocate 1 << @order contiguous pages. Page frames can be remapped as one
- * range. Each page has its own reference count, so pages can also be inserted
- * one by one and counted.
+ * Allocate 1 << @order contiguous pages, which can be remapped as one range of
+ * page frames. Each page has its own reference count, so pages can also be
+ * inserted one by one and counted.
  */
 static inline int memory_alloc_split(struct page **pages, unsigned int order)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note */
 /*
- * What the modules and the guest programs share.
- * docs/probe.md says what each field of the plan does, and on which node.
+ * The interface between the modules and the guest programs. docs/probe.md
+ * describes what each field of the plan does, and on which node.
  */
 #ifndef MMAP_TESTBED_H
 #define MMAP_TESTBED_H
@@ -9,14 +9,14 @@
 #include <linux/ioctl.h>
 #include <linux/types.h>
 
-/* Word @word of page @page of a module's memory, in its pattern. */
+/* The pattern of a module's memory: word @word of page @page. */
 #define MMAP_TESTBED_POOL_MAGIC	0x6d6d617000000000ULL
 #define MMAP_TESTBED_RING_MAGIC	0x72696e6700000000ULL
 #define MMAP_TESTBED_UIO_MAGIC	0x2d75696f00000000ULL
 #define MMAP_TESTBED_WORD(magic, page, word) \
 	((magic) | (__u64)(page) << 16 | (__u64)(word))
 
-/* Which optional fields of the plan count; what is not named does nothing. */
+/* The optional fields of the plan that count; the others do nothing. */
 #define MMAP_TESTBED_PGOFF		(1U << 0)
 #define MMAP_TESTBED_PRIVATE		(1U << 1)
 #define MMAP_TESTBED_MAPPED_PRIVATE	(1U << 2)
@@ -65,9 +65,9 @@ enum mmap_testbed_replace {
 };
 
 /**
- * struct mmap_testbed_plan - what the hooks of one open file do
- * @size: sizeof(struct mmap_testbed_plan), nothing else is accepted
- * @fields: MMAP_TESTBED_* bits, which optional fields count
+ * struct mmap_testbed_plan - the actions of the hooks of one open file
+ * @size: sizeof(struct mmap_testbed_plan); no other value is accepted
+ * @fields: MMAP_TESTBED_* bits of the optional fields that count
  * @set_flags: VM_* bits to set, after @clear_flags
  * @clear_flags: VM_* bits to clear
  * @pgoff: page offset of the mapping
@@ -76,9 +76,10 @@ enum mmap_testbed_replace {
  * @action_offset: bytes from the start of the mapping
  * @action_size: bytes
  * @pool_page: first page of the pool that the action maps
- * @pool_byte: bytes by which a simple_ioremap starts further on
- * @pfn: first page frame of other memory that the action maps instead of the pool
- * @bad_page: which of the action's kernel pages is one that cannot be inserted
+ * @pool_byte: offset in bytes that a simple_ioremap adds to @pool_page
+ * @pfn: first page frame of other memory, which the action maps instead of
+ *	the pool
+ * @bad_page: index of the action's kernel page that cannot be inserted
  * @shrink_start: bytes by which the hook moves desc->start up
  * @shrink_end: bytes by which the hook moves desc->end down
  * @widen_end: bytes by which the hook moves desc->end up
@@ -86,11 +87,11 @@ enum mmap_testbed_replace {
  * @vm_ops: enum mmap_testbed_vm_ops
  * @action: enum mmap_testbed_action
  * @replace: enum mmap_testbed_replace
- * @hook_error: 0 or -errno, returned at once
- * @hook_error_after: 0 or -errno, returned after all fields were set
+ * @hook_error: 0 or -errno; the hook returns it at once
+ * @hook_error_after: 0 or -errno; the hook sets all fields and returns it
  * @mapped_error: 0 or -errno from mapped()
  * @outer_error: 0 or -errno from a .mmap whose nested hook succeeded
- * @error_override: handed to the core as it is
+ * @error_override: passed to the core unchanged
  * @reserved: must be 0
  */
 struct mmap_testbed_plan {
@@ -137,14 +138,14 @@ enum mmap_testbed_event {
 };
 
 /**
- * struct mmap_testbed_counts - the ledger, a snapshot
- * @id: number of the open file, as the hook log shows it
+ * struct mmap_testbed_counts - a snapshot of the ledger
+ * @id: number of the open file in the hook log
  * @file: references of the file itself
  * @lower: references of the lower file, -1 without one
  * @replacement: references of the replacement, -1 without one
- * @page_count: sum over the pool's pages
- * @page_mapcount: sum over the pool's pages
- * @events: hooks called since the module was loaded, by enum mmap_testbed_event
+ * @page_count: references, summed over the pool's pages
+ * @page_mapcount: mapcounts, summed over the pool's pages
+ * @events: hook calls since the module was loaded, by enum mmap_testbed_event
  */
 struct mmap_testbed_counts {
 	__u64 id;
@@ -157,7 +158,7 @@ struct mmap_testbed_counts {
 };
 
 /**
- * struct mmap_testbed_info - what does not change while the module is loaded
+ * struct mmap_testbed_info - constants of the loaded module
  * @pool_pages: length of the pool
  * @pool_pfn: its first page frame
  */
@@ -173,8 +174,8 @@ struct mmap_testbed_info {
 #define MMAP_TESTBED_VMA_ANON_VMA	(1U << 2)
 
 /**
- * struct mmap_testbed_vma - a VMA of the caller as the kernel sees it
- * @addr: in: an address in it
+ * struct mmap_testbed_vma - the kernel's view of a VMA of the caller
+ * @addr: in: an address in the VMA
  * @start: its first byte
  * @end: the byte after it
  * @pgoff: vm_pgoff

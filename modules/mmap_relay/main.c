@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * mmap_relay.ko: a relay channel that can be mapped. The channels in the tree
- * are behind debugfs' proxy, which has no mmap.
+ * mmap_relay.ko: a relay channel that can be mapped. The in-tree channels are
+ * behind debugfs' proxy (fs/debugfs/file.c), which lacks mmap.
  */
 #include <linux/debugfs.h>
 #include <linux/module.h>
@@ -9,7 +9,7 @@
 
 #define NR_SUBBUFS	4
 
-/* Page n of the buffer is this word plus n, again and again. */
+/* Page n of the buffer repeats this word plus n. */
 #define FIRST_WORD	0x72656c6179000000ULL
 
 static struct dentry *dir;

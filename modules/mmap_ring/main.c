@@ -10,7 +10,7 @@
 
 static struct channel *the_channel;
 
-/* Orders writers of the attributes; the hooks look without it, as vmbus does. */
+/* Orders writers of the attributes. As in vmbus, the hooks do not take it. */
 static DEFINE_MUTEX(channel_lock);
 
 #define RING_ATTR(_name, _mmap)			\
@@ -53,7 +53,7 @@ static const struct attribute_group ring_group = {
 	.bin_size = ring_bin_size,
 };
 
-/* As hv_create_ring_sysfs() and hv_remove_ring_sysfs(). */
+/* As hv_create_ring_sysfs() and hv_remove_ring_sysfs() (drivers/hv/vmbus_drv.c). */
 static int show_ring(struct channel *channel)
 {
 	channel->mmap_prepare_ring_buffer = ring_mmap_prepare;
@@ -173,7 +173,7 @@ static const struct hook_log_names log_names = {
 	.memory = "ring",
 };
 
-/* The ring's memory belongs to the kobject from here on. */
+/* Passes the ring's memory to the kobject, also on failure. */
 static int add_channel(struct channel *channel)
 {
 	int err = kobject_init_and_add(&channel->kobj, &channel_ktype,

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * mmap_ring.ko: the ring buffer of a VMBus channel (drivers/hv/vmbus_drv.c)
- * without the bus: a bin_attribute of a kobject whose .mmap calls a hook of
- * the channel that takes a descriptor.
+ * without the bus. A kobject has a bin_attribute whose .mmap calls the
+ * channel's own prepare hook.
  */
 #ifndef MMAP_RING_H
 #define MMAP_RING_H
@@ -14,12 +14,12 @@
 #define RING_ORDER	3
 
 /**
- * struct channel - the fields of struct vmbus_channel that mapping looks at
- * @kobj: its directory in sysfs
- * @opened: in vmbus: state == CHANNEL_OPENED_STATE
- * @ringbuffer_page: first page of the ring, contiguous RAM
- * @ringbuffer_pagecount: its length
- * @ring_sysfs_visible: are the ring attributes shown
+ * struct channel - the fields of struct vmbus_channel that mapping uses
+ * @kobj: the channel's directory in sysfs
+ * @opened: state == CHANNEL_OPENED_STATE in vmbus
+ * @ringbuffer_page: first page of the ring, which is contiguous RAM
+ * @ringbuffer_pagecount: length of the ring
+ * @ring_sysfs_visible: the ring attributes are shown
  * @mmap_prepare_ring_buffer: the channel's own prepare hook
  */
 struct channel {

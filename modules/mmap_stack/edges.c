@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Which file lies below which. A file of ours that already lies below another
- * one cannot be put on top of a third, so a graph is built from the bottom up:
- * it can have no loop, and each file knows how deep it is.
+ * The links from a file to its lower file and its replacement. A file that
+ * lies below another one cannot get a file of a node below itself. So a graph
+ * grows from the bottom up, has no loop, and each file knows its depth.
  */
 #include <linux/file.h>
 #include <linux/mutex.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The .mmap hook that does by hand what the plan says. */
+/* The .mmap hook that carries out the plan without the mmap_prepare interface. */
 #include <linux/file.h>
 
 #include "mmap_stack.h"
@@ -19,7 +19,7 @@ void apply_fields(struct vm_area_struct *vma,
 		vma->vm_ops = testbed_vm_ops[plan->vm_ops];
 }
 
-/* remap_pfn_range() writes PTEs outside the VMA when it is asked to. */
+/* remap_pfn_range() of mm/memory.c does not check the range against the VMA. */
 static int check_range(const struct vm_area_struct *vma, unsigned long start,
 		       unsigned long size)
 {

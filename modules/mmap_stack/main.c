@@ -29,7 +29,7 @@ static bool is_cookie(u64 cookie)
 	return !upper_32_bits(cookie);
 }
 
-/* Plans that fit no kernel; what a kernel has to refuse is let through. */
+/* Accepts the plans that a kernel has to refuse. */
 static bool plan_is_valid(const struct mmap_testbed_plan *plan)
 {
 	if (plan->size != sizeof(*plan) || plan->reserved ||
@@ -83,7 +83,7 @@ static long set_fd(struct file *file, struct file **edge, const int __user *arg)
 	return set_edge(file, edge, fd);
 }
 
-/* Counted without the reference that this function itself takes. */
+/* Does not count the reference that this function itself takes. */
 static s64 count_edge(struct opened *opened, struct file **edge)
 {
 	struct file *file = get_edge(opened, edge);
@@ -252,8 +252,8 @@ static int add_nodes(void)
 }
 
 /*
- * FUSE passes only regular files through, so it has one with both hooks to
- * refuse. Neither is ever called.
+ * A regular file with both hooks, which FUSE has to refuse: fuse_backing_open()
+ * of fs/fuse/backing.c takes only regular files. The hooks are never called.
  */
 static int refuse_mmap(struct file *file, struct vm_area_struct *vma)
 {
@@ -317,5 +317,5 @@ static void __exit mmap_stack_exit(void)
 
 module_init(mmap_stack_init);
 module_exit(mmap_stack_exit);
-MODULE_DESCRIPTION("mmap hooks, direct and stacked, that do what a plan says");
+MODULE_DESCRIPTION("mmap hooks, direct and stacked, that carry out a plan");
 MODULE_LICENSE("GPL");

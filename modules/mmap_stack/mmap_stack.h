@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * mmap_stack.ko: one device node per way in which an mmap hook can be reached,
- * all driven by the plan of the open file (mmap_testbed.h).
+ * mmap_stack.ko: one device node for each path to an mmap hook. The plan of
+ * the open file controls the hooks (mmap_testbed.h).
  */
 #ifndef MMAP_STACK_H
 #define MMAP_STACK_H
@@ -14,7 +14,6 @@
 #include "hook_log.h"
 #include "mmap_testbed.h"
 
-/* The memory that all nodes map; pool.c. */
 #define POOL_ORDER	6
 #define POOL_PAGES	(1UL << POOL_ORDER)
 
@@ -23,14 +22,14 @@
  * @id: number of this open, part of the file's tag in the log
  * @name: the node's name
  * @lock: guards @plan, @lower and @replacement against the hooks
- * @plan: what the hooks do
- * @lower: what a stack node maps
- * @replacement: what a hook puts into vm_file
- * @depth: levels of our own files below this one, itself included
- * @users: how many open files have this one as @lower or @replacement
- * @prepared: place in the list of those whose prepare hook ran, newest first
- * @prepared_mm: for which mm it ran
- * @pages: what a plan with a bad page has the core insert
+ * @plan: the actions of the hooks
+ * @lower: the file that a stack node maps
+ * @replacement: the file that a hook stores in vm_file
+ * @depth: number of files of the nodes in the deepest chain from this one down
+ * @users: number of open files that have this one as @lower or @replacement
+ * @prepared: entry in the list of files whose prepare hook ran (prepared.c)
+ * @prepared_mm: mm of the last run of the prepare hook
+ * @pages: pages that the core inserts for a plan with a bad page
  */
 struct opened {
 	u64 id;
@@ -56,7 +55,7 @@ void plan_of(struct opened *opened, struct mmap_testbed_plan *plan);
 /* Return the lower file or the replacement with a reference, or NULL. */
 struct file *get_edge(struct opened *opened, struct file **edge);
 
-/* edges.c: which file lies below which */
+/* edges.c: the links from a file to its lower file and its replacement */
 int set_edge(struct file *file, struct file **edge, int fd);
 void drop_edges(struct opened *opened);
 
@@ -75,13 +74,13 @@ struct file *planned_vm_file(struct opened *opened,
 			     const struct mmap_testbed_plan *plan,
 			     unsigned long size);
 
-/* nested.c: .mmap hooks that call another hook */
+/* nested.c: the .mmap hooks that call another hook */
 int stack_mmap(struct file *file, struct vm_area_struct *vma);
 int stack_first_mmap(struct file *file, struct vm_area_struct *vma);
 int stack_after_mmap(struct file *file, struct vm_area_struct *vma);
 int custom_mmap(struct file *file, struct vm_area_struct *vma);
 
-/* legacy.c: the .mmap hook without any prepare hook */
+/* legacy.c: the .mmap hook that calls no prepare hook */
 int legacy_mmap(struct file *file, struct vm_area_struct *vma);
 void apply_fields(struct vm_area_struct *vma,
 		  const struct mmap_testbed_plan *plan);
@@ -104,7 +103,7 @@ static inline unsigned long pool_pfn(void)
 	return page_to_pfn(pool_pages[0]);
 }
 
-/* The first page frame that an action maps. */
+/* Returns the first page frame that an action maps. */
 static inline unsigned long action_pfn(const struct mmap_testbed_plan *plan)
 {
 	bool other = plan->fields & MMAP_TESTBED_PFN;
@@ -113,8 +112,8 @@ static inline unsigned long action_pfn(const struct mmap_testbed_plan *plan)
 }
 
 /*
- * How many bytes an action maps; -ENXIO when it would leave the pool. Of other
- * memory nobody knows the end: it is taken to be as long as the pool.
+ * Store in @size how many bytes an action maps. Returns -ENXIO if the action
+ * would leave the pool. Other memory counts as being as long as the pool.
  */
 int pool_range(const struct mmap_testbed_plan *plan, unsigned long vma_size,
 	       unsigned long *size);

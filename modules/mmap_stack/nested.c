@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
-/* .mmap hooks that call another hook, in each of the ways the kernel has. */
+/* The .mmap hooks that call another hook. Each follows a pattern of the kernel. */
 #include <linux/file.h>
 
 #include "mmap_stack.h"
 
-/* A call of a lower file's hook; it decides when vm_file becomes that file. */
+/* Calls a lower file's hook, and may set vm_file to that file. */
 typedef int (*lower_call)(struct file *lower, struct vm_area_struct *vma,
 			  const struct mmap_testbed_plan *plan);
 
-/* As ipc/shm.c: the VMA keeps the outer file. */
+/* As shm_mmap() of ipc/shm.c: the VMA keeps the outer file. */
 static int call_and_keep(struct file *lower, struct vm_area_struct *vma,
 			 const struct mmap_testbed_plan *plan)
 {
@@ -28,7 +28,7 @@ static int switch_and_call(struct file *lower, struct vm_area_struct *vma,
 	return err ?: plan->outer_error;
 }
 
-/* As i915_gem_dmabuf_mmap(). */
+/* As i915_gem_dmabuf_mmap() of drivers/gpu/drm/i915/gem/i915_gem_dmabuf.c. */
 static int call_and_switch(struct file *lower, struct vm_area_struct *vma,
 			   const struct mmap_testbed_plan *plan)
 {
@@ -102,7 +102,7 @@ static int custom_on(struct opened *opened, struct file *file,
 	int err;
 
 	plan_of(opened, &plan);
-	/* Its caller need not have cleared it: all of it has to be set. */
+	/* The function has to set all of it, whatever it held before. */
 	memset(&desc, 0xa5, sizeof(desc));
 	compat_set_desc_from_vma(&desc, file, vma);
 	err = prepare_with(opened, &desc);
@@ -112,7 +112,7 @@ static int custom_on(struct opened *opened, struct file *file,
 	return err ?: plan.outer_error;
 }
 
-/* As uio_mmap() of drivers/uio/uio.c: a prepare hook that is no file's. */
+/* As uio_mmap() of drivers/uio/uio.c: the prepare hook belongs to no file. */
 int custom_mmap(struct file *file, struct vm_area_struct *vma)
 {
 	struct opened *opened = opened_of(file);

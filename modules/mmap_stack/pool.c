@@ -47,7 +47,7 @@ int pool_range(const struct mmap_testbed_plan *plan, unsigned long vma_size,
 		*size = plan->action_size;
 	else
 		*size = area ? room : vma_size;
-	/* The core has to refuse one that goes on beyond the last address. */
+	/* The core has to refuse a size that exceeds the address space. */
 	if (area && *size > LONG_MAX)
 		return 0;
 	return *size > room ? -ENXIO : 0;

@@ -16,7 +16,7 @@ pgprot_t planned_page_prot(const struct mmap_testbed_plan *plan, pgprot_t prot)
 	return prot;
 }
 
-/* A file with a reference for the caller, NULL when the plan asks for none. */
+/* Returns a file with a reference for the caller, or NULL if the plan has none. */
 struct file *planned_vm_file(struct opened *opened,
 			     const struct mmap_testbed_plan *plan,
 			     unsigned long size)
@@ -63,9 +63,10 @@ static void set_fields(const struct mmap_testbed_plan *plan,
 }
 
 /*
- * The pages that a kernel_pages action inserts. The core reads the array after
- * the hook has returned, so one with a page that it refuses is the open file's:
- * insert_page() takes no page of the slab, such as the one that @opened lies in.
+ * Returns the pages that a kernel_pages action inserts. The core reads the
+ * array after the hook has returned, so the open file keeps an array with a
+ * bad page. The bad page is the slab page that holds @opened:
+ * validate_page_before_insert() of mm/memory.c refuses it.
  */
 struct page **planned_pages(struct opened *opened,
 			    const struct mmap_testbed_plan *plan)
@@ -93,7 +94,7 @@ static int set_action(struct opened *opened,
 	err = pool_range(plan, vma_desc_size(desc), &size);
 	if (err)
 		return err;
-	/* From where the mapping starts, and not what a shrunk descriptor says. */
+	/* The offset counts from the start of the mapping, not of @desc. */
 	if (plan->fields & MMAP_TESTBED_ACTION_OFFSET)
 		start += plan->action_offset - plan->shrink_start;
 
@@ -128,7 +129,7 @@ static int set_action(struct opened *opened,
 	return 0;
 }
 
-/* Everything but vm_file, which the caller has to undo on failure. */
+/* Sets everything but vm_file, which the caller has to undo on failure. */
 static int set_desc(struct opened *opened,
 		    const struct mmap_testbed_plan *plan,
 		    struct vm_area_desc *desc)
@@ -174,7 +175,7 @@ static int carry_out(struct opened *opened,
 		desc->mm = NULL;
 		desc->file = NULL;
 	}
-	/* Nobody but a hook that failed knows that it had taken a reference. */
+	/* Only the hook itself can put the reference when it fails. */
 	if (err && vm_file)
 		fput(vm_file);
 	return err;
@@ -196,8 +197,8 @@ int prepare_with(struct opened *opened, struct vm_area_desc *desc)
 }
 
 /*
- * The hook finds its plan through the file it is called for. A kernel that
- * hands over somebody else's file must not make us read its private_data.
+ * The plan belongs to desc->file. A faulty kernel may pass the file of another
+ * driver, whose private_data has another type.
  */
 int prepare_hook(struct vm_area_desc *desc)
 {

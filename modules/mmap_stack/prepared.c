@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * The open files whose prepare hook ran, newest first. The core does not pass
- * mapped() the file whose hook asked for it. mapped() runs under the mmap lock
- * that the prepare hook ran under, so it belongs to the last prepare of its mm.
+ * mapped() the file whose hook requested it. mapped() and the prepare hook run
+ * under one hold of the mmap lock, so the last prepare of the mm is the right
+ * one.
  */
 #include "mmap_stack.h"
 

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The tables of VMA operations that a plan can choose from. They know nothing
- * of the open file: which one a VMA came from cannot be told from vm_file,
- * which is the outer file below a stack.
+ * The tables of VMA operations that a plan can choose. The operations cannot
+ * use the open file: below a stack, vm_file is the outer file.
  */
 #include <linux/pagemap.h>
 
@@ -70,8 +69,8 @@ static int vma_mprotect(struct vm_area_struct *vma, unsigned long start,
 }
 
 /*
- * The core never looks at the pages of a PFN mapping again, so that a
- * reference which is handed out there would never come back.
+ * The core does not track the pages of a PFN mapping, so it would never put
+ * the reference of a page that a fault returns there.
  */
 static vm_fault_t vma_fault(struct vm_fault *vmf)
 {
@@ -87,8 +86,8 @@ static vm_fault_t vma_fault(struct vm_fault *vmf)
 }
 
 /*
- * The pool's pages have no mapping, which do_page_mkwrite() takes for a page
- * that was truncated, and tries again for ever, unless it comes locked.
+ * The pool's pages have no mapping. do_page_mkwrite() of mm/memory.c takes an
+ * unlocked page without a mapping for a truncated one and retries for ever.
  */
 static vm_fault_t vma_mkwrite(struct vm_fault *vmf)
 {

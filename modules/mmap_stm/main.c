@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * mmap_stm.ko: a System Trace Module device with channels that can be mapped,
- * which the dummy device of the tree has not. Its registers are RAM.
+ * mmap_stm.ko: a System Trace Module device with channels that can be mapped.
+ * The in-tree dummy device (drivers/hwtracing/stm/dummy_stm.c) lacks them. The
+ * registers are RAM.
  */
 #include <linux/mm.h>
 #include <linux/module.h>
@@ -15,7 +16,7 @@
 /* One master; channel n is page n. */
 static struct page *registers;
 
-/* What is written is gone, as with the dummy device of the tree. */
+/* Drops the packet, as dummy_stm_packet() does. */
 static ssize_t packet(struct stm_data *data, unsigned int master,
 		      unsigned int channel, unsigned int type,
 		      unsigned int flags, unsigned int size,

@@ -21,8 +21,8 @@ static struct uio_info legacy = {
 };
 
 /*
- * Map 0 is faulted in, map 1 is remapped at once. UIO_MEM_IOVA leaves the
- * caching as it is, which suits RAM.
+ * uio.c maps map 0 on faults and map 1 at once. UIO_MEM_IOVA does not change
+ * the caching, which suits RAM.
  */
 static void describe_maps(struct uio_info *info)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * mmap_uio.ko: two UIO devices on the same memory. One has a mmap_prepare hook
- * (drivers/uio/uio.c runs it from its own .mmap); the other has none, and
- * uio.c maps its memory as it did before there were such hooks.
+ * mmap_uio.ko: two UIO devices with the same memory. One has an mmap_prepare
+ * hook, which uio_mmap() of drivers/uio/uio.c calls. The other has none, so
+ * uio_mmap() maps its memory by itself.
  */
 #ifndef MMAP_UIO_H
 #define MMAP_UIO_H
@@ -10,7 +10,7 @@
 #include <linux/mm.h>
 #include <linux/uio_driver.h>
 
-/* Each device has two maps, of half of the pool each. */
+/* Each device has two maps. Each map is half of the pool. */
 #define POOL_ORDER	3
 #define POOL_PAGES	(1 << POOL_ORDER)
 #define MAP_PAGES	(POOL_PAGES / 2)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The hook, after the model of drivers/target/target_core_user.c. The module's
- * parameters say what it does.
+ * The hook, modelled on tcmu_mmap_prepare() of
+ * drivers/target/target_core_user.c. The module's parameters control it.
  */
 #include <linux/module.h>
 #include <linux/string.h>
@@ -11,7 +11,7 @@
 
 static char *action = "fault";
 module_param(action, charp, 0444);
-MODULE_PARM_DESC(action, "how pages get there: fault, remap or kernel_pages");
+MODULE_PARM_DESC(action, "how the hook maps pages: fault, remap or kernel_pages");
 
 static int hook_error;
 module_param(hook_error, int, 0444);
@@ -23,7 +23,7 @@ MODULE_PARM_DESC(mapped_error, "-errno that mapped() returns");
 
 static bool leave_private;
 module_param(leave_private, bool, 0444);
-MODULE_PARM_DESC(leave_private, "rely on the private data that uio.c has set");
+MODULE_PARM_DESC(leave_private, "keep the private data that uio.c sets");
 
 enum { FAULT, REMAP, KERNEL_PAGES };
 
@@ -41,7 +41,7 @@ int mmap_uio_check_parameters(void)
 	return chosen_action < 0 ? chosen_action : 0;
 }
 
-/* As in uio.c: a map's number is the mapping's page offset. */
+/* As in uio.c, the page offset of the mapping is the number of the map. */
 static struct page **pages_of(const struct vm_area_desc *desc)
 {
 	return &pool_pages[desc->pgoff * MAP_PAGES];
@@ -94,7 +94,7 @@ static void mmap_uio_close(struct vm_area_struct *vma)
 	hook_log_vma_event("close", vma);
 }
 
-/* The map's page, or NULL beyond its end and without a device. */
+/* Returns NULL beyond the map's end and for a mapping without a device. */
 static struct page *page_of(const struct vm_fault *vmf)
 {
 	const struct vm_area_struct *vma = vmf->vma;

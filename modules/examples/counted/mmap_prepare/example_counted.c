@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Every mapping has a reference to its file's buffer: counted/mmap, converted. */
+/* counted/mmap, converted: each mapping holds a reference to its file's buffer. */
 #include <linux/gfp.h>
 #include <linux/kref.h>
 #include <linux/miscdevice.h>
@@ -9,7 +9,7 @@
 
 #define NR_PAGES	8
 
-/* Belongs to an open file and to each of its mappings; pins the module. */
+/* Shared by an open file and its mappings; pins the module. */
 struct buffer {
 	struct kref users;
 	struct page *pages[NR_PAGES];

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * counted/mmap, converted wrongly: the reference is taken by the mmap_prepare
- * hook, which is called for mappings that never come to be. A mapping that is
- * merged with the one before it has no close() of its own, nor has one for
- * which an allocation fails after the hook: the buffer is never freed.
+ * counted/mmap, converted wrongly: the mmap_prepare hook takes the reference,
+ * but not every call of the hook leads to a mapping. A new mapping can be
+ * merged with the one before it, or an allocation can fail after the hook. In
+ * both cases close() does not run for it, so the buffer is never freed.
  *
- * `testbed check` finds it on the direct path, in the trials `adjacent-*`:
- * example_counted.ko cannot be unloaded any more, for a reference stays behind.
- * So it does in the trials `fail-map-*` on the debug flavour. Below a stack
- * the layer calls the hook only for a mapping that is not merged.
+ * `testbed check` reports this on the direct path, in the trials `adjacent-*`:
+ * example_counted.ko cannot be unloaded, because a reference remains. On the
+ * debug flavour the trials `fail-map-*` report it too. Below a stack the layer
+ * calls the hook only for a mapping that is not merged.
  */
 #include <linux/gfp.h>
 #include <linux/kref.h>
@@ -19,7 +19,7 @@
 
 #define NR_PAGES	8
 
-/* Belongs to an open file and to each of its mappings; pins the module. */
+/* Shared by an open file and its mappings; pins the module. */
 struct buffer {
 	struct kref users;
 	struct page *pages[NR_PAGES];

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Single pages, each mapped by a fault handler when it is touched. */
+/* Single pages. A fault handler maps each one on its first access. */
 #include <linux/gfp.h>
 #include <linux/miscdevice.h>
 #include <linux/mm.h>

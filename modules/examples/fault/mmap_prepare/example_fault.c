@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Single pages, each mapped when it is touched: fault/mmap, converted. */
+/* fault/mmap, converted: single pages, each mapped on its first access. */
 #include <linux/gfp.h>
 #include <linux/miscdevice.h>
 #include <linux/mm.h>

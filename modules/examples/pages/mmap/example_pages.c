@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Single pages that are mapped at once, by vm_insert_pages(). */
+/* Single pages. vm_insert_pages() maps all of them at once. */
 #include <linux/gfp.h>
 #include <linux/miscdevice.h>
 #include <linux/mm.h>

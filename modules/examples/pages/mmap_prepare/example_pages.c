@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Single pages that are mapped at once: pages/mmap, converted. */
+/* pages/mmap, converted: single pages, all mapped at once. */
 #include <linux/gfp.h>
 #include <linux/miscdevice.h>
 #include <linux/mm.h>

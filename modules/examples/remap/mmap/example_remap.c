@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Contiguous memory that is mapped as a whole, by remap_pfn_range(). */
+/* Contiguous memory. remap_pfn_range() maps it as a whole. */
 #include <linux/gfp.h>
 #include <linux/miscdevice.h>
 #include <linux/mm.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Contiguous memory that is mapped as a whole: remap/mmap, converted. */
+/* remap/mmap, converted: contiguous memory, mapped as a whole. */
 #include <linux/gfp.h>
 #include <linux/miscdevice.h>
 #include <linux/mm.h>
