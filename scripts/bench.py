@@ -48,7 +48,7 @@ class Bench:
 
     def __init__(self, options: argparse.Namespace, ctx: Context) -> None:
         self._options = options
-        self._shop = ctx
+        self._ctx = ctx
         self._store = open_store(ctx)
         self.samples = Samples()
         self.loads: list[float] = []  # of the host, after each round
@@ -57,7 +57,7 @@ class Bench:
     def measure(self) -> None:
         """Everything that was asked for, one architecture after the other."""
         parts = self._options.parts
-        for arch in self._shop.settings.arch:
+        for arch in self._ctx.settings.arch:
             if "cycles" in parts:
                 self._cycles(arch)
             if "suite" in parts:
@@ -65,7 +65,7 @@ class Bench:
         if "run" in parts:
             self._run()
         if "builds" in parts:
-            for arch in self._shop.settings.arch:
+            for arch in self._ctx.settings.arch:
                 self._builds(arch)
 
     def _cycles(self, arch: str) -> None:
@@ -75,7 +75,7 @@ class Bench:
         actions: list[Callable[[], object]] = [cycles.boot, cycles.boot_with_disks]
         actions += [partial(cycles.clones, 1), partial(cycles.clones, 2), cycles.pool]
         if with_peer:
-            actions += [Peer(install_peer(self._shop.cache), prepared, self.samples).cycle]
+            actions += [Peer(install_peer(self._ctx.cache), prepared, self.samples).cycle]
         self._rounds(f"{arch}: boots and clones", self._options.rounds, actions)
 
     def _suite(self, arch: str) -> None:
@@ -84,7 +84,7 @@ class Bench:
         self._rounds(f"{arch}: tests by isolation", self._options.session_rounds, actions)
 
     def _run(self) -> None:
-        arches, kernel = self._shop.settings.arch, self._shop.settings.kernel
+        arches, kernel = self._ctx.settings.arch, self._ctx.settings.kernel
         for arch in arches:
             self._sessions(arch)
         action = partial(measure_command, arches, kernel, FIRST_ISSUE, self.samples)
@@ -92,7 +92,7 @@ class Bench:
 
     def _builds(self, arch: str) -> None:
         with scratch() as folder:
-            builds = Builds(arch, self._shop, folder, self.samples)
+            builds = Builds(arch, self._ctx, folder, self.samples)
             builds.copy_text()
             self._rounds(
                 f"{arch}: builds from nothing", self._options.clean_rounds, [builds.build_all]
@@ -103,14 +103,14 @@ class Bench:
 
     def _sessions(self, arch: str) -> Sessions:
         """Sessions that find everything built, and a template."""
-        sessions = Sessions(arch, self._shop.settings.kernel, self._options.tests, self.samples)
-        with self._shop.progress.step(f"{arch}: one test, to warm up"):
+        sessions = Sessions(arch, self._ctx.settings.kernel, self._options.tests, self.samples)
+        with self._ctx.progress.step(f"{arch}: one test, to warm up"):
             sessions.warm_up()
         return sessions
 
     def _rounds(self, title: str, rounds: int, actions: Sequence[Callable[[], object]]) -> None:
         """Each action once in every round: they take turns."""
-        with self._shop.progress.step(title, total=rounds) as step:
+        with self._ctx.progress.step(title, total=rounds) as step:
             for number in range(rounds):
                 for action in actions:
                     action()
@@ -118,7 +118,7 @@ class Bench:
                 step.update(number + 1)
 
     def _prepare(self, arch: str, fragments: tuple[Path, ...]) -> PreparedKernel:
-        prepared = prepare_kernel(arch, load_series(""), self._shop, fragments=fragments)
+        prepared = prepare_kernel(arch, load_series(""), self._ctx, fragments=fragments)
         self.prepared_kernels.append(
             f"{arch}: {prepared.kernel.release}, {prepared.accel}, QEMU {prepared.qemu_version}"
         )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import platform
 from dataclasses import dataclass
 
 from testbed.errors import SetupError
+from testbed.suggest import suggest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,11 +90,8 @@ def find_arch(name: str) -> Arch:
     """
     if name in ARCHES:
         return ARCHES[name]
-    aliases = {alias: arch for arch in ARCHES.values() for alias in (arch.uname, arch.debian)}
-    near = difflib.get_close_matches(name, [*ARCHES, *aliases], n=1)
-    guess = aliases[near[0]].name if near and near[0] in aliases else "".join(near)
-    hint = f"did you mean {guess}? " if guess else ""
-    raise SetupError(f"unknown architecture {name!r}", hint=f"{hint}known are {', '.join(ARCHES)}")
+    aliases = {alias: arch.name for arch in ARCHES.values() for alias in (arch.uname, arch.debian)}
+    raise SetupError(f"unknown architecture {name!r}", hint=suggest(name, ARCHES, aliases))
 
 
 def host_uname() -> str:

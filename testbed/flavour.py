@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 
 from testbed.arch import ARCHES, Arch
 from testbed.errors import SetupError
+from testbed.suggest import suggest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,9 +69,7 @@ def find_flavour(name: str, arches: tuple[str, ...] = ()) -> Flavour:
         SetupError: no such flavour, or an architecture does not have it.
     """
     if name not in FLAVOURS:
-        near = difflib.get_close_matches(name, FLAVOURS, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise SetupError(f"unknown flavour {name!r}", hint=f"{hint}known are {', '.join(FLAVOURS)}")
+        raise SetupError(f"unknown flavour {name!r}", hint=suggest(name, FLAVOURS))
     flavour = FLAVOURS[name]
     for arch in arches:
         if arch not in flavour.arches:

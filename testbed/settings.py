@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import os
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -17,6 +15,7 @@ import platformdirs
 from testbed.arch import ARCHES, find_arch
 from testbed.errors import SetupError
 from testbed.flavour import BASE, find_flavour
+from testbed.tomlfile import read_toml
 
 APP = "mmap-testbed"
 
@@ -106,29 +105,12 @@ def load_settings(file: Path | None = None, options: Mapping[str, Any] | None = 
     path = file or default_settings_file()
     values: dict[str, Any] = {}
     if file is not None or path.exists():
-        values = _parse(path)
+        values = read_toml(path, "settings file", _KNOWN)
     values |= {key: value for key, value in (options or {}).items() if value is not None}
-    return _checked(values, path)
+    return _checked(values)
 
 
-def _parse(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text())
-    except FileNotFoundError as exc:
-        raise SetupError(f"no settings file at {path}") from exc
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
-        raise SetupError(f"{path} is not valid TOML: {exc}") from exc
-    except OSError as exc:
-        raise SetupError(f"cannot read {path}: {exc}") from exc
-
-
-def _checked(values: Mapping[str, Any], path: Path) -> Settings:
-    known = {f.name: f for f in dataclasses.fields(Settings)}
-    for key in values:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
-            raise SetupError(f"unknown setting {key!r} in {path}", hint=hint)
+def _checked(values: Mapping[str, Any]) -> Settings:
     settings = Settings(**{key: _convert(key, value) for key, value in values.items()})
     for name in settings.arch:
         find_arch(name)
@@ -159,3 +141,4 @@ def _convert(key: str, value: Any) -> Any:
 
 
 _DEFAULTS = Settings()
+_KNOWN = tuple(each.name for each in dataclasses.fields(Settings))

@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from _pytest.mark.expression import Expression
-
 from testbed.bisect.history import History, borrow, commit_series
 from testbed.bisect.search import Oracle
 from testbed.bisect.tester import CommitOracle, KernelTester, SeriesOracle
@@ -20,8 +18,9 @@ from testbed.errors import SetupError
 from testbed.kernel.revision import commit_of
 from testbed.kernel.series import Series
 from testbed.kernel.source import resolve
-from testbed.mutants.campaign import suite_identity
 from testbed.settings import KERNEL_CONFIG
+from testbed.suite.identity import suite_identity
+from testbed.suite.pytest_internals import compile_expression
 
 # The text of a kernel, which is checked out: 1.8 GB.
 _ROOM = 2_000_000_000  # bytes
@@ -67,8 +66,8 @@ def expression_of(tests: Sequence[str]) -> str:
     """
     expression = " or ".join(f"({_words(test)})" for test in tests)
     try:
-        Expression.compile(expression)
-    except SyntaxError as exc:
+        compile_expression(expression)
+    except ValueError as exc:
         raise SetupError(f"{' '.join(tests)!r} names no tests: {exc}") from exc
     return expression
 

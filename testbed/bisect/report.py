@@ -11,7 +11,7 @@ from testbed.bisect.history import BREAKAGE, FIX, Answer
 from testbed.bisect.journal import JournalEntry, confidence
 from testbed.bisect.search import Bisection
 from testbed.bisect.symptom import Presence
-from testbed.mutants.mutation import first_lines
+from testbed.report.text import first_lines, table_row
 
 
 def report_lines(bisection: Bisection, answer: Answer, *, whole: bool = True) -> list[str]:
@@ -74,15 +74,15 @@ def _steps(bisection: Bisection) -> Iterator[str]:
     yield "|---|---|---|---|---|---|"
     for step in bisection.journal.steps:
         label = bisection.history.label(step.commit)
-        times = f"{step.build_seconds:.0f} | {step.run_seconds:.0f}"
-        yield f"| {label} | {step.title} | {step.verdict} | {times} | {_why(bisection, step)} |"
+        times = f"{step.build_seconds:.0f}", f"{step.run_seconds:.0f}"
+        yield table_row((label, step.title, step.verdict, *times, _why(bisection, step)))
 
 
 def _why(bisection: Bisection, step: JournalEntry) -> str:
     if step.same_as:
         return f"the same kernel as {bisection.history.label(step.same_as)}"
     tried = f" ({step.shown} of {step.shown + step.clean} runs)" if step.shown else ""
-    return step.reason.replace("|", "\\|") + (tried if bisection.repeat > 1 else "")
+    return step.reason + (tried if bisection.repeat > 1 else "")
 
 
 def _sureness(bisection: Bisection) -> Iterator[str]:

@@ -47,8 +47,8 @@ class Symptom:
     """What a kernel has to show: one of the signatures, or what a regular expression finds.
 
     The test of a signature has to fail in the same way again. A pattern is searched in all cases
-    that did not end well, also those of a kernel that does not build or boot, and in recorded defects
-    (XFAIL).
+    that did not end well, also those of a kernel that does not build or boot, and in recorded
+    defects (XFAIL).
     """
 
     signatures: tuple[FailureSignature, ...] = ()

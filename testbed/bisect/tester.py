@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,13 +48,7 @@ class KernelTester:
             return run_suite(lab, self.tests)
 
     def _lab(self, series: Series, results: Path) -> Lab:
-        settings = dataclasses.replace(
-            self.ctx.settings,
-            arch=self.ctx.settings.arch[:1],
-            series=" ".join(patch.origin for patch in series.patches),
-            results_dir=results,
-        )
-        return Lab(dataclasses.replace(self.ctx, settings=settings), series)
+        return Lab.for_kernel(self.ctx, series, self.ctx.settings.arch[0], results)
 
 
 @dataclass

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import fnmatch
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 
 from testbed.errors import SetupError
 from testbed.mmap.path import STACKS, HookPath
+from testbed.tomlfile import read_toml
 
 _PROT_LETTERS = frozenset("rwx")
 _SHARING = ("shared", "private")
@@ -45,18 +44,8 @@ def load_check_plan(file: Path | None) -> CheckPlan:
     """
     if file is None:
         return CheckPlan()
-    try:
-        values = tomllib.loads(file.read_text())
-    except OSError as exc:
-        raise SetupError(f"cannot read the plan {file}: {exc}") from exc
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
-        raise SetupError(f"{file} is not valid TOML: {exc}") from exc
     known = [each.name for each in dataclasses.fields(CheckPlan)]
-    for key in values:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
-            raise SetupError(f"unknown key {key!r} in {file}", hint=hint)
+    values = read_toml(file, "plan", known)
     try:
         return CheckPlan(**{key: _VALUES[key](value) for key, value in values.items()})
     except _WrongValue as exc:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from testbed.check.result import Checked, Conversion, TrialResult, TrialStatus
 from testbed.report.diff import FactChange
@@ -45,12 +45,12 @@ def conversion_lines(found: Conversion) -> Iterator[str]:
         yield from _fact_lines(difference.changes)
 
 
-def to_json(found: Sequence[Checked | Conversion]) -> str:
-    """All of it, facts and evidence too."""
-    return json.dumps([_content(each) for each in found], indent=1) + "\n"
+def check_content(found: Sequence[Checked | Conversion]) -> list[dict[str, Any]]:
+    """All of it for programs, facts and evidence too; fit for json.dumps()."""
+    return [_content(each) for each in found]
 
 
-def _content(found: Checked | Conversion) -> dict[str, object]:
+def _content(found: Checked | Conversion) -> dict[str, Any]:
     if isinstance(found, Conversion):
         return {
             "before": _content(found.before),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import sys
 from collections.abc import Iterator
 from contextlib import closing
@@ -13,15 +14,15 @@ import click
 
 from testbed.check.checker import Checker
 from testbed.check.checkplan import CheckPlan, load_check_plan
-from testbed.check.report import check_lines, conversion_lines, to_json
+from testbed.check.report import check_content, check_lines, conversion_lines
 from testbed.check.result import Checked, Conversion, exit_status
 from testbed.check.script import BaseMapping
-from testbed.cli.options import Invocation, kernel_options, opened
+from testbed.cli.invocation import Invocation, opened
+from testbed.cli.options import json_option, kernel_options
 from testbed.errors import SetupError
 from testbed.kernel.driver import find_driver
 from testbed.lab.lab import Lab
 from testbed.mmap.path import HookPath
-from testbed.terminal import plain
 
 _JSON_FILE = "check.json"
 _MARKDOWN_FILE = "check.md"
@@ -31,6 +32,7 @@ _MODULE = click.Path(exists=True, path_type=Path)
 
 @click.command()
 @kernel_options
+@json_option
 @click.option("--module", type=_MODULE, metavar="DIR|FILE.ko", help="The driver.")
 @click.option("--before", type=_MODULE, metavar="DIR|FILE.ko", help="The driver as it was.")
 @click.option("--after", type=_MODULE, metavar="DIR|FILE.ko", help="The same, converted.")
@@ -65,10 +67,10 @@ def check(
         with closing(Lab(invocation.ctx, invocation.series)) as lab:
             found = list(_check(invocation, lab, [module or before, after], node, chosen))
             lines = [line for each in found for line in _lines(each)]
-            (lab.run_dir / _JSON_FILE).write_text(to_json(found))
+            content = check_content(found)
+            (lab.run_dir / _JSON_FILE).write_text(json.dumps(content, indent=1) + "\n")
             (lab.run_dir / _MARKDOWN_FILE).write_text("\n".join(lines) + "\n")
-            for line in (*lines, f"results: {lab.run_dir}"):
-                plain(invocation.console, line)
+            invocation.report((*lines, f"results: {lab.run_dir}"), content)
     sys.exit(exit_status(found))
 
 

@@ -9,23 +9,24 @@ from typing import Any
 
 import click
 
-from testbed.cli.options import Invocation, kernel_options, opened
-from testbed.report.diff import Side, markdown_lines
-from testbed.report.diff import compare as compare_sides
-from testbed.results.store import new_run_dir
-from testbed.suite.sides import (
+from testbed.cli.invocation import Invocation, opened
+from testbed.cli.options import expression_option, json_option, kernel_options
+from testbed.report.comparison import (
+    comparison_content,
     exit_status,
-    recorded_side,
-    run_side,
-    side_settings,
+    markdown_lines,
     write_comparison,
 )
-from testbed.terminal import plain
+from testbed.report.diff import Side
+from testbed.report.diff import compare as compare_sides
+from testbed.results.store import new_run_dir
+from testbed.suite.sides import recorded_side, run_side, side_settings
 
 
 @click.command()
 @kernel_options
-@click.option("-k", "expression", metavar="EXPR", help="Only tests that match, as pytest -k.")
+@json_option
+@expression_option
 @click.argument("base")
 @click.argument("new")
 def compare(base: str, new: str, expression: str | None, **options: Any) -> None:
@@ -47,8 +48,8 @@ def compare(base: str, new: str, expression: str | None, **options: Any) -> None
         ]
         found = compare_sides(*sides)
         write_comparison(folder, found)
-        for line in (*markdown_lines(found), f"results: {folder}"):
-            plain(invocation.console, line)
+        lines = (*markdown_lines(found), f"results: {folder}")
+        invocation.report(lines, comparison_content(found))
     sys.exit(exit_status(found))
 
 

@@ -13,15 +13,14 @@ from typing import Any
 import click
 
 from testbed.arch import Arch, host_uname
-from testbed.cli.boot import chosen_kernel, share_option
-from testbed.cli.options import Invocation, booted, kernel_options, opened
+from testbed.cli.invocation import Invocation, booted, opened
+from testbed.cli.options import kernel_options, share_option
 from testbed.deadline import Deadline
 from testbed.errors import SetupError
 from testbed.kernel.request import Kernel
 from testbed.lab.guest import Guest
 from testbed.lab.login import ssh_argv
 from testbed.process import find_tool, interact
-from testbed.terminal import plain
 
 # Where the layer is entered, in the order in which a nested mmap comes by.
 LAYER = (
@@ -61,18 +60,18 @@ def gdb(
     """
     with (
         opened(options) as invocation,
-        booted(invocation, chosen_kernel(invocation, share)) as guest,
+        booted(invocation, invocation.first_kernel(share)) as guest,
         # Not among the results: the path of a socket may have 107 bytes.
         tempfile.TemporaryDirectory(prefix="testbed-gdb-") as folder,
     ):
         stub = Path(folder) / "stub"
         open_stub(guest, stub)
         argv = gdb_argv(guest.prepared.kernel, stub, breakpoints)
-        _tell(invocation, "log in", ssh_argv(guest))
+        _show(invocation, "log in", ssh_argv(guest))
         try:
             find_tool(argv[0])
         except SetupError:
-            _tell(
+            _show(
                 invocation, f"{argv[0]} is not installed (apt install {argv[0]}); where it is", argv
             )
             guest.vm.wait_until_gone()
@@ -124,6 +123,5 @@ def _symbols(kernel: Kernel) -> set[str]:
     return {line.split()[2] for line in lines}
 
 
-def _tell(invocation: Invocation, what: str, argv: Sequence[str]) -> None:
-    text = f"{what}: {shlex.join(argv)}"
-    plain(invocation.console, text)
+def _show(invocation: Invocation, what: str, argv: Sequence[str]) -> None:
+    invocation.show([f"{what}: {shlex.join(argv)}"])

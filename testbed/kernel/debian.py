@@ -15,8 +15,9 @@ from testbed.context import Context
 from testbed.errors import CommandError, InfraError, SetupError
 from testbed.kernel.apt import Index, last_line, open_index
 from testbed.kernel.package import Package
+from testbed.kernel.unpack import unpack_tree
 from testbed.kernel.version import DebianVersion, require_supported, upstream_version
-from testbed.process import check_output, find_tool, run
+from testbed.process import run
 from testbed.progress import Progress
 
 # linux-source is for all architectures; every architecture's index lists it.
@@ -27,10 +28,6 @@ _WANTED = re.compile(r"\d+(\.\d+)*([-~+:].*)?")
 
 # The .deb, the .tar.xz in it and the text: 0.17, 0.17 and 1.8 GB for 7.3.4.
 _ROOM = 13
-
-_CHECKPOINT = re.compile(r"tar: (\d+)")
-_TAR_RECORD = 10240  # bytes; tar counts these
-_TAR_STEP = 2000  # records between two signs of life
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,24 +196,8 @@ def _not_there(wanted: str, texts: list[DebianText], missing: list[str]) -> Setu
 
 def _unpack_deb(deb: Path, scratch: Path, progress: Progress) -> None:
     """Leave the text in scratch/tree, and nothing else."""
-    find_tool("xz", package="xz-utils")
-    with progress.step(f"unpack {deb.name}") as step:
-        run(["dpkg-deb", "--extract", deb, deb.parent])
-        archive = next(deb.parent.glob("usr/src/*.tar.xz"))
-        deb.unlink()
-        listing = check_output(["xz", "--robot", "--list", archive]).splitlines()[-1]
-        total = int(listing.split("\t")[4])
-
-        def show(line: str) -> None:
-            if match := _CHECKPOINT.fullmatch(line):
-                step.update(min(int(match[1]) * _TAR_RECORD, total), total=total)
-
-        tree = scratch / "tree"
-        tree.mkdir()
-        argv = ["tar", "--extract", "--file", str(archive), "--directory", str(tree)]
-        argv += ["--use-compress-program", "xz --threads=0"]
-        argv += ["--strip-components=1", "--no-same-owner"]
-        argv += [f"--checkpoint={_TAR_STEP}", "--checkpoint-action=echo=%u"]
-        run(argv, log=scratch / "tar.log", on_line=show)
-    (scratch / "tar.log").unlink()
+    run(["dpkg-deb", "--extract", deb, deb.parent])
+    archive = next(deb.parent.glob("usr/src/*.tar.xz"))
+    deb.unlink()
+    unpack_tree(archive, scratch, progress)
     shutil.rmtree(deb.parent)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Protocol
 from testbed.context import Context
 from testbed.errors import SetupError
 from testbed.kernel import debian, localtree, tarball
+from testbed.suggest import nearest
 
 
 class Text(Protocol):
@@ -101,11 +101,9 @@ _EXAMPLES = "give debian, debian:7.3, tree:PATH or tarball:PATH"
 
 
 def _unknown(spec: str, kind: str) -> SetupError:
-    near = difflib.get_close_matches(kind, _KINDS, n=1)
     if kind[:1].isdigit():
-        hint = f"did you mean debian:{spec}? "
-    elif "/" in kind:
-        hint = f"did you mean tree:{spec}? "
+        meant = f"debian:{spec}"
     else:
-        hint = f"did you mean {near[0]}? " if near else ""
-    return SetupError(f"unknown kind of kernel source {kind!r}", hint=hint + _EXAMPLES)
+        meant = f"tree:{spec}" if "/" in kind else nearest(kind, _KINDS)
+    hint = f"did you mean {meant}? {_EXAMPLES}" if meant else _EXAMPLES
+    return SetupError(f"unknown kind of kernel source {kind!r}", hint=hint)

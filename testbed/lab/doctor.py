@@ -34,7 +34,6 @@ _TOOLS = {
     "ccache": "ccache",
     "setpriv": "util-linux",
     "ssh": "openssh-client",
-    "xz": "xz-utils",
 }
 
 

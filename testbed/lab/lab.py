@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 
 from testbed.cache import Cache
@@ -51,21 +52,53 @@ class Lab:
     workers: int = 1  # labs that share the host's processors
     _places: dict[str, _Place] = field(default_factory=dict)
     retried: list[str] = field(default_factory=list)
+    _run_dir: Path | None = None
+    _templates: Cache | None = None
 
-    @cached_property
+    @classmethod
+    def for_kernel(
+        cls,
+        ctx: Context,
+        series: Series,
+        arch: str,
+        results_dir: Path,
+        *,
+        isolation: Isolation | None = None,
+        build_dir_name: str = "",
+    ) -> Lab:
+        """A lab for one kernel of many: on one architecture, with a results folder of its own."""
+        settings = dataclasses.replace(
+            ctx.settings,
+            arch=(arch,),
+            series=" ".join(patch.origin for patch in series.patches),
+            results_dir=results_dir,
+            isolation=isolation or ctx.settings.isolation,
+        )
+        own = dataclasses.replace(ctx, settings=settings)
+        return cls(own, series, build_dir_name=build_dir_name)
+
+    @property
     def run_dir(self) -> Path:
         """The folder of this run, made when it is first needed."""
-        return new_run_dir(self.ctx.settings.results_dir)
+        if self._run_dir is None:
+            self._run_dir = new_run_dir(self.ctx.settings.results_dir)
+        return self._run_dir
+
+    @run_dir.setter
+    def run_dir(self, folder: Path) -> None:
+        self._run_dir = folder
 
     @property
     def started(self) -> bool:
-        """Whether anything was asked of the lab that leaves results."""
-        return "run_dir" in self.__dict__
+        """Whether the lab has a folder for results."""
+        return self._run_dir is not None
 
-    @cached_property
+    @property
     def templates(self) -> Cache:
-        """Where templates are kept."""
-        return open_store(self.ctx)
+        """The cache of templates, opened when it is first needed."""
+        if self._templates is None:
+            self._templates = open_store(self.ctx)
+        return self._templates
 
     def prepared(self, arch: str) -> PreparedKernel:
         """The kernel of an architecture, prepared once; a failure is raised again each time."""
@@ -138,8 +171,8 @@ class Lab:
     def close(self) -> None:
         """End every VM."""
         with ExitStack() as stack:
-            if "templates" in self.__dict__:
-                stack.callback(self.templates.close)
+            if self._templates is not None:
+                stack.callback(self._templates.close)
             for place in self._places.values():
                 for guests in place.guests.values():
                     stack.callback(guests.close)

@@ -23,11 +23,8 @@ from testbed.vm.qemu import VmSpec, qemu_version
 class PreparedKernel:
     """What `prepare` made ready on one architecture."""
 
-    arch: Arch
-    source: Source
-    series: Series
-    flavour: Flavour
     request: KernelRequest
+    flavour: Flavour
     kernel: Kernel
     guest_side: GuestSide
     image: Image
@@ -36,6 +33,18 @@ class PreparedKernel:
     memory_mib: int
     disks: tuple[Disk, ...]
     user_dir: Path | None = None  # that the guest has at /mnt
+
+    @property
+    def arch(self) -> Arch:
+        return self.request.arch
+
+    @property
+    def source(self) -> Source:
+        return self.request.source
+
+    @property
+    def series(self) -> Series:
+        return self.request.series
 
     def vm_spec(self, log_dir: Path) -> VmSpec:
         """How to start a VM of this kernel that logs into `log_dir`."""
@@ -77,9 +86,8 @@ def prepare_kernel(
     settings = ctx.settings
     arch = find_arch(arch_name)
     flavour = find_flavour(settings.flavour, (arch.name,))
-    source = resolve(settings.kernel, ctx)
     request = KernelRequest(
-        source=source,
+        source=resolve(settings.kernel, ctx),
         arch=arch,
         series=series,
         fragments=(*(KERNEL_CONFIG / name for name in flavour.fragments), *fragments),
@@ -93,11 +101,8 @@ def prepare_kernel(
     image = build_image(kernel, guest_side, ctx)
     accel = choose_accel(kernel, image, settings, ctx.progress)
     return PreparedKernel(
-        arch=arch,
-        source=source,
-        series=series,
-        flavour=flavour,
         request=request,
+        flavour=flavour,
         kernel=kernel,
         guest_side=guest_side,
         image=image,

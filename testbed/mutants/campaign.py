@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import shutil
 import tempfile
@@ -13,8 +12,6 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-
-from _pytest.mark.expression import Expression, ExpressionMatcher
 
 from testbed.cache import digest
 from testbed.context import Context
@@ -38,7 +35,6 @@ from testbed.mutants.mutation import (
     Records,
     Sieve,
     by_cost,
-    first_lines,
     killers_first,
     summary_lines,
     table_lines,
@@ -46,8 +42,11 @@ from testbed.mutants.mutation import (
 )
 from testbed.mutants.vmatests import VmaTests, find_vma_tests
 from testbed.process import find_tool, run
+from testbed.report.text import first_lines
 from testbed.results.model import EXIT_EXPECTED, EXIT_FINDINGS, EXIT_INFRA, Run
-from testbed.settings import CHECKOUT, Isolation
+from testbed.settings import Isolation
+from testbed.suite.identity import suite_identity
+from testbed.suite.pytest_internals import compile_expression
 from testbed.suite.runner import run_suite
 
 # A work directory of their own: other kernels need not be built anew because of them.
@@ -62,20 +61,6 @@ _LAYER = (
     "mm/internal.h",
     "include/linux/fs.h",
     "include/linux/mm.h",
-)
-
-# What a verdict depends on besides the kernel.
-SUITE = (
-    "modules",
-    "testbed/guest",
-    "testbed/lab",
-    "testbed/mmap",
-    "testbed/suite/plugin.py",
-    "testbed/suite/recorder.py",
-    "testbed/suite/verdict.py",
-    "tests/conftest.py",
-    "tests/probes",
-    "tests/vm/contract",
 )
 
 _LOG_LINES = 400
@@ -220,18 +205,15 @@ class Campaign:
         return self._sieve.judge(patch) if self._sieve else Sieve.NONE
 
     def lab(self, arch: str, series: Series, results: Path) -> Lab:
-        patches = [patch.origin for patch in series.patches]
-        settings = dataclasses.replace(
-            self.ctx.settings,
-            arch=(arch,),
-            series=" ".join(patches),
-            results_dir=results,
+        return Lab.for_kernel(
+            self.ctx,
+            series,
+            arch,
+            results,
             # The first surprise ends it: nothing comes after what may have damaged the kernel.
             isolation=Isolation.SHARED,
+            build_dir_name=_BUILD_DIR if series != self.series else "",
         )
-        name = _BUILD_DIR if series != self.series else ""
-        ctx = dataclasses.replace(self.ctx, settings=settings)
-        return Lab(ctx, series, build_dir_name=name)
 
     @contextmanager
     def _rendered(self, mutation: Mutation) -> Iterator[Path]:
@@ -298,15 +280,6 @@ def render(mutation: Mutation, tree: Path) -> str:
     return "".join(parts)
 
 
-def suite_identity() -> str:
-    """Equal as long as nothing has changed that a verdict depends on."""
-    tops = [CHECKOUT / name for name in SUITE]
-    files = [file for top in tops for file in (top, *sorted(top.rglob("*"))) if file.is_file()]
-    texts = [file for file in files if "__pycache__" not in file.parts]
-    names = [str(file.relative_to(CHECKOUT)) for file in texts]
-    return digest(*names, *(hashlib.sha256(file.read_bytes()).hexdigest() for file in texts))
-
-
 def select(mutations: Sequence[Mutation], expression: str | None) -> list[Mutation]:
     """Those whose name or files match, in the language of pytest -k.
 
@@ -316,20 +289,13 @@ def select(mutations: Sequence[Mutation], expression: str | None) -> list[Mutati
     if not expression:
         return list(mutations)
     try:
-        wanted = Expression.compile(expression)
-    except SyntaxError as exc:
+        matches = compile_expression(expression)
+    except ValueError as exc:
         raise SetupError(f"-k {expression!r}: {exc}") from exc
-    chosen = [mutation for mutation in mutations if wanted.evaluate(_matcher(mutation))]
+    chosen = [each for each in mutations if matches((each.name, *each.files))]
     if not chosen:
         raise SetupError(f"no mutation matches -k {expression!r}", hint="see `--list`")
     return chosen
-
-
-def _matcher(mutation: Mutation) -> ExpressionMatcher:
-    def matches(word: str, /, **_: object) -> bool:
-        return any(word.lower() in text.lower() for text in (mutation.name, *mutation.files))
-
-    return matches
 
 
 def write_results(folder: Path, mutations: Sequence[Mutation], outcomes: Sequence[Outcome]) -> None:

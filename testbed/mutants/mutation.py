@@ -14,6 +14,7 @@ from testbed.cache import digest
 from testbed.errors import SetupError
 from testbed.files import write_whole
 from testbed.kernel.patch import read_patch
+from testbed.report.text import table_head, table_row
 from testbed.results.model import Case, Run, Status
 from testbed.settings import KERNEL_CONFIG
 
@@ -29,8 +30,6 @@ _HEADER = re.compile(
 
 # Where a patch begins below its header.
 _PATCH = re.compile(r"^(?:diff|---) ", re.M)
-
-_EVIDENCE_LINES = 12
 
 
 class Fate(StrEnum):
@@ -170,12 +169,6 @@ _FATES = (
 )
 
 
-def first_lines(text: str) -> str:
-    """As much evidence as a table's reader wants; the log has the rest."""
-    lines = [line for line in text.splitlines() if line.strip()]
-    return "\n".join(lines[:_EVIDENCE_LINES])
-
-
 class Records:
     """Outcomes that are kept from run to run, one file each, beside the log of the kill."""
 
@@ -224,17 +217,13 @@ def table_lines(mutations: Sequence[Mutation], outcomes: Sequence[Outcome]) -> l
     arches = list(dict.fromkeys(outcome.arch for outcome in outcomes))
     found = {(outcome.mutation, outcome.arch): outcome for outcome in outcomes}
     heads = ("mutation", "what it does", "undoes", *arches, "tools/testing/vma")
-    lines = [_row(heads), _row(["---"] * len(heads))]
+    lines = table_head(*heads)
     for mutation in mutations:
         row = [found.get((mutation.name, arch)) for arch in arches]
         sieve = next((seen.sieve for seen in row if seen), Sieve.NONE)
         cells = [_cell(seen, mutation) for seen in row]
-        lines.append(_row([mutation.name, mutation.what, mutation.undoes, *cells, sieve]))
+        lines.append(table_row([mutation.name, mutation.what, mutation.undoes, *cells, sieve]))
     return lines
-
-
-def _row(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
 def _cell(outcome: Outcome | None, mutation: Mutation) -> str:

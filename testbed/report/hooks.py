@@ -8,6 +8,7 @@ from pathlib import Path
 
 from testbed.intree.hooks import HOOKS, Hook
 from testbed.mmap.path import HookPath
+from testbed.report.text import table_row
 from testbed.results.model import Case, Run, Status
 
 REACH_FILE = "hooks.md"
@@ -52,7 +53,7 @@ def reached(cases: Iterable[Case]) -> list[Reach]:
 
 def reach_table(run: Run) -> str:
     """The hooks as a table in Markdown."""
-    return _HEAD + "".join(f"| {' | '.join(_row(reach))} |\n" for reach in reached(run.cases))
+    return _HEAD + "".join(f"{table_row(_row(reach))}\n" for reach in reached(run.cases))
 
 
 def reach_summary(run: Run) -> str:
@@ -98,4 +99,4 @@ def _row(reach: Reach) -> Iterator[str]:
     hook = reach.hook
     yield from (hook.name, f"`{hook.function}`", hook.file, ", ".join(reach.direct))
     yield "; ".join(f"{way} ({', '.join(arches)})" for way, arches in reach.stacks.items())
-    yield reach.why_not.replace("|", "\\|")
+    yield reach.why_not

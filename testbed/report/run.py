@@ -49,7 +49,7 @@ def path_table(run: Run) -> Table:
     table = Table("path", *arches, box=None, pad_edge=False)
     for row in _rows(run.cases):
         cells = (
-            _cell(case for case in run.cases if (_row(case), case.arch) == (row, arch))
+            _cell(case for case in run.cases if (case.row, case.arch) == (row, arch))
             for arch in arches
         )
         table.add_row(row, *cells)
@@ -70,16 +70,9 @@ def _environment_lines(run: Run) -> Iterator[str]:
         yield f"  {env.accel} ({env.accel_reason})"
 
 
-def _row(case: Case) -> str:
-    """The case's row: its path, or what its file is about."""
-    return case.path or Path(case.test.partition("::")[0]).stem.removeprefix("test_").replace(
-        "_", " "
-    )
-
-
 def _rows(cases: Iterable[Case]) -> list[str]:
     """Paths in the order of the tests, then the other rows."""
-    seen = list(dict.fromkeys(_row(case) for case in cases))
+    seen = list(dict.fromkeys(case.row for case in cases))
     paths = {case.path for case in cases}
     return sorted(seen, key=lambda row: row not in paths)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import PurePath
 
 from testbed import errors
 
@@ -43,6 +44,11 @@ class Case:
     def raised(self, kind: type[Exception]) -> bool:
         """Whether what it raised is an error of the testbed's of this kind."""
         return issubclass(getattr(errors, self.error, Exception), kind)
+
+    @property
+    def row(self) -> str:
+        """Its row in a table."""
+        return row_of(self.test, self.path)
 
     @property
     def name(self) -> str:
@@ -101,6 +107,12 @@ def exit_status(cases: Iterable[Case]) -> int:
     if not found - {Status.SKIP} or Status.ERROR in found or Status.MISS in found:
         return EXIT_INFRA
     return EXIT_EXPECTED
+
+
+def row_of(test: str, path: str) -> str:
+    """The row of a test in a table: its path; the subject of its file where it has none."""
+    stem = PurePath(test.partition("::")[0]).stem
+    return path or stem.removeprefix("test_").replace("_", " ")
 
 
 def worst(statuses: Iterable[Status]) -> Status:

@@ -11,11 +11,9 @@ import dataclasses
 import shlex
 from collections import Counter
 from collections.abc import Generator, Iterator
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
-from _pytest.capture import CaptureManager
 from rich.console import Console
 
 from testbed.context import Context
@@ -34,6 +32,7 @@ from testbed.mmap.path import RING_MODULE, HookPath
 from testbed.mmap.probe import Prober
 from testbed.results.model import Status
 from testbed.settings import CHECKOUT, AccelChoice, Isolation, Toolchain, load_settings
+from testbed.suite.pytest_internals import uncaptured
 from testbed.suite.recorder import Recorder, parameters
 from testbed.suite.verdict import Defect, Verdict, judge, judge_defect
 from testbed.suite.xdist import Keeper, Worker, is_worker
@@ -190,7 +189,7 @@ def pytest_runtestloop(session: pytest.Session) -> None:
     if session.config.option.collectonly or not arches - {None}:
         return
     lab = session.config.stash[LAB]
-    with _uncaptured(session.config):
+    with uncaptured(session.config):
         for arch in (name for name in lab.ctx.settings.arch if name in arches):
             try:
                 lab.prepared(arch)
@@ -203,13 +202,6 @@ def pytest_runtestloop(session: pytest.Session) -> None:
         reporter.write_line("")
         for line in _kernel_lines(lab):
             reporter.write_line(line)
-
-
-def _uncaptured(config: pytest.Config) -> AbstractContextManager[None]:
-    """What is printed in this block is seen: a test's own output is captured."""
-    capture = config.pluginmanager.getplugin("capturemanager")
-    assert isinstance(capture, CaptureManager)
-    return capture.global_and_fixture_disabled()
 
 
 @pytest.fixture(scope="session")
@@ -245,7 +237,7 @@ def guest(request: pytest.FixtureRequest, lab: Lab, arch: str) -> Iterator[Guest
         yield guest
         if request.config.option.keep and (verdict := request.node.stash.get(UNEXPECTED, None)):
             reason = verdict.reason.partition("\n")[0]
-            with _uncaptured(request.config):
+            with uncaptured(request.config):
                 keep(guest, f"{request.node.name}: {verdict.status}: {reason}", lab.ctx.progress)
 
 

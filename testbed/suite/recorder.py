@@ -104,7 +104,8 @@ class Recorder:
 
     def take(self, report: pytest.TestReport) -> None:
         """Keep what a report carries, and relieve it of that: pytest keeps all reports."""
-        if (text := vars(report).pop(_CARRIED, None)) is not None:
+        if (text := getattr(report, _CARRIED, None)) is not None:
+            delattr(report, _CARRIED)
             carried = json.loads(text)
             self._keep(case_from(carried["case"]))
             if carried["facts"]:

@@ -7,18 +7,13 @@ from contextlib import closing
 from pathlib import Path
 
 from testbed.context import Context
-from testbed.errors import InfraError
 from testbed.kernel.revision import at_base
 from testbed.kernel.series import Series, load_series
 from testbed.lab.lab import Lab
-from testbed.report.diff import Comparison, Side, markdown_lines, to_json
-from testbed.results.model import EXIT_EXPECTED, EXIT_FINDINGS, EXIT_INFRA
+from testbed.report.diff import Side
 from testbed.results.store import RESULT_FILE, read_facts, read_run
 from testbed.settings import Settings
 from testbed.suite.runner import run_suite
-
-JSON_FILE = "compare.json"
-MARKDOWN_FILE = "compare.md"
 
 
 def recorded_side(wanted: str) -> Side | None:
@@ -56,17 +51,3 @@ def run_side(name: str, ctx: Context, series: Series, expression: str | None) ->
     """
     with closing(Lab(ctx, series)) as lab:
         return Side(name, run_suite(lab, expression), read_facts(lab.run_dir))
-
-
-def write_comparison(folder: Path, comparison: Comparison) -> None:
-    """Write what differs, for programs and for people."""
-    (folder / JSON_FILE).write_text(to_json(comparison))
-    (folder / MARKDOWN_FILE).write_text("\n".join(markdown_lines(comparison)) + "\n")
-
-
-def exit_status(comparison: Comparison) -> int:
-    """0 nothing differs, 1 something does, 3 the host left a side without all of its cases."""
-    sides = comparison.base.run.cases, comparison.new.run.cases
-    if not any(sides) or any(case.raised(InfraError) for cases in sides for case in cases):
-        return EXIT_INFRA
-    return EXIT_FINDINGS if comparison.changes else EXIT_EXPECTED

@@ -450,7 +450,7 @@ class Loud(test_build.Recorder):
         print(note, flush=True)
 
 yard = test_build.Yard(Path(sys.argv[2]), Loud())
-test_build.build_kernel(yard.request(), yard.shop())
+test_build.build_kernel(yard.request(), yard.ctx())
 """
 
 

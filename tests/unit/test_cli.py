@@ -135,7 +135,7 @@ def test_what_is_no_verdict_aborts_a_git_bisect_run(
 def test_a_fault_of_the_testbeds_own_is_no_verdict_either(
     testbed: Testbed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("testbed.cli.bisect.judge", lambda *_: 1 / 0)
+    monkeypatch.setattr("testbed.cli.bisect_step.judge", lambda *_: 1 / 0)
     done = testbed("bisect-step", "--kernel", "tree:x", "a")
     assert (done.status, "ZeroDivisionError" in done.stderr) == (255, True)
 
@@ -159,7 +159,7 @@ def test_a_verdict_is_told_as_git_bisect_run_wants_it(
     status: int,
 ) -> None:
     reading = Reading(verdict=verdict, reason="why")
-    monkeypatch.setattr("testbed.cli.bisect.judge", lambda *_: reading)
+    monkeypatch.setattr("testbed.cli.bisect_step.judge", lambda *_: reading)
     done = testbed("bisect-step", "--kernel", "tree:x", *words, "a")
     assert (done.status, f"{verdict}: why" in done.stdout) == (status, True), done.stderr
 

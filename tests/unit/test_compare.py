@@ -13,20 +13,18 @@ from testbed.errors import SetupError
 from testbed.mmap.canonical import canonical_facts
 from testbed.mmap.observation import Observation, parse_observation
 from testbed.mmap.script import Script
-from testbed.report.diff import (
-    Comparison,
-    FactChange,
-    Kind,
-    Side,
-    compare,
+from testbed.report.comparison import (
+    comparison_content,
+    exit_status,
     markdown_lines,
     times,
-    to_json,
+    write_comparison,
 )
+from testbed.report.diff import Comparison, FactChange, Kind, Side, compare
 from testbed.results.model import Case, Facts, Run, Status
 from testbed.results.store import append_facts, read_facts, read_run, write_run
 from testbed.settings import Settings
-from testbed.suite import sides as driver
+from testbed.suite.sides import recorded_side, side_settings
 
 PASS, FAIL, SKIP = Status.PASS, Status.FAIL, Status.SKIP
 
@@ -150,17 +148,17 @@ def test_equal_sides_have_an_empty_difference() -> None:
     lines = list(markdown_lines(found))
     assert "Of 3 tests on both: nothing differs." in lines
     assert [line for line in lines if line.startswith("## ")] == ["## Times"]
-    assert driver.exit_status(found) == 0
+    assert exit_status(found) == 0
 
 
 @pytest.mark.parametrize("new", [side(case(PASS)), side(case(Status.MISS, error="LaunchError"))])
 def test_a_side_that_the_host_broke_is_no_verdict(new: Side) -> None:
     base = side(case(Status.MISS, error="LaunchError"))
-    assert driver.exit_status(compare(base, new)) == 3
+    assert exit_status(compare(base, new)) == 3
 
 
 def test_sides_without_a_test_are_no_verdict() -> None:
-    assert driver.exit_status(compare(side(), side())) == 3
+    assert exit_status(compare(side(), side())) == 3
 
 
 def test_alike_tests_are_told_once_with_their_places_and_reason() -> None:
@@ -173,7 +171,7 @@ def test_alike_tests_are_told_once_with_their_places_and_reason() -> None:
     assert "- test_a.py::test_x: PASS -> FAIL (3 tests)\n  x86_64 stack, custom, three" in text
     assert "errno 5, and 2 other reasons" in text
     assert "| custom | 1 broken |" in text
-    assert driver.exit_status(found) == 1
+    assert exit_status(found) == 1
 
 
 def test_times_are_a_section_of_their_own() -> None:
@@ -188,9 +186,9 @@ def test_times_are_a_section_of_their_own() -> None:
 
 def test_the_files_have_all_of_it(tmp_path: Path) -> None:
     found = compare(side(case(PASS)), side(case(FAIL, "errno 22")))
-    driver.write_comparison(tmp_path, found)
+    write_comparison(tmp_path, found)
     content = json.loads((tmp_path / "compare.json").read_text())
-    assert content == json.loads(to_json(found))
+    assert content == json.loads(json.dumps(comparison_content(found)))
     assert content["changes"][0]["kind"] == "broken"
     assert content["base"]["environments"][0]["kernel"] == ENVIRONMENT.kernel
     assert (tmp_path / "compare.md").read_text().splitlines() == list(markdown_lines(found))
@@ -201,19 +199,19 @@ def test_recorded_runs_are_sides(tmp_path: Path) -> None:
     write_run(tmp_path, run)
     append_facts(tmp_path, TEST, facts()[TEST])
     append_facts(tmp_path, "another", {})
-    recorded = driver.recorded_side(str(tmp_path))
+    recorded = recorded_side(str(tmp_path))
     assert recorded is not None
     assert recorded.run == run == read_run(tmp_path)
     assert [case.status for case in recorded.run.cases if case.status is Status.XFAIL]
     assert recorded.facts == {**facts(), "another": {}} == read_facts(tmp_path)
-    assert driver.recorded_side("debian:7.3") is None
+    assert recorded_side("debian:7.3") is None
 
 
 @pytest.mark.parametrize("text", ["{", "{}", '{"version": 0}', '{"version": 1, "cases": 5}'])
 def test_a_run_that_cannot_be_read_is_said(tmp_path: Path, text: str) -> None:
     (tmp_path / "result.json").write_text(text)
     with pytest.raises(SetupError, match=r"result\.json"):
-        driver.recorded_side(str(tmp_path))
+        recorded_side(str(tmp_path))
 
 
 def test_facts_that_cannot_be_read_are_said(tmp_path: Path) -> None:
@@ -238,7 +236,7 @@ def test_a_side_is_a_kernel_and_a_series(
 ) -> None:
     (tmp_path / "a.patch").write_text("--- a/x\n+++ b/x\n@@ -1 +1 @@\n-a\n+b\n")
     base = Settings(kernel="debian:7.3", series="not that of a side")
-    settings, found = driver.side_settings(base, wanted.format(tmp_path), tmp_path)
+    settings, found = side_settings(base, wanted.format(tmp_path), tmp_path)
     assert (settings.kernel, settings.series) == (kernel, series.format(tmp_path))
     assert found.names == (("a.patch",) if series else ())
 

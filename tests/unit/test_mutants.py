@@ -24,15 +24,16 @@ from testbed.mutants.mutation import (
     Records,
     Sieve,
     by_cost,
-    first_lines,
     killers_first,
     load_mutations,
     summary_lines,
     table_lines,
     verdict_of,
 )
+from testbed.report.text import first_lines
 from testbed.results.model import Case, Run, Status
 from testbed.settings import CHECKOUT
+from testbed.suite.identity import SUITE
 
 PATCH = """\
 --- a/mm/util.c
@@ -345,8 +346,8 @@ def test_what_decides_a_verdict_is_in_the_suites_identity() -> None:
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("testbed.")
     }
     files = {str(name).replace(".", "/") for name in found - values}
-    assert [each for each in files if not f"{each}.py".startswith(campaigns.SUITE)] == []
-    assert all((CHECKOUT / name).exists() for name in campaigns.SUITE)
+    assert [each for each in files if not f"{each}.py".startswith(SUITE)] == []
+    assert all((CHECKOUT / name).exists() for name in SUITE)
 
 
 def test_an_interrupt_leaves_what_was_found(campaign: Make, tmp_path: Path) -> None:

@@ -163,8 +163,8 @@ def test_steps_do_not_add_to_the_probes_own_memory(run_script: RunScript) -> Non
 
 
 def _documented_steps() -> list[str]:
-    prepared_kernels = _table("### Files", "## The facts")
-    return [name for prepared in prepared_kernels for name in re.findall(r"`([a-z_]+)", prepared)]
+    cells = _table("### Files", "## The facts")
+    return [name for cell in cells for name in re.findall(r"`([a-z_]+)", cell)]
 
 
 @pytest.mark.parametrize("name", _documented_steps())
@@ -174,8 +174,8 @@ def test_a_documented_step_is_known(run_script: RunScript, name: str) -> None:
 
 
 def _documented_keys() -> list[str]:
-    prepared_kernels = _table("## The plan", "What the nodes do")
-    return [name for prepared in prepared_kernels for name in re.findall(r"`([a-z_]+)`", prepared)]
+    cells = _table("## The plan", "## The nodes")
+    return [name for cell in cells for name in re.findall(r"`([a-z_]+)`", cell)]
 
 
 @pytest.mark.parametrize("key", _documented_keys())

@@ -12,8 +12,8 @@ from testbed.kernel.source import resolve
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("debain", "unknown kind of kernel source 'debain'\ncure: did you mean debian?"),
-        ("tarbal:x.tar.xz", "unknown kind of kernel source 'tarbal'\ncure: did you mean tarball?"),
+        ("debain", "unknown kind of kernel source 'debain'\nhint: did you mean debian?"),
+        ("tarbal:x.tar.xz", "unknown kind of kernel source 'tarbal'\nhint: did you mean tarball?"),
         ("7.3", "did you mean debian:7.3?"),
         ("/home/me/linux", "did you mean tree:/home/me/linux?"),
         ("", "give debian, debian:7.3, tree:PATH or tarball:PATH"),

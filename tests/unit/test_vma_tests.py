@@ -38,7 +38,7 @@ VMA = "static int merge(void)\n{\n\treturn 2;\n}\n"
 
 
 @dataclass
-class Bench:
+class VmaSetup:
     top: Path
     ctx: Context
 
@@ -61,49 +61,49 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path: Path, ctx: Context) -> Bench:
-    bench = Bench(tmp_path, ctx)
+def setup(tmp_path: Path, ctx: Context) -> VmaSetup:
+    setup = VmaSetup(tmp_path, ctx)
     for name, text in (("tools/testing/vma/Makefile", MAKEFILE), ("mm/vma.c", VMA)):
-        (bench.tree / name).parent.mkdir(parents=True)
-        (bench.tree / name).write_text(text)
-    (bench.tree / "tools/testing/vma/main.c").write_text(MAIN)
-    (bench.tree / "mm/util.c").write_text("int x;\n")
-    return bench
+        (setup.tree / name).parent.mkdir(parents=True)
+        (setup.tree / name).write_text(text)
+    (setup.tree / "tools/testing/vma/main.c").write_text(MAIN)
+    (setup.tree / "mm/util.c").write_text("int x;\n")
+    return setup
 
 
-def test_a_mutation_is_caught_or_missed(bench: Bench) -> None:
-    found = bench.find()
+def test_a_mutation_is_caught_or_missed(setup: VmaSetup) -> None:
+    found = setup.find()
     assert found is not None
-    assert found.judge(bench.patch("mm/vma.c", "\treturn 2;", "\treturn 1;")) is Sieve.CAUGHT
-    assert found.judge(bench.patch("mm/vma.c", "\treturn 2;", "\treturn 4 / 2;")) is Sieve.MISSED
-    assert found.judge(bench.patch("mm/vma.c", "\treturn 2;", "\treturn x;")) is Sieve.CAUGHT
-    assert (bench.tree / "mm/vma.c").read_text() == VMA
-    assert not (bench.tree / "tools/testing/vma/vma").exists()
+    assert found.judge(setup.patch("mm/vma.c", "\treturn 2;", "\treturn 1;")) is Sieve.CAUGHT
+    assert found.judge(setup.patch("mm/vma.c", "\treturn 2;", "\treturn 4 / 2;")) is Sieve.MISSED
+    assert found.judge(setup.patch("mm/vma.c", "\treturn 2;", "\treturn x;")) is Sieve.CAUGHT
+    assert (setup.tree / "mm/vma.c").read_text() == VMA
+    assert not (setup.tree / "tools/testing/vma/vma").exists()
 
 
-def test_what_they_do_not_contain_they_cannot_see(bench: Bench) -> None:
-    found = bench.find()
+def test_what_they_do_not_contain_they_cannot_see(setup: VmaSetup) -> None:
+    found = setup.find()
     assert found is not None
-    assert found.judge(bench.patch("mm/util.c", "int x;", "int y;")) is Sieve.BLIND
+    assert found.judge(setup.patch("mm/util.c", "int x;", "int y;")) is Sieve.BLIND
 
 
-def test_a_tree_without_them_is_no_error(bench: Bench, notes: Notes) -> None:
-    (bench.tree / "tools/testing/vma").rename(bench.tree / "gone")
-    assert bench.find() is None
+def test_a_tree_without_them_is_no_error(setup: VmaSetup, notes: Notes) -> None:
+    (setup.tree / "tools/testing/vma").rename(setup.tree / "gone")
+    assert setup.find() is None
     assert "has no tools/testing/vma" in notes.texts[0]
 
 
 @pytest.mark.parametrize(("good", "bad"), [("2;", "1;"), ("2;", "x;"), ("2 tests", "0 tests")])
 def test_tests_that_do_not_pass_without_a_mutation_are_no_sieve(
-    bench: Bench, notes: Notes, good: str, bad: str
+    setup: VmaSetup, notes: Notes, good: str, bad: str
 ) -> None:
     for name in ("mm/vma.c", "tools/testing/vma/main.c"):
-        file = bench.tree / name
+        file = setup.tree / name
         file.write_text(file.read_text().replace(good, bad))
-    assert bench.find() is None
+    assert setup.find() is None
     assert "does not pass" in notes.texts[0]
 
 
-def test_nothing_is_built_in_a_users_own_tree(bench: Bench, notes: Notes) -> None:
-    assert bench.find(in_place=True) is None
+def test_nothing_is_built_in_a_users_own_tree(setup: VmaSetup, notes: Notes) -> None:
+    assert setup.find(in_place=True) is None
     assert "is not built in" in notes.texts[0]

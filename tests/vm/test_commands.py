@@ -114,7 +114,7 @@ def test_nothing_is_kept_where_nobody_could_look(pytest_words: Command, tmp_path
     done = run(pytest_words(str(tmp_path), "--keep"), ok=range(256))
     assert done.status == pytest.ExitCode.USAGE_ERROR
     assert "--keep waits at a terminal, and there is none" in done.stderr
-    assert "cure: leave out --keep" in done.stderr
+    assert "hint: leave out --keep" in done.stderr
 
 
 def test_boot_prints_a_command_line_without_booting(

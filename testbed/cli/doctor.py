@@ -1,0 +1,49 @@
+"""`testbed doctor`."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import click
+
+from testbed.cli.invocation import opened
+from testbed.cli.options import json_option, kernel_options
+from testbed.lab.doctor import Finding, examine
+from testbed.results.model import EXIT_EXPECTED, EXIT_SETUP
+from testbed.settings import Settings
+
+
+@click.command()
+@kernel_options
+@json_option
+def doctor(**options: Any) -> None:
+    """Show what the host has, what it lacks with a hint, and which accelerator is used and why.
+
+    \b
+    testbed doctor
+    """
+    with opened(options) as invocation:
+        settings = invocation.ctx.settings
+        findings = examine(settings, invocation.ctx.cache)
+        content = {
+            "findings": [dataclasses.asdict(finding) for finding in findings],
+            "settings": dataclasses.asdict(settings),
+        }
+        invocation.report((*_finding_lines(findings), *_settings_lines(settings)), content)
+    sys.exit(EXIT_EXPECTED if all(finding.good for finding in findings) else EXIT_SETUP)
+
+
+def _finding_lines(findings: Iterable[Finding]) -> Iterator[str]:
+    for finding in findings:
+        yield f"{'ok  ' if finding.good else 'LACK'} {finding.what}: {finding.found}"
+        if finding.hint and not finding.good:
+            yield f"     hint: {finding.hint}"
+
+
+def _settings_lines(settings: Settings) -> Iterator[str]:
+    yield "settings in force:"
+    for field in dataclasses.fields(settings):
+        yield f"  {field.name} = {getattr(settings, field.name)}"

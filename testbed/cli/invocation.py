@@ -1,0 +1,133 @@
+"""What stands behind a command: its settings, its series, and where it prints."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from testbed.context import Context
+from testbed.deadline import Deadline
+from testbed.kernel.fit import PatchFit, fit_lines, refuse_conflicts
+from testbed.kernel.fit import examine as examine_series
+from testbed.kernel.revision import at_base, base_note
+from testbed.kernel.series import Series, load_series
+from testbed.kernel.source import resolve, unpack
+from testbed.lab.guest import Guest, guest_up
+from testbed.lab.prepared import PreparedKernel, prepare_kernel
+from testbed.mmap.path import MODULE, RING_MODULE
+from testbed.results.store import new_run_dir
+from testbed.settings import load_settings
+from testbed.terminal import make_progress, plain
+
+# A guest that a user looks around in has these loaded, as far as its kernel allows.
+_MODULES = (MODULE, RING_MODULE)
+
+
+@dataclass(frozen=True)
+class FittedSeries:
+    """The fit of each patch of a series on one source."""
+
+    source: str
+    fits: tuple[PatchFit, ...]
+
+    @property
+    def lines(self) -> Iterator[str]:
+        yield f"series for {self.source}:"
+        yield from fit_lines(self.fits)
+
+
+@dataclass
+class Invocation:
+    """One call of a command."""
+
+    ctx: Context
+    series: Series
+    console: Console  # for people; stderr where stdout is for a program
+    as_json: bool = False
+
+    def show(self, lines: Iterable[str]) -> None:
+        """Print lines for people."""
+        for line in lines:
+            plain(self.console, line)
+
+    def report(self, lines: Iterable[str], content: object) -> None:
+        """Print the result of a command: lines for people, or with --json its content."""
+        if self.as_json:
+            click.echo(json.dumps(content, indent=1, default=str))
+        else:
+            self.show(lines)
+
+    def fit_series(self) -> FittedSeries:
+        """Try each patch of the series on the source; a note says when the base is another."""
+        kernel = self.ctx.settings.kernel
+        source = resolve(kernel, self.ctx)
+        fits = examine_series(self.series, unpack(source, self.ctx).path)
+        if note := base_note(kernel, self.series.base):
+            self.ctx.progress.note(note)
+        return FittedSeries(source.description, tuple(fits))
+
+    def show_series(self) -> None:
+        """Show how each patch fits, before anything is built from it.
+
+        Raises:
+            PatchError: one conflicts.
+        """
+        if self.series.patches:
+            fitted = self.fit_series()
+            self.show(fitted.lines)
+            refuse_conflicts(fitted.fits)
+
+    def prepared_kernels(self) -> Iterator[PreparedKernel]:
+        """One prepared kernel after the other, in the order asked for."""
+        self.show_series()
+        for arch in self.ctx.settings.arch:
+            yield prepare_kernel(arch, self.series, self.ctx)
+
+    def first_kernel(self, share: Path | None = None) -> PreparedKernel:
+        """The only kernel of a command that is about one VM; the first when none was chosen.
+
+        `share` is the folder that its guest has at /mnt.
+        """
+        settings = self.ctx.settings
+        first = dataclasses.replace(settings, arch=settings.arch[:1])
+        ctx = dataclasses.replace(self.ctx, settings=first)
+        prepared = next(dataclasses.replace(self, ctx=ctx).prepared_kernels())
+        return dataclasses.replace(prepared, user_dir=share)
+
+
+@contextmanager
+def opened(options: dict[str, Any]) -> Iterator[Invocation]:
+    """The invocation that a command's options describe; its cache is closed with the block.
+
+    With `as_json` among the options nothing but the result goes to stdout.
+    """
+    file, as_json = options.pop("settings_file"), options.pop("as_json", False)
+    settings = load_settings(file, options)
+    series = load_series(settings.series, settings.kernel)
+    settings = dataclasses.replace(settings, kernel=at_base(settings.kernel, series.base))
+    console = Console(stderr=as_json)
+    ctx = Context.of(settings, make_progress(console))
+    with closing(ctx.cache):
+        yield Invocation(ctx, series, console, as_json)
+
+
+@contextmanager
+def booted(invocation: Invocation, prepared: PreparedKernel) -> Iterator[Guest]:
+    """A guest of that kernel with the test modules loaded; it is gone when the block ends."""
+    log_dir = new_run_dir(invocation.ctx.settings.results_dir, latest=False)
+    with ExitStack() as stack:
+        with invocation.ctx.progress.step(f"boot {prepared.arch} {prepared.kernel.release}"):
+            deadline = Deadline.after(invocation.ctx.settings.boot_seconds)
+            guest = stack.enter_context(guest_up(prepared, log_dir, deadline))
+            for module in _MODULES:
+                if module not in prepared.guest_side.absent:
+                    guest.load(module)
+        yield guest

@@ -1,0 +1,80 @@
+"""`testbed mutants`."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from testbed.cli.invocation import Invocation, opened
+from testbed.cli.options import json_option, kernel_options
+from testbed.mutants.campaign import Campaign, exit_status, select
+from testbed.mutants.mutation import (
+    MUTANTS,
+    Mutation,
+    Outcome,
+    load_mutations,
+    summary_lines,
+    table_lines,
+)
+from testbed.results.store import new_run_dir
+
+
+@click.command()
+@kernel_options
+@json_option
+@click.option("-k", "expression", metavar="EXPR", help="Only mutations that match, as pytest -k.")
+@click.option("--list", "only_list", is_flag=True, help="List the mutations only.")
+@click.option(
+    "--from", "origin", type=click.Path(path_type=Path), default=MUTANTS, metavar="DIR",
+    show_default="the testbed's own", help="A folder of *.patch, *.diff or *.cocci.",
+)  # fmt: skip
+@click.option("--tests", metavar="EXPR", help="Only these tests, as pytest -k.")
+@click.option("--fresh", is_flag=True, help="Try also what was tried before with these tests.")
+def mutants(
+    expression: str | None,
+    only_list: bool,
+    origin: Path,
+    tests: str | None,
+    fresh: bool,
+    **options: Any,
+) -> None:
+    """Run the tests on known-bad kernels, and show which of them the tests catch.
+
+    Exit status: 0 every mutation was caught, 1 one survived.
+
+    \b
+    testbed mutants --arch x86_64
+    testbed mutants --list -k "util or vma"
+    testbed mutants --from ~/mutations --kernel debian:7.2
+    """
+    chosen = select(load_mutations(origin), expression)
+    with opened(options) as invocation:
+        if only_list:
+            invocation.report(map(_line, chosen), [dataclasses.asdict(each) for each in chosen])
+            return
+        outcomes = _run_campaign(invocation, chosen, fresh=fresh, tests=tests)
+    sys.exit(exit_status(outcomes))
+
+
+def _line(mutation: Mutation) -> str:
+    return f"{mutation.name}: {mutation.what or ', '.join(mutation.files)}"
+
+
+def _run_campaign(
+    invocation: Invocation, mutations: Sequence[Mutation], *, fresh: bool, tests: str | None
+) -> list[Outcome]:
+    """Try them all; an interrupted campaign shows what it has found so far."""
+    folder = new_run_dir(invocation.ctx.settings.results_dir, latest=False)
+    campaign = Campaign(invocation.ctx, invocation.series, folder, fresh=fresh, tests=tests)
+    try:
+        campaign.run(mutations)
+    finally:
+        found = campaign.outcomes
+        lines = (*table_lines(mutations, found), *summary_lines(found), f"results: {folder}")
+        invocation.report(lines, [dataclasses.asdict(outcome) for outcome in found])
+    return campaign.outcomes

@@ -1,0 +1,36 @@
+"""`testbed run`."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import closing
+from typing import Any
+
+import click
+
+from testbed.cli.invocation import opened
+from testbed.cli.options import expression_option, kernel_options
+from testbed.lab.lab import Lab
+from testbed.report.run import print_report
+from testbed.results.model import EXIT_FINDINGS, exit_status
+from testbed.suite.runner import run_suite
+
+
+@click.command()
+@kernel_options
+@expression_option
+@click.option("--keep", is_flag=True, help="A VM whose test failed stays until Enter is pressed.")
+def run(expression: str | None, keep: bool, **options: Any) -> None:
+    """Build, boot and test; a table of paths and architectures at the end.
+
+    \b
+    testbed run
+    testbed run --kernel debian:7.2 --arch arm64 -k "flags and stack"
+    """
+    with opened(options) as invocation:
+        invocation.show_series()
+        lab = Lab(invocation.ctx, invocation.series)
+        with closing(lab):
+            found = run_suite(lab, expression, keep=keep)
+        print_report(invocation.console, found, lab.run_dir)
+    sys.exit(EXIT_FINDINGS if lab.kernel_at_fault else exit_status(found.cases))

@@ -1,0 +1,45 @@
+"""`testbed shell`: a shell in a guest."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from testbed.cli.invocation import booted, opened
+from testbed.cli.options import kernel_options, share_option
+from testbed.lab.login import ssh_argv
+from testbed.process import interact
+from testbed.vm.qemu import argv_by_hand
+
+
+@click.command()
+@kernel_options
+@share_option
+@click.option("--console", "on_console", is_flag=True, help="On the serial console, without SSH.")
+@click.argument("command", nargs=-1)
+def shell(command: tuple[str, ...], on_console: bool, share: Path | None, **options: Any) -> None:
+    """Boot a kernel and open a shell in it, or run one command there.
+
+    The test modules are loaded; on the console, where all that the kernel prints is seen, they
+    are in /lib/testbed. Ctrl-A x ends a VM on the console.
+
+    \b
+    testbed shell --arch arm64
+    testbed shell --arch x86_64 --share ~/driver -- insmod /mnt/driver.ko
+    testbed shell --arch x86_64 --console
+    """
+    if on_console and command:
+        raise click.UsageError("--console runs no command")
+    with opened(options) as invocation:
+        prepared = invocation.first_kernel(share)
+        if on_console:
+            status = interact(argv_by_hand(prepared.vm_spec(Path("."))))
+        else:
+            with booted(invocation, prepared) as guest:
+                words = [shlex.join(command)] if command else []
+                status = interact([*ssh_argv(guest), *words])
+    sys.exit(status)

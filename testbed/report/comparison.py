@@ -1,0 +1,176 @@
+"""A comparison of two runs as people and programs read it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any
+
+from testbed.errors import InfraError
+from testbed.report.diff import Change, Comparison, FactChange, Kind, Side
+from testbed.results.model import EXIT_EXPECTED, EXIT_FINDINGS, EXIT_INFRA, row_of
+
+JSON_FILE = "compare.json"
+MARKDOWN_FILE = "compare.md"
+
+# Of the facts of one group of tests so many are shown; compare.json has them all.
+_SHOWN_FACTS = 6
+
+
+def comparison_content(comparison: Comparison) -> dict[str, Any]:
+    """All of it for programs; fit for json.dumps()."""
+    return {
+        "base": _side_values(comparison.base),
+        "new": _side_values(comparison.new),
+        "changes": [dataclasses.asdict(change) for change in comparison.changes],
+        "times": [dataclasses.asdict(time) for time in times(comparison)],
+    }
+
+
+def write_comparison(folder: Path, comparison: Comparison) -> None:
+    """Write what differs, for programs and for people."""
+    content = json.dumps(comparison_content(comparison), indent=1)
+    (folder / JSON_FILE).write_text(content + "\n")
+    (folder / MARKDOWN_FILE).write_text("\n".join(markdown_lines(comparison)) + "\n")
+
+
+def exit_status(comparison: Comparison) -> int:
+    """0 nothing differs, 1 something does, 3 the host left a side without all of its cases."""
+    sides = comparison.base.run.cases, comparison.new.run.cases
+    if not any(sides) or any(case.raised(InfraError) for cases in sides for case in cases):
+        return EXIT_INFRA
+    return EXIT_FINDINGS if comparison.changes else EXIT_EXPECTED
+
+
+def _side_values(side: Side) -> dict[str, Any]:
+    environments = [dataclasses.asdict(each) for each in side.run.environments]
+    return {"name": side.name, "run": side.run.name, "environments": environments}
+
+
+@dataclass(frozen=True)
+class Time:
+    """How long the same work took on both sides, in seconds."""
+
+    what: str
+    base: float
+    new: float
+
+
+def times(comparison: Comparison) -> list[Time]:
+    """Of each kernel's build, when it was built, and of the tests that ran on both sides."""
+    sides = (comparison.base, comparison.new)
+    builds = [{env.arch: env.build_seconds for env in side.run.environments} for side in sides]
+    both = set(comparison.base.cases) & set(comparison.new.cases)
+    tests = [_test_seconds(side, both) for side in sides]
+    return [
+        Time(f"{arch}, {what}", round(base.get(arch, 0), 1), round(new.get(arch, 0), 1))
+        for arch in sorted(set(builds[0]) & set(builds[1]))
+        for what, (base, new) in (("build", builds), ("tests", tests))
+    ]
+
+
+def _test_seconds(side: Side, tests: set[str]) -> dict[str, float]:
+    """By architecture."""
+    seconds: dict[str, float] = {}
+    for case in side.run.cases:
+        if case.test in tests:
+            seconds[case.arch] = seconds.get(case.arch, 0) + case.seconds
+    return seconds
+
+
+def markdown_lines(comparison: Comparison) -> Iterator[str]:
+    """For people, on a terminal and in a mail."""
+    base, new = comparison.base, comparison.new
+    yield f"# {base.name} | {new.name}"
+    yield ""
+    yield from _environment_lines(base, new)
+    yield ""
+    counts = Counter(change.kind for change in comparison.changes)
+    both = len(set(base.cases) & set(new.cases))
+    told = ", ".join(f"{counts[kind]} {kind}" for kind in Kind if counts[kind])
+    yield f"Of {both} tests on both: {told or 'nothing differs'}."
+    yield from _place_lines(comparison.changes)
+    for kind in Kind:
+        if counts[kind]:
+            yield from ("", f"## {kind} ({counts[kind]})", "")
+            yield from _group_lines(comparison.of(kind))
+    yield from ("", "## Times", "", "| seconds | base | new |", "|---|---:|---:|")
+    yield from (f"| {time.what} | {time.base} | {time.new} |" for time in times(comparison))
+
+
+def _environment_lines(base: Side, new: Side) -> Iterator[str]:
+    for title, side in (("base", base), ("new", new)):
+        yield f"{title}: {side.name}"
+        for env in side.run.environments:
+            series = f" + {', '.join(env.series)}" if env.series else ""
+            yield f"- {env.arch}: {env.kernel}, {env.flavour}, {env.accel}"
+            yield f"  {env.source}{series}"
+
+
+def _place_lines(changes: Sequence[Change]) -> Iterator[str]:
+    """Paths, and files of tests that have none, by architecture."""
+    if not changes:
+        return
+    arches = sorted({change.arch for change in changes})
+    rows = list(dict.fromkeys(row_of(change.test, change.path) for change in changes))
+    yield from ("", f"| path | {' | '.join(arches)} |", f"|---{'|---' * len(arches)}|")
+    for row in rows:
+        cells = []
+        for arch in arches:
+            kinds = Counter(
+                each.kind
+                for each in changes
+                if (row_of(each.test, each.path), each.arch) == (row, arch)
+            )
+            cells.append(", ".join(f"{kinds[kind]} {kind}" for kind in Kind if kinds[kind]))
+        yield f"| {row} | {' | '.join(cells)} |"
+
+
+def _group_lines(changes: Iterable[Change]) -> Iterator[str]:
+    """Tests of one function that became the same are told once."""
+    groups: dict[tuple[str, str, str], list[Change]] = {}
+    for change in changes:
+        groups.setdefault((_function(change), change.base, change.new), []).append(change)
+    for (function, base, new), alike in groups.items():
+        first = alike[0]
+        count = f" ({len(alike)} tests)" if len(alike) > 1 else ""
+        yield f"- {function}: {base} -> {new}{count}" if base != new else f"- {function}{count}"
+        yield f"  {_places(alike)}"
+        if len(alike) > 1:
+            yield f"  such as {first.test.rpartition('::')[2]}"
+        reasons = Counter(change.reason for change in alike if change.reason)
+        for reason, _ in reasons.most_common(1):
+            more = f", and {len(reasons) - 1} other reasons" if len(reasons) > 1 else ""
+            yield f"  {reason}{more}"
+        yield from _fact_lines(first.facts)
+
+
+def _function(change: Change) -> str:
+    return PurePath(change.test.partition("[")[0]).name
+
+
+def _places(changes: Sequence[Change]) -> str:
+    paths: dict[str, dict[str, None]] = {}
+    for change in changes:
+        paths.setdefault(change.arch, {})[change.path] = None
+    told = (f"{arch} {', '.join(filter(None, names))}".strip() for arch, names in paths.items())
+    return "; ".join(told)
+
+
+def _fact_lines(facts: Sequence[FactChange]) -> Iterator[str]:
+    """Both observations side by side, in a block that a mail keeps as it is."""
+    shown = facts[:_SHOWN_FACTS]
+    if not shown:
+        return
+    rows = [("", "base", "new"), *((fact.where, fact.base, fact.new) for fact in shown)]
+    first, second = (max(len(row[column]) for row in rows) for column in (0, 1))
+    yield ""
+    for where, base, new in rows:
+        yield f"      {where:{first}}  {base:{second}} | {new}"
+    if len(facts) > len(shown):
+        yield f"      and {len(facts) - len(shown)} more"
+    yield ""

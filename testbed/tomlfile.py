@@ -1,0 +1,32 @@
+"""TOML files of the user's: read, and their keys held against those that are known."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from testbed.errors import SetupError
+from testbed.suggest import suggest
+
+
+def read_toml(path: Path, what: str, known: Collection[str]) -> dict[str, Any]:
+    """The values of a file whose keys must all be `known`.
+
+    Args:
+        what: the kind of the file, for messages.
+
+    Raises:
+        SetupError: the file cannot be read, is not TOML, or has an unknown key.
+    """
+    try:
+        values = tomllib.loads(path.read_text())
+    except OSError as exc:
+        raise SetupError(f"cannot read the {what} {path}: {exc.strerror}") from exc
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        raise SetupError(f"{path} is not valid TOML: {exc}") from exc
+    for key in values:
+        if key not in known:
+            raise SetupError(f"unknown key {key!r} in {path}", hint=suggest(key, known))
+    return values
