@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Measures what the testbed's parts cost, and prints a table: median, least, most, ratio.
 
 - cycles: from nothing to a first answer by boot, and to a first probe by clone, one and two at a

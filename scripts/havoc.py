@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Kills QEMU at random moments while tests run, now and then the whole testbed, and counts.
 
 Each session runs the tests of havoc_cases.py with a template store of its own, which is empty at

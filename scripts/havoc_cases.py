@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """What scripts/havoc runs while it kills: tests that must pass, and tests that must not."""
 
 from __future__ import annotations

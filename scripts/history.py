@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Makes a git repository of kernel versions of Debian's archive, one commit each, and small
 commits on top of the newest: harmless ones, one that does not build, a branch that is merged, one
 with a defect, and one that mends it. It is something to bisect where there is no clone of Linux:

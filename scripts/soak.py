@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Boots each architecture many times and calls the probe many times in each boot.
 
 Prints one line per architecture; the exit status is 1 when a single call was lost.

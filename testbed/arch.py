@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """All that differs between architectures, as one table."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """The cache: entries that are made once, complete or absent, and bounded in size.
 
     ROOT/KIND/KEY/        an entry, renamed into place when it was complete

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """What goes from hand to hand wherever something is made."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """A point in time that is handed down, so that nested waits share one budget."""
 
 from __future__ import annotations

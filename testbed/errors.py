@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """The testbed's errors: the class says who is to blame.
 
     TestbedError

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Small files that are there whole or not at all."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Flavours: kinds of kernel that differ in configuration alone, as one table."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Commands on the host. The only module that uses subprocess.
 
 Every child leads a process group of its own, so that Ctrl-C reaches the

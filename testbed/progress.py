@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """How long work tells what it does; cli.py and plugin.py decide what is shown of it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """What the user asked for: options over a settings file over defaults."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """A hint for a word that is not known: the nearest one that is, or all of them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Progress for people: live bars on a terminal, plain lines on a pipe."""
 
 from __future__ import annotations

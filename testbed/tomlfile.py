@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """TOML files of the user's: read, and their keys held against those that are known."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Kernel builds beside the kernel's own make: the same text, .config and compiler, in turns."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Boots, clones and sessions of one prepared kernel, each measured from its start."""
 
 from __future__ import annotations

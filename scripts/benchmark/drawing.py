@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Figures as a picture: SVG with bars to the median, and whiskers from the least to the most."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """What is measured, as values: figures with their spread, and what they are held against."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """virtme-ng, in an environment of its own."""
 
 from __future__ import annotations

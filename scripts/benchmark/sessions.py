@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Whole test sessions, each a process of its own: what a test takes, by isolation."""
 
 from __future__ import annotations

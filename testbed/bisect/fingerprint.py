@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Whether two kernels are equal but for their names."""
 
 from __future__ import annotations

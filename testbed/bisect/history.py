@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """The commits that are searched, in a repository of the testbed's own, and git's bisection of them.
 
 A user's repository lends its objects and is only read: no commit is checked out there, no ref is

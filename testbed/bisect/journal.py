@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """What is known of a bisection so far, kept so that an interrupted one goes on where it was."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """What is asked of each kernel, and what the kernels are that are asked."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """What a bisection tells people, and the files that it leaves."""
 
 from __future__ import annotations

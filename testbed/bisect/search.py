@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """The search itself: ends first, then one commit after the other, each tried once."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """What is looked for: a failure that is recognised when it shows again. Pure."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """From a commit to a run of the tests on its kernel."""
 
 from __future__ import annotations

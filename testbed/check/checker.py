@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Runs all trials on a driver, each in a guest with the driver freshly loaded."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """What is tried on a driver's node: the user's choices over defaults that suit most."""
 
 from __future__ import annotations

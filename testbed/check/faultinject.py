@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Allocations of a call on a driver's mapping that fail one after the other."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """What must be true of what was seen, in words where it is not."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Trials of who else holds a mapping: a child, another mapping, the file, the module."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Trials of how a mapping is made: sizes, protections, flags, neighbours."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Trials of what becomes of a mapping: cut, protected, moved, locked, dropped."""
 
 from __future__ import annotations

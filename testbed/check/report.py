@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """A check as people and programs read it. Pure."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """What a check found, as values."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """One trial's script on one path, whose steps have the same numbers on every path."""
 
 from __future__ import annotations

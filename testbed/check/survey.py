@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Finds the mapping that all trials start from."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """What userspace can do to a mapping, and what must be true of any driver when it does."""
 
 from __future__ import annotations

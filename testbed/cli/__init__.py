@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """The command line. Only this room and suite/plugin.py print or exit."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """`testbed bisect-step`: one kernel judged for `git bisect run`."""
 
 from __future__ import annotations

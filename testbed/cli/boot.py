@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """`testbed boot`: a guest that stays until Ctrl-C."""
 
 from __future__ import annotations

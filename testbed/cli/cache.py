@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """`testbed cache`: what is kept between runs."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """`testbed completion`: the shell completes commands, options and their values."""
 
 from __future__ import annotations

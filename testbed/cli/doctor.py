@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """`testbed doctor`."""
 
 from __future__ import annotations

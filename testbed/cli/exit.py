@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """How a program of the testbed ends: errors become exit statuses, signals clean up first."""
 
 from __future__ import annotations

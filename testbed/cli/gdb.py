@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """`testbed gdb`: a guest under a debugger, by QEMU's gdb stub."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """What stands behind a command: its settings, its series, and where it prints."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Options that several commands have."""
 
 from __future__ import annotations

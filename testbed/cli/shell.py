@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """`testbed shell`: a shell in a guest."""
 
 from __future__ import annotations

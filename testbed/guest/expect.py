@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Splats that a test expects, against those that came. Pure."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """The kernel log of each test: marks in the log itself, and what stands between them.
 
 Two calls to the guest's agent per test. The marks are in the log and so on the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Memory that nothing refers to any more, as kmemleak finds it.
 
 Needs CONFIG_DEBUG_KMEMLEAK (mm/kmemleak.c, Documentation/dev-tools/kmemleak.rst).

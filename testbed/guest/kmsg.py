@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Kernel log lines without what stands before them: stamps, levels, callers, record heads.
 
 Two forms come in: what a serial console shows, and records as /dev/kmsg gives

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """What a guest's kernel counts of all memory, files and modules: equal before and after a test."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """The guest agent's wire format: frames, and what is in them. Pure; see docs/agent.md.
 
 The other end is tests/probes/agent/agent.h.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """A session with the guest: commands and files, over one long-lived channel to its agent.
 
 A command that does not end in time is killed by the agent, which goes on

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Splats in a kernel log: what the kernel prints when something is wrong with it. Pure.
 
 A splat's title is the same from run to run and from architecture to

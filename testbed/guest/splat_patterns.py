@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """The lines that open a splat: a table. Each cites who prints it in 7.3's text."""
 
 from __future__ import annotations

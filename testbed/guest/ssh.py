@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """SSH to the guest: one connection, one exec channel. The only module that uses paramiko.
 
 No agent, nothing of ~/.ssh, no key that was not named: the guest's host key was

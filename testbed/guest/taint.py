@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """The kernel's taint mask as letters. Pure."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Call traces as x86 and arm64 print them: where one ends, and which function it blames. Pure."""
 
 from __future__ import annotations

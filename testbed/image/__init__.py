@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """A kernel's guest programs to an initramfs that QEMU boots.
 
 keys      who the guest is (host key) and who may enter it (client key)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Lists of files to cpio archives.
 
 The kernel's own usr/gen_init_cpio packs them: files are root's and device

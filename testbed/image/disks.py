@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Disks with a file system each, for tests that map files on them.
 
 Made once by the host's mkfs tools. A VM writes to an overlay that goes with it.

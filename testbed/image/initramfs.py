@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Images through the cache: a userland per architecture, and what each kernel puts behind it."""
 
 from __future__ import annotations

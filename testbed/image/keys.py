@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """SSH keys: the guest's, made with its image, and the user's, made once."""
 
 from __future__ import annotations

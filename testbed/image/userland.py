@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """The guest's userspace: a few files out of Debian's packages, unpacked without running any.
 
 Only programs that are wanted, and the libraries that those ask for, go into

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """The PCI BAR with memory behind it that each guest has (testbed/vm/qemu.py)."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """The mmap_prepare hooks of the kernel's files, and why some are not reached.
 
 A hook is one initialiser of file_operations in 7.3; the names are ours. Whether a hook was

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """The kernel's own files that have an mmap_prepare hook: how a guest comes by each.
 
 Which paths a file can be stacked below follows from what its hook and its vm_ops look at:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """The kernel's own stacks that serve files: how each is set up in a guest.
 
 A stack stands on a file system of its own, in FOLDER. One file is made before anything is

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Debian's archive through apt, in a state directory of its own.
 
 Every suite and architecture has a private apt root in the cache: apt's lists,

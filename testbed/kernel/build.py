@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """From a request to a kernel: configured, compiled, and kept under one content key."""
 
 from __future__ import annotations

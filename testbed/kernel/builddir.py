@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """A kernel's workplace: its source with the series applied, its objects, its compiler."""
 
 from __future__ import annotations

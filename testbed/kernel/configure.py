@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """A final .config from fragments, made by the kernel's own tools and checked against them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """What a tree's text is known by."""
 
 from __future__ import annotations

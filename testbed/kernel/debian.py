@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Kernel text of Debian's archive: the linux-source packages."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Why a symbol did not survive: its definitions and dependencies in a tree's Kconfig files.
 
 This reads as much of the Kconfig language (Documentation/kbuild/kconfig-language.rst)

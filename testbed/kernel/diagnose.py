@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """What a failed build says: the first error of a log, and who is to blame for it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """A driver of the user's own: modules that are built for a kernel from a copy of a folder."""
 
 from __future__ import annotations

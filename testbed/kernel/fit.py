@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """How a patch fits a text: it applies, with how much tolerance; it is there already; it conflicts.
 
 Each patch is tried in a stage: a directory with copies of the files that the series names.

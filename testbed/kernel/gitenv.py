@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """The environment that git runs in: nothing of the user's decides what it does."""
 
 from __future__ import annotations

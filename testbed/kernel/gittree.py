@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """The text of a git working tree: tracked, modified, and untracked files that are not ignored.
 
 All that git writes goes to a repository of the testbed's own in the cache. It starts from a copy

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """The sources of what is built for a guest."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Kernel configuration as values: fragments, their merger, and what became of them.
 
 Pure functions over text; `configure` runs the kernel's own tools.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """A kernel tree of the user's own, into which nothing is ever written.
 
 A clean tree is built with O= from where it is. kbuild refuses that for a tree that was built in

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Patches out of mails: an mbox, a maildir, a single mail, or a message-id that b4 fetches."""
 
 from __future__ import annotations

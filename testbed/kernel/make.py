@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """The kernel's make: how it is called, what it prints, and what its failure means."""
 
 from __future__ import annotations

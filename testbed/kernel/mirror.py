@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """The Debian mirror that the host itself is configured with."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """What runs in the guest: test modules, which belong to one kernel, and static programs."""
 
 from __future__ import annotations

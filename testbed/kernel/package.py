@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """A Debian binary package in an exact version, as apt names it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """One patch: what it does to which files. What no kernel patch is made of is refused here.
 
 The text comes from anyone's mailbox. So its names are read before git sees it, and a name that

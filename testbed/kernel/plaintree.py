@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """The text of a tree without git: all files but what a build leaves.
 
 Which files changed is known by size, times and inode, as git's index does it: the time of a

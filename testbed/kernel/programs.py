@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """The static programs that run in the guest: the same for every kernel of an architecture."""
 
 from __future__ import annotations

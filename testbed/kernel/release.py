@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """A kernel's release, which has its key in it: 7.3.4-testbed-0123456789abcdef.
 
 make gives all kernels one release, and what it has made is renamed when it is finished: the key is

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """A kernel as it is asked for, and as it was built."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Commits of the user's own git tree: read, never written."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """A series: patches in their order, and where they are read from."""
 
 from __future__ import annotations

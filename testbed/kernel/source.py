@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Where kernel text comes from: Debian's archive, a local tree, a tarball."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Kernel text in a tarball: .tar.xz, .tar.gz or .tar.zst."""
 
 from __future__ import annotations

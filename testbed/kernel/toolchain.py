@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """The tools that turn a tree into a kernel: which are there, and how make is told of them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Archives of kernel text to a tree: .tar.xz, .tar.gz and .tar.zst."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Versions of Linux: as the tree's Makefile has them, and as Debian writes them."""
 
 from __future__ import annotations

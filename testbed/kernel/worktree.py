@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Source text with a series applied, and the build directory that belongs to it.
 
     ROOT/src/         the pristine text as hard links; what a series touches is a real copy

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """What the host has and lacks, with the cure for each lack."""
 
 from __future__ import annotations

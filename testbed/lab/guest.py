@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """A guest that tests talk to: a VM, its session, its kernel log and the test modules."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Where the guests of one architecture come from, and where they go: how tests are isolated."""
 
 from __future__ import annotations

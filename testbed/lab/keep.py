@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """`--keep`: the VM of a test that failed stays for a look, as long as the user wants it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """The lab of one session: kernels prepared once, and guests for the tests of each architecture."""
 
 from __future__ import annotations

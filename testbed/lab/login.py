@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """How a user logs in to a guest."""
 
 from __future__ import annotations

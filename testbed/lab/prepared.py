@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """A prepared kernel: one architecture's kernel with all that it needs to boot."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Templates: a VM that booted once and is warm, put down on tmpfs for clones to begin from."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """An execution reduced to what must be equal on all paths: flat, without places.
 
 Addresses become `m+2p`, pages of the mapping that they lie in; which file stands where is

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """The differences between paths that are no bugs: all there are, each with its reason.
 
 A difference that is not here is a failure. Open defects of the kernel are never here.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """An execution: one scenario on one path, from open files to a balanced ledger."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Allocations that fail one after the other, and what must be true after each.
 
 One script does all rounds of one call on one path. In round N the call's Nth allocation

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Scenarios that nobody thought of: made from a seed, the same on each machine and run.
 
 Only what cannot show an open defect is combined here; those have scenarios of their own.

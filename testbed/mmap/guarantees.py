@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """What the kernel promises of mmap_prepare and its compatibility layer, numbered.
 
 Tests name these numbers by the marker `guarantee`; a run's report tells for each which

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """An observation: the facts that the guest program printed, as values."""
 
 from __future__ import annotations

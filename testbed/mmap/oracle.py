@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """The verdict on an execution: by the contract's rules, and beside the same scenario elsewhere."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """The paths that an mmap can take to a hook, as nodes of mmap_stack.ko."""
 
 from __future__ import annotations

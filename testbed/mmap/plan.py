@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """A plan: what a hook does, as the kernel module takes it (docs/probe.md, "The plan")."""
 
 from __future__ import annotations

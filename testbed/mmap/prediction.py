@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """What the contract says must come of a scenario, computed without any kernel.
 
 Pure: from a plan and a call to the errno, the VMA's fields and each page's content. The

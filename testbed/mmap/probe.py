@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Runs scripts in the guest."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """The contract's absolute statements, as rules that hold for every execution.
 
 A rule takes what was seen, asks the model what must be, and yields what is wrong. It names

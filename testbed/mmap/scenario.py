@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """A scenario: one plan, one mmap call, and what userspace then does to the mapping."""
 
 from __future__ import annotations

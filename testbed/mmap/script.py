@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """A script for the guest program: one line per step (docs/probe.md, "The language")."""
 
 from __future__ import annotations

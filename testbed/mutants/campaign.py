@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Runs the VM tests on known-bad kernels, one after the other: `testbed mutants`."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Known-bad kernels: single-point mutations of the layer, and what the tests made of each."""
 
 from __future__ import annotations

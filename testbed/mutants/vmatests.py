@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """The tree's own userland tests of VMAs, tools/testing/vma, as a first sieve of mutations.
 
 They compile mm/vma.c and its neighbours into a program of the host; of mm/util.c and

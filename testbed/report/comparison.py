@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """A comparison of two runs as people and programs read it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Two runs of the same tests side by side: what one kernel does and the other does not. Pure."""
 
 from __future__ import annotations

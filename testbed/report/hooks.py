@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Which of the kernel's mmap_prepare hooks a run has reached, and how: told by its cases."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """A run as people read it: which paths behave on which architecture, and why not."""
 
 from __future__ import annotations

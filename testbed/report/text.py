@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Pieces of the Markdown that reports are made of."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """What a run found, as values. A case starts as MISS: only evidence makes it anything else."""
 
 from __future__ import annotations

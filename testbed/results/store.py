@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """The folder of a run: `results/<run>/`, with `results/latest` pointing at the newest."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """The identity of the suite: equal as long as nothing has changed that a verdict depends on."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """The pytest plugin: options, fixtures that follow the data's way, and the verdict on each case.
 
 A test asks for what it needs: `kernel` (built), `guest` (booted, healthy), `stack`

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """The names of pytest that it keeps private: no other module uses them."""
 
 from __future__ import annotations

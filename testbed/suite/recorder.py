@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Gathers the cases of a pytest session and writes the run's files.
 
 Where tests run side by side (pytest-xdist), each worker process judges its own: a case travels

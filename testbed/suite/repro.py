@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """What runs one failed test again, alone: a folder `repro/TEST/` in the folder of its run.
 
 run.sh           runs it from a checkout: repro/TEST/run.sh ~/mmap-testbed

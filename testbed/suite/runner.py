@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Runs the VM tests in this process and hands back what they found: `testbed run`."""
 
 from __future__ import annotations

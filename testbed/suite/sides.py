@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Two sides of a comparison, run or read, and its files: `testbed compare`."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Who is to blame for how a test ended. Pure; plugin.py asks, recorder.py keeps."""
 
 from __future__ import annotations

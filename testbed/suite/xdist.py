@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Tests side by side: what the session's own process and its worker processes are each about.
 
 A worker runs tests as a session of one process does; what it finds travels to the session's

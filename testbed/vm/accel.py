@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Which accelerator a VM gets, and why.
 
 /dev/kvm that opens, and even creates VMs, may still not run a kernel: inside

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """The guest's serial console: evidence, never a way for results. Only user of pexpect.
 
 A thread of its own reads whatever comes, all the time that the VM lives: a

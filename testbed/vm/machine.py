@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """A VM from its start to its end."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """A VM's state into a file and out of it: QEMU's migration, without the memory.
 
 Memory that is shared with a file stays where it is (x-ignore-shared); the file that a template's

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """How threads that watch a VM wake the one that waits for it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """The state machine of a VM's life: what console, monitor and process together mean.
 
 Pure: a snapshot in, a phase out.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """QEMU's command line: pure functions from what a VM should be."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """QEMU's monitor, as plain calls with deadlines. Only user of qemu.qmp.
 
 The library is asyncio; its loop runs in a thread of its own, so that events

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Making a clone a machine of its own: random bytes and the time, through its wake port."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """One kernel as `git bisect run` has it judged."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """The layer taken out again, step by step: each step enables what it brought, and nothing else."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """A whole bisection of a planted defect, as a user types it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """What the tests of bisection share: small trees with a real git, and oracles that read."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """What several unit tests stand on."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Patches made by hand, for tests of what becomes of them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """An agent in Python behind a channel, with a kernel log of its own: what the session speaks to."""
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
 """A QEMU that runs no guest: it plays one, as a word on the guest's command line says, or as
 the name of the folder says that a clone's template is in.
 

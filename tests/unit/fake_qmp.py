@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """QEMU's side of the monitor, as far as the testbed talks to it. No testbed module is used here:
 fake_qemu.py runs this as a program of its own.
 """

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """A progress that keeps what it is told."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """What a run's results are made of, as values of no run."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """The layout of testbed/: its rooms in order, and the graph of its imports.
 
 tests/unit/test_rooms.py holds the code and CONTRIBUTING.md to it.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Which accelerator is chosen, why, and what is remembered of it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """The guest agent, built for this host and spoken to over a socket instead of SSH."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Debian's archive through a private apt root, against a small archive on this host.
 
 The archive is signed with a key of its own and served over HTTP, so that apt does all that it

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """What scripts/bench makes of its samples: comparisons, a table, a picture."""
 
 from __future__ import annotations

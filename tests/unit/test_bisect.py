@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Bisection: a real git and small kernel trees, and an oracle that reads the source."""
 
 from __future__ import annotations

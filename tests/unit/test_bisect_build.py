@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Commits that are built one after the other, from a fake kernel tree with a real git."""
 
 from __future__ import annotations

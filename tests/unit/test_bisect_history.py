@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """What is searched: commits that a user's repository lends, and the patches of a series."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """What is the symptom, what is not, how sure that is, and when two kernels are one."""
 
 from __future__ import annotations

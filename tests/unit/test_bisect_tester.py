@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """From a commit to a run: what the host breaks, and what is no kernel."""
 
 from __future__ import annotations

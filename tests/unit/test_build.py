@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Kernels from a fake tree that builds in milliseconds: every way in which a build can go."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """The cache: entries are made once, complete or absent, verified, and bounded."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """`testbed check`: its plan, its trials, and what it makes of what was seen."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """How a check goes on when guests misbehave: against guests that are none."""
 
 from __future__ import annotations

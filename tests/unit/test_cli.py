@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """The command line: help that shows examples, errors that name cause and cure."""
 
 from __future__ import annotations

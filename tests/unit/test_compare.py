@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Two recorded runs side by side: only what differs is told, and nothing of equal kernels."""
 
 from __future__ import annotations

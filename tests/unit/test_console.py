@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """The console's reader, over a socket pair."""
 
 from __future__ import annotations

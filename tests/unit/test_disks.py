@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Disks with file systems, made by the host's own programs."""
 
 from __future__ import annotations

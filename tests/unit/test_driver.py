@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """A driver of the user's own, built against a fake kernel."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """The oracle on executions that a guest with Linux 7.3.4 ran: as they were, and doctored.
 
 A file of data/executions is what the guest program printed for a scenario on a path (x86_64);

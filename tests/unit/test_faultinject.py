@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """What a sweep complains of, against a guest program that is played here."""
 
 from __future__ import annotations

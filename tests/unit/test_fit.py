@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """How patches fit a text: as they are, shifted, with fuzz, merged already, or not at all."""
 
 from __future__ import annotations

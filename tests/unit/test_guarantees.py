@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Which guarantees a run has shown: counted from its cases."""
 
 from __future__ import annotations

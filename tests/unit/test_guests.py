@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Where guests come from and go to: shared ones, and fresh ones that are made ready ahead."""
 
 from __future__ import annotations

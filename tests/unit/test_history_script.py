@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """The recipe for a repository to bisect, on two small trees."""
 
 from __future__ import annotations

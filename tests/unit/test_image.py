@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Images: keys, the lists that gen_init_cpio packs, and which files get into a guest."""
 
 from __future__ import annotations

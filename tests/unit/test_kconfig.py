@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Fragments and configurations as values, and why a symbol did not survive."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """The kernel log of each test, cut out of a fake kernel's."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """kmemleak's report becomes objects with their owners."""
 
 from __future__ import annotations

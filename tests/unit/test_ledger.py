@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """The guest's ledger: what is read of the kernel's files, and which changes are told."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """A VM's life, with a QEMU that plays every way in which it can go."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Patches out of mailboxes: in their order, decoded, and without what is no part of the series."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Test modules and programs, built against a fake kernel."""
 
 from __future__ import annotations

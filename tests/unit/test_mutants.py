@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Known-bad kernels: what a mutation's file says, what a run says of it, and what is kept."""
 
 from __future__ import annotations

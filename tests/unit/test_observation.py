@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """What the guest program printed becomes facts, or an error that quotes it."""
 
 from __future__ import annotations

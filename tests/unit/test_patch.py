@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """One patch: what it names, and what is refused before anything of it reaches a tree."""
 
 from __future__ import annotations

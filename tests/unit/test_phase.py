@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """What a console, the monitor's events and the end of QEMU mean together; recorded consoles."""
 
 from __future__ import annotations

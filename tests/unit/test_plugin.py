@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """What the plugin does before any test runs."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """The model against values worked out by hand from the contract."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """The guest's probe, built for this host and given scripts that need no module."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Commands on the host end with the testbed, and tell what went wrong."""
 
 from __future__ import annotations

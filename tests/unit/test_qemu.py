@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """QEMU's command lines, and what its monitor's text means."""
 
 from __future__ import annotations

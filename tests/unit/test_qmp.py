@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """The monitor, against a server that speaks QMP over a socket pair."""
 
 from __future__ import annotations

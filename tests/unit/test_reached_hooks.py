@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Which hooks a run has reached: counted from its cases, not from the table alone."""
 
 from __future__ import annotations

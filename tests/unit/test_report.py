@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """The report shows paths and architectures, and evidence for what was not as expected."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """What a failed test leaves to run it again, alone."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """A run's verdict, its folder and its files."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Commits of a user's git tree: as the text of a kernel, as a series, as the base of one."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """The rooms of testbed/ import in one direction, and each name of theirs has one meaning."""
 
 from __future__ import annotations

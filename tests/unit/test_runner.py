@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """In which order a campaign runs the tests."""
 
 from __future__ import annotations

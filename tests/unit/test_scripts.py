@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Plans and paths become lines of the probe's language."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Patches, and the work tree that they are applied in."""
 
 from __future__ import annotations

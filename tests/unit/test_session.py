@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """What the session makes of an agent that answers badly, late or not at all."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Settings: a file, options over it, and errors that name the nearest known thing."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """What a user may write for a kernel source."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Kernel text from tarballs."""
 
 from __future__ import annotations

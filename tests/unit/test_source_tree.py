@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Kernel text from a local tree, with git and without: nothing is ever written into it."""
 
 from __future__ import annotations

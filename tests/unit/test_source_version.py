@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Versions: the kernel's own, Debian's, and the oldest that is supported."""
 
 from __future__ import annotations

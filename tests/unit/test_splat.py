@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Splats in recorded kernel logs: each log has its expectation beside it.
 
 The logs whose names begin with an architecture were recorded from a 7.3.4

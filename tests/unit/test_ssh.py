@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """The SSH client against a server in this process, and against things that are none."""
 
 from __future__ import annotations

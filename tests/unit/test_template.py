@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """How a template is taken, as far as no VM is needed for it."""
 
 from __future__ import annotations

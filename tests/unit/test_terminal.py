@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Progress on a pipe is plain lines, on a terminal bars that leave one line each."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Which tools there are, and what make and ccache are told."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Who is to blame: the kernel only for what a guest that ran the test has shown."""
 
 from __future__ import annotations

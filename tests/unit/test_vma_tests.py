@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """The tree's userland tests of VMAs as a sieve: a fake tree whose tests take milliseconds."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Tests side by side: cases travel from workers to the process that keeps the results."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """What the tests of kernel text share."""
 
 from __future__ import annotations

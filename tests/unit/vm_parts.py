@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """What a VM is made of, as values that no build has made."""
 
 from __future__ import annotations

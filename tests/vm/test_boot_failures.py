@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """VMs that do not come up, or go down: real kernels on QEMU."""
 
 from __future__ import annotations

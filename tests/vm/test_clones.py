@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Clones of a template are pristine, are machines of their own, and cost only themselves."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """The commands around a VM, as a user types them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """`testbed check` on the examples of modules/, right and wrong."""
 
 from __future__ import annotations

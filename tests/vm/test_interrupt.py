@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """An interrupt leaves no VM behind and loses no result."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """A known-bad kernel, as a user tries it: built, booted, caught, and gone."""
 
 from __future__ import annotations

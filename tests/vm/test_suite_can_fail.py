@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """The suite finds a broken kernel: one without the compatibility layer."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """The plugin on real guests: what breaks one fails that test, and the next gets a fresh guest."""
 
 from __future__ import annotations

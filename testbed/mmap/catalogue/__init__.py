@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """The named scenarios, by what they are about."""
 
 from __future__ import annotations

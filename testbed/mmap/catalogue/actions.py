@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """The four actions, whole and in part, and how they are refused."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Open defects of the kernel that named scenarios show (docs/findings.md)."""
 
 from __future__ import annotations

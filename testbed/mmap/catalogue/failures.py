@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Hooks, actions and mapped() that fail, over nothing and over neighbours."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """What a hook finds in its descriptor, and what becomes of what it writes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """What userspace does to a mapping later: the same whatever path has made it."""
 
 from __future__ import annotations

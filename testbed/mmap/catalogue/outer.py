@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Outer hooks that do something of their own before or after the nested one."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """A hook that puts another file into vm_file."""
 
 from __future__ import annotations

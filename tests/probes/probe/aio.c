@@ -8,7 +8,7 @@
 
 #include "probe.h"
 
-/* The head of the ring, which the kernel shares with libaio (fs/aio.c). */
+/* The head of the ring; as struct aio_ring of fs/aio.c. */
 struct ring {
 	uint32_t id;
 	uint32_t nr;
@@ -27,7 +27,7 @@ static size_t length_of(const struct ring *ring)
 	return page_align(len);
 }
 
-/* A context's number is the address at which its ring is mapped. */
+/* The number of a context is the address of its mapped ring. */
 void io_setup_step(struct step *step)
 {
 	const char *name = word(step, 1);

@@ -13,12 +13,12 @@
 #include "mmap_testbed.h"
 #include "probe.h"
 
-/* Any node answers the questions that are about no file; this one maps none. */
+/* Any node serves the ioctls that do not concern an open file. */
 #define ANY_NODE	"/dev/mmap_none"
 
 enum kind { NUMBER, ERROR, CHOICE, SWITCH };
 
-/* @field: the bit in plan.fields, 0 where the value alone says enough */
+/* @field: the bit in plan.fields, 0 if the field always counts */
 struct key {
 	const char *name;
 	enum kind kind;
@@ -119,7 +119,7 @@ static void set_key(struct mmap_testbed_plan *plan, const struct key *key,
 		break;
 	case SWITCH:
 		if (parse_number(value) != 1)
-			usage("%s=%s: only 1 is known", key->name, value);
+			usage("%s=%s: must be 1", key->name, value);
 		break;
 	}
 }
@@ -205,8 +205,9 @@ static void report_counts(const struct mmap_testbed_counts *counts)
 }
 
 /*
- * Pages that were locked or unlocked wait in a batch of the CPU, which holds a
- * reference of each (mm/mlock.c). This advice empties it, as a side effect.
+ * A batch of the CPU holds a reference to each page that was locked or unlocked
+ * (mm/mlock.c, mlock_folio()). As a side effect this advice empties the batch
+ * (mm/madvise.c, madvise_cold()).
  */
 static void empty_batches(void)
 {
@@ -236,7 +237,7 @@ static int open_any_node(void)
 	return open(ANY_NODE, O_RDWR | O_CLOEXEC);
 }
 
-/* 0 or an errno. */
+/* Returns 0 or an errno. */
 static int ask(int fd, unsigned long request, void *arg)
 {
 	return ioctl(fd, request, arg) ? errno : 0;
@@ -338,7 +339,7 @@ static uint64_t number_in(const char *path)
 	return number;
 }
 
-/* All zero for a module that is not loaded. */
+/* The values of a module that is not loaded are 0. */
 struct module_memory find_module_memory(void)
 {
 	struct module_memory memory = {

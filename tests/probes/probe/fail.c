@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * sweep, endsweep, fail_nth: the same lines again and again, and in the Nth
- * round the Nth allocation of one system call fails
- * (Documentation/fault-injection/fault-injection.rst, /proc/self/task/TID/fail-nth).
+ * sweep, endsweep, fail_nth: repeats lines. In the Nth round the Nth allocation
+ * of one system call fails. See /proc/self/task/TID/fail-nth in
+ * Documentation/fault-injection/fault-injection.rst.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -20,8 +20,10 @@ static struct {
 } sweep;
 
 /*
- * @fd: the file of @task
- * @nth: of the next system call under test, 0 when none is to fail
+ * @fd: fail-nth of @task
+ * @nth: the allocation of the next system call under test that fails, 0 for none
+ * @done: the system call has run, and the step has not yet reported it
+ * @injected: an allocation failed
  */
 static struct {
 	int fd;
@@ -42,7 +44,7 @@ void sweep_step(struct step *step)
 	sweep.injected = false;
 }
 
-/* Another round unless this one had nothing to fail. */
+/* Starts another round unless no allocation failed in this one. */
 void endsweep_step(struct step *step)
 {
 	no_more_words(step);
@@ -65,7 +67,7 @@ void fail_nth_step(struct step *step)
 	failure.nth = text ? parse_number(text) : (unsigned int)script.round;
 	no_more_words(step);
 	if (!failure.nth)
-		usage("fail_nth outside a sweep: which one?");
+		usage("fail_nth outside a sweep needs a number");
 	if (failure.fd < 0 || failure.task != gettid()) {
 		failure.task = gettid();
 		snprintf(path, sizeof(path), "/proc/self/task/%d/fail-nth",
@@ -91,7 +93,7 @@ static void arm(unsigned int nth)
 		usage("fail-nth: %m");
 }
 
-/* How many allocations are still to come before one fails. */
+/* Returns the number of allocations left up to the one that fails. */
 static unsigned int armed(void)
 {
 	char text[16] = "";
@@ -103,7 +105,7 @@ static unsigned int armed(void)
 	return strtoul(text, NULL, 10);
 }
 
-/* Around the system call itself: what the probe allocates must not fail. */
+/* Call these directly around the system call: the probe itself must not fail. */
 void begin_failure(void)
 {
 	failure.done = failure.injected = false;
@@ -117,7 +119,7 @@ void end_failure(void)
 
 	if (!failure.nth)
 		return;
-	/* In the child of a fork none is to come, and the file is its parent's. */
+	/* In the child of a fork nothing fails, and the file is its parent's. */
 	if (failure.task != gettid()) {
 		failure.nth = 0;
 		return;
@@ -131,7 +133,7 @@ void end_failure(void)
 	errno = err;
 }
 
-/* A fact of the step whose call it was. */
+/* Adds a fact to the object of the step that made the system call. */
 void json_failure(void)
 {
 	if (failure.done)

@@ -18,10 +18,10 @@
 #define SYS_memfd_secret	447
 #endif
 
-/* The policy of every channel; see configfs' stp-policy. */
+/* The policy that all channels use (stp-policy in configfs). */
 #define STM_POLICY	"default"
 
-/* A file that could not be opened is EBADF to the steps that follow. */
+/* Later steps on a file that could not be opened get EBADF. */
 static void report_fd(const struct step *step, const char *name, int fd)
 {
 	int err = fd < 0 ? errno : 0;
@@ -59,7 +59,7 @@ void open_step(struct step *step)
 	report_fd(step, name, open(path, flags, 0600));
 }
 
-/* Gives the new file its size; one that cannot have it is no file. */
+/* Sets the size of a new file. Closes it and returns -1 on failure. */
 static int resize(int fd, uint64_t size)
 {
 	int err;
@@ -112,7 +112,7 @@ void seal_step(struct step *step)
 	report_result(step, fcntl(fd, F_ADD_SEALS, wanted));
 }
 
-/* An open STM device maps the channel that it was given. */
+/* Gives an open STM device the channel that mmap() maps. */
 void stm_step(struct step *step)
 {
 	int fd = fd_of(word(step, 1));
@@ -126,7 +126,7 @@ void stm_step(struct step *step)
 	report_result(step, ioctl(fd, STP_POLICY_ID_SET, id));
 }
 
-/* Others can open our file by it for as long as we live. */
+/* Other processes can open the file by this link while the probe runs. */
 void publish_step(struct step *step)
 {
 	int fd = fd_of(word(step, 1));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A writer of JSON objects. An object is kept until it is complete and written
- * at once: a step that dies leaves no half of a line.
+ * A writer of JSON objects. It writes an object in one piece when the object is
+ * complete, so a step that dies does not leave half a line.
  */
 #define _GNU_SOURCE
 #include <stdarg.h>
@@ -48,8 +48,8 @@ static void putf(const char *format, ...)
 }
 
 /*
- * Text from the kernel may hold any byte; the ones that are not ASCII are
- * shown as the code point of the same number, so that nothing is lost.
+ * Text from the kernel can hold any byte. A byte that is not ASCII becomes the
+ * code point of the same number, so no information is lost.
  */
 static void put_string(const char *text, size_t len)
 {

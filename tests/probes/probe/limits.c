@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* rlimit, mdwe, mseal, mlockall, ksm: what a process may map, or is to be of all that it maps */
+/* rlimit, mdwe, mseal, mlockall, ksm: limits and properties of mappings */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <stdio.h>
@@ -31,7 +31,7 @@ static const struct flag mlockall_flags[] = {
 	{ }
 };
 
-/* What the process has of it now, in bytes. */
+/* Returns the current use in bytes. */
 static unsigned long in_use(const char *key)
 {
 	char *text = must_slurp("/proc/self/status");
@@ -65,7 +65,7 @@ void rlimit_step(struct step *step)
 	else if (!strcmp(what, "memlock"))
 		report_result(step, set_limit(RLIMIT_MEMLOCK, in_use("VmLck:") + more));
 	else
-		usage("'%s' is no limit", what);
+		usage("unknown limit '%s'", what);
 }
 
 void mdwe_step(struct step *step)

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * probe: reads steps from standard input, one per line, does them, and prints
- * one JSON object of facts for each. It judges nothing. docs/probe.md describes
- * the language and the facts; this table is the whole of the language:
+ * probe: reads steps from standard input, one per line, runs them, and prints
+ * one JSON object of facts for each. It does not judge the facts. docs/probe.md
+ * describes the language and the facts. These are all steps:
  *
  *	files.c		open memfd secretmem seal stm publish close pread pwrite
  *			ftruncate
@@ -106,7 +106,7 @@ static void run_step(struct step *step)
 	usage("'%s' is no step", step->words[0]);
 }
 
-/* A line can be run more than once, and cutting it leaves nothing of it. */
+/* cut_line() destroys the text, and a line can run more than once. */
 static void run_line(const char *line)
 {
 	struct step step;
@@ -123,7 +123,7 @@ int main(void)
 {
 	remember_pid(getpid());
 	settle();
-	/* Tells an agent that has started us ahead that we wait now (docs/agent.md). */
+	/* Signals to an agent that the probe waits for its script (docs/agent.md). */
 	close(3);
 	read_script();
 	while (script.next < script.count) {

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-/* map, munmap, mprotect, mremap, madvise, mlock, munlock, msync and so on */
+/*
+ * map, munmap, mprotect, mremap, madvise, mlock, munlock, msync,
+ * remap_file_pages
+ */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <string.h>

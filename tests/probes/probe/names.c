@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Names of the script: files, mappings and shared memory segments. */
+/* The names that a script gives to files, mappings and shared memory segments. */
 #define _GNU_SOURCE
 #include <ctype.h>
 #include <stdio.h>
@@ -11,7 +11,7 @@
 #define NAME_LEN	32
 #define MAX_NAMES	256
 
-/* One kind of names; @kind is what a message calls it. */
+/* The names of one kind; messages use @kind. */
 struct names {
 	const char *kind;
 	int count;
@@ -42,7 +42,7 @@ static int must_find(const struct names *names, const char *name)
 	int i = find(names, name, strlen(name));
 
 	if (i < 0)
-		usage("'%s' is no %s", name, names->kind);
+		usage("unknown %s '%s'", names->kind, name);
 	return i;
 }
 
@@ -51,10 +51,10 @@ static void check_name(const char *name)
 	const char *c;
 
 	if (!isalpha((unsigned char)*name) || strlen(name) >= NAME_LEN)
-		usage("'%s' cannot be a name", name);
+		usage("invalid name '%s'", name);
 	for (c = name; *c; c++)
 		if (!isalnum((unsigned char)*c) && *c != '_' && *c != '.')
-			usage("'%s' cannot be a name", name);
+			usage("invalid name '%s'", name);
 }
 
 static int find_or_add(struct names *names, const char *name)

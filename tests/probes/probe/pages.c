@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Pages of a mapping: which ones, what is in them, what goes into them. */
+/* Lists of pages, and the content of pages. */
 #define _GNU_SOURCE
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,7 +26,7 @@ static uint64_t parse_index(const char **text)
 	uint64_t index = strtoull(*text, &end, 0);
 
 	if (end == *text || index > UINT32_MAX)
-		usage("'%s' are no pages", *text);
+		usage("invalid pages '%s'", *text);
 	*text = end;
 	return index;
 }
@@ -52,11 +52,11 @@ struct pages parse_pages(const char *text, struct mapping mapping)
 		if (!*text)
 			return pages;
 		if (*text++ != ',')
-			usage("'%s' are no pages", text - 1);
+			usage("invalid pages '%s'", text - 1);
 	}
 }
 
-/* The addresses of a contiguous run of pages, or of the whole mapping. */
+/* Returns the addresses of a contiguous run of pages or of the whole mapping. */
 struct mapping parse_run(const char *text, struct mapping mapping)
 {
 	struct pages pages;
@@ -121,7 +121,7 @@ static uint64_t fnv1a(const void *content, size_t len)
 	return hash;
 }
 
-/* @content is aligned; a tail that is no whole word makes it "other". */
+/* @content is aligned. Content that ends in part of a word is "other". */
 void describe_content(const void *content, size_t len)
 {
 	const uint64_t *words = content;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* perf, perflog: what perf(1) would be told of this process's mappings */
+/* perf, perflog: the records of this process's mappings that perf(1) would read */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <linux/perf_event.h>
@@ -13,7 +13,7 @@
 
 #define RING_PAGES	16	/* a power of two */
 
-/* What the kernel writes of a mapping (include/uapi/linux/perf_event.h). */
+/* PERF_RECORD_MMAP2 of include/uapi/linux/perf_event.h. */
 struct mmap2 {
 	struct perf_event_header header;
 	uint32_t pid, tid;
@@ -27,7 +27,7 @@ struct mmap2 {
 	char filename[];
 };
 
-/* The kernel's end and ours of the ring, and its data behind that page. */
+/* The control page of the ring. The data follows it. */
 static struct perf_event_mmap_page *ring;
 
 static int open_event(void)
@@ -38,7 +38,7 @@ static int open_event(void)
 		.config = PERF_COUNT_SW_DUMMY,
 		.exclude_kernel = 1,
 		.mmap = 1,
-		.mmap_data = 1,		/* also of what is not executable */
+		.mmap_data = 1,		/* also mappings that are not executable */
 		.mmap2 = 1,
 	};
 
@@ -53,7 +53,7 @@ void perf_step(struct step *step)
 
 	no_more_words(step);
 	if (ring)
-		usage("perf is on already");
+		usage("perf is already on");
 	fd = open_event();
 	if (fd >= 0)
 		at = mmap(NULL, (1 + RING_PAGES) * page_size(),
@@ -63,7 +63,7 @@ void perf_step(struct step *step)
 		ring = at;
 }
 
-/* A record may begin before the end of the ring and go on at its start. */
+/* A record can wrap around the end of the ring. */
 static void copy_out(void *to, uint64_t from, size_t len)
 {
 	const char *data = (const char *)ring + page_size();
@@ -89,7 +89,7 @@ static void describe_record(const struct mmap2 *record)
 	json_close('}');
 }
 
-/* Describes the record at this place of the ring if it is one of @range. */
+/* Describes the record at @at if it overlaps @range; returns its size. */
 static size_t take_record(uint64_t at, struct mapping range)
 {
 	struct perf_event_header header;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* What the parts of the probe share. docs/probe.md describes the language. */
+/* The interfaces of the probe's files. docs/probe.md describes the language. */
 #ifndef PROBE_H
 #define PROBE_H
 
@@ -24,10 +24,10 @@
 
 /**
  * struct step - one line of the script, cut into words
- * @number: of the line, from 1
- * @count: of the words
- * @words: the first one is the step's name
- * @used: which of them the step has understood
+ * @number: number of the line, from 1
+ * @count: number of words
+ * @words: the words; the first one is the step's name
+ * @used: the words that the step has taken
  */
 struct step {
 	int number;
@@ -36,7 +36,7 @@ struct step {
 	bool used[MAX_WORDS];
 };
 
-/* A range of addresses with a name; it may have been unmapped since. */
+/* The addresses of a named mapping, which may be unmapped by now. */
 struct mapping {
 	unsigned long addr;
 	unsigned long len;
@@ -44,10 +44,10 @@ struct mapping {
 
 /**
  * struct script - the script and the place in it
- * @lines: its lines
- * @count: of the lines
- * @next: index of the next line, so the number of the line that runs
- * @round: of the sweep around that line, 0 outside one
+ * @lines: the lines
+ * @count: number of lines
+ * @next: index of the next line, which is the number of the current one
+ * @round: round of the current sweep, 0 outside a sweep
  * @in_child: this process is the child of a fork
  */
 struct script {
@@ -63,19 +63,19 @@ extern struct script script;
 
 void read_script(void);
 
-/* usage.c: prints a last object and exits */
+/* usage.c: reports a script that is not valid, and exits */
 void usage(const char *format, ...) __noreturn __printf(1, 2);
 
 /* settle.c */
 void settle(void);
 
-/* fail.c: system calls whose Nth allocation fails */
+/* fail.c: makes the Nth allocation of a system call fail */
 bool failure_pending(void);
 void begin_failure(void);
 void end_failure(void);
 void json_failure(void);
 
-/* The system call that a step is about; fail_nth is about nothing else. */
+/* Wraps the system call under test, the only one that fail_nth affects. */
 #define subject(call) ({			\
 	__typeof__(call) result;		\
 						\
@@ -98,7 +98,7 @@ void json_hex(const char *key, uint64_t value);
 void json_bool(const char *key, bool value);
 void json_errno(int err);
 
-/* words.c: what a line says */
+/* words.c: the words of a line */
 bool cut_line(struct step *step, int number, char *line);
 const char *word(struct step *step, int index);
 const char *optional_word(struct step *step, int index);
@@ -135,12 +135,12 @@ void name_mapping(const char *name, struct mapping mapping);
 int segment_of(const char *name);
 void name_segment(const char *name, int id);
 
-/* result.c: a call that returns -1 with errno on failure; one that maps */
+/* result.c: the objects of a system call that returns -1 and sets errno */
 void report_result(const struct step *step, long result);
 void report_mapping(const struct step *step, const char *name, void *addr,
 		    size_t len, int err);
 
-/* pages.c: which pages of a mapping a step means */
+/* pages.c: lists of pages, and the content of pages */
 struct pages {
 	size_t count;
 	unsigned long *index;
@@ -152,7 +152,7 @@ void free_pages(struct pages *pages);
 void describe_content(const void *content, size_t len);
 void fill(void *to, size_t len, uint64_t value);
 
-/* device.c: what the module knows */
+/* device.c: the memory that the modules map */
 struct module_memory {
 	uint64_t pool_pages;
 	uint64_t pool_pfn;
@@ -162,20 +162,20 @@ struct module_memory {
 
 struct module_memory find_module_memory(void);
 
-/* Where in the module's memory a page frame is, if it is one of that. */
+/* Adds the index of a page frame in a module's memory, if it lies there. */
 void report_module_page(uint64_t pfn, const struct module_memory *memory);
 
 /*
- * slurp.c: a whole file as a string. NULL with errno if it cannot be read;
+ * slurp.c: reads a whole file. slurp() returns NULL with errno on failure;
  * must_slurp() is for files that every process has.
  */
 char *slurp(const char *path);
 char *must_slurp(const char *path);
 
-/* proc.c: the hook log's lines of this process belong to the script */
+/* proc.c: the hook log's lines of this process are the script's */
 void remember_pid(pid_t pid);
 
-/* The steps, each in the file that its comment in main.c names. */
+/* The steps. The table in main.c names the file of each. */
 typedef void step_function(struct step *step);
 
 step_function open_step, memfd_step, secretmem_step, seal_step, stm_step,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* status, meminfo, env, hooklog, clearlog, show: facts that are about no mapping */
+/* env, status, meminfo, hooklog, clearlog, rmmod, show: facts about the system */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -12,7 +12,7 @@
 
 #include "probe.h"
 
-/* Of "Key:   123 kB" lines the ones that are wanted. */
+/* Reports the wanted lines of a file of "Key:   123 kB" lines. */
 static void report_fields(struct step *step, const char *path,
 			  bool (*wanted)(const char *key))
 {
@@ -61,8 +61,8 @@ static bool is_account(const char *key)
 }
 
 /*
- * The counters are kept per CPU and added up now and then; reading this file
- * has it done now.
+ * The kernel adds up its per-CPU counters now and then. A read of this file
+ * makes it do so at once (mm/vmstat.c, vmstat_refresh()).
  */
 static void add_up_counters(void)
 {
@@ -103,7 +103,7 @@ void env_step(struct step *step)
 static pid_t pids[MAX_PIDS];
 static int pid_count;
 
-/* The log's lines of these processes are ours. */
+/* The processes of this script. */
 void remember_pid(pid_t pid)
 {
 	if (pid_count < MAX_PIDS)
@@ -132,7 +132,7 @@ static const char *log_path(struct step *step)
 	return "/sys/kernel/debug/mmap_testbed/log";
 }
 
-/* Returns how many records the log says are lost. */
+/* Returns the number of lost records. */
 static unsigned long long report_lines(char *text, bool all)
 {
 	char *rest = NULL, *line;
@@ -184,7 +184,7 @@ void show_step(struct step *step)
 	free(text);
 }
 
-/* While this very process has something mapped. */
+/* Unloads a module while this process still has mappings. */
 void rmmod_step(struct step *step)
 {
 	const char *module = word(step, 1);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The object of a step that is one system call. */
+/* The objects of steps that are one system call. */
 #include <errno.h>
 
 #include "probe.h"

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Brings all of the probe's own memory in before the first step, so that what
- * /proc/self/status says afterwards is about the mappings under test.
+ * Populates all of the probe's own memory before the first step. After that,
+ * changes in /proc/self/status come from the mappings under test.
  */
 #define _GNU_SOURCE
 #include <limits.h>
@@ -16,7 +16,7 @@
 #define HEAP	(512 << 10)
 #define STACK	(96 << 10)
 
-/* One heap that neither shrinks nor sends large blocks to mmap(). */
+/* The heap does not shrink, and large blocks do not go to mmap(). */
 static void grow_heap(void)
 {
 	void *room;
@@ -24,7 +24,7 @@ static void grow_heap(void)
 	mallopt(M_MMAP_MAX, 0);
 	mallopt(M_TRIM_THRESHOLD, INT_MAX);
 	room = malloc(HEAP);
-	/* Or the compiler would see that nobody needs it. */
+	/* Keeps the compiler from removing the unused block. */
 	__asm__ volatile("" : : "r"(room) : "memory");
 	free(room);
 }
@@ -49,7 +49,7 @@ void settle(void)
 	     line = strtok_r(NULL, "\n", &rest)) {
 		if (sscanf(line, "%lx-%lx %7s", &start, &end, prot) != 3)
 			continue;
-		/* What cannot be brought in, as [vvar], needs not be. */
+		/* Fails for special mappings such as [vvar], which do not matter. */
 		madvise((void *)start, end - start, prot[1] == 'w' ?
 			MADV_POPULATE_WRITE : MADV_POPULATE_READ);
 	}

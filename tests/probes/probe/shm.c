@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* shmget, shmat, shmdt, shmstat, shmrm: SysV shared memory, a stack in the tree */
+/* shmget, shmat, shmdt, shmstat, shmrm: SysV shared memory, an in-tree stack */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <sys/ipc.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* read, write: pages are touched one by one, and the signals caught */
+/* read, write: accesses pages one by one and catches the signals */
 #define _GNU_SOURCE
 #include <setjmp.h>
 #include <signal.h>
@@ -13,7 +13,7 @@ static sigjmp_buf back;
 static volatile sig_atomic_t touching;
 static siginfo_t caught;
 
-/* A signal that no touch of ours raised kills the process, as it should. */
+/* A signal outside an access kills the process, as it should. */
 static void on_signal(int number, siginfo_t *info, void *context)
 {
 	(void)context;
@@ -70,7 +70,7 @@ static void report_signal(void)
 	json_hex("fault_addr", (uintptr_t)caught.si_addr);
 }
 
-/* Word by word: device memory may not bear what memcpy() does. */
+/* Copies word by word, because device memory may not support memcpy(). */
 static bool copy_words(volatile uint64_t *to, const volatile uint64_t *from,
 		       size_t count)
 {

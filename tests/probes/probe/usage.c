@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The end of a script that cannot be understood. */
+/* The report on a script that is not valid. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>

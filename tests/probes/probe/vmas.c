@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* maps, query, pagemap: a range of addresses as /proc/self shows it */
+/* maps, query, pagemap: a range of addresses in the files of /proc/self */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -61,7 +61,7 @@ static void open_vma(const char *line, const struct vma_line *vma)
 	json_open("smaps", '{');
 }
 
-/* "Rss:   4 kB"; "VmFlags: rd wr" is the last line of its VMA. */
+/* A line is like "Rss:   4 kB". "VmFlags: rd wr" is the last line of a VMA. */
 static void report_smaps_line(char *line)
 {
 	char *colon = strchr(line, ':');
@@ -104,7 +104,7 @@ void maps_step(struct step *step)
 	free(text);
 }
 
-/* As the kernel's uapi has it since 6.11; the C library's is older. */
+/* struct procmap_query of include/uapi/linux/fs.h, which older headers lack. */
 struct vma_query {
 	__u64 size;
 	__u64 query_flags;
@@ -152,7 +152,7 @@ static void report_query(const struct vma_query *vma, const char *name)
 	json_close('}');
 }
 
-/* Returns an errno; no VMA at or behind the range is none. */
+/* Returns 0 or an errno. The end of the VMAs is not an error. */
 static int query_range(int fd, struct mapping range)
 {
 	unsigned long end = range.addr + range.len, addr = range.addr;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The words of a line: positions, options, numbers, names of flags. */
+/* The words of a line: arguments, options, numbers and names of flags. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <stdio.h>
@@ -27,7 +27,7 @@ size_t page_align(size_t len)
 	return (len + page_size() - 1) & ~(page_size() - 1);
 }
 
-/* False for a line that says nothing. */
+/* Returns false for an empty line and for a comment. */
 bool cut_line(struct step *step, int number, char *line)
 {
 	char *rest = NULL, *text;
@@ -44,7 +44,7 @@ bool cut_line(struct step *step, int number, char *line)
 	return step->count && step->words[0][0] != '#';
 }
 
-/* The words that are no KEY=VALUE, counted from 1 behind the step's name. */
+/* Returns argument @index, from 1. KEY=VALUE words do not count. */
 const char *optional_word(struct step *step, int index)
 {
 	int i;
@@ -63,7 +63,7 @@ const char *word(struct step *step, int index)
 	const char *text = optional_word(step, index);
 
 	if (!text)
-		usage("%s: nothing at place %d", step->words[0], index);
+		usage("%s: argument %d is missing", step->words[0], index);
 	return text;
 }
 
@@ -102,7 +102,7 @@ uint64_t number_option(struct step *step, const char *key, uint64_t otherwise)
 	return text ? parse_number(text) : otherwise;
 }
 
-/* The next KEY=VALUE that nobody has asked for; cuts the word in two. */
+/* Takes the next unused KEY=VALUE word and cuts it in two. */
 bool next_option(struct step *step, char **key, char **value)
 {
 	int i;
@@ -125,7 +125,7 @@ void no_more_words(struct step *step)
 
 	for (i = 0; i < step->count; i++)
 		if (!step->used[i])
-			usage("%s: what is '%s'?", step->words[0],
+			usage("%s: unknown word '%s'", step->words[0],
 			      step->words[i]);
 }
 
@@ -150,16 +150,16 @@ uint64_t parse_number(const char *text)
 	errno = 0;
 	value = strtoull(text, &end, 0);
 	if (errno || end == text || *text == '-' || *text == '+')
-		usage("'%s' is no number", text);
+		usage("invalid number '%s'", text);
 	if (!*end)
 		return value;
 	if (end[1] || !unit(*end) ||
 	    __builtin_mul_overflow(value, unit(*end), &result))
-		usage("'%s' is no number", text);
+		usage("invalid number '%s'", text);
 	return result;
 }
 
-/* -EINVAL, -22 or 0; any number, for there are plans with a wrong sign. */
+/* Accepts -EINVAL, -22, 0 and any other number: a plan can have a wrong sign. */
 int parse_error(const char *text)
 {
 	const char *name;
@@ -175,11 +175,11 @@ int parse_error(const char *text)
 	errno = 0;
 	value = strtol(text, &end, 10);
 	if (errno || end == text || *end || value != (int)value)
-		usage("'%s' is no error", text);
+		usage("invalid error '%s'", text);
 	return value;
 }
 
-/* NUMBER, MAP, MAP+NUMBER or MAP-NUMBER. */
+/* Accepts NUMBER, MAP, MAP+NUMBER and MAP-NUMBER. */
 unsigned long parse_address(const char *text)
 {
 	size_t len = strcspn(text, "+-");
@@ -188,7 +188,7 @@ unsigned long parse_address(const char *text)
 	if (*text >= '0' && *text <= '9')
 		return parse_number(text);
 	if (!find_mapping(text, len, &mapping))
-		usage("'%.*s' is no mapping", (int)len, text);
+		usage("unknown mapping '%.*s'", (int)len, text);
 	if (text[len] == '+')
 		return mapping.addr + parse_number(text + len + 1);
 	if (text[len] == '-')
@@ -215,7 +215,7 @@ int parse_prot(const char *text)
 		else if (*c == 'm')
 			prot |= PROT_MTE;
 		else
-			usage("'%s' is no protection", text);
+			usage("invalid protection '%s'", text);
 	}
 	return prot;
 }
@@ -227,7 +227,7 @@ static unsigned long find_flag(const char *text, size_t len,
 		if (strlen(flags->name) == len &&
 		    !strncmp(flags->name, text, len))
 			return flags->value;
-	usage("'%.*s' is no %s", (int)len, text, what);
+	usage("unknown %s '%.*s'", what, (int)len, text);
 }
 
 unsigned long parse_flag(const char *text, const struct flag *flags,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """A process's mappings in its accounts: their number, their size, what of them is locked."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """A call whose allocations fail, one after the other, on each path."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Caching attributes of a mapped PCI BAR, on each path and beside the BAR's file in sysfs."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Errors that mmap finds before it asks a hook: the hook is not run (guarantee 7)."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """The kernel under test builds, boots and is the one that was built."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Coda: its mmap goes to a container file, which its server chooses.
 
 A container may be any file, also a device's: the one stack in the tree above every hook.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Open defects of the kernel (docs/findings.md): each asserts what should be, and fails."""
 
 from __future__ import annotations

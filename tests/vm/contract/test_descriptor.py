@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """What a hook finds in its descriptor on entry."""
 
 from __future__ import annotations

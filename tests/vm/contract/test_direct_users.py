@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """The kernel's own mmap_prepare hooks: mapped directly, and below our stacks."""
 
 from __future__ import annotations

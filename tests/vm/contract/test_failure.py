@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """A hook that fails: its errno comes back verbatim, and nothing is left."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """What a hook writes into its descriptor, and what becomes of it."""
 
 from __future__ import annotations

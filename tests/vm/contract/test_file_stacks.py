@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """A file that one of the kernel's own stacks serves is mapped as the file below."""
 
 from __future__ import annotations

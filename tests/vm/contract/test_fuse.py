@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """What FUSE passthrough refuses, and what it does beyond serving a file."""
 
 from __future__ import annotations

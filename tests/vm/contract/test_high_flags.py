@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Flags of a VMA above bit 31, and those that only one architecture has (guarantee 75)."""
 
 from __future__ import annotations

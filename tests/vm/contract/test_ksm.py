@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """A process that offers KSM all that it maps: a mapping is marked by what its hook has left."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Neighbours that are alike become one VMA, and when they do not."""
 
 from __future__ import annotations

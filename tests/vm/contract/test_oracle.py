@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Every scenario on every path: by the contract's rules, and beside its reference path."""
 
 from __future__ import annotations

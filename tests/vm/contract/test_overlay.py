@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """What overlayfs does beyond serving a file: copy-up, exec, merging, addresses."""
 
 from __future__ import annotations

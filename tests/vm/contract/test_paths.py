@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Every path maps, and shows what the direct path shows."""
 
 from __future__ import annotations

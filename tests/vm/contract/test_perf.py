@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """What perf is told of a mapping (guarantee 74): after the hooks, with what they left."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Bugs that were fixed in the layer: the trigger of each, in few steps.
 
 | bug | fix | where it is shown |

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """The VMBus ring model: a custom nested hook below sysfs and kernfs (contract P3, P4)."""
 
 from __future__ import annotations

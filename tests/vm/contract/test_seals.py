@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Seals of a memfd: who looks at them when it is the lower file (guarantee 7)."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Which hook runs, and which files may be mapped at all."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """SysV shared memory: a stack that keeps vm_file, and its legacy control."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """What is done again and again leaves none of the kernel's objects behind, mapped or failed."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """tcmu, the one provider in the tree whose UIO device has a mmap_prepare hook."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """UIO: drivers/uio/uio.c runs a provider's hook from its own .mmap."""
 
 from __future__ import annotations

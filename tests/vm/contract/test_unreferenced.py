@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """What all tests on a guest left behind: memory that nothing refers to."""
 
 from __future__ import annotations

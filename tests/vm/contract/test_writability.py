@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """A hook that permits writing where mmap did not."""
 
 from __future__ import annotations
