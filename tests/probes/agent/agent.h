@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The guest agent's parts, and its wire format: what is in a frame.
+ * The interfaces of the guest agent's files, and its wire format.
  *
- * docs/agent.md describes the format; its other end is testbed/guest/protocol.py.
- * Numbers travel in network byte order.
+ * docs/agent.md describes the format; testbed/guest/protocol.py is the other
+ * end. Numbers are in network byte order.
  */
 #ifndef AGENT_H
 #define AGENT_H
@@ -34,21 +34,21 @@ enum request_type {
 #define ANSWER_ERROR	0xffff
 
 enum error_class {
-	ERR_REQUEST = 1,		/* the request could not be understood */
-	ERR_SYSTEM = 2,			/* a system call failed: errno says how */
+	ERR_REQUEST = 1,		/* the request is malformed or unknown */
+	ERR_SYSTEM = 2,			/* a system call failed with this errno */
 };
 
 enum run_flag {
 	RUN_SIGNALLED = 1 << 0,		/* the status is a signal's number */
 	RUN_TIMED_OUT = 1 << 1,		/* the group was killed at the timeout */
-	RUN_STUCK = 1 << 2,		/* it did not die of that: there is no status */
+	RUN_STUCK = 1 << 2,		/* it survived that: the status is not set */
 	RUN_STDOUT_CUT = 1 << 3,
 	RUN_STDERR_CUT = 1 << 4,
-	RUN_LEFTOVERS = 1 << 5,		/* others of its group outlived it, and were killed */
+	RUN_LEFTOVERS = 1 << 5,		/* other processes of its group outlived it and were killed */
 };
 
-#define GET_CUT		1u		/* the file goes on beyond the limit */
-#define LOG_MORE	1u		/* there are more records: ask again */
+#define GET_CUT		1u		/* the file is longer than the limit */
+#define LOG_MORE	1u		/* more records are left: ask again */
 #define LOG_OVERRUN	2u		/* records were overwritten before they were read */
 
 struct frame {
@@ -61,13 +61,13 @@ struct bytes {
 	uint32_t len;
 };
 
-/* What is still to be taken from a payload; `bad` once it did not hold what was asked for. */
+/* The unread rest of a payload. A read beyond its end sets `bad`. */
 struct cursor {
 	const uint8_t *at, *end;
 	bool bad;
 };
 
-/* Bytes kept up to a limit; what comes beyond it is dropped, and `cut` tells so. */
+/* Bytes up to a limit. Bytes beyond it are dropped, and `cut` is set. */
 struct store {
 	uint8_t *data;
 	size_t len, room, limit;
@@ -75,7 +75,7 @@ struct store {
 };
 
 struct command {
-	struct bytes key;	/* directory, argv and environment as they came */
+	struct bytes key;	/* directory, argv and environment as received */
 	uint32_t timeout_ms;
 	const char *cwd;
 	char **argv, **env;
@@ -90,13 +90,13 @@ struct outcome {
 	uint64_t usec;
 };
 
-/* A call that failed: `what` on `name`, with errno in `error`. */
+/* A failed call: `what` on `name` failed with the errno `error`. */
 struct failure {
 	int error;
 	const char *what, *name;
 };
 
-/* wire.c: what is in a payload */
+/* wire.c: reads and writes the values of a payload */
 uint32_t take_u32(struct cursor *c);
 struct bytes take_bytes(struct cursor *c);
 const char *take_string(struct cursor *c);
@@ -107,14 +107,14 @@ void keep_u32(struct store *s, uint32_t v);
 void keep_u64(struct store *s, uint64_t v);
 void keep_bytes(struct store *s, const void *data, size_t len);
 
-/* run.c: one command from its start to the last of its group */
+/* run.c: runs one command until the last process of its group is gone */
 uint64_t now_usec(void);
 bool run(struct command *cmd, int listen, int signals, struct outcome *outcome,
 	 struct failure *failure);
 struct failure keep_ready(const struct command *cmd);
 void settle_ready(void);
 
-/* files.c: files that are not the agent's own */
+/* files.c: files, kernel modules and the kernel log */
 bool keep_mapping(uint32_t rounds);
 bool write_once(const char *path, struct bytes content);
 bool read_file(const char *path, struct store *content);

@@ -20,7 +20,7 @@ static void close_keeping_errno(int fd)
 	errno = error;
 }
 
-/* One write(2) into a file that exists: a file of proc or debugfs takes a request as a whole. */
+/* Uses one write(2): a file of proc or debugfs takes a request as a whole. */
 bool write_once(const char *path, struct bytes content)
 {
 	int fd = open(path, O_WRONLY | O_CLOEXEC);
@@ -35,7 +35,7 @@ bool write_once(const char *path, struct bytes content)
 	return n == content.len;
 }
 
-/* Map a page, touch it, unmap it: what a guest is waited for, in small. */
+/* Map a page, touch it and unmap it, as a small sample of the guest's work. */
 bool keep_mapping(uint32_t rounds)
 {
 	while (rounds--) {
@@ -57,7 +57,7 @@ void set_oom_score(const char *score)
 		   (struct bytes){ (const uint8_t *)score, strlen(score) });
 }
 
-/* A new file under a name of its own that then takes `path`: readers see the old or the new. */
+/* Writes a new file and renames it to `path`, so readers see the old or the new content. */
 bool put_file(const char *path, mode_t mode, struct bytes content)
 {
 	char fresh[4096];
@@ -81,7 +81,7 @@ bool put_file(const char *path, mode_t mode, struct bytes content)
 	return done;
 }
 
-/* Files of proc and debugfs have no size: read until they end. */
+/* Reads to the end, because files of proc and debugfs have no size. */
 static bool read_up_to(int fd, struct store *content)
 {
 	static uint8_t chunk[65536];
@@ -107,23 +107,23 @@ bool read_file(const char *path, struct store *content)
 	return done;
 }
 
-/* From the last clearing on (syslog(2)), or from the oldest record. */
+/* Starts after the last clear of the log (syslog(2)), or at the oldest record. */
 int open_log(const char *path)
 {
 	int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 
 	if (fd >= 0)
-		lseek(fd, 0, SEEK_DATA);	/* a file that stands in for it knows no such place */
+		lseek(fd, 0, SEEK_DATA);	/* fails for the file of a unit test */
 	return fd;
 }
 
 /*
- * One record for each read(2), up to the last or to the limit. EPIPE: the next
- * ones were overwritten, and the read after this goes on with what is left.
+ * Reads one record per read(2), up to the last one or the limit. EPIPE means
+ * that the next records were overwritten; the next read(2) skips them.
  */
 bool read_records(int fd, struct store *records, uint32_t *flags)
 {
-	/* More than a record can be: PRINTK_MESSAGE_MAX of kernel/printk/internal.h is 2048. */
+	/* A record has at most PRINTK_MESSAGE_MAX bytes: 2048 (kernel/printk/internal.h). */
 	static uint8_t record[8192];
 
 	while (records->limit - records->len >= sizeof(record) + sizeof(uint32_t)) {
@@ -140,7 +140,7 @@ bool read_records(int fd, struct store *records, uint32_t *flags)
 	return true;
 }
 
-/* By the system calls: to start a program for it costs several times as much under TCG. */
+/* A program such as insmod would take several times as long under TCG. */
 bool load_module(const char *path, const char *parameters)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -153,7 +153,7 @@ bool load_module(const char *path, const char *parameters)
 	return done;
 }
 
-/* EAGAIN: somebody still holds a reference. */
+/* Fails with EAGAIN while the module is in use. */
 bool unload_module(const char *name)
 {
 	return !syscall(SYS_delete_module, name, O_NONBLOCK);

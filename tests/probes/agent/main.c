@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The guest agent: serves framed requests on stdin and answers them on
- * stdout, one at a time and in order, until its peer closes. What it runs
- * cannot reach these two. See docs/agent.md.
+ * The guest agent: reads framed requests from stdin and answers them on stdout,
+ * one at a time and in order, until its peer closes stdin. The commands that it
+ * runs cannot reach the peer. See docs/agent.md.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -32,11 +32,11 @@ struct header {
 struct agent {
 	int in, out;		/* the peer */
 	int signals;		/* signalfd of SIGCHLD */
-	int log;		/* our place in the kernel log, -1 until it is first asked for */
+	int log;		/* the open kernel log, -1 before the first request for it */
 	struct frame request;
 };
 
-/* An answer begins with room for its header, so that one write sends both. */
+/* An answer starts with room for its header, so one write(2) sends both. */
 static struct store new_answer(void)
 {
 	static const struct header none;
@@ -57,7 +57,7 @@ static bool send_answer(const struct agent *agent, uint16_t type, const struct s
 	return write_all(agent->out, message->data, message->len);
 }
 
-/* Send what was kept, or nothing at all when memory did not suffice for it. */
+/* Sends the answer, or nothing if memory ran out. */
 static bool answer(const struct agent *agent, struct store *message)
 {
 	bool sent = !message->cut && send_answer(agent, agent->request.type | ANSWER_OK, message);
@@ -104,7 +104,7 @@ static bool answer_malformed(const struct agent *agent)
 	return answer_error(agent, ERR_REQUEST, EBADMSG, "malformed request", "");
 }
 
-/* True when the cursor took all there was and nothing was missing. */
+/* Returns whether the payload had exactly the expected fields. */
 static bool is_whole(const struct cursor *c)
 {
 	return !c->bad && c->at == c->end;
@@ -211,10 +211,9 @@ static bool put(struct agent *agent, struct cursor *c)
 					       answer_errno(agent, "put", path);
 }
 
-/* Several files in order, up to the first that fails. */
+/* Writes several files in order and stops at the first failure. */
 static bool write_files(struct agent *agent, struct cursor *c)
 {
-
 	for (uint32_t count = take_u32(c); count && !c->bad; count--) {
 		const char *path = take_string(c);
 		struct bytes content = take_bytes(c);
@@ -249,10 +248,10 @@ static bool get_file(struct agent *agent, struct cursor *c)
 }
 
 /*
- * Write a mark into the kernel log, when there is one, then read on from where
- * we were. The file is opened for each mark: the kernel silently drops what
- * one opener writes beyond ten lines in five seconds, unless it was booted
- * with printk.devkmsg=on (kernel/printk/printk.c, devkmsg_write()).
+ * Writes a mark into the kernel log if the request has one, then reads the next
+ * records. Opens the file for each mark: without printk.devkmsg=on the kernel
+ * silently drops the lines of one opener beyond ten in five seconds
+ * (kernel/printk/printk.c, devkmsg_write()).
  */
 static bool kernel_log(struct agent *agent, struct cursor *c)
 {
@@ -386,7 +385,7 @@ static bool take_request(struct agent *agent)
 	return going;
 }
 
-/* Move the peer out of reach of what we run: 0 and 1 become /dev/null. */
+/* Moves the peer out of reach of the commands: 0 and 1 become /dev/null. */
 static bool set_peer_aside(struct agent *agent)
 {
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -411,9 +410,9 @@ int main(void)
 		perror("agent");
 		return 1;
 	}
-	/* Orphans of what we run come to us, so that we see the last of them go. */
+	/* Orphaned children of commands become ours, so we can wait for them. */
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
-	/* Without privilege, as in a test on the host, this is refused and does not matter. */
+	/* Fails without privilege, as in a test on the host, where it does not matter. */
 	set_oom_score("-1000");
 	setenv("PATH", "/usr/sbin:/usr/bin:/sbin:/bin", 1);
 	while (take_request(&agent))

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * One command: in a session and process group of its own, its output kept up
- * to a limit and then read and dropped, its whole group killed at the timeout.
- * The next one can be started before it is asked for.
+ * Runs a command in its own session and process group. Keeps its output up to
+ * a limit, then drops the rest. Kills the whole group at the timeout. The next
+ * command can start ahead of its request.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -20,24 +20,26 @@
 #include "../common/transfer.h"
 #include "agent.h"
 
-/* How long a killed group may take to go: exit of a big mapping, under emulation. */
+/* The time for a killed group to exit: under emulation a big mapping takes long. */
 #define KILL_GRACE_USEC	2000000ull
 
-/* What a command that is started ahead closes once it waits for its input, and how long for that. */
+/* A command that starts ahead closes this file when it waits for its input. */
 #define READY_FD	3
+
+/* The time for that. */
 #define SETTLE_MSEC	10000
 
 struct child {
 	pid_t pid;
-	int in, out, err;	/* our ends of its pipes, -1 once closed */
-	size_t fed;		/* bytes of input that it has taken */
-	bool ended;		/* it is a zombie: its number is still its own */
+	int in, out, err;	/* our ends of its pipes, -1 when closed */
+	size_t fed;		/* bytes of input that it has read */
+	bool ended;		/* it is a zombie, so its pid cannot be reused */
 };
 
 /* The command that was started ahead. */
 static struct {
-	struct child child;	/* no pid: there is none */
-	int settled;		/* at its end once the command waits; -1 once that is known */
+	struct child child;	/* pid is 0 if no command was started ahead */
+	int settled;		/* ends when the command waits; -1 after that */
 	struct bytes key;
 } ahead = { .settled = -1 };
 
@@ -58,7 +60,7 @@ static void close_end(int *fd)
 	*fd = -1;
 }
 
-/* In the child: become the command, or tell through `report` what failed. */
+/* Runs in the child: execute the command, or write the failure to `report`. */
 static void become(const struct command *cmd, const int fds[3], int settled, int report)
 {
 	struct failure failure = { .what = "exec" };
@@ -68,11 +70,11 @@ static void become(const struct command *cmd, const int fds[3], int settled, int
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	signal(SIGPIPE, SIG_DFL);
-	/* The agent is spared when memory runs out; what it runs is not. */
+	/* The OOM killer spares the agent, but not its commands. */
 	set_oom_score("0");
 	for (int i = 0; i < 3; i++)
 		dup2(fds[i], i);
-	/* There the agent has /dev/null, and none of these. */
+	/* READY_FD is /dev/null in the agent, so it is none of the pipes. */
 	if (settled >= 0)
 		dup2(settled, READY_FD);
 	for (char **entry = cmd->env; *entry; entry++)
@@ -82,14 +84,14 @@ static void become(const struct command *cmd, const int fds[3], int settled, int
 	else
 		execvp(cmd->argv[0], cmd->argv);
 	failure.error = errno;
-	/* Both pointers are as good in the parent: a fork shares the address space's layout. */
+	/* Both pointers are valid in the parent, which has the same address space layout. */
 	failure.name = failure.what[0] == 'c' ? cmd->cwd : cmd->argv[0];
 	if (write(report, &failure, sizeof(failure)) < 0)
 		_exit(126);
 	_exit(127);
 }
 
-/* Start the command; our ends of its pipes do not block, and no exec inherits them. */
+/* Starts the command. Our ends of its pipes do not block and close on exec. */
 static struct failure start(const struct command *cmd, struct child *child, int settled)
 {
 	struct failure failure = { 0 };
@@ -98,9 +100,11 @@ static struct failure start(const struct command *cmd, struct child *child, int 
 	if (pipe2(in, O_CLOEXEC) || pipe2(out, O_CLOEXEC) || pipe2(err, O_CLOEXEC) ||
 	    pipe2(report, O_CLOEXEC))
 		failure = (struct failure){ errno, "pipe", "" };
-	else if ((child->pid = fork()) < 0)
+	else
+		child->pid = fork();
+	if (child->pid < 0)
 		failure = (struct failure){ errno, "fork", "" };
-	else if (!child->pid)
+	else if (!failure.error && !child->pid)
 		become(cmd, (int[]){ in[0], out[1], err[1] }, settled, report[1]);
 	close_end(&in[0]);
 	close_end(&out[1]);
@@ -128,12 +132,12 @@ static void feed(struct child *child, struct bytes input)
 		n = write(child->in, input.data + child->fed, input.len - child->fed);
 	if (n > 0)
 		child->fed += n;
-	/* A child that does not want its input is no error. */
+	/* A child may leave its input unread. */
 	if (child->fed == input.len || (n < 0 && errno != EAGAIN && errno != EINTR))
 		close_end(&child->in);
 }
 
-/* Read once: at most `most` bytes. */
+/* Reads once, at most `most` bytes. */
 static size_t drain(int *fd, struct store *s, size_t most)
 {
 	static uint8_t chunk[65536];
@@ -147,8 +151,8 @@ static size_t drain(int *fd, struct store *s, size_t most)
 }
 
 /*
- * What is in the pipe now and no more: a process that has left the group may
- * hold it open, and write, for ever.
+ * Reads only the bytes that the pipe holds now: a process that has left the
+ * group can keep the pipe open and write for ever.
  */
 static void drain_rest(int *fd, struct store *s)
 {
@@ -173,7 +177,7 @@ static void clear_signals(int signals)
 		;
 }
 
-/* WNOWAIT leaves the zombie: as long as it is there its number names nobody else. */
+/* WNOWAIT leaves the zombie, so its pid is not reused. */
 static bool is_zombie(pid_t pid)
 {
 	siginfo_t info = { 0 };
@@ -181,7 +185,7 @@ static bool is_zombie(pid_t pid)
 	return !waitid(P_PID, pid, &info, WEXITED | WNOHANG | WNOWAIT) && info.si_pid == pid;
 }
 
-/* Nothing is started ahead any more; what was is another's, or has ended. */
+/* Forgets the command that was started ahead, which ended or got another owner. */
 static void forget_ready(void)
 {
 	close_end(&ahead.settled);
@@ -218,7 +222,7 @@ static void drop_ready(void)
 	forget_ready();
 }
 
-/* Start a command that a later run of the same one takes. */
+/* Starts a command ahead of a later request for the same one. */
 struct failure keep_ready(const struct command *cmd)
 {
 	struct child child = { .in = -1, .out = -1, .err = -1 };
@@ -245,7 +249,7 @@ struct failure keep_ready(const struct command *cmd)
 	return failure;
 }
 
-/* Wait until what was started ahead waits for its input: nothing changes by itself then. */
+/* Waits until the command that was started ahead is idle and waits for its input. */
 void settle_ready(void)
 {
 	struct pollfd polled = { ahead.settled, POLLIN, 0 };
@@ -258,7 +262,7 @@ void settle_ready(void)
 		close_end(&ahead.settled);
 }
 
-/* Whether the command was started ahead, and waits; it is then the caller's. */
+/* If the command was started ahead and still runs, passes it to the caller. */
 static bool take_ready(const struct command *cmd, struct child *child)
 {
 	if (!ahead.child.pid || ahead.key.len != cmd->key.len ||
@@ -273,7 +277,7 @@ static bool take_ready(const struct command *cmd, struct child *child)
 	return true;
 }
 
-/* Serve the child's pipes until it ends or the time comes. False: our own peer has gone. */
+/* Serves the child's pipes until it ends or the time is up. False: the peer is gone. */
 static bool serve(struct command *cmd, struct child *child, int listen, int signals, uint64_t until)
 {
 	while (!(child->ended = is_zombie(child->pid))) {
@@ -304,7 +308,7 @@ static bool serve(struct command *cmd, struct child *child, int listen, int sign
 	return true;
 }
 
-/* Reap the group's last members. True when there were any besides the leader. */
+/* Reaps the last processes of the group. True if it had any besides the leader. */
 static bool bury_group(pid_t group, int signals)
 {
 	uint64_t until = now_usec() + KILL_GRACE_USEC;
@@ -333,7 +337,7 @@ static void reap_leader(struct child *child, struct outcome *outcome)
 	outcome->status = WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status);
 }
 
-/* Run the command to its end. False: our own peer has gone, and nobody waits for an answer. */
+/* Runs the command to its end. False: the peer is gone, so no answer is needed. */
 bool run(struct command *cmd, int listen, int signals, struct outcome *outcome,
 	 struct failure *failure)
 {

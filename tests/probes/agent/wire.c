@@ -31,7 +31,7 @@ struct bytes take_bytes(struct cursor *c)
 	return b;
 }
 
-/* A string travels with its NUL, so that it can be used where it lies. */
+/* A string includes its NUL, so it needs no copy. */
 const char *take_string(struct cursor *c)
 {
 	struct bytes b = take_bytes(c);
@@ -43,13 +43,13 @@ const char *take_string(struct cursor *c)
 	return (const char *)b.data;
 }
 
-/* A counted list of strings as a NULL-ended array, to be freed; NULL when it is bad. */
+/* Returns a NULL-terminated array that the caller frees, or NULL for a bad list. */
 char **take_strings(struct cursor *c)
 {
 	uint32_t count = take_u32(c);
 	char **list;
 
-	/* Each string needs five bytes at least: this bounds what a request can make us allocate. */
+	/* Each string takes at least five bytes, which bounds the allocation. */
 	if (c->bad || count > (size_t)(c->end - c->at) / 5) {
 		c->bad = true;
 		return NULL;
@@ -64,7 +64,7 @@ char **take_strings(struct cursor *c)
 	return list;
 }
 
-/* Memory that runs out counts as a limit reached. */
+/* Returns false if memory runs out, which counts as reaching the limit. */
 static bool make_room(struct store *s, size_t need)
 {
 	size_t room = s->room ? s->room : 4096;
@@ -82,7 +82,7 @@ static bool make_room(struct store *s, size_t need)
 	return true;
 }
 
-/* All the room that it can need, at once: it does not grow while somebody counts memory. */
+/* Allocates the maximum at once, so memory use does not grow during a test. */
 void reserve(struct store *s)
 {
 	make_room(s, s->limit);

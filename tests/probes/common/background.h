@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * A file server that outlives the command which starts it. `start` returns
- * when the server serves, and prints its pid; `stop` unmounts, and returns
- * when the server is gone: no file of its own is open any more then.
+ * A file server that outlives the command that starts it. `start` prints the
+ * server's pid and returns when the server is ready. `stop` unmounts and
+ * returns when the server is gone and all of its files are closed.
  */
 #ifndef BACKGROUND_H
 #define BACKGROUND_H
@@ -33,8 +33,8 @@ static inline void die(const char *format, ...)
 }
 
 /*
- * Whoever started us ends with its own session and process group: leave them,
- * and all that they can read or wait for.
+ * Leaves the caller's session and process group, which end with the caller, and
+ * closes the files that the caller may read or wait for.
  */
 static inline void leave_session(void)
 {
@@ -48,7 +48,7 @@ static inline void leave_session(void)
 	close(null);
 }
 
-/* A descriptor that is readable when the process is gone. */
+/* Returns a descriptor that becomes readable when the process is gone. */
 static inline int open_process(const char *pid)
 {
 	int fd = syscall(SYS_pidfd_open, atoi(pid), 0);

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * fuse: a FUSE file system whose files are those of a folder, each passed
- * through: the kernel maps the backing file itself (fs/fuse/passthrough.c).
+ * fuse: a FUSE file system that passes the files of a folder through: the
+ * kernel maps the backing file itself (fs/fuse/passthrough.c).
  *
- *	fuse start DIR FOLDER [DEPTH]	mount FOLDER's files at DIR; prints a pid
+ *	fuse start DIR FOLDER [DEPTH]	mount FOLDER's files at DIR, print a pid
  *	fuse stop DIR PID		unmount, wait until the server is gone
  *
- * DEPTH is max_stack_depth: 2 lets the folder be on a stacked file system.
+ * DEPTH is max_stack_depth. With 2, FOLDER can be on a stacked file system.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -15,7 +15,7 @@
 #include "../common/background.h"
 #include "serve.h"
 
-/* The superuser's mount, that everybody may use. */
+/* All users may use the superuser's mount. */
 static void mount_at(const char *dir, int dev)
 {
 	char data[96];
@@ -61,7 +61,7 @@ static int start(const char *dir, const char *folder, int depth)
 	return 0;
 }
 
-/* The server ends by itself when nobody can ask any more. */
+/* The server exits by itself after the unmount. */
 static int stop(const char *dir, const char *pid)
 {
 	int process = open_process(pid);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The requests, one after the other. What is not known here is ENOSYS. */
+/* Answers the requests one by one. Unknown requests get ENOSYS. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -15,7 +15,7 @@
 
 #define MAX_NODES	16
 
-/* A file of the folder; a node's id is its index. Node 1 is the folder. */
+/* A file of the folder. The id of a node is its index; node 1 is the folder. */
 struct node {
 	char name[64];
 	int fd;
@@ -31,7 +31,7 @@ struct server {
 	uint64_t node_count;
 };
 
-/* @err: 0 or an errno; @body is left out then */
+/* @err is 0 or an errno. With an errno, @body is not sent. */
 static void reply(struct server *server, const struct request *request,
 		  int err, void *body, size_t len)
 {
@@ -45,7 +45,7 @@ static void reply(struct server *server, const struct request *request,
 	};
 
 	answer.len = parts[0].iov_len + parts[1].iov_len;
-	/* ENOENT: who asked was killed meanwhile. Nobody is there to be told. */
+	/* Ignore ENOENT: the requesting process was killed. */
 	(void)!writev(server->dev, parts, 2);
 }
 
@@ -56,7 +56,7 @@ static int fd_of_node(struct server *server, uint64_t id)
 	return id < server->node_count ? server->nodes[id].fd : -1;
 }
 
-/* 0 or an errno. Attributes are never cached: their time of validity is 0. */
+/* Returns 0 or an errno. Attributes are valid for 0 s, so they are not cached. */
 static int get_attr(int fd, uint64_t id, struct attr *attr)
 {
 	struct stat st;
@@ -92,8 +92,8 @@ static void reply_attr(struct server *server, const struct request *request)
 }
 
 /*
- * The whole flags first: only a server that says INIT_EXT is asked for its
- * flags2. Big writes and the like are left out, for no data comes this way.
+ * The kernel reads flags2 only with INIT_EXT. Other features such as big writes
+ * are not needed, because no data passes through the server.
  */
 static void init(struct server *server, const struct request *request)
 {
@@ -129,7 +129,7 @@ static uint64_t find_node(const struct server *server, const char *name)
 	return 0;
 }
 
-/* Returns the new node's id, or 0 with errno set. */
+/* Returns the id of the new node, or 0 with errno set. */
 static uint64_t add_node(struct server *server, const char *name)
 {
 	struct node *node = &server->nodes[server->node_count];
@@ -177,7 +177,7 @@ static void setattr(struct server *server, const struct request *request)
 		reply_attr(server, request);
 }
 
-/* Each open of a node has the same backing file: the kernel takes no other. */
+/* The kernel requires the same backing file for each open of a node. */
 static void open_node(struct server *server, const struct request *request)
 {
 	struct open_out out = { .open_flags = OPEN_PASSTHROUGH };
@@ -189,7 +189,7 @@ static void open_node(struct server *server, const struct request *request)
 	reply(server, request, known ? 0 : EISDIR, &out, sizeof(out));
 }
 
-/* An overlay asks its lower file system how long names may be. */
+/* An overlay asks its lower file system for the maximum length of names. */
 static void reply_statfs(struct server *server, const struct request *request)
 {
 	struct statfs_out out = {

@@ -3,8 +3,8 @@
 #define SERVE_H
 
 /*
- * Answer requests that come through @dev until the file system is unmounted;
- * closes @ready, after a byte if the kernel passes files through.
+ * Answer requests on @dev until the file system is unmounted. If the kernel
+ * supports passthrough, write a byte to @ready. Then close @ready.
  */
 int serve(int dev, int folder, int depth, int ready);
 

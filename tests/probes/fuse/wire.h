@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What of /dev/fuse's protocol the server speaks (include/uapi/linux/fuse.h):
- * passthrough came with 7.40, and the headers that programs are built with may
- * be older.
+ * The part of the /dev/fuse protocol that the server uses, a copy from
+ * include/uapi/linux/fuse.h. Installed headers can be older than protocol 7.40,
+ * which introduced passthrough.
  */
 #ifndef WIRE_H
 #define WIRE_H
@@ -27,7 +27,7 @@ enum opcode {
 	BATCH_FORGET = 42,
 };
 
-/* Flags of INIT: the upper half is in flags2, and counts with INIT_EXT. */
+/* Flags of INIT. The upper half is in flags2, which requires INIT_EXT. */
 #define INIT_EXT		(1ULL << 30)
 #define INIT_PASSTHROUGH	(1ULL << 37)
 
@@ -36,7 +36,7 @@ enum opcode {
 
 #define ROOT			1
 
-/* What a read of /dev/fuse must have room for. */
+/* Minimum buffer size for a read of /dev/fuse. */
 #define MIN_READ_BUFFER		8192
 #define MAX_WRITE		4096
 

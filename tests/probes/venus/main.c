@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * venus: the user's side of a Coda file system (fs/coda): its files' contents
- * are in container files, those of a folder, and mmap goes to the container.
+ * venus: the user space server of a Coda file system (fs/coda). The files of a
+ * folder are the container files. They hold the content, and mmap() maps them.
  *
- *	venus start DIR FOLDER	mount FOLDER's files at DIR; prints a pid
+ *	venus start DIR FOLDER	mount FOLDER's files at DIR, print a pid
  *	venus stop DIR PID	end the server, unmount
  *
- * A link in FOLDER makes a container of any file, a device's too.
+ * A link in FOLDER makes any file a container, also a device.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -18,7 +18,7 @@
 
 #define DEVICE	"/dev/cfs0"
 
-/* The kernel asks for the root while it mounts: the server must be there. */
+/* The server must run already: mount(2) asks it for the root. */
 static void mount_at(const char *dir, int dev)
 {
 	struct coda_mount_data data = {
@@ -51,8 +51,8 @@ static int start(const char *dir, const char *folder)
 }
 
 /*
- * The server first: coda_put_super() destroys a mutex that the device takes
- * when it is closed.
+ * Ends the server first: coda_put_super() of fs/coda/inode.c destroys a mutex
+ * that coda_psdev_release() of fs/coda/psdev.c takes.
  */
 static int stop(const char *dir, const char *pid)
 {

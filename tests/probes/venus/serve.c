@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The upcalls, one after the other. A file's identifier is its place in a
- * table, from 1; the folder's own is 0. Unknown upcalls are EOPNOTSUPP.
+ * Answers the upcalls one by one. The id of a file is its index in a table,
+ * from 1; the id of the folder is 0. Unknown upcalls get EOPNOTSUPP.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -24,14 +24,14 @@ struct venus {
 	uint32_t count;
 };
 
-/* @result: 0 or an errno; then the kernel looks at the header only */
+/* @result is 0 or an errno. With an errno, the kernel reads only the header. */
 static void reply(struct venus *venus, const union inputArgs *in, int result,
 		  union outputArgs *out, size_t len)
 {
 	out->oh.opcode = in->ih.opcode;
 	out->oh.unique = in->ih.unique;
 	out->oh.result = result;
-	/* ESRCH: who asked was killed meanwhile. Nobody is there to be told. */
+	/* Ignore ESRCH: the requesting process was killed. */
 	(void)!write(venus->dev, out, result ? sizeof(out->oh) : len);
 }
 
@@ -42,7 +42,7 @@ static uint32_t id_of(const struct CodaFid *fid)
 
 static struct CodaFid fid_of(uint32_t id)
 {
-	/* A volume's number, so that no identifier is all zero. */
+	/* The volume is 1, so no identifier is all zeros. */
 	return (struct CodaFid) { .opaque = { 0, 1, 0, id } };
 }
 
@@ -63,7 +63,7 @@ static struct coda_timespec time_of(const struct timespec *time)
 	return (struct coda_timespec) { time->tv_sec, time->tv_nsec };
 }
 
-/* 0 or an errno. Whatever a container is, the file is a regular one. */
+/* Returns 0 or an errno. The file is regular, whatever its container is. */
 static int get_attr(const struct venus *venus, uint32_t id,
 		    struct coda_vattr *attr)
 {
@@ -129,7 +129,7 @@ static void getattr(struct venus *venus, const union inputArgs *in)
 	reply(venus, in, err, &out, sizeof(out.coda_getattr));
 }
 
-/* A file's size is its container's: that is what shrinks below a mapping. */
+/* The size of a file is the size of its container. */
 static void setattr(struct venus *venus, const union inputArgs *in)
 {
 	u_quad_t size = in->coda_setattr.attr.va_size;
@@ -158,8 +158,8 @@ static void lookup(struct venus *venus, const union inputArgs *in)
 }
 
 /*
- * The kernel takes the container from our table of descriptors while it reads
- * the answer. It is open for both, for writing may come by a mapping.
+ * The kernel takes the container from our descriptor table while it reads the
+ * answer. The container is open for writing too: a mapping can be writable.
  */
 static void open_by_fd(struct venus *venus, const union inputArgs *in)
 {
@@ -171,8 +171,8 @@ static void open_by_fd(struct venus *venus, const union inputArgs *in)
 }
 
 /*
- * Refused: the kernel does not ask again for the same open file. Nobody waits
- * for an answer to the end of an access.
+ * Refuses the upcall, so the kernel does not repeat it for the same open file.
+ * The end of an access needs no answer.
  */
 static void access_intent(struct venus *venus, const union inputArgs *in)
 {

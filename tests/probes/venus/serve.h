@@ -2,7 +2,7 @@
 #ifndef SERVE_H
 #define SERVE_H
 
-/* Answer upcalls that come through @dev, until a signal ends it. */
+/* Answer upcalls on @dev until a signal ends the server. */
 int serve(int dev, int folder);
 
 #endif /* SERVE_H */

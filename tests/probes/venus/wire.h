@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The upcalls of linux/coda.h. It wants linux/time.h, the types of which glibc
- * has as well, and needs none of them: the macro has that file left out.
+ * The upcalls of linux/coda.h. The macro keeps it from including linux/time.h:
+ * coda.h does not use it, and its types conflict with glibc.
  */
 #ifndef WIRE_H
 #define WIRE_H
