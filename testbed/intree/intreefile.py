@@ -44,7 +44,7 @@ disk() {
 
 
 @dataclass(frozen=True, kw_only=True)
-class User:
+class InTreeFile:
     """One file, and what can be done to it."""
 
     name: str
@@ -97,9 +97,9 @@ def _file(
     *modules: str,
     symbols: tuple[str, ...],
     page_sized_blocks: bool = False,
-) -> User:
+) -> InTreeFile:
     """A file of four pages, all different, on a file system that is empty before."""
-    return User(
+    return InTreeFile(
         name=name,
         hook=name,
         steps=(f"open {LOW} {_FOLDER}/file rw create", *_DIFFERENT),
@@ -115,7 +115,7 @@ def _file(
     )
 
 
-def _on_disk(name: str, *, page_sized_blocks: bool = False) -> User:
+def _on_disk(name: str, *, page_sized_blocks: bool = False) -> InTreeFile:
     """A file on a file system of a disk."""
     return _file(
         name,
@@ -127,9 +127,9 @@ def _on_disk(name: str, *, page_sized_blocks: bool = False) -> User:
     )
 
 
-def _read_only(name: str, symbol: str) -> User:
+def _read_only(name: str, symbol: str) -> InTreeFile:
     """The file on a disk with a read-only file system."""
-    return User(
+    return InTreeFile(
         name=name,
         hook=name,
         steps=(f"open {LOW} {_FOLDER}/pattern ro",),
@@ -152,9 +152,9 @@ def _mount_9p(version: str, cache: str) -> str:
     return f"mount -t 9p -o trans=virtio,version={version},cache={cache} {SHARED_TAG}"
 
 
-def _nine(name: str, hook: str, version: str) -> User:
+def _nine(name: str, hook: str, version: str) -> InTreeFile:
     """A file on the host that the guest does not cache, and so cannot map to be written to."""
-    return User(
+    return InTreeFile(
         name=name,
         hook=hook,
         steps=(
@@ -173,8 +173,8 @@ def _nine(name: str, hook: str, version: str) -> User:
     )
 
 
-def _zero(flags: str, stacks: tuple[HookPath, ...]) -> User:
-    return User(
+def _zero(flags: str, stacks: tuple[HookPath, ...]) -> InTreeFile:
+    return InTreeFile(
         name=f"zero-{flags}",
         hook="zero",
         steps=(f"open {LOW} /dev/zero",),
@@ -188,11 +188,11 @@ def _zero(flags: str, stacks: tuple[HookPath, ...]) -> User:
 
 _STM_POLICY = "/sys/kernel/config/stp-policy/mmap_stm.test"
 
-USERS = (
+INTREE_FILES = (
     # A shared mapping has a file of shmem's own, which must stay in vm_file.
     _zero("shared", (HookPath.STACK, HookPath.STACK_FIRST, HookPath.THREE_LEVEL)),
     _zero("private", _ANY),
-    User(
+    InTreeFile(
         name="mem",
         hook="mem",
         steps=(f"open {LOW} /dev/mem",),
@@ -202,7 +202,7 @@ USERS = (
         fsync=False,
         flags=("shared",),
     ),
-    User(
+    InTreeFile(
         name="shmem",
         hook="shmem",
         steps=(f"memfd {LOW} 4p", *_DIFFERENT),
@@ -212,7 +212,7 @@ USERS = (
         offset=1,
         shrinks=True,
     ),
-    User(
+    InTreeFile(
         name="secretmem",
         hook="secretmem",
         steps=(f"secretmem {LOW} 4p",),
@@ -237,7 +237,7 @@ USERS = (
     # The same hook, which then lets nothing be written; and another one for the older protocol.
     _nine("9p-uncached", "9p", "9p2000.L"),
     _nine("9p-2000u", "9p-2000u", "9p2000.u"),
-    User(
+    InTreeFile(
         name="blkdev",
         hook="blkdev",
         steps=(f"open {LOW} /dev/loop0", *_DIFFERENT),
@@ -249,7 +249,7 @@ USERS = (
         pages=2,
         offset=1,
     ),
-    User(
+    InTreeFile(
         name="hpet",
         hook="hpet",
         steps=(f"open {LOW} /dev/hpet ro",),
@@ -261,7 +261,7 @@ USERS = (
         seekable=False,
         stable=False,
     ),
-    User(
+    InTreeFile(
         name="relay",
         hook="relay",
         steps=(f"open {LOW} /sys/kernel/debug/mmap_relay/buffer0",),
@@ -274,7 +274,7 @@ USERS = (
     ),
     # Its open(), close() and mapped() take the file's own data out of vm_file. They get it
     # from a path that has switched vm_file before the hook runs, and from no other.
-    User(
+    InTreeFile(
         name="stm",
         hook="stm",
         steps=(f"open {LOW} /dev/mmap_stm", f"stm {LOW}"),
@@ -293,7 +293,7 @@ USERS = (
 )
 
 
-def set_up(guest: Guest, user: User) -> Script:
+def set_up(guest: Guest, user: InTreeFile) -> Script:
     """Make the file ready until the end of the test; a script that has it open as LOW.
 
     The end fails when a reference has leaked: nothing can be unmounted or unloaded then.

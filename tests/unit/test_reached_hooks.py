@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from testbed.intree.hooks import HOOKS
-from testbed.intree.intreefile import USERS
+from testbed.intree.intreefile import INTREE_FILES
 from testbed.report.hooks import REACH_FILE, reach_summary, reach_table, reached, write_reach
 from testbed.results.model import Case, Run, Status
 
@@ -30,7 +30,7 @@ def test_the_hooks_are_those_of_the_contract() -> None:
 
 
 def test_what_tests_can_reach_is_in_the_table() -> None:
-    assert {user.hook for user in USERS} <= {hook.name for hook in HOOKS if not hook.why_not}
+    assert {user.hook for user in INTREE_FILES} <= {hook.name for hook in HOOKS if not hook.why_not}
 
 
 def test_a_hook_is_reached_by_cases_that_passed() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from testbed.errors import GuestCommandError
 from testbed.intree.bar import find_bar
-from testbed.intree.intreefile import LOW, USERS, User, set_up
+from testbed.intree.intreefile import INTREE_FILES, LOW, InTreeFile, set_up
 from testbed.lab.guest import Guest
 from testbed.mmap.observation import Fact
 from testbed.mmap.oracle import canonical_vma, without_may_exec
@@ -23,7 +23,7 @@ CHILDS = 0x99
 PAGE_OF_DISKS = 4096
 
 
-def _users(wanted: Callable[[User], bool]) -> pytest.MarkDecorator:
+def _users(wanted: Callable[[InTreeFile], bool]) -> pytest.MarkDecorator:
     """Each user on each path that suits it."""
     return pytest.mark.parametrize(
         ("user", "path"),
@@ -34,14 +34,14 @@ def _users(wanted: Callable[[User], bool]) -> pytest.MarkDecorator:
                 marks=[pytest.mark.reaches(user.hook), pytest.mark.kconfig(*user.symbols)],
                 id=f"{user}-{path}",
             )
-            for user in USERS
+            for user in INTREE_FILES
             if wanted(user)
             for path in user.paths
         ],
     )
 
 
-def _ready(guest: Guest, user: User) -> Script:
+def _ready(guest: Guest, user: InTreeFile) -> Script:
     """A script that has the user's file open."""
     try:
         return set_up(guest, user)
@@ -59,7 +59,7 @@ class _Place(TypedDict):
     pages: int
 
 
-def _place(guest: Guest, user: User) -> _Place:
+def _place(guest: Guest, user: InTreeFile) -> _Place:
     if user.hook != "mem":
         return {"offset": user.offset, "pages": user.pages}
     # Ordinary memory is refused where STRICT_DEVMEM is set.
@@ -67,7 +67,7 @@ def _place(guest: Guest, user: User) -> _Place:
     return {"offset": pfn, "pages": user.pages}
 
 
-def _canonical(user: User, fact: Fact) -> dict[str, object]:
+def _canonical(user: InTreeFile, fact: Fact) -> dict[str, object]:
     """A VMA; whether it may become executable is up to the mount of the file on top."""
     return canonical_vma(without_may_exec(fact.vma) if user.noexec else fact.vma)
 
@@ -75,7 +75,7 @@ def _canonical(user: User, fact: Fact) -> dict[str, object]:
 @_users(lambda user: True)
 @pytest.mark.guarantee(10, 11, 13, 14, 15, 27)
 def test_a_file_is_mapped_through_a_path_as_directly(
-    guest: Guest, user: User, path: HookPath
+    guest: Guest, user: InTreeFile, path: HookPath
 ) -> None:
     script = _ready(guest, user)
     if user.name == "zero-shared" and path is not HookPath.DIRECT:
@@ -103,7 +103,7 @@ def test_a_file_is_mapped_through_a_path_as_directly(
 
 
 @_users(lambda user: user.seekable)
-def test_what_is_mapped_is_what_pread_reads(guest: Guest, user: User, path: HookPath) -> None:
+def test_what_is_mapped_is_what_pread_reads(guest: Guest, user: InTreeFile, path: HookPath) -> None:
     script = _ready(guest, user)
     place = _place(guest, user)
     top = stack_over(script, path, LOW, user.mode)
@@ -121,7 +121,7 @@ def test_what_is_mapped_is_what_pread_reads(guest: Guest, user: User, path: Hook
 
 @_users(lambda user: user.writable and user.one_memory)
 @pytest.mark.guarantee(27)
-def test_a_shared_write_is_everybodys(guest: Guest, user: User, path: HookPath) -> None:
+def test_a_shared_write_is_everybodys(guest: Guest, user: InTreeFile, path: HookPath) -> None:
     script = _ready(guest, user)
     place = _place(guest, user)
     top = stack_over(script, path, LOW, user.mode)
@@ -145,7 +145,7 @@ def test_a_shared_write_is_everybodys(guest: Guest, user: User, path: HookPath) 
 
 
 @_users(lambda user: "private" in user.flags)
-def test_a_private_write_stays_private(guest: Guest, user: User, path: HookPath) -> None:
+def test_a_private_write_stays_private(guest: Guest, user: InTreeFile, path: HookPath) -> None:
     script = _ready(guest, user)
     place = _place(guest, user)
     top = stack_over(script, path, LOW, user.mode)
@@ -162,7 +162,7 @@ def test_a_private_write_stays_private(guest: Guest, user: User, path: HookPath)
 
 @_users(lambda user: user.shrinks)
 def test_a_file_that_shrinks_under_its_mapping_is_sigbus(
-    guest: Guest, user: User, path: HookPath
+    guest: Guest, user: InTreeFile, path: HookPath
 ) -> None:
     script = _ready(guest, user)
     top = stack_over(script, path, LOW, user.mode)
@@ -183,11 +183,11 @@ def test_a_file_that_shrinks_under_its_mapping_is_sigbus(
     "user",
     [
         pytest.param(user, marks=pytest.mark.kconfig(*user.symbols), id=user.name)
-        for user in USERS
+        for user in INTREE_FILES
         if user.seekable and user.mode == "ro"
     ],
 )
-def test_a_read_only_hook_refuses_what_could_be_written(guest: Guest, user: User) -> None:
+def test_a_read_only_hook_refuses_what_could_be_written(guest: Guest, user: InTreeFile) -> None:
     """generic_file_readonly_mmap_prepare() of mm/filemap.c."""
     script = _ready(guest, user)
     script.open("upper", "/dev/mmap_stack_first", "rw")
