@@ -20,8 +20,8 @@ from benchmark.figures import (
     CLONE_LOAD,
     CLONE_PROBE,
     CLONE_QEMU,
+    CLONE_RESEED,
     CLONE_RUNS,
-    CLONE_WAKE,
     EMPTY,
     POOL_PROBE,
     PROBE,
@@ -129,7 +129,7 @@ class Clone:
         began, date = time.monotonic(), time.time()
         deadline = Deadline.after(PATIENCE)
         vm = self._stack.enter_context(clone(spec, deadline))
-        woken = time.time()
+        reseeded = time.time()
         self._guest = self._stack.enter_context(entered(self._prepared, vm, deadline))
         probe(self._guest)
         self.found[CLONE_PROBE] = time.monotonic() - began
@@ -138,7 +138,7 @@ class Clone:
             CLONE_QEMU: times["MIGRATION"] - date,
             CLONE_LOAD: times["RESUME"] - times["MIGRATION"],
             CLONE_RUNS: times["RESUME"] - date,
-            CLONE_WAKE: woken - times["RESUME"],
+            CLONE_RESEED: reseeded - times["RESUME"],
         }
 
     def measure_memory(self) -> None:

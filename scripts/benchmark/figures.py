@@ -55,7 +55,7 @@ CLONING = "Clone to running kernel"
 CLONE_RUNS = Quantity(CLONING, "clone to running kernel", Unit.MILLISECONDS)
 CLONE_QEMU = Quantity(CLONING, "of it QEMU's start", Unit.MILLISECONDS)
 CLONE_LOAD = Quantity(CLONING, "of it the state's loading", Unit.MILLISECONDS)
-CLONE_WAKE = Quantity(CLONING, "after it the waking", Unit.MILLISECONDS)
+CLONE_RESEED = Quantity(CLONING, "after it the reseeding", Unit.MILLISECONDS)
 
 SESSION = "In a warm session"
 PROBE = Quantity(SESSION, "one probe", Unit.MILLISECONDS)
@@ -85,7 +85,7 @@ OUR_STEP = Quantity(STEP, "testbed, one file changed", against=MAKE_STEP.what)
 # In the order in which they are shown.
 QUANTITIES = (
     *(PEER, BOOT, BOOT_DISKS, CLONE_PROBE, POOL_PROBE),
-    *(CLONE_RUNS, CLONE_QEMU, CLONE_LOAD, CLONE_WAKE),
+    *(CLONE_RUNS, CLONE_QEMU, CLONE_LOAD, CLONE_RESEED),
     *(PROBE, PROBES, EMPTY, ROUND_TRIP, PSS),
     *(SHARED, CLONES, PARALLEL, BOOTS, RUN),
     *(MAKE_ALL, OUR_ALL, MAKE_STEP, OUR_STEP),

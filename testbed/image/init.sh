@@ -23,9 +23,9 @@ esac
 # dropbear binds its port before it goes to the background: when it returns, a
 # client can connect.
 dropbear -s -j -k -E -r /etc/dropbear/host_key 2>/dev/kmsg
-# Waits to be told that this is a clone.
+# Reseeds the VM when it becomes a clone.
 for port in /dev/vport*p1; do
-	[ -c "$port" ] && setsid wake "$port" </dev/null &
+	[ -c "$port" ] && setsid reseed "$port" </dev/null &
 done
 echo 'testbed: ready' >/dev/kmsg
 

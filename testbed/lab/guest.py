@@ -207,7 +207,7 @@ def clone_up(
     """Start a clone of a template and open a session; both end with the block.
 
     Raises:
-        BootError, LaunchError, QmpError, SessionError: it did not wake up; the class says how.
+        BootError, LaunchError, QmpError, SessionError: it did not reseed; the class says how.
     """
     spec = dataclasses.replace(prepared.vm_spec(log_dir), template=template)
     with clone(spec, deadline) as vm, entered(prepared, vm, deadline) as guest:

@@ -99,7 +99,7 @@ def _take(
         with entered(prepared, vm, deadline) as guest:
             if warm:
                 warm_up(guest)
-        vm.wake(deadline)  # as clones will: it is tried, and warm
+        vm.reseed(deadline)  # as clones will: it is tried, and warm
         vm.save(template, deadline)
 
 

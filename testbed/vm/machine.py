@@ -35,7 +35,7 @@ from testbed.vm.qemu import (
     qemu_argv,
 )
 from testbed.vm.qmp import Qmp, open_qmp
-from testbed.vm.reseed import wake
+from testbed.vm.reseed import reseed
 
 __all__ = ["VirtualMachine", "VmSpec", "boot", "clone"]
 
@@ -65,7 +65,7 @@ class VirtualMachine:
     process: Process
     console: Console
     qmp: Qmp
-    wake_port: socket.socket = field(repr=False)
+    reseed_port: socket.socket = field(repr=False)
     notifier: Notifier = field(repr=False)
     ssh_port: int = 0  # on 127.0.0.1
     slowdown: float = 0.0  # of the guest, against what is usual; 0: not measured yet
@@ -161,18 +161,18 @@ class VirtualMachine:
                 raise
             raise self._launch_error(f"QEMU cannot load the template: {error.message}") from error
         self.slowdown = float(self.spec.template.slowdown.read_text())
-        self.wake(deadline)
+        self.reseed(deadline)
 
-    def wake(self, deadline: Deadline) -> None:
+    def reseed(self, deadline: Deadline) -> None:
         """Give the guest a random state of its own, and the time.
 
         Raises:
             BootHang: it does not take them.
         """
         try:
-            wake(self.wake_port, deadline)
+            reseed(self.reseed_port, deadline)
         except OSError as error:
-            raise self._explain(BootHang, f"the guest does not wake up: {error}") from error
+            raise self._explain(BootHang, f"the guest does not reseed: {error}") from error
 
     def stop(self) -> None:
         """End QEMU: it is asked to quit, and killed when it does not."""
@@ -277,12 +277,12 @@ def _launch(spec: VmSpec, stack: ExitStack) -> tuple[VirtualMachine, socket.sock
     notifier = Notifier()
     our_monitor, monitor = stack.enter_context(_socketpair())
     our_console, console = stack.enter_context(_socketpair())
-    our_wake, wake_port = stack.enter_context(_socketpair())
+    our_reseed, reseed_port = stack.enter_context(_socketpair())
     make_room(console)
     reader = open_console(our_console, spec.log_dir / "console.log", notifier.notify)
     watched = stack.enter_context(reader)
     qmp = stack.enter_context(open_qmp(spec.log_dir / "qmp.log", notifier.notify))
-    theirs = (monitor, console, wake_port)
+    theirs = (monitor, console, reseed_port)
     channels = Channels(*(sock.fileno() for sock in theirs))
     argv = qemu_argv(spec, channels)
     fds = tuple(sock.fileno() for sock in theirs)
@@ -290,7 +290,9 @@ def _launch(spec: VmSpec, stack: ExitStack) -> tuple[VirtualMachine, socket.sock
     # QEMU has them now; ours would keep the channels open after its end.
     for sock in theirs:
         sock.close()
-    return VirtualMachine(spec, tuple(argv), process, watched, qmp, our_wake, notifier), our_monitor
+    return VirtualMachine(
+        spec, tuple(argv), process, watched, qmp, our_reseed, notifier
+    ), our_monitor
 
 
 @contextmanager

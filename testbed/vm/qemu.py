@@ -86,7 +86,7 @@ class Channels:
 
     qmp: int
     console: int
-    wake: int
+    reseed: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +139,7 @@ def qemu_version(arch: Arch) -> str:
 
 
 def qemu_argv(spec: VmSpec, channels: Channels) -> list[str]:
-    """The command line of a VM whose monitor, console and wake port are inherited sockets.
+    """The command line of a VM whose monitor, console and reseed port are inherited sockets.
 
     The host's port for SSH is the kernel's choice: `parse_ssh_port` tells it. A clone waits for
     the template's state, and has neither kernel nor initramfs: they are in its memory.
@@ -154,9 +154,9 @@ def qemu_argv(spec: VmSpec, channels: Channels) -> list[str]:
         "-mon", "chardev=qmp,mode=control",
         "-chardev", f"socket,id=console,fd={channels.console}",
         "-serial", "chardev:console",
-        "-chardev", f"socket,id=wake,fd={channels.wake}",
+        "-chardev", f"socket,id=reseed,fd={channels.reseed}",
         "-device", "virtio-serial-pci",
-        "-device", "virtserialport,chardev=wake,nr=1",
+        "-device", "virtserialport,chardev=reseed,nr=1",
     ]
     # fmt: on
 

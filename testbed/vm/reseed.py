@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Making a clone a machine of its own: random bytes and the time, through its wake port."""
+"""Making a clone a machine of its own: random bytes and the time, through its reseed port."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import time
 
 from testbed.deadline import Deadline
 
-# tests/probes/wake has the other end.
+# tests/probes/reseed has the other end.
 _SEED = 64
 _MESSAGE = struct.Struct(f">QI{_SEED}s")
 _ANSWER = struct.Struct(">I")
 
 
-def wake(port: socket.socket, deadline: Deadline) -> None:
+def reseed(port: socket.socket, deadline: Deadline) -> None:
     """Give the guest fresh random bytes and the host's time, and wait until it has them.
 
     Raises:
@@ -28,7 +28,7 @@ def wake(port: socket.socket, deadline: Deadline) -> None:
     port.sendall(message)
     answer = port.recv(_ANSWER.size, socket.MSG_WAITALL)
     if len(answer) < _ANSWER.size:
-        raise OSError("its wake port was closed")
+        raise OSError("its reseed port was closed")
     (errno,) = _ANSWER.unpack(answer)
     if errno:
         raise OSError(errno, f"in the guest: {os.strerror(errno)}")

@@ -13,8 +13,8 @@ fake=refuses   does not start
 fake=stubborn  as up, and takes no notice of quit
 fake=dies-late as up, and ends by itself when it is told to `stop`
 fake=no-load   cannot load or save a template
-fake=sleeps    does not wake up
-fake=no-seed   wakes up, and cannot use what it is told
+fake=sleeps    does not reseed
+fake=no-seed   reseeds, and cannot use the seed
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class FakeQemu:
             "migrate-incoming": self.migrate,
             "cont": lambda _: {},
         }
-        self.wake_port = self._inherited(words, "wake")
+        self.reseed_port = self._inherited(words, "reseed")
         self.qmp = FakeQmp(self._inherited(words, "qmp"), answers)
 
     def run(self) -> None:
@@ -65,7 +65,7 @@ class FakeQemu:
         if self.plays not in ("panic", "reset", "hang", "dies"):
             self.say("testbed: ready")
         threading.Thread(target=self.serve_ssh, daemon=True).start()
-        threading.Thread(target=self.serve_wake, daemon=True).start()
+        threading.Thread(target=self.serve_reseed, daemon=True).start()
         while True:
             signal.pause()
 
@@ -98,13 +98,13 @@ class FakeQemu:
         self.qmp.event("MIGRATION", status="failed" if self.plays == "no-load" else "completed")
         return {}
 
-    def serve_wake(self) -> None:
-        """Answer with an errno to the time and 64 random bytes; see tests/probes/wake."""
-        while message := self.wake_port.recv(76, socket.MSG_WAITALL):
+    def serve_reseed(self) -> None:
+        """Answer with an errno to the time and 64 random bytes; see tests/probes/reseed."""
+        while message := self.reseed_port.recv(76, socket.MSG_WAITALL):
             if self.plays == "sleeps":
                 continue
-            self.say(f"woken with {message.hex()}")
-            self.wake_port.sendall((1 if self.plays == "no-seed" else 0).to_bytes(4))
+            self.say(f"reseeded with {message.hex()}")
+            self.reseed_port.sendall((1 if self.plays == "no-seed" else 0).to_bytes(4))
 
     def say(self, line: str) -> None:
         stamp = f"[{time.monotonic():12.6f}] "

@@ -166,7 +166,7 @@ def test_a_vm_that_ends_by_itself_says_how(start: Boot) -> None:
 def test_a_vm_is_put_down_as_a_template(start: Boot, tmp_path: Path) -> None:
     template = Template(tmp_path)
     with start("up") as vm:
-        vm.wake(Deadline.after(5))
+        vm.reseed(Deadline.after(5))
         vm.save(template, Deadline.after(5))
         assert not is_running(vm)
     assert template.state.exists()
@@ -185,7 +185,7 @@ def test_a_clone_is_given_the_time_and_random_bytes_of_its_own(begin: Boot, logs
         with begin(plays) as vm:
             assert vm.ssh_port > 0
             assert vm.slowdown == 2.5
-        words = re.findall(r"woken with (\w+)", (logs / "console.log").read_text())
+        words = re.findall(r"reseeded with (\w+)", (logs / "console.log").read_text())
         message = bytes.fromhex(words[-1])
         assert before <= int.from_bytes(message[:8]) <= time.time()
         seeds.append(message[12:])
@@ -205,7 +205,7 @@ def test_a_clone_whose_template_cannot_be_loaded_is_the_hosts_fault(begin: Boot)
 
 
 @pytest.mark.parametrize(("plays", "why"), [("sleeps", "timed out"), ("no-seed", "in the guest")])
-def test_a_clone_that_does_not_wake_up_hangs(begin: Boot, plays: str, why: str) -> None:
+def test_a_clone_that_does_not_reseed_hangs(begin: Boot, plays: str, why: str) -> None:
     error = failure(begin, plays, 1.5)
     assert isinstance(error, BootHang)
     assert why in error.message

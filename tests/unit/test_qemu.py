@@ -27,7 +27,7 @@ from testbed.vm.qemu import (
     qemu_version,
 )
 
-CHANNELS = Channels(qmp=5, console=6, wake=7)
+CHANNELS = Channels(qmp=5, console=6, reseed=7)
 
 USERNET = (
     "Hub -1 (net0):\r\n"
@@ -73,7 +73,7 @@ def test_monitor_and_console_are_sockets_that_qemu_inherits() -> None:
     assert values(argv, "-chardev") == [
         "socket,id=qmp,fd=5",
         "socket,id=console,fd=6",
-        "socket,id=wake,fd=7",
+        "socket,id=reseed,fd=7",
     ]
     assert value(argv, "-mon") == "chardev=qmp,mode=control"
     assert value(argv, "-serial") == "chardev:console"

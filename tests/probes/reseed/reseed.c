@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Waits until the VM is told that it is a clone, and makes it one of its own:
- * clones of one template have the same random state, and their clock stands
- * where the template was taken. See docs/clones.md.
+ * reseed: waits for a message on the reseed port and makes a clone a machine of
+ * its own. Without it, all clones of a template have the same random state, and
+ * their clock shows the time of the template. See docs/clones.md.
  *
- * A message on the port is the time (u64 seconds, u32 nanoseconds, network
- * byte order) and 64 random bytes; the answer is an errno as u32, 0 when all
- * is done.
+ * A message is the time (u64 seconds, u32 nanoseconds, network byte order) and
+ * 64 random bytes. The answer is an errno as u32, 0 on success.
  */
 #include <arpa/inet.h>
 #include <endian.h>
@@ -19,6 +18,8 @@
 #include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "../common/transfer.h"
 
 #define RANDOM	"/dev/urandom"
 #define SEED	64
@@ -50,28 +51,11 @@ static int mix_in(const struct message *message)
 	if (fd < 0)
 		return errno;
 	memcpy(pool.bytes, message->seed, SEED);
-	/* The generator is made anew at once, not when it next grows old. */
+	/* RNDRESEEDCRNG makes the generator use the seed at once. */
 	if (ioctl(fd, RNDADDENTROPY, &pool) || ioctl(fd, RNDRESEEDCRNG))
 		error = errno;
 	close(fd);
 	return error;
-}
-
-/* A message comes whole, or in pieces; 0 is a host that does not hold the port's other end. */
-static int take(int port, struct message *message)
-{
-	size_t have = 0;
-	ssize_t n;
-
-	while (have < sizeof(*message)) {
-		n = read(port, (uint8_t *)message + have, sizeof(*message) - have);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return -1;
-		have += n;
-	}
-	return 0;
 }
 
 int main(int argc, char **argv)
@@ -81,15 +65,16 @@ int main(int argc, char **argv)
 	int error, port = argc == 2 ? open(argv[1], O_RDWR) : -1;
 
 	if (port < 0) {
-		fprintf(stderr, "usage: wake PORT\n");
+		fprintf(stderr, "usage: reseed PORT\n");
 		return 2;
 	}
-	while (!take(port, &message)) {
+	/* The message can come in pieces. The port ends when the host closes it. */
+	while (read_all(port, &message, sizeof(message))) {
 		error = mix_in(&message);
 		if (!error)
 			error = set_clock(&message);
 		answer = htonl(error);
-		if (write(port, &answer, sizeof(answer)) != sizeof(answer))
+		if (!write_all(port, &answer, sizeof(answer)))
 			break;
 	}
 	return 0;
