@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from testbed.kernel.release import name_file, name_release
 from testbed.kernel.request import Kernel, KernelRequest, load_kernel
 from testbed.kernel.toolchain import Compiler, find_compiler
 
-__all__ = ["Kernel", "KernelRequest", "Order", "build_kernel"]
+__all__ = ["Kernel", "KernelBuilder", "KernelRequest", "build_kernel", "open_builder"]
 
 # Part of every key: an entry that was laid out otherwise is not taken for one of today's.
 _LAYOUT = "3"
@@ -39,31 +39,65 @@ def build_kernel(request: KernelRequest, ctx: Context) -> Kernel:
         BuildError: the tree does not compile; names the first error and the whole log.
         InfraError: no disk space, or the compiler was killed.
     """
-    order = Order.of(request, ctx)
-    config = order.final_config()
-    key = order.kernel_key(config)
-    path = ctx.cache.get("kernel", key, lambda entry: order.build(entry, key, config))
-    return load_kernel(request.arch, key, path)
+    with open_builder(request, ctx) as builder:
+        return builder.kernel()
 
 
-@dataclass(frozen=True)
-class Order:
-    """A request with all that is needed to carry it out."""
+@contextmanager
+def open_builder(request: KernelRequest, ctx: Context) -> Iterator[KernelBuilder]:
+    """The builder of a kernel and its modules; its build directory is let go with the block.
+
+    Raises:
+        SetupError: a tool or a fragment is missing.
+        ConfigError: fragments contradict each other.
+    """
+    asked = read_fragments(request.common_fragments, request.fragments)
+    compiler = find_compiler(request.toolchain, request.arch)
+    with ExitStack() as stack:
+        yield KernelBuilder(request, compiler, asked, ctx, stack)
+
+
+@dataclass
+class KernelBuilder:
+    """Builds a kernel and its modules in one build directory, opened when first needed.
+
+    The directory is opened before the lock of any cache entry is taken: two runs that took
+    both in different orders would wait for each other for ever.
+    """
 
     request: KernelRequest
     compiler: Compiler
     asked: Mapping[str, Asked]
     ctx: Context
+    _stack: ExitStack
+    _build_dir: BuildDir | None = None
 
-    @classmethod
-    def of(cls, request: KernelRequest, ctx: Context) -> Order:
-        asked = read_fragments(request.common_fragments, request.fragments)
-        compiler = find_compiler(request.toolchain, request.arch)
-        return cls(request, compiler, asked, ctx)
+    @property
+    def build_dir(self) -> BuildDir:
+        """The directory of this kernel's family, at its source and series."""
+        if self._build_dir is None:
+            opened = open_build_dir(self.request, self.compiler, self.ctx)
+            self._build_dir = self._stack.enter_context(opened)
+        return self._build_dir
+
+    def entry(self, kind: str, key: str, make: Callable[[Path, BuildDir], None]) -> Path:
+        """An entry of the cache; `make` fills it from the build directory when it is absent."""
+        found = self.ctx.cache.find(kind, key)
+        if found is not None:
+            return found
+        build_dir = self.build_dir
+        return self.ctx.cache.get(kind, key, lambda entry: make(entry, build_dir))
+
+    def kernel(self) -> Kernel:
+        """The kernel, built unless the cache has it. Raises as build_kernel() does."""
+        config = self.final_config()
+        key = self.kernel_key(config)
+        path = self.entry("kernel", key, lambda entry, _: self._build(entry, key, config))
+        return load_kernel(self.request.arch, key, path)
 
     def final_config(self) -> Path:
-        """The .config that the fragments come to, in the cache: no make when it is there."""
-        return self.ctx.cache.get("config", self._config_key(), self._configure) / ".config"
+        """The .config that the fragments yield, in the cache: no make when it is there."""
+        return self.entry("config", self._config_key(), self._configure) / ".config"
 
     def _config_key(self) -> str:
         series = self.request.series
@@ -76,11 +110,8 @@ class Order:
             fragment_text(self.asked),
         )
 
-    def _configure(self, entry: Path) -> None:
-        with (
-            self.open_build_dir() as build_dir,
-            self.ctx.progress.step(f"configure {self.request}"),
-        ):
+    def _configure(self, entry: Path, build_dir: BuildDir) -> None:
+        with self.ctx.progress.step(f"configure {self.request}"):
             configure(build_dir.make, self.asked, entry, log=build_dir.fresh_log("configure"))
 
     def kernel_key(self, config: Path) -> str:
@@ -95,19 +126,15 @@ class Order:
             canonical(REPRODUCIBLE),
         )
 
-    def open_build_dir(self) -> AbstractContextManager[BuildDir]:
-        """The work directory of this kernel's family, at its source and series."""
-        return open_build_dir(self.request, self.compiler, self.ctx)
-
-    def build(self, entry: Path, key: str, config: Path) -> None:
+    def _build(self, entry: Path, key: str, config: Path) -> None:
         """Fill a cache entry with the finished kernel."""
-        with self.open_build_dir() as build_dir:
-            log = build_dir.fresh_log(key)
-            stats = build_dir.compile(key, config, title=f"compile {self.request}", log=log)
-            _stage(build_dir, entry, log)
-            release = _name(entry, self.request.arch.image, key)
-            record = self._record(key, release, stats)
-            (entry / "build.json").write_text(json.dumps(record, indent=2))
+        build_dir = self.build_dir
+        log = build_dir.fresh_log(key)
+        stats = build_dir.compile(key, config, title=f"compile {self.request}", log=log)
+        _stage(build_dir, entry, log)
+        release = _name(entry, self.request.arch.image, key)
+        record = self._record(key, release, stats)
+        (entry / "build.json").write_text(json.dumps(record, indent=2))
 
     def _record(self, key: str, release: str, stats: CompileStats) -> dict[str, object]:
         request = self.request

@@ -14,7 +14,7 @@ from pathlib import Path
 from testbed.cache import digest
 from testbed.context import Context
 from testbed.errors import BuildError, SetupError
-from testbed.kernel.build import Order
+from testbed.kernel.build import open_builder
 from testbed.kernel.builddir import BuildDir
 from testbed.kernel.diagnose import error_lines, first_warning
 from testbed.kernel.modules import bring_to
@@ -107,9 +107,10 @@ def _take(path: Path, kernel: Kernel, request: KernelRequest, ctx: Context) -> M
     if UNNAMED.encode() not in content:
         return read_module(path, kernel.release)
     read_module(path, nameless(kernel.release.encode(), kernel.key).decode())
-    with Order.of(request, ctx).open_build_dir() as build_dir:
-        if not build_dir.holds(kernel.key, when=path.stat().st_mtime):
-            message = f"{path} was not built since {build_dir.root} holds {kernel.release}"
+    with open_builder(request, ctx) as builder:
+        if not builder.build_dir.holds(kernel.key, when=path.stat().st_mtime):
+            root = builder.build_dir.root
+            message = f"{path} was not built since {root} holds {kernel.release}"
             raise SetupError(message, hint=_CURE)
 
     def copy(entry: Path) -> None:
@@ -122,9 +123,8 @@ def _take(path: Path, kernel: Kernel, request: KernelRequest, ctx: Context) -> M
 def build_driver(folder: Path, kernel: Kernel, request: KernelRequest, ctx: Context) -> Path:
     """Build the modules of a folder: an entry of the cache with them and build.log."""
 
-    def make(entry: Path) -> None:
-        order = Order.of(request, ctx)
-        with order.open_build_dir() as build_dir, ctx.progress.step(f"{folder.name} for {request}"):
+    def make(entry: Path, build_dir: BuildDir) -> None:
+        with ctx.progress.step(f"{folder.name} for {request}"):
             log = build_dir.fresh_log(f"driver-{kernel.key}")
             bring_to(build_dir, kernel, request, log)
             copy = build_dir.root / "driver"
@@ -143,7 +143,9 @@ def build_driver(folder: Path, kernel: Kernel, request: KernelRequest, ctx: Cont
                 copy_named(module, entry, kernel.key)
             shutil.copy2(log, entry / "build.log")
 
-    return ctx.cache.get("driver", digest(_LAYOUT, kernel.key, *_contents(folder)), make)
+    key = digest(_LAYOUT, kernel.key, *_contents(folder))
+    with open_builder(request, ctx) as builder:
+        return builder.entry("driver", key, make)
 
 
 def _make_modules(build_dir: BuildDir, copy: Path, what: str, log: Path) -> None:

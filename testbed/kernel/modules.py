@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from testbed.cache import digest
-from testbed.context import Context
 from testbed.errors import BuildError
-from testbed.kernel.build import Order
+from testbed.kernel.build import KernelBuilder
 from testbed.kernel.builddir import BuildDir
 from testbed.kernel.diagnose import first_warning
 from testbed.kernel.guestsources import GuestSources, source_files
@@ -50,25 +49,20 @@ class GuestSide:
 
 
 def build_guest_side(
-    kernel: Kernel,
-    request: KernelRequest,
-    ctx: Context,
-    *,
-    sources: GuestSources | None = None,
+    kernel: Kernel, builder: KernelBuilder, *, sources: GuestSources | None = None
 ) -> GuestSide:
-    """The test modules and programs for a kernel that `request` came to.
+    """The test modules and programs for a kernel that `builder` has built.
 
     Raises:
         BuildError: one does not compile, or compiles with a warning.
         SetupError: a tool is missing.
     """
-    texts = sources or GuestSources()
+    texts, ctx = sources or GuestSources(), builder.ctx
 
-    def make(entry: Path) -> None:
-        order = Order.of(request, ctx)
-        with order.open_build_dir() as build_dir, ctx.progress.step(f"modules for {request}"):
+    def make(entry: Path, build_dir: BuildDir) -> None:
+        with ctx.progress.step(f"modules for {builder.request}"):
             log = build_dir.fresh_log(f"guest-{kernel.key}")
-            bring_to(build_dir, kernel, request, log)
+            bring_to(build_dir, kernel, builder.request, log)
             _build_modules(build_dir, texts, log)
             (entry / "modules").mkdir()
             for module in _built_modules(build_dir):
@@ -77,7 +71,7 @@ def build_guest_side(
 
     key = digest(_LAYOUT, kernel.key, texts.modules_identity)
     programs = build_programs(kernel.arch, texts, ctx)
-    return GuestSide(ctx.cache.get("guest", key, make), programs)
+    return GuestSide(builder.entry("guest", key, make), programs)
 
 
 def bring_to(build_dir: BuildDir, kernel: Kernel, request: KernelRequest, log: Path) -> None:

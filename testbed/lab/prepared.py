@@ -11,7 +11,7 @@ from testbed.arch import Arch, find_arch
 from testbed.context import Context
 from testbed.flavour import Flavour, find_flavour
 from testbed.image import Disk, Image, build_disks, build_image
-from testbed.kernel.build import Kernel, KernelRequest, build_kernel
+from testbed.kernel.build import Kernel, KernelRequest, open_builder
 from testbed.kernel.modules import GuestSide, build_guest_side
 from testbed.kernel.series import Series
 from testbed.kernel.source import Source, resolve
@@ -95,8 +95,9 @@ def prepare_kernel(
         toolchain=settings.toolchain,
         build_dir_name=build_dir_name,
     )
-    kernel = build_kernel(request, ctx)
-    guest_side = build_guest_side(kernel, request, ctx)
+    with open_builder(request, ctx) as builder:
+        kernel = builder.kernel()
+        guest_side = build_guest_side(kernel, builder)
     for name, lacks in guest_side.absent.items():
         ctx.progress.note(f"{arch}: {name}.ko is not built: the kernel has not {lacks}")
     image = build_image(kernel, guest_side, ctx)

@@ -3,16 +3,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
-from test_build import HOST, Yard, built, compiled, yard
+from test_build import HOST, Recorder, Yard, built, compiled, yard
 
 from testbed.errors import BuildError, InfraError, SetupError
+from testbed.kernel.build import open_builder
+from testbed.kernel.builddir import BuildDir, open_build_dir
 from testbed.kernel.guestsources import GuestSources
 from testbed.kernel.modules import NEEDS, GuestSide, build_guest_side
 from testbed.kernel.release import UNNAMED
+from testbed.kernel.request import KernelRequest
 
 __all__ = ["built", "yard"]
 
@@ -53,8 +58,9 @@ def sources(tmp_path: Path) -> GuestSources:
 
 def build(yard: Yard, sources: GuestSources) -> GuestSide:
     request = yard.request()
-    kernel = yard.build(request)
-    return build_guest_side(kernel, request, yard.ctx(), sources=sources)
+    yard.recorder = Recorder()
+    with open_builder(request, yard.ctx()) as builder:
+        return build_guest_side(builder.kernel(), builder, sources=sources)
 
 
 def guest_sides(yard: Yard) -> list[Path]:
@@ -81,6 +87,24 @@ def test_a_program_is_static_and_shares_a_header_with_the_modules(
     assert subprocess.check_output([agent]) == b"42\n"
     assert subprocess.call([pair]) == 7
     assert b"INTERP" not in subprocess.check_output(["readelf", "--program-headers", agent])
+
+
+def test_a_cold_build_opens_its_build_directory_once(
+    yard: Yard, sources: GuestSources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[KernelRequest] = []
+
+    def open_counted(
+        request: KernelRequest, *rest: Any
+    ) -> contextlib.AbstractContextManager[BuildDir]:
+        opened.append(request)
+        return open_build_dir(request, *rest)
+
+    monkeypatch.setattr("testbed.kernel.build.open_build_dir", open_counted)
+    build(yard, sources)
+    assert len(opened) == 1
+    build(yard, sources)
+    assert len(opened) == 1, "all is in the cache by now"
 
 
 def test_they_are_built_once(built: Yard, sources: GuestSources) -> None:
@@ -155,7 +179,8 @@ def test_modules_are_built_against_their_kernel_although_another_was_built_since
     plain, patched = yard.request(text), yard.request(text, yard.patch())
     kernel = yard.build(plain)
     yard.build(patched)
-    side = build_guest_side(kernel, plain, yard.ctx(), sources=sources)
+    with open_builder(plain, yard.ctx()) as builder:
+        side = build_guest_side(builder.kernel(), builder, sources=sources)
     assert yard.recorder.steps[-1] == f"compile 7.3.0 for {HOST} again"
     assert "  CC      mm/util.o" in (side.path / "build.log").read_text()
     assert compiled(kernel) == ["init/main.o", "mm/util.o", "mm/vma.o"]
