@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What all tests stand on."""
+"""Fixtures that all tests share."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ import pytest
 from testbed.lab.lab import Lab
 from testbed.lab.prepared import PreparedKernel
 
-# A shell that starts the tests in the background has them ignore SIGINT, and so whatever they
-# start (signal(7)): a test that interrupts a child would wait for ever.
+# A shell starts a background job with SIGINT ignored, and children inherit that (signal(7)).
+# A test that interrupts a child would then wait for ever.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
 def command(lab: Lab, prepared: PreparedKernel, tmp_path: Path) -> Callable[..., list[str]]:
-    """Makes the words of a `testbed` command for the kernel under test, as a user types them.
+    """Return a function that makes the argv of a `testbed` command for the kernel under test.
 
-    Its results are in a folder below `tmp_path`.
+    The command puts its results into a folder below `tmp_path`.
     """
     settings = lab.ctx.settings
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""One kernel as `git bisect run` has it judged."""
+"""`testbed bisect-step`: one kernel, judged for `git bisect run`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DEFECT = ("--series", str(MUTANTS / "U8.patch"))
 
 
 @pytest.mark.parametrize(
-    ("words", "status", "said"),
+    ("words", "status", "shown"),
     [
         ((), 0, "absent: "),
         (DEFECT, 1, "present: test_start_and_end_are_the_final_range: "),
@@ -27,8 +27,8 @@ DEFECT = ("--series", str(MUTANTS / "U8.patch"))
     ],
     ids=["good", "bad", "broken", "another", "usage"],
 )
-def test_a_kernels_verdict_is_an_exit_status(
-    command: Command, words: tuple[str, ...], status: int, said: str
+def test_bisect_step_exits_as_git_bisect_run_expects(
+    command: Command, words: tuple[str, ...], status: int, shown: str
 ) -> None:
     done = run(command("bisect-step", *words, TESTS), ok=range(256))
-    assert (done.status, said in done.stdout) == (status, True), done.stdout + done.stderr
+    assert (done.status, shown in done.stdout) == (status, True), done.stdout + done.stderr

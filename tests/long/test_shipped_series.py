@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The layer taken out again, step by step: each step enables what it brought, and nothing else."""
+"""The shipped series remove the layer step by step.
+
+Each step of the layer's history enables the paths that it added, and no others.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ Command = Callable[..., list[str]]
 NO_LAYER = f"+{KERNEL_CONFIG}/series/no-layer"
 MONOLITHIC = f"+{KERNEL_CONFIG}/series/monolithic"
 
-# One scenario on every path, and a test of each kind of stack that the kernel has.
+# One scenario on every path, and one test of each kind of stack in the kernel.
 SCENARIO = "map-rw-shared"
 OVERLAY = "test_a_private_mapping_of_a_read_only_lower_file_is_written"
 SEGMENT = "test_a_segment_is_written_and_read_back"
@@ -26,7 +29,7 @@ SAMPLE = " or ".join((SCENARIO, OVERLAY, SEGMENT, RING, UIO))
 
 
 def compared(words: list[str], results: Path) -> set[tuple[str, str]]:
-    """What differs, as kind and what it is about: a path, or a test."""
+    """Run a comparison. Return its changes as (kind, path), or (kind, test) without a path."""
     done = run(words, ok=(0, 1))
     [file] = results.glob("*/compare.json")
     changes = json.loads(file.read_text())["changes"]
@@ -38,13 +41,13 @@ def compared(words: list[str], results: Path) -> set[tuple[str, str]]:
     }
 
 
-def test_dispatch_brings_the_stacks(command: Command, tmp_path: Path) -> None:
+def test_the_dispatch_enables_the_stacks(command: Command, tmp_path: Path) -> None:
     words = command("compare", "-k", SAMPLE, NO_LAYER, MONOLITHIC, results="dispatch")
     stacks = ("stack", "stack-first", "stack-after", "three-level", OVERLAY, SEGMENT)
     assert compared(words, tmp_path / "dispatch") == {("fixed", name) for name in stacks}
 
 
-def test_the_halves_bring_nested_hooks(command: Command, lab: Lab, tmp_path: Path) -> None:
+def test_the_split_enables_nested_hooks(command: Command, lab: Lab, tmp_path: Path) -> None:
     kernel = lab.ctx.settings.kernel
     words = command("compare", "-k", SAMPLE, MONOLITHIC, kernel, results="halves")
     nested = ("custom", RING, UIO)

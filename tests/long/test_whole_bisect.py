@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A whole bisection of a planted defect, as a user types it."""
+"""A complete bisection of a planted defect, through the command line."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Command = Callable[..., list[str]]
 
 DEFECT = MUTANTS / "U8.patch"
 
-# One C file each. A comment does not change the kernel; the sixth does not build.
+# Each changes one C file. A comment does not change the kernel; the sixth does not build.
 CHANGES = (
     ("mm/vma.c", "/* harmless */"),
     ("mm/util.c", "/* harmless as well */"),
@@ -32,14 +32,14 @@ CHANGES = (
 
 
 def write_series(folder: Path, tree: Path) -> None:
-    """A series whose fifth patch is the defect."""
+    """Write a series of patches, of which the fifth is the defect."""
     folder.mkdir()
     for number, text in enumerate(patch_texts(tree), start=1):
         (folder / f"{number:04}-change.patch").write_text(text)
 
 
 def patch_texts(tree: Path) -> Iterator[str]:
-    """Each patch puts a line of its own at the end of a file; an empty one takes the last away."""
+    """Yield the patches. A change appends its line to a file; an empty line removes the last."""
     files = {name: (tree / name).read_text().splitlines(True) for name, _ in CHANGES if name}
     for name, line in CHANGES:
         if not name:
@@ -50,7 +50,7 @@ def patch_texts(tree: Path) -> Iterator[str]:
         yield "".join(difflib.unified_diff(old, files[name], f"a/{name}", f"b/{name}"))
 
 
-def test_a_planted_patch_is_found_among_harmless_ones(
+def test_bisect_finds_the_planted_patch_among_harmless_ones(
     command: Command, lab: Lab, prepared: PreparedKernel, tmp_path: Path
 ) -> None:
     tree = unpack(prepared.source, lab.ctx).path
@@ -64,7 +64,7 @@ def test_a_planted_patch_is_found_among_harmless_ones(
     assert verdicts["0008"] == verdicts["0005"] == "present"
     assert verdicts["no p"] == verdicts["0004"] == "absent"
     assert verdicts["0006"] == "cannot tell"
-    # Four comments make no other kernel: it was built, and not run.
+    # Four comments leave the kernel unchanged, so it was built but not run.
     assert steps["0004-change.patch"]["same_as"] == steps["no patch"]["commit"]
     assert "#error no kernel" in steps["0006-change.patch"]["evidence"]
 

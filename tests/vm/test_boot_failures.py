@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""VMs that do not come up, or go down: real kernels on QEMU."""
+"""VMs that do not boot, or die later: real kernels on QEMU."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_a_kernel_that_panics_at_boot(prepared: PreparedKernel, tmp_path: Path) 
 
 
 def test_a_kernel_that_hangs_at_boot(prepared: PreparedKernel, tmp_path: Path) -> None:
-    # busybox's init finds nothing to do, and never says that it is ready.
+    # busybox's init has nothing to do, so it never reports that the guest is ready.
     error = failure(spec(prepared, tmp_path, "rdinit=/bin/init"), 20)
     assert isinstance(error, BootHang)
     assert "Run /bin/init as init process" in error.evidence
@@ -45,16 +45,14 @@ def test_a_guest_without_network(prepared: PreparedKernel, tmp_path: Path) -> No
     assert "testbed: ready" in error.evidence
 
 
-def test_a_guest_that_panics_later_is_known_to_be_dead(
-    prepared: PreparedKernel, tmp_path: Path
-) -> None:
+def test_a_panic_after_the_boot_is_detected(prepared: PreparedKernel, tmp_path: Path) -> None:
     with boot(spec(prepared, tmp_path, "testbed.shell"), Deadline.after(60)) as vm:
         vm.console.type("echo c >/proc/sysrq-trigger\n")
         reason = vm.notifier.wait_for(vm.why_dead, Deadline.after(60))
     assert reason == "the guest kernel panicked: sysrq triggered crash"
 
 
-def test_a_guest_has_as_many_cpus_as_asked_for(prepared: PreparedKernel, tmp_path: Path) -> None:
+def test_a_guest_has_the_requested_number_of_cpus(prepared: PreparedKernel, tmp_path: Path) -> None:
     two = dataclasses.replace(prepared.vm_spec(tmp_path), cpus=2)
     with boot(two, Deadline.after(60)) as vm:
         assert "2 CPUs" in vm.console.text()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Clones of a template are pristine, are machines of their own, and cost only themselves."""
+"""Clones of a template start pristine and are independent of each other."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def store(lab: Lab) -> Iterator[Cache]:
 
 @pytest.fixture
 def template(lab: Lab, prepared: PreparedKernel, store: Cache) -> Template:
-    """The one that the tests of this session use, most likely."""
+    """A template; most likely the one that the tests of this session share."""
     lean = prepared.without_disks()
     return make_template(lean, store, lab.log_dir(prepared.arch.name), _SECONDS)
 
@@ -62,7 +62,7 @@ def new_clone(lab: Lab, prepared: PreparedKernel, template: Template) -> Clone:
 
 @pytest.fixture
 def own_lab(prepared: PreparedKernel, lab: Lab, tmp_path: Path) -> Iterator[Lab]:
-    """A lab with a store of its own."""
+    """A lab with its own store of templates."""
     settings = dataclasses.replace(
         lab.ctx.settings, template_dir=tmp_path / "templates", results_dir=tmp_path / "results"
     )
@@ -78,15 +78,15 @@ def _soon() -> Deadline:
     return Deadline.after(_SECONDS)
 
 
-def test_clones_have_random_numbers_of_their_own(new_clone: Clone) -> None:
+def test_clones_have_different_random_numbers(new_clone: Clone) -> None:
     with new_clone() as one, new_clone() as other:
         assert one.session.get(UUID) != other.session.get(UUID)
 
 
-def test_ssh_servers_of_clones_have_random_numbers_of_their_own(
+def test_ssh_servers_of_clones_have_different_random_numbers(
     prepared: PreparedKernel, lab: Lab, template: Template
 ) -> None:
-    """The SSH server ran before they were cloned, and must not go on from what it knew."""
+    """The template's SSH server is cloned while it runs, so it needs fresh random numbers."""
     spec = dataclasses.replace(prepared.without_disks().vm_spec(Path("/")), template=template)
     cookies = []
     for _ in range(2):
@@ -100,7 +100,7 @@ def test_a_clone_has_the_time_of_its_host(new_clone: Clone) -> None:
     began = time.time()
     with new_clone() as guest:
         shown = int(guest.session.check(["date", "+%s"]).out)
-        # It is told the time while it is made, and so late by a part of that at most.
+        # The clone gets the time during its setup, so its clock lags by less than the setup took.
         assert int(began) <= shown <= time.time() + 1
 
 
@@ -124,7 +124,7 @@ def test_a_clone_begins_as_the_template_was_left(new_clone: Clone) -> None:
         assert "file" not in guest.session.check(["ls", "/tmp"]).out
 
 
-def test_each_clone_has_a_console_of_its_own(new_clone: Clone) -> None:
+def test_each_clone_has_its_own_console(new_clone: Clone) -> None:
     with new_clone() as one, new_clone() as other:
         one.session.write(("/dev/kmsg", b"<5>this is the first\n"))
         console = one.vm.console
@@ -136,13 +136,13 @@ def test_each_clone_has_a_console_of_its_own(new_clone: Clone) -> None:
         assert "this is the first" not in other.vm.console.text()
 
 
-def test_the_boot_is_not_read_again_by_each_clone(new_clone: Clone) -> None:
+def test_a_clone_does_not_repeat_the_boot_log(new_clone: Clone) -> None:
     with new_clone() as guest:
         records = guest.session.log().records
         assert not [record for record in records if b"Linux version" in record]
 
 
-def test_a_clone_that_is_killed_costs_only_itself(own_lab: Lab, arch: str) -> None:
+def test_a_killed_clone_affects_no_other(own_lab: Lab, arch: str) -> None:
     with own_lab.guest(arch, Isolation.CLONE, disks=False) as guest:
         os.kill(guest.vm.process.pid, signal.SIGKILL)
         guest.vm.wait_until_gone()
@@ -152,13 +152,13 @@ def test_a_clone_that_is_killed_costs_only_itself(own_lab: Lab, arch: str) -> No
     assert own_lab.retried == []
 
 
-def test_a_template_that_cannot_be_loaded_is_taken_anew(own_lab: Lab, arch: str) -> None:
+def test_a_template_that_cannot_be_loaded_is_made_again(own_lab: Lab, arch: str) -> None:
     lean = own_lab.prepared(arch).without_disks()
     logs = own_lab.log_dir(arch)
     template = make_template(lean, own_lab.templates, logs, _SECONDS)
     stamp = template.state.stat()
     template.state.write_bytes(bytes(stamp.st_size))
-    # As a file looks that a disk has spoiled: neither its size nor its time tells.
+    # A file that the disk has corrupted looks like this: size and time are unchanged.
     os.utime(template.state, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
     with own_lab.guest(arch, Isolation.CLONE, disks=False) as guest:
         assert guest.usable
@@ -166,7 +166,7 @@ def test_a_template_that_cannot_be_loaded_is_taken_anew(own_lab: Lab, arch: str)
     assert own_lab.retried[0].startswith(arch)
 
 
-def test_a_kernel_that_is_bad_in_the_warm_up_is_told_by_the_tests(
+def test_a_splat_in_the_warm_up_is_left_to_the_tests(
     own_lab: Lab, arch: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def warm_up(guest: Guest) -> None:
@@ -179,7 +179,7 @@ def test_a_kernel_that_is_bad_in_the_warm_up_is_told_by_the_tests(
     assert own_lab.retried == []
 
 
-def test_a_template_is_taken_once_for_kernel_image_and_machine(own_lab: Lab, arch: str) -> None:
+def test_a_template_is_made_once_for_each_kernel_image_and_machine(own_lab: Lab, arch: str) -> None:
     prepared = own_lab.prepared(arch)
     assert find_template(prepared.without_disks(), own_lab.templates) is None
     with own_lab.guest(arch, Isolation.CLONE, disks=False):

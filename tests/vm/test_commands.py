@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The commands around a VM, as a user types them."""
+"""The commands that use a VM, from the command line."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from testbed.settings import CHECKOUT
 
 Command = Callable[..., list[str]]
 
-# Seconds for a VM to boot, be tested and end.
+# Seconds for a VM to boot, run its tests and end.
 PATIENCE = 300
 
 
 @contextmanager
 def terminal(words: list[str]) -> Iterator[pexpect.spawn[str]]:
-    """A command on a terminal, as a user has it; gone when the block ends."""
-    # A line of a user's terminal may be long, and is not broken.
+    """Run a command on a terminal; it is killed when the block ends."""
+    # The terminal is wide, so that it does not break long lines.
     child = pexpect.spawn(
         words[0], words[1:], timeout=PATIENCE, encoding="utf-8", dimensions=(24, 4000)
     )
@@ -39,7 +39,7 @@ def terminal(words: list[str]) -> Iterator[pexpect.spawn[str]]:
 
 @pytest.fixture
 def pytest_words(command: Command) -> Command:
-    """Makes the words of a pytest session that boots the kernel under test."""
+    """Return a function that makes the argv of pytest for the kernel under test."""
 
     def words(*more: str) -> list[str]:
         testbed, _, *options = command("run")
@@ -54,11 +54,11 @@ def test_shell_runs_a_command_in_the_guest(prepared: PreparedKernel, command: Co
     assert done.stdout.splitlines()[-1] == prepared.kernel.release
 
 
-def test_shell_ends_with_the_commands_status(command: Command) -> None:
+def test_shell_exits_with_the_status_of_its_command(command: Command) -> None:
     assert run(command("shell", "--", "false"), ok=range(256)).status == 1
 
 
-def test_shell_has_the_test_modules_loaded(command: Command) -> None:
+def test_shell_loads_the_test_modules(command: Command) -> None:
     loaded = run(command("shell", "--", "lsmod")).stdout
     assert "mmap_stack" in loaded
     assert "mmap_ring" in loaded
@@ -67,20 +67,20 @@ def test_shell_has_the_test_modules_loaded(command: Command) -> None:
 def test_shell_shares_a_folder_that_the_guest_cannot_write_to(
     command: Command, tmp_path: Path
 ) -> None:
-    (tmp_path / "told").write_text("by the host")
-    look = ("sh", "-c", "cat /mnt/told; echo by the guest >/mnt/told")
+    (tmp_path / "note").write_text("by the host")
+    look = ("sh", "-c", "cat /mnt/note; echo by the guest >/mnt/note")
     done = run(command("shell", "--share", str(tmp_path), "--", *look), ok=range(256))
     assert "by the host" in done.stdout
     assert "Read-only file system" in done.stderr
-    assert (tmp_path / "told").read_text() == "by the host"
+    assert (tmp_path / "note").read_text() == "by the host"
 
 
-def test_shell_on_the_console_is_a_shell_beside_what_the_kernel_prints(
+def test_shell_on_the_console_also_shows_kernel_messages(
     prepared: PreparedKernel, command: Command
 ) -> None:
     with terminal(command("shell", "--console")) as console:
         console.expect_exact("testbed: ready")
-        # The echo of what is typed is not what it prints.
+        # The echo of the typed line must not match, so it differs from the output.
         console.sendline("echo release=$(uname -r)")
         console.expect_exact(f"release={prepared.kernel.release}")
         console.send("\x01x")  # Ctrl-A x
@@ -94,7 +94,7 @@ def test_it(guest):
 """
 
 
-def test_a_vm_whose_test_failed_is_kept_until_the_user_has_seen_it(
+def test_keep_holds_the_vm_of_a_failed_test_until_the_user_continues(
     pytest_words: Command, tmp_path: Path
 ) -> None:
     test = tmp_path / "test_failing.py"
@@ -110,8 +110,8 @@ def test_a_vm_whose_test_failed_is_kept_until_the_user_has_seen_it(
     assert run([*login, "true"], ok=range(256)).status != 0
 
 
-def test_nothing_is_kept_where_nobody_could_look(pytest_words: Command, tmp_path: Path) -> None:
-    # A child of ours leads a session without a terminal.
+def test_keep_is_refused_without_a_terminal(pytest_words: Command, tmp_path: Path) -> None:
+    # run() starts its child in a new session, without a terminal.
     done = run(pytest_words(str(tmp_path), "--keep"), ok=range(256))
     assert done.status == pytest.ExitCode.USAGE_ERROR
     assert "--keep waits at a terminal, and there is none" in done.stderr
@@ -132,13 +132,13 @@ def test_gdb_is_attached_with_breakpoints_on_the_layer(
     program = gdb_argv(prepared.kernel, Path("stub"))[0]
     if shutil.which(program) is None:
         pytest.skip(f"{program} is not installed")
-    # At its end gdb kills the guest that it has stopped.
+    # When gdb ends, it kills the guest that it has stopped.
     shown = run(command("gdb", "--", "-batch", "-ex", "info breakpoints")).stdout
     assert "<compat_vma_mmap" in shown
     assert "<__compat_vma_mmap" in shown
 
 
-def test_build_tells_where_the_kernel_is(prepared: PreparedKernel, command: Command) -> None:
+def test_build_prints_the_path_of_the_kernel(prepared: PreparedKernel, command: Command) -> None:
     shown = run(command("build")).stdout
     assert prepared.kernel.release in shown
     assert str(prepared.image.path) in shown

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""`testbed check` on the examples of modules/, right and wrong."""
+"""`testbed check` on the right and the wrong examples of modules/examples."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ KINDS = ("remap", "pages", "fault", "counted")
 
 @dataclass(frozen=True)
 class Ended:
-    """What a check ended with."""
+    """The result of a check."""
 
     status: int
     output: str
-    content: Mapping[str, Any]  # of its JSON, for the one architecture
+    content: Mapping[str, Any]  # its JSON for the one architecture
 
     def failed(self) -> dict[tuple[str, str], list[str]]:
-        """Complaints by trial and path."""
+        """The complaints of each trial that failed, by trial and path."""
         return {
             (each["trial"], each["path"]): each["complaints"]
             for each in self.content["outcomes"]
@@ -47,7 +47,7 @@ class Ended:
 
 @pytest.fixture
 def check(command: Command, tmp_path: Path) -> Callable[..., Ended]:
-    """Runs a check of an example's node with a plan; what is tried is said by its first letters."""
+    """Return a function that checks the node of an example with a plan."""
 
     def check(kind: str, plan: str, *words: str | Path) -> Ended:
         file = tmp_path / "plan.toml"
@@ -68,18 +68,18 @@ Check = Callable[..., Ended]
 
 
 def only(letters: str, paths: str) -> str:
-    """A plan of the trials that begin with one of these letters."""
+    """A plan with only the trials whose names begin with one of the letters."""
     return f'skip = ["[!{letters}]*"]\npaths = {json.dumps(paths.split())}\n'
 
 
-# A hook that looks at the file of the VMA, which is not always its own.
+# A hook that uses the VMA's file, which is not always the hook's own.
 OUTER_FILE = """if (desc->vm_file != desc->file)
 		return -ENODEV;
 	desc->private_data = memory"""
 
 
 def planted(kind: str, old: str, new: str, node: Path) -> Path:
-    """A copy of a right example with a defect in it."""
+    """Copy a right example to `node` and plant a defect in it."""
     shutil.copytree(EXAMPLES / kind / "mmap_prepare", node)
     source = node / f"example_{kind}.c"
     text = source.read_text()
@@ -98,10 +98,10 @@ def test_a_right_conversion_makes_no_difference(check: Check, kind: str) -> None
         verdicts = [each["verdict"] for each in ended.content[side]["outcomes"]]
         assert verdicts.count("holds") > 80
         assert len(ended.content[side]["base_mappings"]) == 2
-        assert ended.content[side]["notes"] == []  # it is built without a warning
+        assert ended.content[side]["notes"] == []  # the module built without a warning
 
 
-def test_a_right_driver_holds_on_all_paths_each_trial_in_a_clone(check: Check) -> None:
+def test_a_right_driver_holds_on_all_paths_with_a_clone_for_each_trial(check: Check) -> None:
     words = ("--module", EXAMPLES / "counted/mmap_prepare", "--isolation", "clone")
     ended = check("counted", 'skip = ["[!afu]*"]\nsharing = ["shared"]\n', *words)
     assert ended.status == 0, ended.output
@@ -110,7 +110,7 @@ def test_a_right_driver_holds_on_all_paths_each_trial_in_a_clone(check: Check) -
     assert {("unload-shared", path) for path in paths} <= ended.held()
 
 
-def test_the_wrong_conversion_is_found(check: Check) -> None:
+def test_a_wrong_conversion_makes_a_difference(check: Check) -> None:
     versions = ("--before", EXAMPLES / "counted/mmap", "--after", EXAMPLES / "counted/wrong")
     ended = check("counted", only("a", "direct stack"), *versions)
     assert ended.status == 1
@@ -119,7 +119,7 @@ def test_the_wrong_conversion_is_found(check: Check) -> None:
     assert "example_counted.ko cannot be unloaded: 1 reference stays behind" in ended.output
 
 
-def test_allocations_that_fail_find_the_wrong_conversion(
+def test_failing_allocations_find_a_wrong_conversion(
     check: Check, prepared: PreparedKernel
 ) -> None:
     if prepared.kernel.symbol("FAILSLAB") != "y":
@@ -165,7 +165,7 @@ def test_a_planted_defect_is_found(
     assert (trial, path) in different, ended.output
 
 
-def test_flags_that_were_forgotten_are_shown(check: Check, tmp_path: Path) -> None:
+def test_missing_flags_are_shown(check: Check, tmp_path: Path) -> None:
     folder = planted("fault", "VMA_DONTEXPAND_BIT, ", "", tmp_path / "fault")
     versions = ("--before", EXAMPLES / "fault/mmap", "--after", folder)
     ended = check("fault", only("g", "direct"), *versions)
@@ -178,7 +178,7 @@ def test_flags_that_were_forgotten_are_shown(check: Check, tmp_path: Path) -> No
     assert "after:  dd me" in ended.output
 
 
-def test_a_module_file_can_be_below_stacks_only(
+def test_a_module_file_can_be_checked_only_below_stacks(
     check: Check, lab: Lab, prepared: PreparedKernel, tmp_path: Path
 ) -> None:
     folder = EXAMPLES / "pages/mmap_prepare"
@@ -189,15 +189,13 @@ def test_a_module_file_can_be_below_stacks_only(
     assert {path for _, path in ended.held()} == {"stack-after"}
 
 
-def test_a_node_that_is_not_there_is_told(check: Check) -> None:
+def test_a_missing_node_fails_the_load(check: Check) -> None:
     ended = check("nothing", "", "--module", EXAMPLES / "pages/mmap_prepare")
     assert ended.status == 1
     assert ended.failed() == {("load", "direct"): ["the node cannot be opened: ENOENT"]}
 
 
-def test_what_does_not_compile_is_told_with_the_compilers_message(
-    check: Check, tmp_path: Path
-) -> None:
+def test_a_compile_error_is_shown(check: Check, tmp_path: Path) -> None:
     folder = planted("pages", "struct vm_area_desc", "struct vm_area_desk", tmp_path / "pages")
     ended = check("pages", "", "--module", folder)
     assert ended.status == 1

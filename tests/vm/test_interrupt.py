@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""An interrupt leaves no VM behind and loses no result."""
+"""An interrupt leaves no VM running and loses no result."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Command = Callable[..., list[str]]
 
 _INTERRUPTED = 130
 
-# Between two looks at what has no event to wait for: a file of another process, a pid.
+# Seconds between two polls of something without events: a file of another process, a pid.
 _POLL = 0.05
 
 
@@ -92,7 +92,10 @@ def _wait_until_gone(pids: list[int]) -> None:
 
 
 def _descendants(pid: int) -> list[int]:
-    """Processes below `pid`; each child leads a session of its own, so groups do not tell."""
+    """The processes below `pid`, by parent.
+
+    Each child leads its own session, so the process group does not identify them.
+    """
     children = [
         int(path.name)
         for path in Path("/proc").iterdir()
@@ -106,7 +109,7 @@ def _alive(pid: int) -> bool:
 
 
 def _stat(pid: int) -> list[str]:
-    """State, parent and the rest of /proc/PID/stat (proc_pid_stat(5)); empty when it is gone."""
+    """State, parent and the rest of /proc/PID/stat (proc_pid_stat(5)); empty if PID is gone."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):

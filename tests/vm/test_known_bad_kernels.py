@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A known-bad kernel, as a user tries it: built, booted, caught, and gone."""
+"""A known-bad kernel: built, booted, caught and removed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def test_a_mutant_is_killed_by_the_oracle_and_not_kept(
     command: Command, lab: Lab, tmp_path: Path
 ) -> None:
     state = {"XDG_STATE_HOME": str(tmp_path / "state")}
-    before = _kernels(lab)  # a search for a commit may have kept one with the same patch
+    before = _kernels(lab)  # a bisection may have kept a kernel with the same patch
     words = command("mutants", "-k", "U8", "--tests", "test_descriptor and not custom")
     done = run(words, env=state)
     [written] = tmp_path.glob("results/*/mutants.json")
@@ -34,6 +34,6 @@ def test_a_mutant_is_killed_by_the_oracle_and_not_kept(
 
 
 def _kernels(lab: Lab) -> set[Path]:
-    """The kernels with that patch that are kept."""
+    """The cached kernels with the patch U8."""
     records = lab.ctx.cache.root.glob("kernel/*/build.json")
     return {record for record in records if "U8.patch" in record.read_text()}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The plugin on real guests: what breaks one fails that test, and the next gets a fresh guest."""
+"""The plugin on real guests: a test that breaks its guest fails; the next gets a fresh guest."""
 
 from __future__ import annotations
 
@@ -91,9 +91,7 @@ EXPECTED = {
 
 
 @pytest.mark.usefixtures("prepared")
-def test_what_breaks_a_guest_costs_that_test_and_no_other(
-    lab: Lab, arch: str, tmp_path: Path
-) -> None:
+def test_a_broken_guest_fails_one_test_and_no_other(lab: Lab, arch: str, tmp_path: Path) -> None:
     file = tmp_path / "test_small.py"
     file.write_text(TESTS)
     settings = lab.ctx.settings
