@@ -53,7 +53,7 @@ static const struct attribute_group ring_group = {
 	.bin_size = ring_bin_size,
 };
 
-/* As hv_create_ring_sysfs() and hv_remove_ring_sysfs() (drivers/hv/vmbus_drv.c). */
+/* As hv_create_ring_sysfs() and hv_remove_ring_sysfs() of vmbus_drv.c. */
 static int show_ring(struct channel *channel)
 {
 	channel->mmap_prepare_ring_buffer = ring_mmap_prepare;

@@ -78,7 +78,7 @@ static int mmap_done(const struct bin_attribute *attr,
 	return err;
 }
 
-/* As hv_mmap_ring_buffer_wrapper() of drivers/hv/vmbus_drv.c; logs each step. */
+/* As hv_mmap_ring_buffer_wrapper() of vmbus_drv.c; logs each step. */
 static int nested_mmap(struct file *filp, struct channel *channel,
 		       struct vm_area_struct *vma,
 		       int (*mmap_prepare)(struct channel *channel,
@@ -119,7 +119,7 @@ int mmap_ring_close_wrapper(struct file *filp, struct kobject *kobj,
 				     ring_close_mmap_prepare));
 }
 
-/* The hook before the conversion of vmbus to mmap_prepare. */
+/* As hv_mmap_ring_buffer_wrapper() before its conversion to mmap_prepare. */
 int mmap_ring_legacy(struct file *filp, struct kobject *kobj,
 		     const struct bin_attribute *attr,
 		     struct vm_area_struct *vma)

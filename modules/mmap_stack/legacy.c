@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The .mmap hook that carries out the plan without the mmap_prepare interface. */
+/* The .mmap hook that carries out the plan without a prepare hook. */
 #include <linux/file.h>
 
 #include "mmap_stack.h"

@@ -29,7 +29,10 @@ static bool is_cookie(u64 cookie)
 	return !upper_32_bits(cookie);
 }
 
-/* Accepts the plans that a kernel has to refuse. */
+/*
+ * Rejects the plans that no hook can carry out. A plan that the kernel has to
+ * refuse is valid.
+ */
 static bool plan_is_valid(const struct mmap_testbed_plan *plan)
 {
 	if (plan->size != sizeof(*plan) || plan->reserved ||

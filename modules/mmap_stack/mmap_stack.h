@@ -25,7 +25,7 @@
  * @plan: the actions of the hooks
  * @lower: the file that a stack node maps
  * @replacement: the file that a hook stores in vm_file
- * @depth: number of files of the nodes in the deepest chain from this one down
+ * @depth: length of the longest chain of node files that starts at this one
  * @users: number of open files that have this one as @lower or @replacement
  * @prepared: entry in the list of files whose prepare hook ran (prepared.c)
  * @prepared_mm: mm of the last run of the prepare hook

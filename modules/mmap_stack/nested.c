@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The .mmap hooks that call another hook. Each follows a pattern of the kernel. */
+/* The .mmap hooks that call another hook, each modelled on one of the kernel. */
 #include <linux/file.h>
 
 #include "mmap_stack.h"

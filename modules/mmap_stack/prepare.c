@@ -16,7 +16,7 @@ pgprot_t planned_page_prot(const struct mmap_testbed_plan *plan, pgprot_t prot)
 	return prot;
 }
 
-/* Returns a file with a reference for the caller, or NULL if the plan has none. */
+/* Returns NULL if the plan has no file. The caller owns the reference. */
 struct file *planned_vm_file(struct opened *opened,
 			     const struct mmap_testbed_plan *plan,
 			     unsigned long size)

@@ -11,7 +11,7 @@
 
 static char *action = "fault";
 module_param(action, charp, 0444);
-MODULE_PARM_DESC(action, "how the hook maps pages: fault, remap or kernel_pages");
+MODULE_PARM_DESC(action, "the hook's action: fault, remap or kernel_pages");
 
 static int hook_error;
 module_param(hook_error, int, 0444);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* counted/mmap, converted: each mapping holds a reference to its file's buffer. */
+/* counted/mmap, converted: each mapping holds a reference to a buffer. */
 #include <linux/gfp.h>
 #include <linux/kref.h>
 #include <linux/miscdevice.h>
