@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * mmap_relay.ko: a relay channel that can be mapped. The in-tree channels are
- * behind debugfs' proxy (fs/debugfs/file.c), which lacks mmap.
+ * behind debugfs_full_proxy_file_operations (fs/debugfs/file.c), which lacks
+ * mmap.
  */
 #include <linux/debugfs.h>
 #include <linux/module.h>
