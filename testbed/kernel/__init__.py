@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Source text to a bootable kernel with its modules and guest programs."""
+"""Build a bootable kernel, its modules and the guest programs from source text."""

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Debian's archive through apt, in a state directory of its own.
+"""Access to Debian's archive through apt, with private state directories.
 
 Every suite and architecture has a private apt root in the cache: apt's lists,
-its configuration and an empty dpkg status. The host's apt is asked for its
-mirror and is otherwise left alone; no root is needed. Signatures, hashes and
-the Release file's validity are apt's to check, whatever the host's own
-configuration says of them.
+its configuration and an empty dpkg status. Only the mirror's URL is read from
+the host's apt, whose state is never changed. Root is not required. apt checks
+signatures, hashes and the validity of the Release file, even where the host's
+own configuration turns these checks off.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from testbed.kernel.mirror import find_mirror
 from testbed.kernel.package import Package, parse_uris
 from testbed.process import check_output, run
 
-# What the host's configuration may have changed and must not reach the private root. Hooks run
-# commands on the host's own files; the rest would weaken what apt checks.
+# Override settings of the host's configuration. Its hooks would run commands on the host's own
+# files; other settings could weaken apt's checks.
 _CONFIGURATION = """\
 #clear APT::Update::Pre-Invoke;
 #clear APT::Update::Post-Invoke;
@@ -76,17 +76,20 @@ class SuiteExpired(InfraError):
 
 @dataclass(frozen=True)
 class _State:
-    """What is known of the index on disk, and for which settings it was fetched."""
+    """The state of the index on disk, and the settings that it was fetched with."""
 
     request: list[Any] = field(default_factory=list)
     mirror: str = ""
     checked: float = 0.0  # seconds since the epoch
-    valid_until: float | None = None  # None: the suite does not say
+    valid_until: float | None = None  # None: the Release file has no Valid-Until
 
 
 @dataclass(frozen=True, kw_only=True)
 class Index:
-    """One suite's list of packages for one architecture, private to the block that opened it."""
+    """The package list of one suite for one architecture.
+
+    It is locked for the block that opened it.
+    """
 
     suite: str
     arch: str  # dpkg's name
@@ -95,7 +98,7 @@ class Index:
 
     @property
     def expired(self) -> str:
-        """The day since when the suite's Release file is invalid; empty while it is valid."""
+        """The day on which the suite's Release file expired; empty while the file is valid."""
         until = self._state().valid_until
         if until is None or until >= time.time():
             return ""
@@ -106,15 +109,15 @@ class Index:
         return self._state().mirror
 
     def ask(self, tool: str, *words: str) -> str:
-        """What an apt tool prints, on this index alone."""
+        """Return the output of an apt tool that sees this index alone."""
         return check_output([tool, "-c", str(self._configuration), *words])
 
     def answer(self, name: str, *parts: str) -> Path:
-        """Where the answer to a question may be kept; it goes with the next refresh."""
+        """Return the path of a stored answer. The next refresh deletes all answers."""
         return self.root / "answers" / f"{name}-{digest(*parts)}.json"
 
     def find(self, names: Sequence[str]) -> tuple[Package, ...]:
-        """Packages with all that they depend on (not: recommend), as apt would install them.
+        """Resolve the packages and their dependencies, without Recommends, as apt does.
 
         Raises:
             SetupError: one of the names is not in the suite.
@@ -126,7 +129,7 @@ class Index:
         try:
             found = parse_uris(self.ask("apt-get", *words))
         except CommandError as exc:
-            message = f"{self.suite} has not all of: {', '.join(names)} ({self.arch})"
+            message = f"suite {self.suite} lacks one of: {', '.join(names)} ({self.arch})"
             raise SetupError(message, evidence=exc.evidence) from exc
         self.keep(kept, [dataclasses.asdict(package) for package in found])
         return found
@@ -137,10 +140,10 @@ class Index:
         write_whole(path, json.dumps(value))
 
     def download(self, packages: Sequence[Package], folder: Path) -> None:
-        """Fetch exactly these packages' .deb files; apt checks their hashes.
+        """Download the .deb files of exactly these packages. apt checks their hashes.
 
         Raises:
-            CommandError: apt could not fetch one, or it is not what the index says.
+            CommandError: apt could not fetch a file, or its hash differs from the index.
         """
         total = sum(package.size for package in packages)
         title = f"download {packages[0].name}" + (" and others" if len(packages) > 1 else "")
@@ -165,12 +168,15 @@ class Index:
             run(argv, cwd=folder, log=log, on_line=show)
 
     def refresh(self, *, force: bool = False) -> None:
-        """Ask the mirror for its index unless it was asked lately; without an answer keep the old.
+        """Fetch the index from the mirror unless the last fetch is recent.
+
+        If the fetch fails, keep the old index.
 
         Raises:
             SetupError: no mirror is known, or Debian's keyring is missing.
-            SuiteExpired: the mirror's answer is out of date, and that is not accepted.
-            InfraError: the mirror does not answer, or its signature is bad, and no index is here.
+            SuiteExpired: the Release file has expired, and the settings do not accept that.
+            InfraError: there is no old index, and the mirror does not answer or its signature is
+                bad.
         """
         settings, state = self.ctx.settings, self._state()
         age = time.time() - state.checked
@@ -178,8 +184,8 @@ class Index:
             self._fetch()
         if self.expired and not settings.accept_expired:
             raise SuiteExpired(
-                f"suite {self.suite}: the mirror's Release file has expired on {self.expired}",
-                hint="set mirror to one that is up to date, or accept_expired to waive the check",
+                f"suite {self.suite}: the mirror's Release file expired on {self.expired}",
+                hint="set `mirror` to an up-to-date mirror, or set `accept_expired`",
             )
 
     @property
@@ -214,7 +220,7 @@ class Index:
         keyring = self.ctx.settings.archive_keyring
         if not keyring.exists():
             raise SetupError(
-                f"the Debian archive's keys are not at {keyring}",
+                f"no keyring of the Debian archive at {keyring}",
                 hint="apt install debian-archive-keyring",
             )
         for folder in ("lists/partial", "cache/archives/partial"):
@@ -231,13 +237,13 @@ class Index:
     def _go_on_without(self, error: CommandError) -> None:
         if not any((self.root / "lists").glob("*_Packages*")):
             raise InfraError(
-                f"suite {self.suite}: its index cannot be fetched",
-                hint="look at the network, or set mirror to a Debian mirror that answers",
+                f"cannot fetch the index of suite {self.suite}",
+                hint="check the network, or set `mirror` to a Debian mirror that answers",
                 evidence=error.evidence,
             ) from error
         since = datetime.fromtimestamp(self._state().checked, UTC)
         self.ctx.progress.note(
-            f"suite {self.suite} cannot be refreshed, its index of {since:%F %H:%M} UTC is used: "
+            f"cannot refresh suite {self.suite}, using its index of {since:%F %H:%M} UTC: "
             + last_line(error)
         )
 
@@ -259,13 +265,13 @@ class Index:
 def open_index(
     suite: str, debian_arch: str, ctx: Context, *, refresh: bool = False
 ) -> Iterator[Index]:
-    """A fresh index of one suite; another run that wants it waits until the block ends.
+    """Open an up-to-date index of one suite. Another run waits for it until the block ends.
 
     Args:
-        refresh: ask the mirror even when it was asked lately.
+        refresh: fetch the index even if the last fetch is recent.
 
     Raises:
-        as Index.refresh.
+        The errors of Index.refresh().
     """
     with ctx.cache.work(f"apt-{suite.replace('/', '-')}-{debian_arch}") as root:
         index = Index(suite=suite, arch=debian_arch, root=root, ctx=ctx)
@@ -276,20 +282,20 @@ def open_index(
 def find_packages(
     names: Sequence[str], debian_arch: str, ctx: Context, *, refresh: bool = False
 ) -> tuple[Package, ...]:
-    """The guest suite's packages of these names and their dependencies, in exact versions.
+    """Find the guest suite's packages of these names and their dependencies, in exact versions.
 
-    Nothing is downloaded but the index, and that only when it is out of date: cheap enough to
-    make a cache key from.
+    This downloads only the index, and only when it is out of date. It is cheap enough for
+    computing a cache key.
     """
     with open_index(ctx.settings.guest_suite, debian_arch, ctx, refresh=refresh) as index:
         return index.find(names)
 
 
 def download_packages(names: Sequence[str], debian_arch: str, ctx: Context) -> dict[Package, Path]:
-    """The .deb files of these packages and of all that they depend on, for any architecture.
+    """Return the .deb files of these packages and their dependencies, for any architecture.
 
-    The files stay in the cache as long as it is open. A download that fails, or whose hash is
-    not the index's, is tried once more with a fresh index: the archive may have moved on.
+    The files stay in the cache as long as it is open. If a download fails or its hash differs
+    from the index, it is repeated once with a fresh index, because the archive may have changed.
     """
     packages = find_packages(names, debian_arch, ctx)
     try:
@@ -314,12 +320,12 @@ def _fetch_packages(
 
 
 def last_line(error: CommandError) -> str:
-    """The end of what a command said, which is where apt says why."""
+    """Return the last line of a command's output, where apt gives the reason."""
     return (error.evidence.strip().splitlines() or [error.message])[-1]
 
 
 def _seconds(text: str) -> float:
-    """apt's way to write a duration: `14d 18h 25min 40s`."""
+    """Convert a duration as apt writes it, such as `14d 18h 25min 40s`, to seconds."""
     units = {"d": "days", "h": "hours", "min": "minutes", "s": "seconds"}
     parts = {units[unit]: int(n) for n, unit in re.findall(r"(\d+)(d|h|min|s)\b", text)}
     return timedelta(**parts).total_seconds()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Kernel text of Debian's archive: the linux-source packages."""
+"""Kernel text from Debian's archive: the linux-source packages."""
 
 from __future__ import annotations
 
@@ -21,23 +21,24 @@ from testbed.kernel.version import DebianVersion, require_supported, upstream_ve
 from testbed.process import run
 from testbed.progress import Progress
 
-# linux-source is for all architectures; every architecture's index lists it.
+# linux-source is architecture-independent: the index of every architecture lists it.
 _INDEX_ARCH = "amd64"
 
 _PACKAGE = re.compile(r"linux-source-\d+\.\d+")
 _WANTED = re.compile(r"\d+(\.\d+)*([-~+:].*)?")
 
-# The .deb, the .tar.xz in it and the text: 0.17, 0.17 and 1.8 GB for 7.3.4.
+# Disk space as a multiple of the .deb's size. The .deb, its .tar.xz and the text take 0.17, 0.17
+# and 1.8 GB for 7.3.4.
 _ROOM = 13
 
 
 @dataclass(frozen=True, kw_only=True)
 class DebianText:
-    """One linux-source package in an exact version, and the suite that has it."""
+    """One linux-source package in an exact version, and the suite that contains it."""
 
     package: Package
     suite: str
-    expired: str = ""  # the day since when the suite's Release file is invalid, where accepted
+    expired: str = ""  # the day on which the suite's Release file expired, if that is accepted
 
     in_place = False
 
@@ -65,11 +66,11 @@ class DebianText:
         )
 
     def unpack(self, ctx: Context) -> Path:
-        """The text in the cache; downloaded and unpacked when it is not there.
+        """Return the text in the cache. Download and unpack it if it is not there.
 
         Raises:
-            SetupError: the version has left the archive.
-            InfraError: it cannot be downloaded, or the disk has no room.
+            SetupError: the archive no longer has this version.
+            InfraError: the download failed, or the disk lacks space.
         """
 
         def make(scratch: Path) -> None:
@@ -95,24 +96,25 @@ class DebianText:
 
 
 def find_text(wanted: str, ctx: Context, *, refresh: bool = False) -> DebianText:
-    """The newest linux-source that fits.
+    """Find the newest linux-source that matches.
 
     Args:
         wanted: empty for the newest of all; `7.3`, `7.3.4` or a whole Debian version.
-        refresh: ask the mirror even when it was asked lately.
+        refresh: fetch the index even if the last fetch is recent.
 
     Raises:
-        SetupError: none fits; says what there is. Or it is too old.
-        InfraError: no suite can be asked.
+        SetupError: no version matches, and the evidence lists the versions that exist; or the
+            version is too old.
+        InfraError: no suite has a usable index.
     """
     if wanted:
         if not _WANTED.fullmatch(wanted):
-            raise SetupError(f"debian:{wanted} is no version", hint="such as debian:7.3")
+            raise SetupError(f"debian:{wanted} is not a version", hint="such as debian:7.3")
         require_supported(upstream_version(wanted), f"debian:{wanted}")
     texts, missing = _all_texts(ctx, refresh=refresh)
     best = choose(texts, wanted)
     if best is None and not refresh:
-        # It may have come since the archive was asked last.
+        # The archive may have received it since the last fetch.
         texts, missing = _all_texts(ctx, refresh=True)
         best = choose(texts, wanted)
     if best is None:
@@ -122,13 +124,13 @@ def find_text(wanted: str, ctx: Context, *, refresh: bool = False) -> DebianText
 
 
 def choose(texts: list[DebianText], wanted: str) -> DebianText | None:
-    """The newest that fits; of two suites with the same version the first."""
+    """Return the newest that matches. If two suites have the same version, the first wins."""
     fitting = [text for text in texts if _fits(text.package.version, wanted)]
     return max(fitting, key=lambda text: DebianVersion(text.package.version), default=None)
 
 
 def parse_show(text: str) -> list[Package]:
-    """The linux-source packages among what `apt-cache show` prints."""
+    """Parse the linux-source packages in the output of `apt-cache show`."""
     stanzas = [dict(_fields(stanza)) for stanza in text.split("\n\n")]
     return [
         Package(
@@ -156,7 +158,7 @@ def _fits(version: str, wanted: str) -> bool:
 
 
 def _all_texts(ctx: Context, *, refresh: bool) -> tuple[list[DebianText], list[str]]:
-    """What the suites have, and why some could not be asked."""
+    """Return the texts of all suites, and the messages of the suites that failed."""
     texts: list[DebianText] = []
     errors: list[InfraError] = []
     for suite in ctx.settings.suites:
@@ -189,14 +191,14 @@ def _not_there(wanted: str, texts: list[DebianText], missing: list[str]) -> Setu
     known = sorted(texts, key=lambda text: DebianVersion(text.package.version), reverse=True)
     lines = [f"{text.package.version} ({text.suite})" for text in known]
     return SetupError(
-        f"debian:{wanted} is not in the archive, or no longer: it keeps current versions only",
-        hint="choose one of these, or another suite (setting `suites`)",
-        evidence="\n".join(["there is:", *(lines or ["nothing"]), *missing]),
+        f"debian:{wanted} is not in the archive, which keeps only current versions",
+        hint="choose a version of the list, or another suite (setting `suites`)",
+        evidence="\n".join(["available:", *(lines or ["nothing"]), *missing]),
     )
 
 
 def _unpack_deb(deb: Path, scratch: Path, progress: Progress) -> None:
-    """Leave the text in scratch/tree, and nothing else."""
+    """Leave only the text in `scratch`, as scratch/tree."""
     run(["dpkg-deb", "--extract", deb, deb.parent])
     archive = next(deb.parent.glob("usr/src/*.tar.xz"))
     deb.unlink()

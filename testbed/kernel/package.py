@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A Debian binary package in an exact version, as apt names it."""
+"""Debian binary packages in exact versions, as apt names them."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ class Package:
     version: str
     file: str  # the .deb's name
     size: int  # bytes
-    hash: str  # as the signed index has it, such as SHA256:0123...
+    hash: str  # from the signed index, such as SHA256:0123...
 
     @property
     def pinned(self) -> str:
-        """As apt-get's command line takes it."""
+        """The package as an argument of apt-get."""
         return f"{self.name}={self.version}"
 
 
 def parse_uris(text: str) -> tuple[Package, ...]:
-    """The packages that `apt-get --print-uris` prints, which must be .deb files."""
+    """Parse the output of `apt-get --print-uris`. Every URI must be a .deb file."""
     return tuple(_package(match) for match in _URI.finditer(text))
 
 
 def _package(match: re.Match[str]) -> Package:
-    # The name has the version with its colon escaped: dropbear_1%3a2025.89-1_arm64.deb
+    # The file name escapes the colon of the version: dropbear_1%3a2025.89-1_arm64.deb
     name, version, _ = match["file"].split("_")
     return Package(
         name=name,

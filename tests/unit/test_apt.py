@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Debian's archive through a private apt root, against a small archive on this host.
+"""Access to Debian's archive through a private apt root, against a small archive on this host.
 
-The archive is signed with a key of its own and served over HTTP, so that apt does all that it
-does with a real one.
+The archive is signed with its own key and served over HTTP, so that apt runs the same checks as
+with a real one.
 """
 
 from __future__ import annotations
@@ -42,19 +42,22 @@ MAKEFILE = b"VERSION = 7\nPATCHLEVEL = 3\nSUBLEVEL = 4\n"
 
 @dataclass
 class Archive:
-    """A Debian archive below `root/debian`; `truncate` files are served short that many times."""
+    """A Debian archive below `root/debian`.
+
+    `truncate` maps the name of a file to the number of times that half of it is served.
+    """
 
     root: Path
     home: Path
     url: str = ""
     asked: list[str] = field(default_factory=list)
     truncate: dict[str, int] = field(default_factory=dict)
-    interrupt: str = ""  # the name of a file: who asks for it is sent Ctrl-C instead
+    interrupt: str = ""  # the name of a file: a request for it interrupts the test with SIGINT
 
     def publish(
         self, suite: str, stanzas: list[str], *, arch: str = "amd64", valid: int | None = 7
     ) -> None:
-        """Write and sign the index of a suite, valid for so many days."""
+        """Write and sign the index of a suite, valid for `valid` days."""
         folder = self.root / f"debian/dists/{suite}"
         packages = folder / f"main/binary-{arch}/Packages"
         packages.parent.mkdir(parents=True, exist_ok=True)
@@ -75,7 +78,7 @@ class Archive:
         run([*argv, "--output", str(folder / "InRelease"), str(folder / "Release")])
 
     def package(self, name: str, version: str, *, arch: str = "all", depends: str = "") -> str:
-        """Put a .deb file into the pool; its stanza for the index."""
+        """Put a .deb file into the pool, and return its stanza for the index."""
         path = f"pool/{name}_{version}_{arch}.deb"
         file = self.root / "debian" / path
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -95,7 +98,10 @@ def stamp(when: datetime) -> str:
 
 
 def linux_source(build: Path) -> bytes:
-    """A linux-source package with three files, made once; its name in apt's index differs."""
+    """Return a linux-source package with three files, built once.
+
+    Its name in apt's index differs.
+    """
     name = "linux-source-7.3"
     deb = build.with_suffix(".deb")
     if not deb.exists():
@@ -152,7 +158,7 @@ def archive(tmp_path: Path, gpg_home: Path, template: Path) -> Iterator[Archive]
 
 @contextlib.contextmanager
 def serving(archive: Archive) -> Iterator[str]:
-    """An HTTP server of the archive; its URL."""
+    """Serve the archive over HTTP, and yield its URL."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -205,7 +211,7 @@ def changed(ctx: Context, **values: Any) -> Context:
 
 
 def make_old(ctx: Context) -> None:
-    """Let the index have been asked for long ago."""
+    """Set the time of the last fetch of every index to 1970."""
     for file in ctx.cache.root.glob("work/apt-*/state.json"):
         text = file.read_text()
         checked = text.partition('"checked": ')[2].partition(",")[0]
@@ -226,7 +232,7 @@ def test_the_newest_version_that_fits_is_found(ctx: Context) -> None:
         assert source.version == version.partition("-")[0]
 
 
-def test_a_fresh_index_is_not_asked_for_again(archive: Archive, ctx: Context) -> None:
+def test_a_fresh_index_is_not_fetched_again(archive: Archive, ctx: Context) -> None:
     first = resolve("debian", ctx)
     archive.asked.clear()
     assert resolve("debian", ctx) == first
@@ -236,7 +242,7 @@ def test_a_fresh_index_is_not_asked_for_again(archive: Archive, ctx: Context) ->
     assert archive.asked == ["/debian/dists/backports/InRelease"]
 
 
-def test_the_package_is_unpacked_and_nothing_else_is_kept(ctx: Context, notes: Notes) -> None:
+def test_only_the_unpacked_text_of_a_package_is_kept(ctx: Context, notes: Notes) -> None:
     tree = unpack(resolve("debian", ctx), ctx)
     assert not tree.in_place
     assert (tree.path / "Makefile").read_bytes() == MAKEFILE
@@ -276,7 +282,7 @@ def test_ctrl_c_during_the_download_leaves_nothing(archive: Archive, ctx: Contex
     assert unpack(source, ctx).path.is_dir()
 
 
-def test_a_version_that_left_the_archive_is_said_with_what_is_there(
+def test_a_version_that_left_the_archive_is_reported_with_the_available_ones(
     archive: Archive, ctx: Context
 ) -> None:
     source = resolve("debian:7.3", ctx)
@@ -284,13 +290,11 @@ def test_a_version_that_left_the_archive_is_said_with_what_is_there(
     archive.publish("backports", [archive.package("linux-source-7.3", "7.3.5-1~bpo13+1")])
     with pytest.raises(SetupError) as caught:
         unpack(source, ctx)
-    assert "debian:7.3.4-1~bpo13+1 is not in the archive, or no longer" in str(caught.value)
-    assert "there is:\n7.3.5-1~bpo13+1 (backports)" in str(caught.value)
+    assert "debian:7.3.4-1~bpo13+1 is not in the archive, which keeps" in str(caught.value)
+    assert "available:\n7.3.5-1~bpo13+1 (backports)" in str(caught.value)
 
 
-def test_a_version_that_is_not_there_is_looked_for_in_a_fresh_index_first(
-    archive: Archive, ctx: Context
-) -> None:
+def test_a_missing_version_is_looked_up_in_a_fresh_index(archive: Archive, ctx: Context) -> None:
     with pytest.raises(SetupError, match=r"debian:7\.4 is not in the archive"):
         resolve("debian:7.4", ctx)
     archive.publish("backports", [archive.package("linux-source-7.4", "7.4.1-1")])
@@ -304,14 +308,14 @@ def test_an_expired_suite_is_skipped_with_a_note(
     both = changed(ctx, suites=("sid", "backports"))
     assert resolve("debian", both).description.endswith("from backports")
     day = datetime.now(UTC) - timedelta(days=21)
-    message = f"skipped: suite sid: the mirror's Release file has expired on {day:%F}"
+    message = f"skipped: suite sid: the mirror's Release file expired on {day:%F}"
     assert notes.texts == [message]
     archive.asked.clear()
     resolve("debian", both)
     assert archive.asked == []
 
 
-def test_an_expired_suite_is_used_where_that_is_accepted_and_said_so(
+def test_an_accepted_expired_suite_is_used_and_described_as_such(
     archive: Archive, ctx: Context
 ) -> None:
     archive.publish("sid", [archive.package("linux-source-7.3", "7.3.4-1")], valid=-21)
@@ -322,7 +326,7 @@ def test_an_expired_suite_is_used_where_that_is_accepted_and_said_so(
     )
 
 
-def test_an_index_that_expires_while_it_is_kept_is_used_no_longer(
+def test_an_index_that_expires_in_the_cache_is_not_used_any_more(
     archive: Archive, ctx: Context
 ) -> None:
     resolve("debian", ctx)
@@ -340,20 +344,18 @@ def test_an_old_index_is_used_when_the_mirror_does_not_answer(
     make_old(ctx)
     (archive.root / "debian").rename(archive.root / "gone")
     assert resolve("debian", ctx) == first
-    assert "suite backports cannot be refreshed, its index of 1970-01-01" in notes.texts[0]
+    assert "cannot refresh suite backports, using its index of 1970-01-01" in notes.texts[0]
 
 
 def test_without_an_index_a_mirror_that_does_not_answer_is_an_error(
     archive: Archive, ctx: Context
 ) -> None:
     (archive.root / "debian").rename(archive.root / "gone")
-    with pytest.raises(InfraError, match="suite backports: its index cannot be fetched"):
+    with pytest.raises(InfraError, match="cannot fetch the index of suite backports"):
         resolve("debian", ctx)
 
 
-def test_a_signature_that_does_not_hold_is_refused(
-    archive: Archive, ctx: Context, tmp_path: Path
-) -> None:
+def test_an_invalid_signature_is_refused(archive: Archive, ctx: Context, tmp_path: Path) -> None:
     release = archive.root / "debian/dists/backports/InRelease"
     other = tmp_path / "other.gpg"
     other.touch()
@@ -373,7 +375,7 @@ def test_a_missing_keyring_names_its_package(ctx: Context, tmp_path: Path) -> No
         resolve("debian", without)
 
 
-def test_a_full_disk_is_said_before_the_download(archive: Archive, ctx: Context) -> None:
+def test_a_full_disk_is_reported_before_the_download(archive: Archive, ctx: Context) -> None:
     stanza = archive.package("linux-source-7.3", "7.3.9-1")
     size = next(line for line in stanza.splitlines() if line.startswith("Size: "))
     archive.publish("backports", [stanza.replace(size, f"Size: {10**17}")])
@@ -384,7 +386,7 @@ def test_a_full_disk_is_said_before_the_download(archive: Archive, ctx: Context)
     assert archive.asked == []
 
 
-def test_packages_of_another_architecture_come_with_what_they_depend_on(
+def test_packages_of_another_architecture_come_with_their_dependencies(
     archive: Archive, ctx: Context
 ) -> None:
     stanzas = [
@@ -403,13 +405,13 @@ def test_packages_of_another_architecture_come_with_what_they_depend_on(
     assert archive.asked == []
 
 
-def test_a_package_that_is_not_there_is_named(archive: Archive, ctx: Context) -> None:
+def test_a_missing_package_is_named(archive: Archive, ctx: Context) -> None:
     archive.publish("stable", [archive.package("libc6", "2", arch="arm64")], arch="arm64")
-    with pytest.raises(SetupError, match="stable has not all of: dropbear-bin"):
+    with pytest.raises(SetupError, match="stable lacks one of: dropbear-bin"):
         apt.find_packages(["dropbear-bin"], "arm64", ctx)
 
 
-def test_the_hosts_own_apt_directories_are_not_named_in_the_configuration(ctx: Context) -> None:
+def test_the_configuration_does_not_name_the_hosts_apt_directories(ctx: Context) -> None:
     resolve("debian", ctx)
     (configuration,) = ctx.cache.root.glob("work/apt-*/apt.conf")
     dump = run(["apt-config", "-c", configuration, "dump"]).stdout
@@ -420,7 +422,7 @@ def test_the_hosts_own_apt_directories_are_not_named_in_the_configuration(ctx: C
     assert "APT::Update::Post-Invoke::" not in dump
 
 
-def test_the_mirror_is_that_of_the_main_archive() -> None:
+def test_the_mirror_of_the_main_archive_is_chosen() -> None:
     lines = [
         "http://mirror.example/debian-security/\tDebian\tDebian-Security",
         "http://mirror.example/other/\tOther\tOther",
@@ -429,7 +431,7 @@ def test_the_mirror_is_that_of_the_main_archive() -> None:
     assert choose_mirror("\n".join(lines)) == "http://mirror.example/debian/"
 
 
-def test_before_the_hosts_first_update_the_url_tells_the_mirror() -> None:
+def test_before_the_hosts_first_update_the_mirror_is_found_by_its_url() -> None:
     lines = ["http://mirror.example/debian-security/\t\t", "http://mirror.example/debian/\t\t"]
     assert choose_mirror("\n".join(lines)) == "http://mirror.example/debian/"
 
