@@ -36,7 +36,7 @@ _PATH = re.compile(
 )
 _EXAMPLES = ("tests/vm/contract/test_a.py::test_b", "modules/", "docs/_build/html")
 
-_CODE = re.compile(r"^```.*?^```|^(?: {4}[^\n]*\n)+|`[^`\n]+`", re.M | re.S)
+_CODE = re.compile(r"^```.*?^```|^(?: {4}[^\n]*\n)+|`[^`]+`", re.M | re.S)
 _COMMAND = re.compile(r"(?<![\w/.-])(?<!the )testbed ((?:[a-z][a-z-]+)(?: [a-z][a-z-]+)?)")
 
 
