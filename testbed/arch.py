@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""All that differs between architectures, as one table."""
+"""The supported architectures and everything that differs between them, as one table."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from testbed.suggest import suggest
 
 @dataclass(frozen=True, kw_only=True)
 class Arch:
-    """One architecture under the names that each tool has for it."""
+    """One architecture, with the name that each tool uses for it."""
 
-    name: str  # ours, and the test id's; also `uname -m` of x86_64
-    uname: str  # `uname -m`
+    name: str  # the testbed's name, which test ids use as well
+    uname: str  # as `uname -m` prints it
     kernel_arch: str  # ARCH= on make's command line
     srcarch: str  # directory below arch/
     debian: str  # dpkg's architecture
@@ -23,19 +23,19 @@ class Arch:
     elf_machine: int  # e_machine of its binaries (elf.h)
     image: str  # make target and file name below arch/SRCARCH/boot
     qemu: str  # suffix of qemu-system-*
-    qemu_package: str  # Debian package that brings it
+    qemu_package: str  # Debian package that provides it
     machine: str  # QEMU -machine
-    tcg_machine: str  # the same under TCG
+    tcg_machine: str  # QEMU -machine under TCG
     tcg_cpu: str  # QEMU -cpu under TCG
-    console: str  # the serial console as the guest names it
-    earlycon: str  # the same before its driver is up
+    console: str  # the guest's name of the serial console
+    earlycon: str  # the same port, for output before its driver is up
 
     def __str__(self) -> str:
         return self.name
 
     @property
     def image_path(self) -> str:
-        """The kernel image below the build directory."""
+        """The path of the kernel image below the build directory."""
         return f"arch/{self.srcarch}/boot/{self.image}"
 
 
@@ -55,7 +55,7 @@ ARCHES = {
             qemu_package="qemu-system-x86",
             machine="q35",
             tcg_machine="q35",
-            # With protection keys.
+            # `max` has protection keys.
             tcg_cpu="max",
             console="ttyS0",
             earlycon="uart8250,io,0x3f8",
@@ -72,8 +72,8 @@ ARCHES = {
             qemu="aarch64",
             qemu_package="qemu-system-arm",
             machine="virt",
-            # Memory with tags, which KVM refuses where the host has none; with BTI from `max`,
-            # whose own way of pointer authentication takes as long as half a boot.
+            # mte=on gives memory tags; KVM refuses it on a host without them. `max` has BTI, but
+            # its default pointer authentication takes as long as half a boot.
             tcg_machine="virt,mte=on",
             tcg_cpu="max,pauth-impdef=on",
             console="ttyAMA0",
@@ -84,10 +84,10 @@ ARCHES = {
 
 
 def find_arch(name: str) -> Arch:
-    """The architecture of that name, as given by a user.
+    """Return the architecture that a user named.
 
     Raises:
-        SetupError: no such architecture; names the nearest one.
+        SetupError: there is no such architecture; the hint names the nearest one.
     """
     if name in ARCHES:
         return ARCHES[name]
@@ -96,5 +96,5 @@ def find_arch(name: str) -> Arch:
 
 
 def host_uname() -> str:
-    """The host's own architecture as `uname -m` prints it."""
+    """Return the host's architecture as `uname -m` prints it."""
     return platform.machine()

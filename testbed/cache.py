@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0
 """The cache: entries that are made once, complete or absent, and bounded in size.
 
-    ROOT/KIND/KEY/        an entry, renamed into place when it was complete
+    ROOT/KIND/KEY/        an entry, renamed into place once it is complete
     ROOT/work/NAME/       a work directory: changes in place, survives an interrupt
-    ROOT/scratch/         entries in the making; what a dead run left is removed
-    ROOT/locks/           flock(2) files; it dies with its process: a crash leaves no lock behind
-    ROOT/manifests/       what each entry held when it was complete; what a work directory takes
-    ROOT/ccache/          the compiler cache's own
+    ROOT/scratch/         incomplete entries; leftovers of a dead run are removed
+    ROOT/locks/           files for flock(2): a lock ends with its process, so a crash leaves none
+    ROOT/manifests/       the content of each complete entry; the size of each work directory
+    ROOT/ccache/          the objects of the compiler cache
 
-An entry has two locks. `KIND-KEY` is shared by those who use it and exclusive to remove it;
-`KIND-KEY.make` is held by the one who makes it, so that another run that wants the same waits
-for the making and not for the end of the run that made it.
+An entry has two locks. Its users share `KIND-KEY`; its removal takes that lock exclusively.
+The run that makes an entry holds `KIND-KEY.make`. Another run that needs the same entry thus
+waits until the entry is made, and not until the first run ends.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ _CCACHE = "ccache"
 _PRIVATE = frozenset({"scratch", "locks", "manifests", _CCACHE})
 _MAKE = ".make"
 
-# A work directory is measured once in this time: it has 90,000 names, and takes seconds.
+# Seconds between two measurements of a work directory. It has 90,000 names, so one takes seconds.
 _MEASURE = 600.0
 
 
 class Verify(StrEnum):
-    """How an entry is checked before it is used."""
+    """The check of an entry before it is used."""
 
-    DIGEST = "digest"  # every file's SHA-256
-    STAT = "stat"  # every file's size and time of change: for trees too large to read each time
+    DIGEST = "digest"  # the SHA-256 of each file
+    STAT = "stat"  # the size and mtime of each file: for trees too large to read each time
 
 
 @dataclass(frozen=True)
@@ -57,13 +57,16 @@ class CacheEntry:
     kind: str
     key: str
     path: Path
-    size: int  # bytes on disk; its part of those files that other entries share
+    size: int  # bytes on disk; of a file with several links, its share
     used: float  # seconds since the epoch
 
 
 @dataclass
 class Cache:
-    """Entries that this object handed out are held (never pruned) until `close`."""
+    """A cache on disk. It holds the entries that it handed out until `close`.
+
+    A held entry is never pruned, by this run or another.
+    """
 
     root: Path
     limit: int  # bytes
@@ -79,9 +82,9 @@ class Cache:
         *,
         verify: Verify = Verify.DIGEST,
     ) -> Path:
-        """The entry, made by `make(scratch)` when it is absent or damaged.
+        """Return an entry. If it is absent or damaged, make it with `make(scratch)`.
 
-        Two processes that ask for the same entry make it once: the second waits.
+        Two processes that need the same entry make it once: the second one waits.
         An exception in `make` leaves nothing behind.
         """
         found = self.find(kind, key)
@@ -99,7 +102,7 @@ class Cache:
         return self.root / kind / key
 
     def find(self, kind: str, key: str) -> Path | None:
-        """The entry if it is there and intact; one that is damaged is removed, with a note."""
+        """Return an entry if it exists and is intact. Remove a damaged one, with a note."""
         path = self.root / kind / key
         if (kind, key) in self._held:
             return path
@@ -115,7 +118,7 @@ class Cache:
 
     @contextmanager
     def work(self, name: str) -> Iterator[Path]:
-        """A directory that keeps its content from run to run; one process at a time has it."""
+        """Yield a directory that keeps its content between runs; one process at a time holds it."""
         with self._locked(_WORK, name):
             path = self.root / _WORK / name
             path.mkdir(parents=True, exist_ok=True)
@@ -127,9 +130,9 @@ class Cache:
 
     @contextmanager
     def passing(self, *kinds: str) -> Iterator[None]:
-        """Entries of these kinds that are made in the block are gone when it ends.
+        """When the block ends, remove the entries of these kinds that were made in it.
 
-        One that another run has taken up meanwhile stays.
+        An entry that another run uses by then stays.
         """
         before = len(self._made)
         try:
@@ -141,18 +144,18 @@ class Cache:
                     self._remove_unused(kind, key)
 
     def drop(self, kind: str, key: str) -> None:
-        """Remove an entry that does not do; it stays where another run has it in use."""
+        """Remove an unusable entry. It stays while another run uses it."""
         if (lock := self._held.pop((kind, key), None)) is not None:
             lock.close()
         self._remove_unused(kind, key)
 
     @property
     def ccache(self) -> Path:
-        """Where ccache keeps its objects. It bounds itself, and counts within the limit."""
+        """The directory of ccache's objects. ccache bounds it; it counts towards the limit."""
         return self.root / _CCACHE
 
     def entries(self) -> list[CacheEntry]:
-        """All entries and work directories, the least recently used first."""
+        """Return all entries and work directories, the least recently used first."""
         found = [
             self._entry(kind.name, path)
             for kind in _directories(self.root)
@@ -162,11 +165,14 @@ class Cache:
         return sorted(found, key=lambda entry: entry.used)
 
     def ccache_size(self) -> int:
-        """Bytes of ccache's objects, which count into the limit as well."""
+        """Return the bytes that ccache's objects take on disk. They count towards the limit."""
         return _disk_usage(self.ccache)
 
     def prune(self, limit: int | None = None) -> list[CacheEntry]:
-        """Remove the least recently used until `limit` bytes hold; what is in use stays."""
+        """Remove the least recently used entries until the rest fits in `limit` bytes.
+
+        Entries in use stay. Return the removed ones.
+        """
         self._tidy_scratch()
         bound = self.limit if limit is None else limit
         entries = self.entries()
@@ -181,26 +187,29 @@ class Cache:
         return removed
 
     def require_space(self, size: int, what: str) -> None:
-        """Refuse work for which the disk has no room.
+        """Check that the disk has room for some work.
+
+        Args:
+            what: the work, for the message.
 
         Raises:
-            InfraError: fewer than `size` bytes are free; names both figures.
+            InfraError: fewer than `size` bytes are free; the message gives both figures.
         """
         self.root.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(self.root).free
         if free < size:
             raise InfraError(
-                f"{what} needs {size / 1e9:.1f} GB in {self.root}, {free / 1e9:.1f} GB are free",
+                f"{what} needs {size / 1e9:.1f} GB in {self.root}; {free / 1e9:.1f} GB are free",
                 hint="free some space, run `testbed cache prune`, or set cache_dir to another disk",
             )
 
     def close(self) -> None:
-        """Let go of every entry; they may be pruned from now on."""
+        """Release every entry. They may be pruned from now on."""
         while self._held:
             self._held.popitem()[1].close()
 
     def _make(self, kind: str, key: str, make: Callable[[Path], None], verify: Verify) -> None:
-        """Make an absent entry; the caller has its making to itself and shares its use."""
+        """Make an absent entry. The caller holds its `.make` lock and shares its other lock."""
         scratch = self.root / _SCRATCH / f"{kind}-{key}"
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True)
@@ -232,7 +241,7 @@ class Cache:
             return False
 
     def _remove(self, kind: str, key: str) -> None:
-        """Remove an entry; the manifest goes first, so that a half-removed one is no entry."""
+        """Remove an entry. The manifest goes first: a half-removed entry then counts as damaged."""
         self._manifest(kind, key).unlink(missing_ok=True)
         shutil.rmtree(self.root / kind / key, ignore_errors=True)
 
@@ -244,7 +253,7 @@ class Cache:
 
     @contextmanager
     def _shared(self, kind: str, key: str) -> Iterator[Callable[[], None]]:
-        """Share the use of an entry; until `close` when the yielded function is called."""
+        """Share an entry's lock for the block, or until `close` once the yielded function ran."""
         with contextlib.ExitStack() as stack:
             lock = stack.enter_context(self._lock_file(kind, key))
             fcntl.flock(lock, fcntl.LOCK_SH)
@@ -257,7 +266,7 @@ class Cache:
 
     @contextmanager
     def _free(self, kind: str, key: str) -> Iterator[bool]:
-        """Whether nobody has the lock; if so it is had until the block ends."""
+        """Try to take a lock for the block. Yield whether that worked."""
         with self._lock_file(kind, key) as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -268,13 +277,13 @@ class Cache:
 
     @contextmanager
     def _locked(self, kind: str, key: str) -> Iterator[None]:
-        """Have a lock alone, after waiting for whoever has it now."""
+        """Hold a lock exclusively for the block. Wait for its present holders, with a note."""
         with self._lock_file(kind, key) as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 name = key.removesuffix(_MAKE)
-                self.progress.note(f"waiting for another run that has {kind}/{name}")
+                self.progress.note(f"waiting for another run that uses {kind}/{name}")
                 fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
@@ -290,7 +299,7 @@ class Cache:
         return CacheEntry(kind, path.name, path, self._size(kind, path), self._used(kind, path))
 
     def _size(self, kind: str, path: Path) -> int:
-        """Bytes on disk: as an entry had when complete, a work directory when last measured."""
+        """Return bytes on disk: of a complete entry, or of a work directory when last measured."""
         try:
             with self._manifest(kind, path.name).open() as manifest:
                 return int(json.loads(manifest.readline())["disk"])
@@ -298,7 +307,7 @@ class Cache:
             return _disk_usage(path)
 
     def _measure_work(self, path: Path) -> None:
-        """Note a work directory's size where `_size` looks for it, and that it was used now."""
+        """Record a work directory's size where `_size` reads it, and the time of this use."""
         manifest = self._manifest(_WORK, path.name)
         try:
             now = time.time()
@@ -318,7 +327,7 @@ class Cache:
         return time.time()
 
     def _tidy_scratch(self) -> None:
-        """Remove what runs that were killed had begun to make."""
+        """Remove the incomplete entries of killed runs."""
         for path in _directories(self.root / _SCRATCH):
             kind, _, key = path.name.partition("-")
             with self._free(kind, f"{key}{_MAKE}") as abandoned:
@@ -327,7 +336,7 @@ class Cache:
 
 
 def digest(*parts: str) -> str:
-    """A content key of 16 hexadecimal digits over the parts, in their order."""
+    """Return a content key of 16 hexadecimal digits. The order of the parts matters."""
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
@@ -346,7 +355,7 @@ def _survey(root: Path, verify: Verify) -> dict[str, str]:
 def _measured(
     folder: str, prefix: str, measure: Callable[[os.DirEntry[str]], str]
 ) -> Iterator[tuple[str, str]]:
-    # os.scandir and plain strings: a kernel tree has 90,000 files.
+    # os.scandir and plain strings, for speed: a kernel tree has 90,000 files.
     with os.scandir(folder) as entries:
         for entry in entries:
             name = prefix + entry.name
@@ -369,8 +378,8 @@ def _file_stamp(entry: os.DirEntry[str]) -> str:
 
 
 def _disk_usage(root: Path) -> int:
-    # A file with several names counts for each name in part: a work directory holds its
-    # source as hard links, and shares it with the entry and with other work directories.
+    # Each name of a file counts for its share of the size: a work directory holds its source
+    # as hard links, which it shares with the entry and with other work directories.
     total = 0
     for folder, _, names in os.walk(root):
         for name in names:

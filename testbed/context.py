@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What goes from hand to hand wherever something is made."""
+"""The settings, the cache and the progress, which most functions need together."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from testbed.settings import Settings
 
 @dataclass(frozen=True)
 class Context:
-    """What is wanted, what there is already, and who is told."""
+    """The user's settings, the cache of finished work, and the receiver of progress."""
 
     settings: Settings
     cache: Cache
@@ -20,5 +20,5 @@ class Context:
 
     @classmethod
     def of(cls, settings: Settings, progress: Progress) -> Context:
-        """With the cache of the settings."""
+        """Return a context whose cache is the one that the settings name."""
         return cls(settings, Cache(settings.cache_dir, settings.cache_limit, progress), progress)

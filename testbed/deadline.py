@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A point in time that is handed down, so that nested waits share one budget."""
+"""Deadlines, which callers pass down so that nested waits share one budget."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ class Deadline:
 
     @classmethod
     def after(cls, seconds: float) -> Deadline:
-        """Expire `seconds` from now."""
+        """Return a deadline `seconds` from now."""
         return cls(time.monotonic() + seconds, seconds)
 
     @property
     def remaining(self) -> float:
-        """Seconds that are left, never below 0."""
+        """The seconds that are left, never below 0."""
         return max(0.0, self.at - time.monotonic())
 
     @property
@@ -29,7 +29,7 @@ class Deadline:
         return self.remaining == 0.0
 
     def capped(self, seconds: float) -> Deadline:
-        """This deadline, or `seconds` from now when that is sooner."""
+        """Return this deadline, or one `seconds` from now if that is sooner."""
         other = Deadline.after(seconds)
         return other if other.at < self.at else self
 

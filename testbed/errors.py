@@ -1,33 +1,33 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The testbed's errors: the class says who is to blame.
+"""The testbed's errors. The class says who is to blame.
 
     TestbedError
     ├── SetupError             the caller: an option, a setting, a tool that is missing
     ├── InfraError             the host or the testbed itself
     │   ├── CommandError       a command on the host failed
     │   ├── LaunchError        QEMU did not start, or ended by itself
-    │   ├── QmpError           QEMU's monitor did not answer as it should
+    │   ├── QmpError           QEMU's monitor did not answer as expected
     │   └── SessionError       the SSH session broke while the guest was alive
     ├── TreeError              the kernel tree under test
     │   ├── PatchError         a patch does not apply
-    │   ├── ConfigError        a symbol was asked for and did not survive
+    │   ├── ConfigError        the final configuration lacks a requested symbol
     │   └── BuildError         the tree does not compile
     ├── GuestError             the guest kernel
     │   ├── BootError          it did not come up
-    │   │   ├── BootPanic      it panicked on the way
-    │   │   ├── BootHang       the console fell silent before userspace
-    │   │   └── BootNoSsh      userspace came up, SSH did not
+    │   │   ├── BootPanic      it panicked before userspace answered
+    │   │   ├── BootHang       it did not reach userspace in time
+    │   │   └── BootNoSsh      userspace came up, but SSH did not answer
     │   ├── GuestLost          it went away while a test ran
     │   ├── GuestTimeout       it did not finish in time
     │   ├── ProbeKilled        it killed the guest program
     │   ├── KernelSplat        it printed a warning, an oops or worse
-    │   ├── UnbalancedLedger   memory or references stayed behind when all was over
+    │   ├── UnbalancedLedger   memory or references were left after a test
     │   ├── GuestCommandError  a command in the guest failed
     │   └── GuestFileError     a file in the guest could not be read or written
     └── ProbeProtocolError     the guest program's answer could not be read
 
 Only a GuestError is evidence against the kernel. Evidence is plain text,
-numbers and paths, so that this module stands on nothing.
+numbers and paths, so this module imports no other one of the testbed.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from pathlib import Path
 
 @dataclass
 class TestbedError(Exception):
-    """What went wrong (`message`), what cures it (`cure`), what shows it (`evidence`)."""
+    """An error: the problem (`message`), a remedy (`hint`), and the proof (`evidence`, `logs`)."""
 
     __test__ = False  # pytest collects classes by the prefix "Test"
 
@@ -60,16 +60,16 @@ class TestbedError(Exception):
 
 
 class SetupError(TestbedError):
-    """The caller's to mend: an option, a setting, a missing tool."""
+    """The caller must fix this: an option, a setting, a missing tool."""
 
 
 class InfraError(TestbedError):
-    """The host's fault or the testbed's own; never the kernel's."""
+    """The host or the testbed itself is at fault, never the kernel."""
 
 
 @dataclass
 class CommandError(InfraError):
-    """A command on the host ended with a status that was not asked for."""
+    """A command on the host ended with an unexpected status."""
 
     argv: Sequence[str] = ()
     status: int = 0
@@ -83,7 +83,7 @@ class LaunchError(InfraError):
 
 
 class QmpError(InfraError):
-    """QEMU's monitor did not answer as it should."""
+    """QEMU's monitor did not answer as expected."""
 
 
 class SessionError(InfraError):
@@ -99,7 +99,7 @@ class PatchError(TreeError):
 
 
 class ConfigError(TreeError):
-    """A symbol that a fragment asks for is not in the final configuration."""
+    """The final configuration lacks a symbol that a fragment requests."""
 
 
 class BuildError(TreeError):
@@ -107,7 +107,7 @@ class BuildError(TreeError):
 
 
 class GuestError(TestbedError):
-    """The guest kernel is at fault, as far as the evidence goes."""
+    """The guest kernel is at fault, as far as the evidence shows."""
 
 
 class BootError(GuestError):
@@ -127,7 +127,7 @@ class BootNoSsh(BootError):
 
 
 class GuestLost(GuestError):
-    """The guest went away: a panic, a reset, or QEMU ended under it."""
+    """The guest went away: it panicked, it reset itself, or QEMU ended."""
 
 
 class GuestTimeout(GuestError):
@@ -135,7 +135,7 @@ class GuestTimeout(GuestError):
 
 
 class ProbeKilled(GuestError):
-    """The kernel killed the guest program, which does nothing that it is killed for."""
+    """The kernel killed the guest program, although the program did nothing to deserve it."""
 
 
 class KernelSplat(GuestError):
@@ -143,12 +143,12 @@ class KernelSplat(GuestError):
 
 
 class UnbalancedLedger(GuestError):
-    """The kernel's counters are not where they were before a test."""
+    """The kernel's counters differ from their values before the test."""
 
 
 @dataclass
 class GuestCommandError(GuestError):
-    """A command in the guest ended with a status that was not asked for."""
+    """A command in the guest ended with an unexpected status."""
 
     argv: Sequence[str] = ()
     status: int = 0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Small files that are there whole or not at all."""
+"""Small files that exist completely or not at all."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a file; whoever reads it meanwhile, or after a crash, finds all of it or what was."""
+    """Write a file atomically: a reader, even after a crash, finds the old text or the new one."""
     scratch = path.with_name(f"{path.name}.{os.getpid()}.new")
     try:
         scratch.write_text(text)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Flavours: kinds of kernel that differ in configuration alone, as one table."""
+"""Flavours: kinds of kernel that differ only in configuration, as one table."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from testbed.suggest import suggest
 
 @dataclass(frozen=True, kw_only=True)
 class Flavour:
-    """One kind of kernel: its fragments, and what it costs beside the base flavour."""
+    """One kind of kernel: its fragments, and its cost compared with the base flavour."""
 
     name: str
-    fragments: tuple[str, ...] = ()  # files of kernel-config, with the last word
+    fragments: tuple[str, ...] = ()  # files of kernel-config, which override all others
     arches: tuple[str, ...] = tuple(ARCHES)
-    cmdline: tuple[str, ...] = ()  # words for the kernel
+    cmdline: tuple[str, ...] = ()  # words for the kernel's command line
     x86_cmdline: tuple[str, ...] = ()  # further ones on x86_64
-    more_memory_mib: int = 0  # that a VM needs
-    slowdown: int = 1  # how many times longer a guest is waited for
+    more_memory_mib: int = 0  # extra memory of a VM
+    slowdown: int = 1  # factor by which waits for a guest are longer
 
     def __str__(self) -> str:
         return self.name
 
     def words(self, arch: Arch) -> tuple[str, ...]:
-        """What the kernel of an architecture is told."""
+        """Return the words for the command line of an architecture's kernel."""
         return (*self.cmdline, *(self.x86_cmdline if arch is ARCHES["x86_64"] else ()))
 
 
@@ -36,23 +36,24 @@ FLAVOURS = {
     flavour.name: flavour
     for flavour in (
         Flavour(name=BASE),
-        # KASAN's shadow and quarantine, kmemleak's record of each object, page_ext.
+        # Takes more memory: KASAN's shadow and quarantine, kmemleak's record of each object,
+        # page_ext.
         Flavour(
             name="debug",
             fragments=("flavour-debug.config",),
-            # A cache with checks has no sheaves (mm/slub.c, calculate_sheaf_capacity()). They
-            # keep the addresses of objects that they gave away, and kmemleak takes those for
-            # references: of 100 lost objects it found 16.
+            # Sheaves keep the addresses of objects that they gave away. kmemleak takes those for
+            # references: it found 16 of 100 lost objects. A cache with checks has no sheaves
+            # (mm/slub.c, calculate_sheaf_capacity()).
             cmdline=("slab_debug=P",),
-            # While identify_cpu() finds out what the processor has, nothing is said to be there.
-            # KASAN takes an interrupt's accesses for wild then: it asks whether there are five
-            # levels of page tables to know where memory begins (docs/findings.md).
+            # identify_cpu() clears the feature bits of the processor before it fills them again.
+            # KASAN computes the start of memory from the bit for five levels of page tables, and
+            # reports an interrupt's accesses in between as wild (docs/findings.md).
             x86_cmdline=("no5lvl",),
             more_memory_mib=1024,
             slowdown=4,
         ),
         Flavour(name="16k", fragments=("flavour-16k.config",), arches=("arm64",)),
-        # A page table, a stack, a page of the page cache: each is 16 times what it was.
+        # Page tables, stacks and pages of the page cache are 16 times as large.
         Flavour(
             name="64k",
             fragments=("flavour-64k.config",),
@@ -64,10 +65,10 @@ FLAVOURS = {
 
 
 def find_flavour(name: str, arches: tuple[str, ...] = ()) -> Flavour:
-    """The flavour of that name, as given by a user, which each of `arches` must have.
+    """Return the flavour that a user named. Each of `arches` must have it.
 
     Raises:
-        SetupError: no such flavour, or an architecture does not have it.
+        SetupError: there is no such flavour, or an architecture lacks it.
     """
     if name not in FLAVOURS:
         raise SetupError(f"unknown flavour {name!r}", hint=suggest(name, FLAVOURS))

@@ -144,7 +144,7 @@ def test_a_second_run_waits_for_the_making_and_not_for_the_run(tmp_path: Path) -
         path = first.get("kernel", "k", make)
         other.join(5)
         assert found == [path]
-        assert waits.texts == ["waiting for another run that has kernel/k"]
+        assert waits.texts == ["waiting for another run that uses kernel/k"]
 
 
 def test_the_least_recently_used_goes_first(tmp_path: Path) -> None:
