@@ -20,7 +20,7 @@ _SHARING = ("shared", "private")
 
 @dataclass(frozen=True, kw_only=True)
 class CheckPlan:
-    """The keys of a plan file (README.md, "Your driver")."""
+    """The keys of a plan file (docs/check.md, "Plan file")."""
 
     sizes: tuple[int, ...] = (1, 2, 3, 4, 8, 16)  # pages
     offsets: tuple[int, ...] = (0, 1, 2)  # pages

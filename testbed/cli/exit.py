@@ -19,7 +19,7 @@ _EXIT_INTERRUPT = 128 + signal.SIGINT
 
 
 def end_with(name: str, command: Callable[[], int]) -> NoReturn:
-    """Run a command and exit with its status, or with the one of what it raised (README.md)."""
+    """Run a command and exit with its status, or with that of its error (docs/running.md)."""
     # Both clean up, also where a shell that started us in the background had us ignore the former.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)

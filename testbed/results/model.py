@@ -93,7 +93,7 @@ class Run:
 # have equal facts.
 Facts = Mapping[str, Mapping[str, Mapping[str, str]]]
 
-# Exit status of `testbed run`, as README.md documents it.
+# Exit status of `testbed run`, as docs/running.md documents it.
 EXIT_EXPECTED = 0
 EXIT_FINDINGS = 1
 EXIT_SETUP = 2

@@ -132,6 +132,11 @@ def test_named_commands_exist(page: Path) -> None:
     assert wanted <= known
 
 
+def test_sources_name_pages_that_exist() -> None:
+    named = run(["git", "grep", "-hoE", r"\bdocs/[a-z]+\.md", "--", "."], cwd=CHECKOUT).stdout
+    assert [name for name in sorted(set(named.split())) if not _exists(name)] == []
+
+
 def test_the_readme_lists_every_command() -> None:
     listed = re.findall(r"^\| `testbed ([a-z-]+)` \|", README.read_text(), re.M)
     assert sorted(listed) == sorted(cli.commands)
