@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0
 """Commands on the host. The only module that uses subprocess.
 
-Every child leads a process group of its own, so that Ctrl-C reaches the
-testbed alone and the testbed then ends the whole group. A child also dies
-with the testbed when that is killed outright: the kernel sends it a signal
-(prctl(2), PR_SET_PDEATHSIG). That signal follows the *thread* that spawned,
-so one thread that lives as long as the process spawns them all.
+Every child leads its own process group. Ctrl-C thus reaches only the testbed,
+which then ends the whole group. A child also dies when the testbed is killed
+outright: the kernel sends it a signal (prctl(2), PR_SET_PDEATHSIG). The kernel
+does so when the *thread* that spawned the child ends, so one thread that lives
+as long as the process spawns all children.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ Argv = Sequence[str | os.PathLike[str]]
 
 _SPAWNER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner")
 
-# Debian keeps tools such as depmod where a user's PATH does not look.
+# Debian installs tools such as depmod in folders that a user's PATH lacks.
 SYSTEM_PATH = ":/usr/sbin:/sbin"
 
-# How long a group may take to end after SIGTERM; make removes half-made targets in that time.
+# Seconds in which a group may end after SIGTERM. make needs them to remove half-made targets.
 _TERM_GRACE = 10.0
 
 _EVIDENCE_LINES = 15
 
-# Runs once the death signal is set: a parent that died before that is noticed here.
+# Runs after the death signal is set, and so notices a parent that died before that.
 _IF_PARENT_LIVES = '[ "$PPID" = "$0" ] && exec "$@"'
 
 
 @dataclass(frozen=True)
 class Completed:
-    """A command that has ended. With a log, `stdout` is empty and the log has all."""
+    """A command that has ended. With a log, `stdout` is empty and the log has all output."""
 
     argv: tuple[str, ...]
     status: int
@@ -57,10 +57,10 @@ class Completed:
 
 
 def find_tool(name: str, *, package: str = "") -> str:
-    """The absolute path of a tool on PATH.
+    """Return the absolute path of a tool on PATH.
 
     Raises:
-        SetupError: it is not there; names the Debian package that brings it.
+        SetupError: it is not installed; the hint names its Debian package.
     """
     path = shutil.which(name, path=_path())
     if path is None:
@@ -75,7 +75,7 @@ def check_output(
     env: Mapping[str, str] | None = None,
     deadline: Deadline | None = None,
 ) -> str:
-    """What a command prints on stdout. Raises CommandError unless it ends with 0."""
+    """Return the stdout of a command. Raises CommandError unless its exit status is 0."""
     return run(argv, cwd=cwd, env=env, deadline=deadline).stdout
 
 
@@ -92,12 +92,12 @@ def run(
 ) -> Completed:
     """Run a command to its end.
 
-    With `log`, stdout and stderr are appended there together, and each line is
-    handed to `on_line` as it comes; otherwise both are captured.
+    With `log`, stdout and stderr are both appended there, and `on_line` gets each
+    line as it comes. Otherwise both are captured.
 
     Args:
-        env: variables set over the testbed's own environment.
-        ok: exit statuses that are no error.
+        env: variables to add to the testbed's own environment, or to override there.
+        ok: exit statuses that count as success.
 
     Raises:
         SetupError: the tool is not installed.
@@ -140,14 +140,14 @@ class Process:
         return self.popen.poll()
 
     def wait(self, deadline: Deadline) -> int | None:
-        """The exit status, or None when the deadline passes first."""
+        """Return the exit status, or None when the deadline passes first."""
         try:
             return self.popen.wait(deadline.remaining)
         except subprocess.TimeoutExpired:
             return None
 
     def kill(self) -> None:
-        """End it at once, with all that it started."""
+        """Kill it at once, with all that it started."""
         _signal_group(self.popen, signal.SIGKILL)
 
 
@@ -159,9 +159,9 @@ def spawn(
     pass_fds: Sequence[int] = (),
     env: Mapping[str, str] | None = None,
 ) -> Iterator[Process]:
-    """Start a child that runs beside the testbed; it is gone when the block ends.
+    """Run a child beside the testbed; it is gone when the block ends.
 
-    Its output goes to `log`. When the testbed dies, the child is killed.
+    Its output goes to `log`. The kernel kills it when the testbed dies.
 
     Raises:
         SetupError: the tool is not installed.
@@ -184,7 +184,7 @@ def spawn(
 
 
 def interact(argv: Argv, *, env: Mapping[str, str] | None = None) -> int:
-    """Give the terminal to a command until it ends; its exit status."""
+    """Give the terminal to a command until it ends. Return its exit status."""
     return subprocess.call(_words(argv), env=_environment(env))
 
 
@@ -195,7 +195,7 @@ def _words(argv: Argv) -> list[str]:
 
 
 def _environment(env: Mapping[str, str] | None) -> dict[str, str]:
-    # Messages are parsed in places: C.UTF-8 keeps them in English.
+    # The testbed parses some messages: C.UTF-8 keeps them in English.
     return {**os.environ, "PATH": _path(), "LC_ALL": "C.UTF-8", **(env or {})}
 
 
@@ -214,7 +214,7 @@ def _child(
     try:
         process = future.result()
     except BaseException:
-        # An interrupt came while the spawner was at work: do not lose the child.
+        # An interrupt came while the spawner was working: do not lose the child.
         future.add_done_callback(_end_unclaimed)
         raise
     try:
@@ -233,7 +233,7 @@ def _end_unclaimed(future: Future[subprocess.Popen[bytes]]) -> None:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Leave nothing of the child's process group alive."""
+    """End the child's whole process group."""
     try:
         if process.poll() is None:
             _signal_group(process, signal.SIGTERM)
@@ -270,10 +270,10 @@ def _collect(
     reader = threading.Thread(target=_tee, args=words, daemon=True)
     reader.start()
     process.wait(timeout)
-    # What a child left behind may hold the pipe open: it ends with the group.
+    # Processes that the child left behind may hold the pipe open: they end with the group.
     reader.join(None if deadline is None else deadline.remaining)
     if failures:
-        raise InfraError(f"cannot write {log}: {failures[0].strerror}", hint="make room there")
+        raise InfraError(f"cannot write {log}: {failures[0].strerror}", hint="free some space")
     return "", ""
 
 
@@ -282,7 +282,7 @@ def _tee(
 ) -> None:
     with log.open("ab", buffering=0) as sink:
         for line in pipe:
-            # Who writes into a pipe that nobody reads waits for ever: a full disk ends no reading.
+            # Read on when the disk is full: a child that writes to an unread pipe waits for ever.
             try:
                 if not failures:
                     sink.write(line)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""How long work tells what it does; cli.py and plugin.py decide what is shown of it."""
+"""Reports of long work on its progress. testbed/cli and testbed/suite decide what to show."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from typing import Protocol
 
 
 class Step(Protocol):
-    """One piece of work under way."""
+    """One piece of work in progress."""
 
     def update(self, done: float, *, total: float | None = None, note: str = "") -> None:
-        """`done` of `total` (in whatever unit the step counts), and what is at hand now."""
+        """Report `done` of `total`, in any unit, and a note on the present item."""
 
 
 class Progress(Protocol):
-    """Where steps are reported to. Must be safe to use from several threads."""
+    """A receiver of reports. It must be safe to use from several threads."""
 
     @contextmanager
     def step(self, title: str, total: float | None = None) -> Iterator[Step]:
-        """A step that lasts as long as the block; `total` where it is known."""
+        """Begin a step that lasts as long as the block; give `total` if it is known."""
         ...
 
     def note(self, text: str) -> None:
-        """One line that a user should see: a choice made, a fall-back taken."""
+        """Report one line that a user should see, such as a choice or a fall-back."""
 
 
 class _SilentStep:
@@ -33,7 +33,7 @@ class _SilentStep:
 
 
 class SilentProgress:
-    """Shows nothing."""
+    """A progress that shows nothing."""
 
     @contextmanager
     def step(self, title: str, total: float | None = None) -> Iterator[Step]:

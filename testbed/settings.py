@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What the user asked for: options over a settings file over defaults."""
+"""The user's settings. Options override a settings file, which overrides the defaults."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _GB = 1_000_000_000
 
 
 class AccelChoice(StrEnum):
-    """What the user may ask for; `auto` is KVM where proven, TCG otherwise."""
+    """The accelerator that the user requests; `auto` is KVM where proven, TCG otherwise."""
 
     AUTO = "auto"
     KVM = "kvm"
@@ -35,11 +35,11 @@ class AccelChoice(StrEnum):
 
 
 class Isolation(StrEnum):
-    """What kernel a test gets."""
+    """The kernel that a test gets."""
 
-    CLONE = "clone"  # one of its own: a copy of a VM that booted once
-    BOOT = "boot"  # one of its own that booted for it
-    SHARED = "shared"  # that of the tests before it, as long as it is healthy
+    CLONE = "clone"  # its own: a copy of a VM that booted once
+    BOOT = "boot"  # its own, booted for it
+    SHARED = "shared"  # the kernel of the tests before it, as long as it is healthy
 
 
 class Toolchain(StrEnum):
@@ -53,7 +53,7 @@ def _default_jobs() -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """One run's choices. Field names are the keys of the settings file."""
+    """The choices of one run. Field names are the keys of the settings file."""
 
     arch: tuple[str, ...] = tuple(ARCHES)
     kernel: str = "debian"
@@ -63,17 +63,17 @@ class Settings:
     toolchain: Toolchain = Toolchain.GCC
     jobs: int = field(default_factory=_default_jobs)
     isolation: Isolation = Isolation.CLONE
-    memory_mib: int = 512  # of a VM; some flavours add to it
+    memory_mib: int = 512  # of a VM; some flavours add to this
     boot_timeout: float = 60.0  # seconds until SSH must answer; more for a slow flavour
-    mirror: str = ""  # URL of a Debian mirror; empty: the one that the host's apt uses
-    suites: tuple[str, ...] = ("trixie-backports", "sid")  # where linux-source is looked for
-    guest_suite: str = "trixie"  # where the guest's programs come from
+    mirror: str = ""  # URL of a Debian mirror; if empty, the one that the host's apt uses
+    suites: tuple[str, ...] = ("trixie-backports", "sid")  # where to look for linux-source
+    guest_suite: str = "trixie"  # the source of the guest's programs
     archive_keyring: Path = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
-    archive_max_age: float = 24.0  # hours before the archive's index is asked for again
+    archive_max_age: float = 24.0  # hours before the archive's index is fetched again
     accept_expired: bool = False  # use a suite whose Release file is past its Valid-Until
     cache_dir: Path = field(default_factory=lambda: Path(platformdirs.user_cache_dir(APP)))
     cache_limit: int = 20 * _GB  # bytes
-    template_dir: Path = Path(f"/dev/shm/{APP}-{os.getuid()}")  # on tmpfs: VMs that clones copy
+    template_dir: Path = Path(f"/dev/shm/{APP}-{os.getuid()}")  # of templates; on tmpfs
     template_limit: int = 2 * _GB  # bytes
     data_dir: Path = field(default_factory=lambda: Path(platformdirs.user_data_dir(APP)))
     state_dir: Path = field(default_factory=lambda: Path(platformdirs.user_state_dir(APP)))
@@ -81,27 +81,27 @@ class Settings:
 
     @property
     def vm_memory_mib(self) -> int:
-        """What a VM of the flavour gets."""
+        """The memory of a VM of the flavour, in MiB."""
         return self.memory_mib + find_flavour(self.flavour).more_memory_mib
 
     @property
     def boot_seconds(self) -> float:
-        """How long a VM of the flavour is waited for."""
+        """The seconds in which a VM of the flavour must boot."""
         return self.boot_timeout * find_flavour(self.flavour).slowdown
 
 
 def default_settings_file() -> Path:
-    """Where the user's settings stand (XDG base directory specification)."""
+    """Return the path of the user's settings file (XDG base directory specification)."""
     return Path(platformdirs.user_config_dir(APP)) / "testbed.toml"
 
 
 def load_settings(file: Path | None = None, options: Mapping[str, Any] | None = None) -> Settings:
-    """Settings from a TOML file, overridden by `options` whose value is not None.
+    """Read settings from a TOML file. Those `options` that are not None override it.
 
-    Without `file` the user's own is read, if there is one.
+    Without `file`, the user's own file is read, if it exists.
 
     Raises:
-        SetupError: the file is missing or no TOML, a key is unknown, a value does not fit.
+        SetupError: the file is missing or not TOML, a key is unknown, or a value is invalid.
     """
     path = file or default_settings_file()
     values: dict[str, Any] = {}
@@ -116,29 +116,30 @@ def _checked(values: Mapping[str, Any]) -> Settings:
     for name in settings.arch:
         find_arch(name)
     if not settings.arch:
-        raise SetupError("no architecture is given", hint=f"known are {', '.join(ARCHES)}")
+        raise SetupError("no architecture is given", hint=f"choose from {', '.join(ARCHES)}")
     find_flavour(settings.flavour, settings.arch)
     for key in ("jobs", "memory_mib", "boot_timeout", "cache_limit", "template_limit"):
         if getattr(settings, key) < 1:
-            raise SetupError(f"{key} is {getattr(settings, key)}", hint="give 1 or more")
+            raise SetupError(f"{key} is {getattr(settings, key)}", hint="set it to 1 or more")
     return settings
 
 
 def _convert(key: str, value: Any) -> Any:
-    """A TOML or option value as the type that the field has."""
+    """Convert a TOML or option value to the type of its field."""
     kind = type(getattr(_DEFAULTS, key))
     try:
         if kind is tuple:
             words = value.split(",") if isinstance(value, str) else value
             return tuple(dict.fromkeys(str(word).strip() for word in words))
         if kind is bool and not isinstance(value, bool):
-            raise ValueError("want true or false")
+            raise ValueError("it must be true or false")
         if kind in (int, float) and isinstance(value, bool | str):
-            raise ValueError("want a number")
+            raise ValueError("it must be a number")
         return Path(value).expanduser().absolute() if issubclass(kind, Path) else kind(value)
     except (TypeError, ValueError) as exc:
         choices = ", ".join(kind) if issubclass(kind, StrEnum) else kind.__name__
-        raise SetupError(f"setting {key}: {value!r} does not fit: {exc}", hint=choices) from exc
+        message = f"setting {key}: {value!r} is invalid: {exc}"
+        raise SetupError(message, hint=f"expected {choices}") from exc
 
 
 _DEFAULTS = Settings()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A hint for a word that is not known: the nearest one that is, or all of them."""
+"""Hints for unknown words: the nearest known word, or all known words."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from collections.abc import Iterable, Mapping
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """The known word that a user may have meant; empty where none is near."""
+    """Return the known word that a user probably meant; empty if none is near."""
     return next(iter(difflib.get_close_matches(word, list(known), n=1)), "")
 
 
 def suggest(word: str, known: Iterable[str], aliases: Mapping[str, str] | None = None) -> str:
-    """A hint in one line.
+    """Return a hint of one line.
 
     Args:
-        known: what `word` should have been one of.
-        aliases: other names that a user may have meant, and the known word for each.
+        known: the valid words.
+        aliases: other names that a user may give, and the known word for each.
     """
     words, others = list(known), aliases or {}
     near = nearest(word, [*words, *others])
-    return f"did you mean {others.get(near, near)}?" if near else f"known are {', '.join(words)}"
+    return f"did you mean {others.get(near, near)}?" if near else f"choose from {', '.join(words)}"

@@ -16,12 +16,12 @@ from rich.progress import Progress as RichBars
 
 from testbed.progress import Progress, Step
 
-# A plain line at least this often while a long step has something to say.
+# Seconds between two plain lines of a long step.
 _PLAIN_INTERVAL = 15.0
 
 
 def make_progress(console: Console) -> Progress:
-    """Bars when `console` is a terminal, lines otherwise."""
+    """Return a progress with bars if `console` is a terminal, with plain lines otherwise."""
     return LiveProgress(console) if console.is_terminal else PlainProgress(console)
 
 
@@ -37,7 +37,7 @@ class _LiveStep:
 
 
 class LiveProgress:
-    """One bar per step under way, and a line for each that has ended."""
+    """One bar for each step in progress, and a line for each that has ended."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -93,19 +93,19 @@ class _PlainStep:
     console: Console
     title: str
     total: float | None
-    said: float = field(default_factory=time.monotonic)
+    printed: float = field(default_factory=time.monotonic)
 
     def update(self, done: float, *, total: float | None = None, note: str = "") -> None:
         self.total = total if total is not None else self.total
-        if time.monotonic() - self.said < _PLAIN_INTERVAL:
+        if time.monotonic() - self.printed < _PLAIN_INTERVAL:
             return
-        self.said = time.monotonic()
+        self.printed = time.monotonic()
         share = f" {100 * done / self.total:.0f}%" if self.total else ""
         plain(self.console, f"... {self.title}{share} {note}".rstrip())
 
 
 class PlainProgress:
-    """A line when a step begins and ends, and now and then in between."""
+    """A line when a step begins, a line when it ends, and a few in between."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -126,5 +126,5 @@ class PlainProgress:
 
 
 def plain(console: Console, text: str) -> None:
-    """Print a line as it is: nothing is marked, and what may be copied is not broken."""
+    """Print a line without markup, and without line breaks, so that a user can copy it."""
     console.print(text, markup=False, highlight=False, soft_wrap=True)

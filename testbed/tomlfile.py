@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""TOML files of the user's: read, and their keys held against those that are known."""
+"""The user's TOML files. A file is read, and its keys are checked against the known ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from testbed.suggest import suggest
 
 
 def read_toml(path: Path, what: str, known: Collection[str]) -> dict[str, Any]:
-    """The values of a file whose keys must all be `known`.
+    """Return the values of a file. All of its keys must be in `known`.
 
     Args:
         what: the kind of the file, for messages.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Commands on the host end with the testbed, and tell what went wrong."""
+"""Commands on the host end with the testbed, and their errors name the cause."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from testbed.errors import CommandError, InfraError, SetupError
 from testbed.process import check_output, run, spawn
 from testbed.settings import CHECKOUT
 
-# A child of the test that starts a long sleeper through the testbed and tells its pid.
+# A child of the test. It starts a long sleep through the testbed and prints its pid.
 STARTER = """
 from pathlib import Path
 from testbed.process import spawn
@@ -30,7 +30,7 @@ def test_output_and_status_come_back() -> None:
     assert (done.status, done.stdout, done.stderr) == (3, "out\n", "err\n")
 
 
-def test_a_failure_shows_status_last_lines_and_the_command() -> None:
+def test_a_failure_shows_the_status_the_last_lines_and_the_command() -> None:
     with pytest.raises(CommandError) as caught:
         run(["sh", "-c", "echo the cause >&2; exit 7"])
     text = str(caught.value)
@@ -39,7 +39,7 @@ def test_a_failure_shows_status_last_lines_and_the_command() -> None:
     assert "command: sh -c" in text
 
 
-def test_a_missing_tool_names_its_package() -> None:
+def test_a_missing_tool_is_an_error() -> None:
     with pytest.raises(SetupError, match="no-such-tool is not installed"):
         check_output(["no-such-tool"])
 
@@ -49,7 +49,7 @@ def test_a_command_past_its_deadline_is_ended() -> None:
         run(["sleep", "600"], deadline=Deadline.after(0.2))
 
 
-def test_a_logged_command_hands_over_each_line(tmp_path: Path) -> None:
+def test_a_logged_command_passes_on_each_line(tmp_path: Path) -> None:
     lines: list[str] = []
     log = tmp_path / "log"
     run(["sh", "-c", "echo one; echo two >&2"], log=log, on_line=lines.append)
@@ -57,12 +57,12 @@ def test_a_logged_command_hands_over_each_line(tmp_path: Path) -> None:
     assert log.read_text() == "one\ntwo\n"
 
 
-def test_what_a_command_leaves_behind_is_ended_with_it() -> None:
+def test_processes_that_a_command_leaves_behind_end_with_it() -> None:
     pid = int(check_output(["sh", "-c", "sleep 600 >/dev/null 2>&1 & echo $!"]))
     assert _gone(pid)
 
 
-def test_a_log_that_cannot_be_written_is_the_hosts_fault_and_hangs_nobody() -> None:
+def test_a_log_that_cannot_be_written_is_an_error_of_the_host_and_not_a_hang() -> None:
     flood = ["sh", "-c", "yes | head -c 1000000; exit 1"]
     with pytest.raises(InfraError, match=r"cannot write /dev/full: No space left on device"):
         run(flood, log=Path("/dev/full"), deadline=Deadline.after(30))

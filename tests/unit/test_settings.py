@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Settings: a file, options over it, and errors that name the nearest known thing."""
+"""Settings: a file, options that override it, and errors that name the nearest known word."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "testbed.toml"
 
 
-def test_defaults_stand_without_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_file_the_defaults_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     assert load_settings() == Settings()
 
@@ -31,7 +31,7 @@ def test_the_users_own_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert load_settings().kernel == "debian:7.2"
 
 
-def test_an_option_goes_over_the_file(file: Path) -> None:
+def test_an_option_overrides_the_file(file: Path) -> None:
     file.write_text('arch = ["arm64"]\naccel = "tcg"')
     settings = load_settings(file, {"accel": "kvm", "kernel": None})
     assert settings.arch == ("arm64",)
@@ -49,7 +49,7 @@ def test_an_architecture_that_is_named_twice_is_run_once(file: Path) -> None:
     assert load_settings(file, {"arch": "arm64,arm64"}).arch == ("arm64",)
 
 
-def test_a_relative_path_is_taken_from_the_folder_at_hand(
+def test_a_relative_path_is_relative_to_the_current_folder(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file.write_text('cache_dir = "cache"')
@@ -57,33 +57,33 @@ def test_a_relative_path_is_taken_from_the_folder_at_hand(
     assert load_settings(file).cache_dir == tmp_path / "cache"
 
 
-def test_a_path_may_begin_at_home(file: Path) -> None:
+def test_a_path_may_begin_in_the_home_folder(file: Path) -> None:
     file.write_text('cache_dir = "~/elsewhere"')
     assert load_settings(file).cache_dir == Path.home() / "elsewhere"
 
 
 @pytest.mark.parametrize(
-    ("text", "complaint"),
+    ("text", "message"),
     [
         ("kernal = 'debian'", "did you mean kernel"),
         ("arch = ['arm46']", "did you mean arm64"),
         ("arch = ['aarch64']", "did you mean arm64"),
         ("accel = 'xen'", "auto, kvm, tcg"),
-        ("jobs = 'many'", "want a number"),
-        ("jobs = 0", "give 1 or more"),
-        ("memory_mib = -1", "give 1 or more"),
-        ("arch = []", "known are x86_64, arm64"),
+        ("jobs = 'many'", "must be a number"),
+        ("jobs = 0", "set it to 1 or more"),
+        ("memory_mib = -1", "set it to 1 or more"),
+        ("arch = []", "choose from x86_64, arm64"),
         ("flavour = 'debgu'", "did you mean debug"),
         ("flavour = '16k'", "x86_64 has no flavour 16k\nhint: give --arch arm64"),
-        ("accept_expired = 'no'", "want true or false"),
+        ("accept_expired = 'no'", "must be true or false"),
         ("kernel =", "not valid TOML"),
     ],
 )
-def test_what_does_not_fit_is_named(file: Path, text: str, complaint: str) -> None:
+def test_an_invalid_setting_is_an_error_with_a_hint(file: Path, text: str, message: str) -> None:
     file.write_text(text)
     with pytest.raises(SetupError) as caught:
         load_settings(file)
-    assert complaint in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_a_flavour_may_need_more_memory_and_time() -> None:
@@ -94,7 +94,7 @@ def test_a_flavour_may_need_more_memory_and_time() -> None:
     assert debug.boot_seconds > base.boot_seconds
 
 
-def test_every_flavours_fragments_exist_and_every_fragment_of_one_is_used() -> None:
+def test_the_flavours_use_exactly_the_fragments_that_exist() -> None:
     used = {name for flavour in FLAVOURS.values() for name in flavour.fragments}
     assert used == {file.name for file in KERNEL_CONFIG.glob("flavour-*.config")}
 
@@ -105,5 +105,5 @@ def test_a_named_file_that_is_missing_is_an_error(file: Path) -> None:
 
 
 def test_an_unknown_architecture_lists_the_known_ones() -> None:
-    with pytest.raises(SetupError, match="known are x86_64, arm64"):
+    with pytest.raises(SetupError, match="choose from x86_64, arm64"):
         find_arch("zzz")

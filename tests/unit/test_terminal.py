@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Progress on a pipe is plain lines, on a terminal bars that leave one line each."""
+"""Progress is plain lines on a pipe, and bars that leave one line each on a terminal."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_a_terminal_gets_a_line_for_each_ended_step() -> None:
     assert "outer" in ended[-1]
 
 
-def test_a_note_is_not_broken_into_lines_that_cannot_be_copied() -> None:
+def test_a_note_stays_on_one_line_and_can_be_copied() -> None:
     console = Console(file=io.StringIO(), force_terminal=True, width=20)
     make_progress(console).note("log in: ssh -p 2222 root@127.0.0.1")
     assert "log in: ssh -p 2222 root@127.0.0.1\n" in _text(console)
