@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import click
 
+from testbed.arch import ARCHES
 from testbed.flavour import FLAVOURS
 from testbed.settings import AccelChoice, Isolation, Toolchain
 
@@ -18,6 +19,15 @@ def kernel_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(_KERNEL_OPTIONS):
         command = option(command)
     return command
+
+
+def _one_of(words: Iterable[str]) -> Callable[[click.Context, click.Parameter, str], list[str]]:
+    """A completion in the shell: those of `words` that go on from what was typed."""
+
+    def complete(_ctx: click.Context, _param: click.Parameter, typed: str) -> list[str]:
+        return [word for word in words if word.startswith(typed)]
+
+    return complete
 
 
 def settings_option(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -31,7 +41,12 @@ def settings_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 _KERNEL_OPTIONS: tuple[Callable[..., Any], ...] = (
-    click.option("--arch", metavar="A[,B]", help="Architectures: x86_64, arm64. Default both."),
+    click.option(
+        "--arch",
+        metavar="A[,B]",
+        shell_complete=_one_of((*ARCHES, ",".join(ARCHES))),
+        help="Architectures: x86_64, arm64. Default both.",
+    ),
     click.option(
         "--kernel",
         metavar="SOURCE",
@@ -43,7 +58,12 @@ _KERNEL_OPTIONS: tuple[Callable[..., Any], ...] = (
         help="Patches to apply on top: a patch, a folder of them, an mbox, a maildir, A..B of "
         "the git tree that --kernel names, or a message-id.",
     ),
-    click.option("--flavour", metavar="NAME", help=f"{', '.join(FLAVOURS)}. Default base."),
+    click.option(
+        "--flavour",
+        metavar="NAME",
+        shell_complete=_one_of(FLAVOURS),
+        help=f"{', '.join(FLAVOURS)}. Default base.",
+    ),
     click.option(
         "--isolation",
         type=click.Choice([choice.value for choice in Isolation]),
