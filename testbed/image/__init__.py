@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A kernel's guest programs to an initramfs that QEMU boots.
+"""From a kernel and guest programs to an initramfs that QEMU boots.
 
-keys      who the guest is (host key) and who may enter it (client key)
-userland  Debian's packages to the few files that a guest needs
-cpio      lists of files to archives, by the kernel's own gen_init_cpio
-build     all of it, through the cache
-disks     file systems on disks, made by the host's programs
+keys       the host key of a guest, and the client key that may log in
+userland   the few files of Debian's packages that a guest needs
+cpio       archives from lists of files, by the kernel's own gen_init_cpio
+initramfs  the whole image, through the cache
+disks      disks with file systems, made by the host's programs
 """
 
 from testbed.image.disks import Disk, build_disks

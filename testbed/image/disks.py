@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Disks with a file system each, for tests that map files on them.
+"""Disks with one file system each, for tests that map files on them.
 
-Made once by the host's mkfs tools. A VM writes to an overlay that goes with it.
+The host's mkfs tools make them once. A VM writes to an overlay, which ends with the VM.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from testbed.process import find_tool, run
 
 _LAYOUT = "1"
 
-# What the file `pattern` at the root of a read-only file system holds: parts as long as the
-# smallest page, of which part n is PATTERN + n again and again, in little endian. It has four of
-# the largest pages.
+# The content of the file `pattern` in the root of a read-only file system. Each part is as long
+# as the smallest page; part n repeats the word PATTERN + n, in little endian. The whole file is
+# as long as four of the largest pages.
 PATTERN = 0x7061747465726E00
 PART = 4 << 10
 PARTS = 64
@@ -27,7 +27,7 @@ PARTS = 64
 
 @dataclass(frozen=True)
 class Disk:
-    """A raw image. The guest knows it by its name, which is its serial number there."""
+    """A raw image. Its name is its serial number in the guest."""
 
     name: str
     path: Path
@@ -35,12 +35,12 @@ class Disk:
 
 @dataclass(frozen=True, kw_only=True)
 class _FileSystem:
-    """How a file system is made: `disk` and `folder` stand in the words for those paths."""
+    """The command that makes a file system. In it `disk` and `folder` stand for the two paths."""
 
     name: str
-    package: str  # Debian's, that brings the program
+    package: str  # the Debian package of the program
     words: tuple[str, ...]
-    mebibytes: int = 0  # 0 where the program decides; the smallest that it takes elsewhere
+    mebibytes: int = 0  # the smallest size that the program accepts; 0 if it sets the size itself
 
 
 _FILE_SYSTEMS = (
@@ -88,11 +88,11 @@ _FILE_SYSTEMS = (
 
 
 def build_disks(ctx: Context) -> tuple[Disk, ...]:
-    """The disks of every VM, made when they are not in the cache.
+    """Return the disks of every VM. Make those that the cache lacks.
 
     Raises:
-        SetupError: a program that makes one is not installed.
-        CommandError: a program failed.
+        SetupError: a mkfs program is not installed.
+        CommandError: a mkfs program failed.
     """
     return tuple(_disk(kind, ctx) for kind in _FILE_SYSTEMS)
 
@@ -103,7 +103,7 @@ def _disk(kind: _FileSystem, ctx: Context) -> Disk:
             _make(kind, scratch)
 
     key = digest(_LAYOUT, repr(kind), f"{PATTERN:x} {PART} {PARTS}")
-    # Most of a disk is a hole, and reading that takes long.
+    # Most of a disk is a hole. Verify.DIGEST would read it all, which takes long.
     return Disk(kind.name, ctx.cache.get("disk", key, make, verify=Verify.STAT) / "disk.img")
 
 
@@ -120,10 +120,10 @@ def _make(kind: _FileSystem, scratch: Path) -> None:
 
 
 def disk_programs() -> dict[str, str]:
-    """The programs that make disks, and Debian's packages that bring them."""
+    """Return the Debian package of each program that makes a disk."""
     return {kind.words[0]: kind.package for kind in _FILE_SYSTEMS}
 
 
 def pattern() -> bytes:
-    """The content of the file `pattern`."""
+    """Return the content of the file `pattern`."""
     return b"".join(struct.pack("<Q", PATTERN + part) * (PART // 8) for part in range(PARTS))

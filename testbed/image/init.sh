@@ -1,8 +1,9 @@
 #!/bin/busybox sh
-# The guest's first program: file systems, SSH, and the word that it is up.
+# The guest's first program. It mounts file systems, starts SSH, and announces
+# that userspace is up.
 #
-# What it prints goes through /dev/kmsg: each line then reaches the console
-# whole, never in the middle of one of the kernel's.
+# It prints through /dev/kmsg: each line then reaches the console whole, never
+# in the middle of a line of the kernel.
 
 export PATH=/bin:/sbin
 
@@ -12,7 +13,7 @@ mount -a
 
 read -r words </proc/cmdline
 
-# A folder of the user's (vm/qemu.py), whose files can be mapped.
+# A folder of the user (vm/qemu.py) whose files can be mapped.
 case $words in
 *testbed.user*)
 	mkdir -p /mnt && modprobe -a 9pnet_virtio 9p &&
@@ -29,12 +30,12 @@ for port in /dev/vport*p1; do
 done
 echo 'testbed: ready' >/dev/kmsg
 
-# For a human who boots by hand (vm/qemu.py: argv_by_hand).
+# For a boot by hand (vm/qemu.py: argv_by_hand).
 case $words in
 *testbed.shell*)
 	while :; do setsid cttyhack sh -l; done &
 	;;
 esac
 
-# From here on process 1 reaps orphans, and shuts down when it is told to.
+# From here on process 1 reaps orphans, and shuts down on request.
 exec init

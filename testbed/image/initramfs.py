@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Images through the cache: a userland per architecture, and what each kernel puts behind it."""
+"""Images through the cache: one userland per architecture, then the files of each kernel."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PROGRAMS = "/bin"
 
 @dataclass(frozen=True)
 class Image:
-    """An initramfs for one kernel, and what a client needs to enter the guest."""
+    """An initramfs for one kernel, and the keys that a client needs to log in to the guest."""
 
     key: str
     path: Path  # the initramfs: uncompressed cpio archives in a row
@@ -33,13 +33,13 @@ class Image:
 
 
 def build_image(kernel: Kernel, guest_side: GuestSide, ctx: Context) -> Image:
-    """The image for a kernel with its modules and guest programs.
+    """Return the image for a kernel with its modules and guest programs.
 
-    Its userland is shared by all kernels of the architecture and user, so that
-    a new kernel's image costs a copy.
+    All kernels of one architecture and user share the userland, so the image of
+    a new kernel costs one copy.
 
     Raises:
-        SetupError: the guest's suite has not the packages, or the client key is unusable.
+        SetupError: the guest's suite lacks the packages, or the client key is unusable.
         InfraError: the packages cannot be fetched, or lack a library.
     """
     client_key = find_client_key(ctx.settings)
@@ -64,7 +64,7 @@ def build_image(kernel: Kernel, guest_side: GuestSide, ctx: Context) -> Image:
 
 
 def guest_files(kernel: Kernel, guest_side: GuestSide) -> dict[str, Path]:
-    """What is the kernel's own in its image, by the path in the guest."""
+    """Return the files of the image that belong to one kernel, by their path in the guest."""
     tree = sorted((kernel.modules / "lib/modules").rglob("*"))
     staged = [path for path in tree if path.is_file() and not path.is_symlink()]
     return {
@@ -75,9 +75,9 @@ def guest_files(kernel: Kernel, guest_side: GuestSide) -> dict[str, Path]:
 
 
 def _base(kernel: Kernel, client_key: str, ctx: Context) -> Path:
-    """The cache entry of the architecture's userland.
+    """Return the cache entry of the architecture's userland.
 
-    Any kernel's gen_init_cpio packs the same archive, so the kernel is no part of the key.
+    The gen_init_cpio of every kernel packs the same archive, so the key does not name the kernel.
     """
     arch = kernel.arch.debian
     packages = find_packages(userland.PACKAGES, arch, ctx)
@@ -111,7 +111,7 @@ def _base(kernel: Kernel, client_key: str, ctx: Context) -> Path:
 
 
 def _pack_top(files: Mapping[str, Path], gen_init_cpio: Path, output: Path) -> None:
-    """Pack files from anywhere: the list knows no quotes, so it names links in one folder."""
+    """Pack files from anywhere. The list has no quotes, so it names links in one folder."""
     folder = output.parent / "links"
     folder.mkdir()
     lines = cpio.parents(files)

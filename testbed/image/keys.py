@@ -26,20 +26,23 @@ _TYPE = b"ssh-ed25519"
 
 @dataclass(frozen=True)
 class HostKey:
-    """One guest's identity."""
+    """The host key of one guest."""
 
-    private: bytes  # as dropbear reads it from its key file
-    public: str  # one line as in known_hosts, without the host's name
+    private: bytes  # the content of dropbear's key file
+    public: str  # a line of known_hosts, without the host's name
 
 
 def make_host_key() -> HostKey:
-    """A fresh ed25519 key."""
+    """Make a new ed25519 key."""
     key = Ed25519PrivateKey.generate()
     return HostKey(_dropbear_format(key), public_line(key))
 
 
 def find_client_key(settings: Settings) -> Path:
-    """The user's private key in OpenSSH's format; made, with mode 0600, when there is none."""
+    """Return the path of the user's private key, in OpenSSH's format; make a missing one.
+
+    The file has mode 0600.
+    """
     path = settings.data_dir / "client_key"
     if not path.exists():
         settings.data_dir.mkdir(parents=True, exist_ok=True)
@@ -51,23 +54,23 @@ def find_client_key(settings: Settings) -> Path:
 
 
 def read_client_key(path: Path) -> Ed25519PrivateKey:
-    """The key in that file.
+    """Read the key in a file.
 
     Raises:
-        SetupError: it cannot be read, or is no ed25519 key.
+        SetupError: the file cannot be read, or is not an ed25519 key.
     """
-    hint = f"remove {path}: a new one will be made"
+    hint = f"remove {path}: the testbed then makes a new one"
     try:
         key = load_ssh_private_key(path.read_bytes(), password=None)
     except (OSError, ValueError, UnsupportedAlgorithm) as exc:
         raise SetupError(f"the client key {path} cannot be used: {exc}", hint=hint) from exc
     if not isinstance(key, Ed25519PrivateKey):
-        raise SetupError(f"the client key {path} is no ed25519 key", hint=hint)
+        raise SetupError(f"the client key {path} is not an ed25519 key", hint=hint)
     return key
 
 
 def public_line(key: Ed25519PrivateKey) -> str:
-    """The public half as OpenSSH writes it: type and base64, without a comment."""
+    """Return the public half as OpenSSH writes it: type and base64, without a comment."""
     return key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
 
 
@@ -76,7 +79,7 @@ def _openssh_format(key: Ed25519PrivateKey) -> bytes:
 
 
 def _dropbear_format(key: Ed25519PrivateKey) -> bytes:
-    """The type and then seed and public key in one, each an SSH string (RFC 4251, section 5)."""
+    """Encode the type, then seed and public key as one: two SSH strings (RFC 4251, section 5)."""
     seed = key.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())
     public = key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
     return _ssh_string(_TYPE) + _ssh_string(seed + public)
@@ -87,7 +90,7 @@ def _ssh_string(content: bytes) -> bytes:
 
 
 def _write_private(path: Path, content: bytes) -> None:
-    """Complete or absent, and never readable by others, not even for a moment."""
+    """Write a file atomically. Others can never read it, not even for a moment."""
     scratch = path.with_suffix(".new")
     scratch.unlink(missing_ok=True)
     with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:

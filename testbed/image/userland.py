@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The guest's userspace: a few files out of Debian's packages, unpacked without running any.
+"""The guest's userspace: a few files from Debian's packages. No foreign code runs on the host.
 
-Only programs that are wanted, and the libraries that those ask for, go into
-the image: each megabyte costs boot time under TCG.
+Only the required programs and their libraries go into the image: each megabyte
+costs boot time under TCG.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PACKAGES = ("busybox-static", "dropbear-bin", "kmod")
 
 _INIT = Path(__file__).with_name("init.sh")
 
-# Where a program of the packages goes to in the guest.
+# The programs of the packages, and their paths in the guest.
 _PROGRAMS = {
     "usr/bin/busybox": "/bin/busybox",
     "usr/bin/kmod": "/bin/kmod",
@@ -55,7 +55,7 @@ _CONFIGURATION = {
     ),
     "/etc/group": "root:x:0:\n",
     "/etc/inittab": "::ctrlaltdel:/bin/reboot -f\n",
-    # Root once more: the agent as the login shell is one program less to start.
+    # The user `agent` is root with another login shell: SSH then starts one program less.
     "/etc/passwd": "root:x:0:0:root:/root:/bin/sh\nagent:x:0:0:agent:/root:/bin/agent\n",
     "/etc/profile": "export PATH=/bin:/sbin HOME=/root\n",
     "/etc/shells": "/bin/sh\n/bin/agent\n",
@@ -66,23 +66,23 @@ _INTERPRETER = re.compile(r"Requesting program interpreter: (?P<path>[^]]+)\]")
 
 
 def identity() -> tuple[str, ...]:
-    """What decides the userspace's content beside the packages and the keys."""
+    """Return all that determines the userspace, except the packages and the keys."""
     table = [_PROGRAMS, _KMOD_NAMES, _BUSYBOX_NAMES, _DIRECTORIES, _CONFIGURATION]
     return (repr(table), _INIT.read_text())
 
 
 def unpack(packages: Iterable[Path], root: Path) -> None:
-    """Unpack .deb files' content; none of their scripts is run."""
+    """Unpack the content of .deb files. Run none of their scripts."""
     for package in packages:
         check_output(["dpkg-deb", "--extract", package, root])
 
 
 def lay_out(root: Path, staging: Path, host_key: HostKey, client_key: str) -> list[str]:
-    """Stage the guest's userspace; the lines that cpio.pack packs it by.
+    """Stage the guest's userspace. Return the lines for cpio.pack.
 
     Args:
         root: the unpacked packages.
-        staging: an empty folder, to be packed from.
+        staging: an empty folder, which cpio.pack then packs from.
         client_key: the public key that may log in as root, and as the agent.
     """
     programs = {path: root / source for source, path in _PROGRAMS.items()}
@@ -102,18 +102,18 @@ def lay_out(root: Path, staging: Path, host_key: HostKey, client_key: str) -> li
 
 
 def _directories(paths: Iterable[str]) -> list[str]:
-    # dropbear refuses keys that others could have written: 0700 for root's home.
+    # Mode 0700 for root's home: dropbear refuses keys in a folder that others can write to.
     private = {"/root", "/root/.ssh"}
     lines = [line for line in cpio.parents(paths) if line.split()[1] not in private]
     lines += [cpio.directory(path) for path in _DIRECTORIES]
     lines += [cpio.directory(path, 0o700) for path in sorted(private)]
-    # Process 1 has its output on /dev/console before /init mounts anything over /dev.
+    # The kernel opens /dev/console for process 1 before /init mounts anything on /dev.
     console = cpio.character_device("/dev/console", 0o600, 5, 1)
     return [*lines, cpio.directory("/tmp", 0o1777), console]
 
 
 def _libraries(root: Path, programs: Iterable[Path]) -> dict[str, Path]:
-    """The libraries and interpreters that programs need, by their path in the guest."""
+    """Return the libraries and interpreters that programs need, by their path in the guest."""
     available = {path.name: path for path in sorted(root.rglob("*.so*"))}
     found: dict[str, Path] = {}
     todo = list(programs)
@@ -128,9 +128,9 @@ def _libraries(root: Path, programs: Iterable[Path]) -> dict[str, Path]:
 
 
 def _dynamic_needs(program: Path) -> list[str]:
-    """Where the dynamic loader and then the libraries of an ELF file are looked for.
+    """Return the guest's paths of an ELF file's dynamic loader, then of its libraries.
 
-    readelf reads every architecture's files.
+    readelf reads the files of every architecture.
     """
     readelf = find_tool("readelf", package="binutils")
     text = check_output([readelf, "--wide", "--program-headers", "--dynamic", program])
@@ -139,11 +139,11 @@ def _dynamic_needs(program: Path) -> list[str]:
 
 
 def _inside(root: Path, available: Mapping[str, Path], name: str, *, needed_by: Path) -> Path:
-    """The file itself behind a library's name, which must not lead out to the host's files."""
+    """Return the file behind a library's name. It must not be a file of the host."""
     link = available.get(name)
     path = link.resolve() if link is not None else None
     if path is None or not path.is_relative_to(root.resolve()) or not path.is_file():
-        raise InfraError(f"{needed_by.name} needs {name}, which no package of the guest brings")
+        raise InfraError(f"{needed_by.name} needs {name}, which no package of the guest has")
     return path
 
 
@@ -152,7 +152,7 @@ def _stage(staging: Path, path: str, source: Path) -> str:
 
 
 def _write(staging: Path, path: str, content: bytes) -> str:
-    """Put content where a path of the guest is staged; its name relative to the staging folder."""
+    """Stage the content of a path in the guest. Return its name relative to `staging`."""
     relative = path.removeprefix("/")
     target = staging / relative
     target.parent.mkdir(parents=True, exist_ok=True)

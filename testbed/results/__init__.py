@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What a run found, and its file formats."""
+"""The results of a run, and their file formats."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What a run found, as values. A case starts as MISS: only evidence makes it anything else."""
+"""The results of a run, as values. A case starts as MISS, and only evidence changes that."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from testbed import errors
 
 
 class Status(StrEnum):
-    """One case's outcome, in the words of KCIDB where it has one; gravest first."""
+    """The outcome of one case, worst first. The words are those of KCIDB where it has them."""
 
     FAIL = "FAIL"  # the kernel under test misbehaved
-    ERROR = "ERROR"  # the test itself broke; of the kernel nothing is known
+    ERROR = "ERROR"  # the test itself broke; the kernel remains untested
     MISS = "MISS"  # the host or the testbed broke; the test did not run
-    XFAIL = "XFAIL"  # an open kernel defect showed itself, as recorded
-    FIXED = "FIXED"  # a recorded defect did not show on a kernel outside its range
+    XFAIL = "XFAIL"  # a recorded, open kernel defect appeared
+    FIXED = "FIXED"  # a recorded defect did not appear on a kernel outside its range
     PASS = "PASS"
-    SKIP = "SKIP"  # not applicable here, with the reason
+    SKIP = "SKIP"  # not applicable here; the case has the reason
 
     @property
     def as_expected(self) -> bool:
@@ -29,37 +29,37 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One test on one architecture, and on one path where it has one."""
+    """One test on one architecture, and on one path if it has a path."""
 
     test: str  # pytest's node id
     arch: str = ""
     path: str = ""
-    guarantees: tuple[int, ...] = ()  # that it is about: testbed/mmap/guarantees.py
+    guarantees: tuple[int, ...] = ()  # those that it tests: testbed/mmap/guarantees.py
     reaches: tuple[str, ...] = ()  # `HOOK by WAY`: the kernel's own hooks that it runs
     status: Status = Status.MISS
     seconds: float = 0.0
-    error: str = ""  # the class of what it raised, when that was not expected
-    reason: str = ""  # why it was skipped, expected to fail, or what failed, in one line
-    evidence: str = ""  # what a reader needs to judge it: facts, hook log, splat
+    error: str = ""  # the class of an unexpected exception
+    reason: str = ""  # one line: why it was skipped, why it may fail, or what failed
+    evidence: str = ""  # all that a reader needs to judge the case: facts, hook log, splat
 
     def raised(self, kind: type[Exception]) -> bool:
-        """Whether what it raised is an error of the testbed's of this kind."""
+        """Whether the case raised an error of the testbed of this kind."""
         return issubclass(getattr(errors, self.error, Exception), kind)
 
     @property
     def row(self) -> str:
-        """Its row in a table."""
+        """The row of the case in a table."""
         return row_of(self.test, self.path)
 
     @property
     def name(self) -> str:
-        """The test function without its file and parameters."""
+        """The test function, without its file and parameters."""
         return self.test.rpartition("::")[2].partition("[")[0]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """What the cases of one architecture ran on."""
+    """The environment in which the cases of one architecture ran."""
 
     arch: str
     kernel: str  # the guest's `uname -r`
@@ -70,27 +70,27 @@ class Environment:
     accel: str
     accel_reason: str
     qemu: str
-    build_seconds: float = 0.0  # of the kernel, when it was built
+    build_seconds: float = 0.0  # of the kernel, if this run built it
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One run: its cases and what they ran on."""
+    """One run: its cases and their environments."""
 
     name: str
-    command: str  # what to type to do it again
+    command: str  # repeats the run
     started: str  # ISO 8601, UTC
     seconds: float = 0.0
     environments: tuple[Environment, ...] = ()
     cases: tuple[Case, ...] = ()
-    retried: tuple[str, ...] = ()  # infrastructure errors that a second try got over
+    retried: tuple[str, ...] = ()  # infrastructure errors that did not recur on a second try
 
     def count(self, status: Status) -> int:
         return sum(case.status is status for case in self.cases)
 
 
-# What the scripts of each test saw: by test, script and place; canonical, so that equal kernels
-# have equal facts.
+# The facts that the scripts of each test saw, by test, script and place. They are canonical:
+# equal kernels have equal facts.
 Facts = Mapping[str, Mapping[str, Mapping[str, str]]]
 
 # Exit status of `testbed run`, as docs/running.md documents it.
@@ -101,7 +101,10 @@ EXIT_INFRA = 3
 
 
 def exit_status(cases: Iterable[Case]) -> int:
-    """0 all as expected, 1 the kernel misbehaved, 3 infrastructure; no case that ran is 3."""
+    """Return the exit status of a run.
+
+    0: all is as expected. 1: the kernel misbehaved. 3: infrastructure failed, or no case ran.
+    """
     found = {case.status for case in cases}
     if Status.FAIL in found:
         return EXIT_FINDINGS
@@ -111,12 +114,12 @@ def exit_status(cases: Iterable[Case]) -> int:
 
 
 def row_of(test: str, path: str) -> str:
-    """The row of a test in a table: its path; the subject of its file where it has none."""
+    """Return the row of a test in a table: its path, or without one the subject of its file."""
     stem = PurePath(test.partition("::")[0]).stem
     return path or stem.removeprefix("test_").replace("_", " ")
 
 
 def worst(statuses: Iterable[Status]) -> Status:
-    """The one that a summary of several shows."""
+    """Return the worst of several statuses, which a summary shows."""
     order = list(Status)
     return min(statuses, key=order.index)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The folder of a run: `results/<run>/`, with `results/latest` pointing at the newest."""
+"""The folder of a run: `results/<run>/`. The link `results/latest` points to the newest."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ RESULT_FILE = "result.json"
 JUNIT_FILE = "junit.xml"
 FACTS_FILE = "facts.jsonl.gz"
 
-# Raised when a field of result.json changes its meaning.
+# To be incremented when a field of result.json changes its meaning.
 FORMAT_VERSION = 1
 
 
 def new_run_dir(root: Path, *, latest: bool = True) -> Path:
-    """A fresh folder named after the time (UTC); `latest` points at it unless told otherwise."""
+    """Make a folder that is named after the time (UTC). With `latest`, point the link to it."""
     root.mkdir(parents=True, exist_ok=True)
     stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%S")
     for number in range(1000):
@@ -42,7 +42,7 @@ def new_run_dir(root: Path, *, latest: bool = True) -> Path:
 
 
 def remove_run_dir(folder: Path) -> None:
-    """Remove the folder of a run that came to nothing; what it holds stays."""
+    """Remove the folder of a run without results. A folder that has content stays."""
     latest = folder.parent / "latest"
     with contextlib.suppress(OSError):
         folder.rmdir()
@@ -51,23 +51,23 @@ def remove_run_dir(folder: Path) -> None:
 
 
 def write_run(folder: Path, run: Run) -> None:
-    """Write result.json, complete or not at all."""
+    """Write result.json atomically."""
     content = {"version": FORMAT_VERSION, **dataclasses.asdict(run)}
     write_whole(folder / RESULT_FILE, json.dumps(content, indent=1, default=str) + "\n")
 
 
 def read_run(folder: Path) -> Run:
-    """The run that was written there.
+    """Return the run that a folder holds.
 
     Raises:
-        SetupError: there is none, or it is of another format.
+        SetupError: the folder holds no run, or one of another format.
     """
     file = folder / RESULT_FILE
     try:
         content = json.loads(file.read_text())
         version = content.pop("version")
         if version != FORMAT_VERSION:
-            raise SetupError(f"{file} is of format {version}, not {FORMAT_VERSION}")
+            raise SetupError(f"{file} has format {version}, not {FORMAT_VERSION}")
         content["environments"] = tuple(environment_from(each) for each in content["environments"])
         content["cases"] = tuple(case_from(each) for each in content["cases"])
         return Run(**{**content, "retried": tuple(content["retried"])})
@@ -78,16 +78,16 @@ def read_run(folder: Path) -> Run:
 
 
 def append_facts(folder: Path, test: str, facts: Mapping[str, Mapping[str, str]]) -> None:
-    """Keep what each script of a test saw, by the script's identity."""
+    """Append the facts that each script of a test saw, by the script's identity."""
     with gzip.open(folder / FACTS_FILE, "at") as file:
         file.write(json.dumps({"test": test, "facts": facts}) + "\n")
 
 
 def read_facts(folder: Path) -> Facts:
-    """What scripts saw, by test and script; empty where nothing was kept.
+    """Return the facts that scripts saw, by test and script; empty if the folder has none.
 
     Raises:
-        SetupError: it cannot be read.
+        SetupError: the file cannot be read.
     """
     file = folder / FACTS_FILE
     if not file.exists():
@@ -101,12 +101,12 @@ def read_facts(folder: Path) -> Facts:
 
 
 def environment_from(values: dict[str, Any]) -> Environment:
-    """An environment out of what dataclasses.asdict made of it. Raises KeyError, TypeError."""
+    """Undo dataclasses.asdict for an environment. Raises KeyError, TypeError."""
     return Environment(**{**values, "series": tuple(values["series"])})
 
 
 def case_from(values: dict[str, Any]) -> Case:
-    """A case out of what dataclasses.asdict made of it. Raises KeyError, TypeError, ValueError."""
+    """Undo dataclasses.asdict for a case. Raises KeyError, TypeError, ValueError."""
     lists = {name: tuple(values[name]) for name in ("guarantees", "reaches")}
     return Case(**{**values, **lists, "status": Status(values["status"])})
 

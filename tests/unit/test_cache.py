@@ -23,7 +23,7 @@ GB = 1_000_000_000
 
 
 class Notes(SilentProgress):
-    """Keeps the notes; `noted` tells a thread that one has come."""
+    """Keeps the notes; `noted` is set when one has come."""
 
     def __init__(self) -> None:
         self.texts: list[str] = []
@@ -42,7 +42,7 @@ def cache(tmp_path: Path) -> Iterator[Cache]:
 
 @contextmanager
 def opened(root: Path, limit: int = GB) -> Iterator[Cache]:
-    """A cache as another run has it: locks between two of them work as between processes."""
+    """Yield a cache as another run has it: two of them lock each other out as processes do."""
     cache = Cache(root, limit, Notes())
     try:
         yield cache
@@ -72,7 +72,7 @@ def test_an_entry_is_made_once(tmp_path: Path, cache: Cache) -> None:
     assert made == ["text"]
 
 
-def test_what_fails_in_the_making_leaves_nothing(tmp_path: Path, cache: Cache) -> None:
+def test_an_entry_that_cannot_be_made_leaves_nothing(tmp_path: Path, cache: Cache) -> None:
     def fail(scratch: Path) -> None:
         (scratch / "half").write_text("made")
         raise KeyboardInterrupt
@@ -95,7 +95,7 @@ def test_a_damaged_entry_is_noticed_and_made_again(tmp_path: Path, verify: Verif
         assert cache.progress.texts == ["cache entry kernel/k is damaged and was removed"]
 
 
-def test_damage_of_equal_size_and_time_is_noticed_by_its_digest(tmp_path: Path) -> None:
+def test_the_digest_finds_damage_that_keeps_size_and_time(tmp_path: Path) -> None:
     with opened(tmp_path) as cache:
         file = cache.get("kernel", "k", writes("abc")) / "file"
     times = (file.stat().st_atime_ns, file.stat().st_mtime_ns)
@@ -127,7 +127,7 @@ def test_a_changed_set_of_files_is_damage(tmp_path: Path, damage: str) -> None:
         assert cache.find("source", "k") is None
 
 
-def test_a_second_run_waits_for_the_making_and_not_for_the_run(tmp_path: Path) -> None:
+def test_a_second_run_waits_until_the_entry_is_made_and_no_longer(tmp_path: Path) -> None:
     with opened(tmp_path) as first, opened(tmp_path) as second:
         found: list[Path] = []
         waits = second.progress
@@ -158,12 +158,12 @@ def test_the_least_recently_used_goes_first(tmp_path: Path) -> None:
         assert [entry.key for entry in cache.entries()] == ["older", "old"]
 
 
-def test_what_entries_share_by_hard_links_counts_once(tmp_path: Path, cache: Cache) -> None:
+def test_hard_links_that_entries_share_count_once(tmp_path: Path, cache: Cache) -> None:
     text = cache.get("source", "s", writes("x" * 100_000)) / "file"
     with cache.work("one") as one, cache.work("other") as other:
         (one / "file").hardlink_to(text)
         (other / "file").hardlink_to(text)
-    # An entry is measured when it is complete: before others share it.
+    # An entry is measured when it is complete, before others share it.
     source, *works = sorted(entry.size for entry in cache.entries())[::-1]
     assert sum(works) < source
 
@@ -187,7 +187,7 @@ def test_use_makes_an_entry_recent(tmp_path: Path) -> None:
         assert [entry.key for entry in cache.entries()] == ["b", "a"]
 
 
-def test_a_work_directory_is_measured_now_and_then(
+def test_a_work_directory_is_measured_once_per_interval(
     cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def size() -> int:
@@ -208,7 +208,7 @@ def test_a_work_directory_is_measured_now_and_then(
     assert cache.entries() == []
 
 
-def test_what_a_live_run_holds_is_never_pruned(tmp_path: Path, cache: Cache) -> None:
+def test_entries_that_a_live_run_holds_are_never_pruned(tmp_path: Path, cache: Cache) -> None:
     path = cache.get("kernel", "held", writes("x"))
     with opened(tmp_path, limit=0) as other, other.work("busy") as busy:
         (busy / "object").write_text("compiled")
@@ -227,7 +227,7 @@ def test_making_an_entry_keeps_the_cache_within_its_limit(tmp_path: Path) -> Non
         assert [entry.key for entry in cache.entries()] == ["second"]
 
 
-def test_what_a_killed_run_had_begun_is_removed(tmp_path: Path) -> None:
+def test_incomplete_entries_of_a_killed_run_are_removed(tmp_path: Path) -> None:
     script = (
         "import os, signal, sys; from pathlib import Path; from testbed.cache import Cache\n"
         "def make(scratch):\n"
@@ -242,7 +242,7 @@ def test_what_a_killed_run_had_begun_is_removed(tmp_path: Path) -> None:
         cache.get("kernel", "k", writes("whole"))
 
 
-def test_what_another_run_is_making_is_left_alone(tmp_path: Path, cache: Cache) -> None:
+def test_an_entry_that_another_run_is_making_stays(tmp_path: Path, cache: Cache) -> None:
     def make(scratch: Path) -> None:
         with opened(tmp_path) as other:
             other.prune(0)
@@ -258,19 +258,19 @@ def test_a_work_directory_keeps_its_content(tmp_path: Path) -> None:
         assert (path / "object").read_text() == "compiled"
 
 
-def test_a_full_disk_is_refused_with_both_figures(cache: Cache) -> None:
+def test_a_full_disk_is_an_error_with_both_figures(cache: Cache) -> None:
     with pytest.raises(InfraError) as caught:
         cache.require_space(10**18, "unpacking")
     assert "unpacking needs 1000000000.0 GB" in str(caught.value)
     assert "GB are free" in str(caught.value)
 
 
-def test_a_digest_keeps_its_parts_apart() -> None:
+def test_a_digest_depends_on_where_its_parts_end() -> None:
     assert digest("ab", "c") != digest("a", "bc")
     assert len(digest("a")) == 16
 
 
-def test_what_is_only_passing_is_gone_after_the_block(cache: Cache) -> None:
+def test_passing_entries_are_gone_after_the_block(cache: Cache) -> None:
     kept = cache.get("kernel", "before", writes("x"))
     with cache.passing("kernel"):
         cache.get("kernel", "before", writes("x"))
@@ -281,7 +281,7 @@ def test_what_is_only_passing_is_gone_after_the_block(cache: Cache) -> None:
     assert cache.get("kernel", "mutant", writes("made anew")).exists()
 
 
-def test_what_is_passing_goes_also_after_an_error(cache: Cache) -> None:
+def test_passing_entries_are_gone_after_an_error_too(cache: Cache) -> None:
     @cache.passing("kernel")
     def interrupted() -> None:
         cache.get("kernel", "mutant", writes("y"))
@@ -292,7 +292,7 @@ def test_what_is_passing_goes_also_after_an_error(cache: Cache) -> None:
     assert cache.find("kernel", "mutant") is None
 
 
-def test_what_another_run_uses_too_does_not_pass(cache: Cache, tmp_path: Path) -> None:
+def test_a_passing_entry_that_another_run_uses_stays(cache: Cache, tmp_path: Path) -> None:
     with cache.passing("kernel"), opened(tmp_path) as other:
         path = cache.get("kernel", "mutant", writes("y"))
         other.get("kernel", "mutant", writes("y"))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Disks with file systems, made by the host's own programs."""
+"""Disks with file systems, which the host's programs make."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from testbed.context import Context
 from testbed.image.disks import PART, PARTS, PATTERN, build_disks, disk_programs, pattern
 
-# Where a file system's magic number stands, in bytes, and what it is.
+# The offset of each file system's magic number, in bytes, and the number.
 MAGICS = {
     "ext2": (0x438, b"\x53\xef"),
     "ext4": (0x438, b"\x53\xef"),
@@ -34,7 +34,7 @@ def test_each_disk_has_its_file_system_and_is_made_once(ctx: Context) -> None:
     assert [disk.path.stat().st_ctime_ns for disk in disks] == before
 
 
-def test_each_part_of_the_pattern_is_one_word_again_and_again() -> None:
+def test_each_part_of_the_pattern_repeats_one_word() -> None:
     content = pattern()
     words = struct.unpack(f"<{len(content) // 8}Q", content)
     assert [set(words[n * PART // 8 : (n + 1) * PART // 8]) for n in range(PARTS)] == [
@@ -42,7 +42,7 @@ def test_each_part_of_the_pattern_is_one_word_again_and_again() -> None:
     ]
 
 
-def test_setup_installs_what_makes_the_disks() -> None:
+def test_setup_installs_the_programs_that_make_the_disks() -> None:
     setup = (Path(__file__).parents[2] / "scripts" / "setup").read_text()
     words = setup.replace(")", " ").split()
     assert set(disk_programs().values()) <= set(words)

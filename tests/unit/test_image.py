@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Images: keys, the lists that gen_init_cpio packs, and which files get into a guest."""
+"""Images: keys, the lists that gen_init_cpio packs, and the files that a guest gets."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from testbed.kernel.package import Package
 from testbed.process import check_output
 from testbed.settings import Settings
 
-# Copies the list, after it has looked for each file that the list names.
+# Checks each file that the list names, then copies the list.
 GEN_INIT_CPIO = """\
 #!/bin/sh
 [ "$1 $2 $3" = "-t 0 -o" ] || exit 2
@@ -34,7 +34,7 @@ cp "$5" "$4"
 
 
 def strings(blob: bytes) -> list[bytes]:
-    """The SSH strings that a blob is made of."""
+    """Return the SSH strings of a blob."""
     found = []
     while blob:
         length = int.from_bytes(blob[:4], "big")
@@ -43,7 +43,7 @@ def strings(blob: bytes) -> list[bytes]:
     return found
 
 
-def test_a_host_key_is_in_dropbears_format_and_its_public_half_fits() -> None:
+def test_a_host_key_has_dropbears_format_and_its_public_half_matches() -> None:
     key = make_host_key()
     kind, pair = strings(key.private)
     assert kind == b"ssh-ed25519"
@@ -56,7 +56,7 @@ def test_two_host_keys_differ() -> None:
     assert make_host_key().public != make_host_key().public
 
 
-def test_the_client_key_is_made_once_and_is_the_users_alone(tmp_path: Path) -> None:
+def test_the_client_key_is_made_once_and_only_the_user_can_read_it(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path / "data")
     path = find_client_key(settings)
     first = path.read_bytes()
@@ -66,7 +66,7 @@ def test_the_client_key_is_made_once_and_is_the_users_alone(tmp_path: Path) -> N
     assert public_line(read_client_key(path)).startswith("ssh-ed25519 AAAA")
 
 
-def test_a_damaged_client_key_is_told_with_the_cure(tmp_path: Path) -> None:
+def test_a_damaged_client_key_is_an_error_with_a_hint(tmp_path: Path) -> None:
     path = tmp_path / "client_key"
     path.write_text("no key\n")
     with pytest.raises(SetupError) as raised:
@@ -74,7 +74,7 @@ def test_a_damaged_client_key_is_told_with_the_cure(tmp_path: Path) -> None:
     assert f"remove {path}" in raised.value.hint
 
 
-def test_directories_come_before_what_is_in_them() -> None:
+def test_directories_come_before_their_content() -> None:
     lines = cpio.parents(["/lib/modules/7.3/a.ko", "/lib/testbed/b.ko", "/bin/c"])
     names = [line.split()[1] for line in lines]
     assert names == ["/bin", "/lib", "/lib/modules", "/lib/modules/7.3", "/lib/testbed"]
@@ -85,7 +85,7 @@ def test_a_name_with_white_space_is_refused() -> None:
         cpio.file("/bin/a b", "a b")
 
 
-def test_archives_in_a_row_are_readable_by_their_user_alone(tmp_path: Path) -> None:
+def test_only_the_user_can_read_archives_in_a_row(tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     one.write_bytes(b"1" * 512)
     two.write_bytes(b"2" * 512)
@@ -96,7 +96,7 @@ def test_archives_in_a_row_are_readable_by_their_user_alone(tmp_path: Path) -> N
 
 @pytest.fixture(scope="session")
 def debian(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a package would unpack to: programs that need liba, which needs libb."""
+    """The content of a package: programs that need liba, which needs libb."""
     root = tmp_path_factory.mktemp("debian")
     libraries, programs = root / "usr/lib/triplet", root / "usr/bin"
     libraries.mkdir(parents=True)
@@ -129,7 +129,7 @@ def modes(lines: Sequence[str]) -> dict[str, str]:
     return {line.split()[1]: line.split()[3] for line in lines if line.startswith("file ")}
 
 
-def test_a_guest_gets_programs_and_the_libraries_that_they_need(
+def test_a_guest_gets_programs_and_their_libraries(
     debian: Path, tmp_path: Path
 ) -> None:
     files = modes(laid_out(debian, tmp_path))
@@ -140,7 +140,7 @@ def test_a_guest_gets_programs_and_the_libraries_that_they_need(
     assert (tmp_path / "lib/libb.so.2").read_bytes()
 
 
-def test_keys_in_the_guest_are_roots_alone(debian: Path, tmp_path: Path) -> None:
+def test_only_root_can_read_the_keys_in_the_guest(debian: Path, tmp_path: Path) -> None:
     lines = laid_out(debian, tmp_path)
     assert modes(lines)["/etc/dropbear/host_key"] == "0600"
     assert "dir /root 0700 0 0" in lines
@@ -163,7 +163,7 @@ def test_every_directory_is_made_once_and_before_its_content(debian: Path, tmp_p
         seen.add(place)
 
 
-def test_a_library_that_no_package_brings_is_named(debian: Path, tmp_path: Path) -> None:
+def test_a_library_that_no_package_has_is_an_error(debian: Path, tmp_path: Path) -> None:
     root = tmp_path / "root"
     shutil.copytree(debian, root, symlinks=True)
     (root / "usr/lib/triplet/libb.so.2").unlink()
@@ -183,7 +183,7 @@ def test_a_link_to_a_file_of_the_host_is_not_followed(debian: Path, tmp_path: Pa
 
 @dataclasses.dataclass
 class Yard:
-    """Builds images from packages of its own."""
+    """Builds images from a package that the test makes."""
 
     ctx: Context
     root: Path

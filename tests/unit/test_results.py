@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A run's verdict, its folder and its files."""
+"""The exit status of a run, its folder and its files."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from testbed.results.store import new_run_dir, write_run
     ],
     ids=["as-expected", "kernel-misbehaved", "host-broke", "test-broke", "no-test", "all-skipped"],
 )
-def test_exit_status_tells_who_is_to_blame(statuses: list[Status], status: int) -> None:
+def test_the_exit_status_says_who_is_to_blame(statuses: list[Status], status: int) -> None:
     cases = [Case(test=f"t{n}", status=one) for n, one in enumerate(statuses)]
     assert exit_status(cases) == status
 
 
-def test_a_case_without_evidence_is_no_pass() -> None:
+def test_a_case_without_evidence_does_not_pass() -> None:
     assert not Case(test="t").status.as_expected
 
 
-def test_the_gravest_status_stands_for_several() -> None:
+def test_the_worst_status_stands_for_several() -> None:
     assert worst([Status.PASS, Status.XFAIL, Status.ERROR]) is Status.ERROR
 
 
