@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What people look at: tables of a run, and of what differs between two."""
+"""Reports for people: tables of one run, and of the differences between two runs."""

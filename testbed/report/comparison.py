@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A comparison of two runs as people and programs read it."""
+"""A comparison of two runs as Markdown for people and JSON for programs."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from testbed.results.model import EXIT_EXPECTED, EXIT_FINDINGS, EXIT_INFRA, row_
 JSON_FILE = "compare.json"
 MARKDOWN_FILE = "compare.md"
 
-# Of the facts of one group of tests so many are shown; compare.json has them all.
+# The report shows this many facts of a group of tests; compare.json has all of them.
 _SHOWN_FACTS = 6
 
 
 def comparison_content(comparison: Comparison) -> dict[str, Any]:
-    """All of it for programs; fit for json.dumps()."""
+    """Return the whole comparison as values that json.dumps() accepts."""
     return {
         "base": _side_values(comparison.base),
         "new": _side_values(comparison.new),
@@ -33,14 +33,14 @@ def comparison_content(comparison: Comparison) -> dict[str, Any]:
 
 
 def write_comparison(folder: Path, comparison: Comparison) -> None:
-    """Write what differs, for programs and for people."""
+    """Write the comparison to compare.json and compare.md in `folder`."""
     content = json.dumps(comparison_content(comparison), indent=1)
     (folder / JSON_FILE).write_text(content + "\n")
     (folder / MARKDOWN_FILE).write_text("\n".join(markdown_lines(comparison)) + "\n")
 
 
 def exit_status(comparison: Comparison) -> int:
-    """0 nothing differs, 1 something does, 3 the host left a side without all of its cases."""
+    """0: no difference; 1: a difference; 3: the host failed, so that a side lacks cases."""
     sides = comparison.base.run.cases, comparison.new.run.cases
     if not any(sides) or any(case.raised(InfraError) for cases in sides for case in cases):
         return EXIT_INFRA
@@ -54,7 +54,7 @@ def _side_values(side: Side) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Time:
-    """How long the same work took on both sides, in seconds."""
+    """Duration of the same work on both sides, in seconds."""
 
     what: str
     base: float
@@ -62,7 +62,11 @@ class Time:
 
 
 def times(comparison: Comparison) -> list[Time]:
-    """Of each kernel's build, when it was built, and of the tests that ran on both sides."""
+    """Return the build and test times of each architecture that both sides have.
+
+    A cached kernel keeps the time of its first build. Test times count only tests that both sides
+    have.
+    """
     sides = (comparison.base, comparison.new)
     builds = [{env.arch: env.build_seconds for env in side.run.environments} for side in sides]
     both = set(comparison.base.cases) & set(comparison.new.cases)
@@ -75,7 +79,7 @@ def times(comparison: Comparison) -> list[Time]:
 
 
 def _test_seconds(side: Side, tests: set[str]) -> dict[str, float]:
-    """By architecture."""
+    """Return the total seconds of `tests`, by architecture."""
     seconds: dict[str, float] = {}
     for case in side.run.cases:
         if case.test in tests:
@@ -84,7 +88,7 @@ def _test_seconds(side: Side, tests: set[str]) -> dict[str, float]:
 
 
 def markdown_lines(comparison: Comparison) -> Iterator[str]:
-    """For people, on a terminal and in a mail."""
+    """Yield the report in Markdown, fit for a terminal and for a mail."""
     base, new = comparison.base, comparison.new
     yield f"# {base.name} | {new.name}"
     yield ""
@@ -92,8 +96,8 @@ def markdown_lines(comparison: Comparison) -> Iterator[str]:
     yield ""
     counts = Counter(change.kind for change in comparison.changes)
     both = len(set(base.cases) & set(new.cases))
-    told = ", ".join(f"{counts[kind]} {kind}" for kind in Kind if counts[kind])
-    yield f"Of {both} tests on both: {told or 'nothing differs'}."
+    counted = ", ".join(f"{counts[kind]} {kind}" for kind in Kind if counts[kind])
+    yield f"{both} tests on both sides: {counted or 'no differences'}."
     yield from _place_lines(comparison.changes)
     for kind in Kind:
         if counts[kind]:
@@ -113,7 +117,10 @@ def _environment_lines(base: Side, new: Side) -> Iterator[str]:
 
 
 def _place_lines(changes: Sequence[Change]) -> Iterator[str]:
-    """Paths, and files of tests that have none, by architecture."""
+    """Yield a table with a column per architecture.
+
+    Each row is a path, or a test file for tests without a path.
+    """
     if not changes:
         return
     arches = sorted({change.arch for change in changes})
@@ -132,7 +139,7 @@ def _place_lines(changes: Sequence[Change]) -> Iterator[str]:
 
 
 def _group_lines(changes: Iterable[Change]) -> Iterator[str]:
-    """Tests of one function that became the same are told once."""
+    """Yield the changes; identical changes of one test function are listed once."""
     groups: dict[tuple[str, str, str], list[Change]] = {}
     for change in changes:
         groups.setdefault((_function(change), change.base, change.new), []).append(change)
@@ -142,7 +149,7 @@ def _group_lines(changes: Iterable[Change]) -> Iterator[str]:
         yield f"- {function}: {base} -> {new}{count}" if base != new else f"- {function}{count}"
         yield f"  {_places(alike)}"
         if len(alike) > 1:
-            yield f"  such as {first.test.rpartition('::')[2]}"
+            yield f"  for example {first.test.rpartition('::')[2]}"
         reasons = Counter(change.reason for change in alike if change.reason)
         for reason, _ in reasons.most_common(1):
             more = f", and {len(reasons) - 1} other reasons" if len(reasons) > 1 else ""
@@ -158,12 +165,12 @@ def _places(changes: Sequence[Change]) -> str:
     paths: dict[str, dict[str, None]] = {}
     for change in changes:
         paths.setdefault(change.arch, {})[change.path] = None
-    told = (f"{arch} {', '.join(filter(None, names))}".strip() for arch, names in paths.items())
-    return "; ".join(told)
+    parts = (f"{arch} {', '.join(filter(None, names))}".strip() for arch, names in paths.items())
+    return "; ".join(parts)
 
 
 def _fact_lines(facts: Sequence[FactChange]) -> Iterator[str]:
-    """Both observations side by side, in a block that a mail keeps as it is."""
+    """Yield both observations side by side, indented so that mail clients do not reflow them."""
     shown = facts[:_SHOWN_FACTS]
     if not shown:
         return

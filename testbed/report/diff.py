@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Two runs of the same tests side by side: what one kernel does and the other does not. Pure."""
+"""The differences between two runs of the same tests. Pure: no I/O."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from testbed.results.model import Case, Facts, Run, Status
 
 _GOOD = frozenset({Status.PASS, Status.FIXED})
 
-# What is another number on each boot, or in each build.
+# Numbers that differ on each boot, or in each build.
 _UNSTEADY = re.compile(r"0x[0-9a-f]{4,}|-testbed-[0-9a-f]{16}|\bpid[= ]\d+|vm-[\w-]+-\d+")
 
 ABSENT = "-"
 
 
 class Kind(StrEnum):
-    """What has become of a test."""
+    """The kind of a change of one test."""
 
-    BROKEN = "broken"  # it was good
-    OTHERWISE = "fails otherwise"  # it was not good, and is not so in another way
-    FIXED = "fixed"
-    GONE = "gone"  # it ran, and does not any more: the reason is its skip's
-    NEW = "new"  # it did not run before
-    FACTS = "changed facts"  # it ends as it did, and saw something else
+    BROKEN = "broken"  # good on the base, bad on the new side
+    OTHERWISE = "fails differently"  # bad on both sides, with another status or reason
+    FIXED = "fixed"  # bad on the base, good on the new side
+    GONE = "gone"  # ran on the base only; a skip gives the reason
+    NEW = "new"  # ran on the new side only
+    FACTS = "changed facts"  # the same result, with different observations
 
 
 @dataclass(frozen=True)
 class FactChange:
-    """One place in which two observations of the same script differ."""
+    """One place where two observations of the same script differ."""
 
     where: str
     base: str
@@ -40,7 +40,7 @@ class FactChange:
 
 @dataclass(frozen=True)
 class Change:
-    """One test that is not the same on both sides. A status of `-` is that of no such test."""
+    """One test that differs between the sides. A status of `-` means that a side lacks the test."""
 
     kind: Kind
     test: str
@@ -48,13 +48,13 @@ class Change:
     path: str
     base: str
     new: str
-    reason: str  # in one line: of the failure or the skip, of the new side if it has one
+    reason: str  # of the failure or skip, one line; the new side's if it has one
     facts: tuple[FactChange, ...] = ()
 
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two runs, and by what name it was asked for."""
+    """One of the two runs, and the name by which the user requested it."""
 
     name: str
     run: Run
@@ -67,7 +67,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All that differs between two sides; no change at all where the kernels are equal."""
+    """All differences between two sides; equal kernels have none."""
 
     base: Side
     new: Side
@@ -78,7 +78,7 @@ class Comparison:
 
 
 def compare(base: Side, new: Side) -> Comparison:
-    """What differs. Skipped on both sides is no difference, and neither is any time."""
+    """Compare two sides. Times, and tests that both sides skip, do not count as differences."""
     before, after = base.cases, new.cases
     tests = dict.fromkeys((*before, *after))
     changes = (
@@ -129,7 +129,7 @@ def _headline(case: Case) -> tuple[Status, str]:
 
 
 def _test_changes(test: str, base: Facts, new: Facts) -> tuple[FactChange, ...]:
-    """Differences between the observations of those scripts that ran on both sides."""
+    """Return the differences between observations of scripts that ran on both sides."""
     before, after = base.get(test, {}), new.get(test, {})
     return tuple(
         change
@@ -140,7 +140,7 @@ def _test_changes(test: str, base: Facts, new: Facts) -> tuple[FactChange, ...]:
 
 
 def fact_changes(before: Mapping[str, str], after: Mapping[str, str]) -> Iterator[FactChange]:
-    """The facts that differ, in the order in which they were seen."""
+    """Yield the facts that differ, in the order of observation."""
     for where in dict.fromkeys((*before, *after)):
         old, new = before.get(where, ABSENT), after.get(where, ABSENT)
         if old != new:

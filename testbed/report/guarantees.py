@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Which guarantees a run has shown, on which path and architecture: told by its cases."""
+"""The guarantees that the cases of a run have shown, by path and architecture."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ COVERAGE_FILE = "guarantees.md"
 
 NOT_COVERED = "not covered"
 
-# Where a test that takes no path has its results: stacks of the kernel and single files.
+# The column of tests without a path: in-tree stacks and single files.
 _ELSEWHERE = "elsewhere"
 _COLUMNS = (*HookPath, _ELSEWHERE)
 
-_HEAD = "# What the kernel promises, and what this run has seen of it\n"
+_HEAD = "# The kernel's promises, and the results of this run\n"
 
 
 def coverage_table(run: Run) -> str:
-    """Guarantee by path for each architecture, in Markdown."""
+    """Return a Markdown table of guarantees by path for each architecture."""
     arches = sorted({case.arch for case in run.cases if case.guarantees})
     tables = (_table(arch, [case for case in run.cases if case.arch == arch]) for arch in arches)
     return "\n".join([_HEAD, *tables])
 
 
 def coverage_summary(run: Run) -> str:
-    """One line; empty for a run without a test that names a guarantee."""
+    """Return the summary, one line; empty if no test of the run names a guarantee."""
     arches = sorted({case.arch for case in run.cases if case.guarantees})
     if not arches:
         return ""
@@ -38,13 +38,13 @@ def coverage_summary(run: Run) -> str:
 
 
 def write_coverage(folder: Path, run: Run) -> None:
-    """Write the table into a run's folder, if the run has anything to tell about it."""
+    """Write the table into a run's folder, unless no test of the run names a guarantee."""
     if coverage_summary(run):
         (folder / COVERAGE_FILE).write_text(coverage_table(run))
 
 
 def cell(guarantee: Guarantee, column: str, cases: Iterable[Case]) -> str:
-    """What is known of a guarantee in one column: the gravest case, or why there is none."""
+    """Return a table cell: the worst status with the number of cases, or why there is none."""
     found = [case.status for case in cases if _is_about(case, guarantee, column)]
     if found:
         return f"{worst(found).lower()} ({len(found)})"
@@ -57,7 +57,7 @@ def cell(guarantee: Guarantee, column: str, cases: Iterable[Case]) -> str:
 
 
 def _is_about(case: Case, guarantee: Guarantee, column: str) -> bool:
-    """A skipped case has shown nothing."""
+    """Whether a case counts for a guarantee in a column; a skipped case does not."""
     shows = guarantee.number in case.guarantees and case.status is not Status.SKIP
     return shows and (case.path or _ELSEWHERE) == column
 

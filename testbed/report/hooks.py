@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Which of the kernel's mmap_prepare hooks a run has reached, and how: told by its cases."""
+"""The kernel's mmap_prepare hooks that the cases of a run have reached, and how."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ _HEAD = """\
 
 @dataclass(frozen=True)
 class Reach:
-    """What the tests of a run that passed did with one hook."""
+    """How the tests of a run have reached one hook. Only tests that passed count."""
 
     hook: Hook
-    ways: Mapping[str, tuple[str, ...]]  # architectures, by path or by the name of a stack
-    missed: tuple[str, ...]  # why cases that would have reached it did not run to their end
+    ways: Mapping[str, tuple[str, ...]]  # architectures, by path or by name of a stack
+    missed: tuple[str, ...]  # statuses and reasons of cases that should have reached it
 
     @property
     def direct(self) -> tuple[str, ...]:
-        """The architectures on which it was reached without a stack."""
+        """The architectures on which a test reached it without a stack."""
         return self.ways.get(HookPath.DIRECT, ())
 
     @property
@@ -43,22 +43,22 @@ class Reach:
     def why_not(self) -> str:
         if self.hook.why_not or self.missed:
             return "; ".join(filter(None, (self.hook.why_not, *self.missed)))
-        return "" if self.ways else "no test of this run"
+        return "" if self.ways else "no test in this run"
 
 
 def reached(cases: Iterable[Case]) -> list[Reach]:
-    """All hooks, in the order of their table."""
+    """Return all hooks, in the order of their table."""
     known = list(cases)
     return [_reach(hook, known) for hook in HOOKS]
 
 
 def reach_table(run: Run) -> str:
-    """The hooks as a table in Markdown."""
+    """Return the hooks as a Markdown table."""
     return _HEAD + "".join(f"{table_row(_row(reach))}\n" for reach in reached(run.cases))
 
 
 def reach_summary(run: Run) -> str:
-    """One line; empty for a run without a test that is about the kernel's hooks."""
+    """Return the summary, one line; empty if no test of the run is about the kernel's hooks."""
     if not any(case.reaches for case in run.cases):
         return ""
     reaches = reached(run.cases)
@@ -71,7 +71,7 @@ def reach_summary(run: Run) -> str:
 
 
 def write_reach(folder: Path, run: Run) -> None:
-    """Write the table into a run's folder, if the run has anything to tell about it."""
+    """Write the table into a run's folder, unless no test is about the kernel's hooks."""
     if reach_summary(run):
         (folder / REACH_FILE).write_text(reach_table(run))
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A run as people read it: which paths behave on which architecture, and why not."""
+"""The report of a run on a terminal: results by path and architecture, and failures."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _STYLES = {
 
 
 def print_report(console: Console, run: Run, folder: Path) -> None:
-    """The environments, the table, and each case that was not as expected with its evidence."""
+    """Print the environments, the table, and each unexpected case with its evidence."""
     for line in _environment_lines(run):
         plain(console, line)
     for line in run.retried:
-        plain(console, f"tried again after {line}")
+        plain(console, f"retried after {line}")
     console.print(path_table(run))
     for case, more in _failures(run.cases):
         console.print(_failure(case, more), soft_wrap=True)
@@ -45,7 +45,7 @@ def print_report(console: Console, run: Run, folder: Path) -> None:
 
 
 def path_table(run: Run) -> Table:
-    """Path × architecture; tests that are not about one path have a row per file."""
+    """Return the table of path × architecture; tests without a path have a row per file."""
     arches = sorted({case.arch for case in run.cases})
     table = Table("path", *arches, box=None, pad_edge=False)
     for row in _rows(run.cases):
@@ -58,7 +58,7 @@ def path_table(run: Run) -> Table:
 
 
 def summary(run: Run) -> str:
-    """The last line: counts, and how long it took."""
+    """Return the last line: counts, and the duration of the run."""
     counts = [f"{run.count(status)} {status}" for status in Status if run.count(status)]
     return f"{', '.join(counts) or 'no test ran'} in {run.seconds:.1f} s"
 
@@ -72,7 +72,7 @@ def _environment_lines(run: Run) -> Iterator[str]:
 
 
 def _rows(cases: Iterable[Case]) -> list[str]:
-    """Paths in the order of the tests, then the other rows."""
+    """Return the paths in the order of the tests, then the other rows."""
     seen = list(dict.fromkeys(case.row for case in cases))
     paths = {case.path for case in cases}
     return sorted(seen, key=lambda row: row not in paths)
@@ -88,7 +88,10 @@ def _cell(cases: Iterable[Case]) -> Text:
 
 
 def _failures(cases: Iterable[Case]) -> Iterator[tuple[Case, int]]:
-    """What was not as expected; of tests that never ran for one reason, the first and a count."""
+    """Yield each unexpected case, and how many others it stands for.
+
+    Tests that did not run (MISS) for the same reason are yielded once, with the first of them.
+    """
     shown = [case for case in cases if not case.status.as_expected]
     missed = Counter(case.reason for case in shown if case.status is Status.MISS)
     for case in shown:
@@ -106,7 +109,7 @@ def _failure(case: Case, more: int) -> Text:
 
 
 def _remarks(cases: Iterable[Case]) -> Iterator[Text]:
-    """One line for each recorded defect and how it showed, or that it is gone."""
+    """Yield one line for each recorded defect that showed, and for each that is fixed."""
     shown: dict[tuple[Status, str], list[Case]] = {}
     for case in cases:
         if case.status in (Status.XFAIL, Status.FIXED):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What a run's results are made of, as values of no run."""
+"""Made-up values for the results of a run."""
 
 from __future__ import annotations
 

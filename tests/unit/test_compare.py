@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Two recorded runs side by side: only what differs is told, and nothing of equal kernels."""
+"""Comparison of two recorded runs: it reports every difference, and none for equal kernels."""
 
 from __future__ import annotations
 
@@ -78,30 +78,30 @@ def compared(before: Case | None, after: Case | None) -> Comparison:
         (SKIP, None, None),
     ],
 )
-def test_what_becomes_of_a_test(
+def test_the_kind_of_a_change_follows_from_both_statuses(
     before: Status | None, after: Status | None, kind: Kind | None
 ) -> None:
     found = compared(*(case(status) if status else None for status in (before, after)))
     assert [change.kind for change in found.changes] == ([kind] if kind else [])
 
 
-def test_a_test_that_fails_for_another_reason_is_told() -> None:
+def test_a_test_that_fails_for_another_reason_is_reported() -> None:
     found = compared(case(FAIL, "errno 22"), case(FAIL, "errno 12"))
     assert [(each.kind, each.reason) for each in found.changes] == [(Kind.OTHERWISE, "errno 12")]
 
 
-def test_numbers_that_are_others_on_each_boot_are_no_other_reason() -> None:
+def test_numbers_that_differ_on_each_boot_do_not_change_the_reason() -> None:
     before = case(FAIL, "0x7f2dabb95000 of pid 51 on 7.3.4-testbed-0123456789abcdef, vm-x86_64-1")
     after = case(FAIL, "0x7f0000095000 of pid 52 on 7.3.4-testbed-fedcba9876543210, vm-x86_64-2")
     assert compared(before, after).changes == ()
 
 
-def test_what_is_fixed_says_what_was_wrong() -> None:
+def test_a_fixed_test_keeps_the_reason_of_its_failure() -> None:
     [change] = compared(case(FAIL, "it leaked"), case(PASS)).changes
     assert (change.base, change.new, change.reason) == ("FAIL", "PASS", "it leaked")
 
 
-def test_what_is_new_or_gone_says_why_it_was_skipped() -> None:
+def test_a_new_or_gone_test_has_the_reason_of_the_skip() -> None:
     skipped = case(SKIP, "the kernel lacks it")
     for found in (compared(skipped, case(PASS)), compared(case(PASS), skipped)):
         assert [change.reason for change in found.changes] == ["the kernel lacks it"]
@@ -115,7 +115,7 @@ def facts(**values: str) -> Facts:
     return {TEST: {"script": SEEN | {key.replace("__", " "): text for key, text in values.items()}}}
 
 
-def test_facts_that_changed_are_told_side_by_side() -> None:
+def test_changed_facts_are_shown_side_by_side() -> None:
     base, new = facts(), {TEST: {"script": {"1 map.errno": "22"}}}
     found = compare(side(case(PASS), facts=base), side(case(PASS), facts=new))
     [change] = found.changes
@@ -128,7 +128,7 @@ def test_facts_that_changed_are_told_side_by_side() -> None:
     assert "      1 map.errno             0    | 22" in lines
 
 
-def test_facts_of_a_script_that_ran_on_one_side_only_are_no_change() -> None:
+def test_facts_of_a_script_that_ran_on_one_side_only_are_ignored() -> None:
     more = {TEST: {**facts()[TEST], "another": {"1 map.errno": "22"}}}
     few, many = side(case(PASS), facts=facts()), side(case(PASS), facts=more)
     assert compare(few, many).changes == compare(many, few).changes == ()
@@ -147,35 +147,35 @@ def test_equal_sides_have_an_empty_difference() -> None:
     found = compare(side(*cases, facts=facts()), side(*cases, name="new", facts=facts()))
     assert found.changes == ()
     lines = list(markdown_lines(found))
-    assert "Of 3 tests on both: nothing differs." in lines
+    assert "3 tests on both sides: no differences." in lines
     assert [line for line in lines if line.startswith("## ")] == ["## Times"]
     assert exit_status(found) == 0
 
 
 @pytest.mark.parametrize("new", [side(case(PASS)), side(case(Status.MISS, error="LaunchError"))])
-def test_a_side_that_the_host_broke_is_no_verdict(new: Side) -> None:
+def test_a_fault_of_the_host_on_a_side_gives_no_verdict(new: Side) -> None:
     base = side(case(Status.MISS, error="LaunchError"))
     assert exit_status(compare(base, new)) == 3
 
 
-def test_sides_without_a_test_are_no_verdict() -> None:
+def test_sides_without_a_test_give_no_verdict() -> None:
     assert exit_status(compare(side(), side())) == 3
 
 
-def test_alike_tests_are_told_once_with_their_places_and_reason() -> None:
+def test_identical_changes_are_listed_once_with_their_paths_and_reason() -> None:
     paths = ("stack", "custom", "three-level")
     base = side(*(case(PASS, path=path) for path in paths))
     new = side(*(case(FAIL, f"errno {len(path)}", path=path) for path in paths))
     found = compare(base, new)
     text = "\n".join(markdown_lines(found))
-    assert "Of 3 tests on both: 3 broken." in text
+    assert "3 tests on both sides: 3 broken." in text
     assert "- test_a.py::test_x: PASS -> FAIL (3 tests)\n  x86_64 stack, custom, three" in text
     assert "errno 5, and 2 other reasons" in text
     assert "| custom | 1 broken |" in text
     assert exit_status(found) == 1
 
 
-def test_times_are_a_section_of_their_own() -> None:
+def test_times_have_a_separate_section() -> None:
     more = case(PASS, name="test_only_here")
     found = compare(side(case(PASS), more), side(case(PASS), build=75.04))
     assert [dataclasses.astuple(time) for time in times(found)] == [
@@ -185,7 +185,7 @@ def test_times_are_a_section_of_their_own() -> None:
     assert "| x86_64, build | 60.0 | 75.0 |" in list(markdown_lines(found))
 
 
-def test_the_files_have_all_of_it(tmp_path: Path) -> None:
+def test_the_files_contain_the_whole_comparison(tmp_path: Path) -> None:
     found = compare(side(case(PASS)), side(case(FAIL, "errno 22")))
     write_comparison(tmp_path, found)
     content = json.loads((tmp_path / "compare.json").read_text())
@@ -195,7 +195,7 @@ def test_the_files_have_all_of_it(tmp_path: Path) -> None:
     assert (tmp_path / "compare.md").read_text().splitlines() == list(markdown_lines(found))
 
 
-def test_recorded_runs_are_sides(tmp_path: Path) -> None:
+def test_the_folder_of_a_recorded_run_is_a_side(tmp_path: Path) -> None:
     run = side(case(PASS), case(Status.XFAIL, "KD1: it leaks", name="test_y")).run
     write_run(tmp_path, run)
     append_facts(tmp_path, TEST, facts()[TEST])
@@ -209,13 +209,13 @@ def test_recorded_runs_are_sides(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["{", "{}", '{"version": 0}', '{"version": 1, "cases": 5}'])
-def test_a_run_that_cannot_be_read_is_said(tmp_path: Path, text: str) -> None:
+def test_an_unreadable_run_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "result.json").write_text(text)
     with pytest.raises(SetupError, match=r"result\.json"):
         recorded_side(str(tmp_path))
 
 
-def test_facts_that_cannot_be_read_are_said(tmp_path: Path) -> None:
+def test_unreadable_facts_are_refused(tmp_path: Path) -> None:
     assert read_facts(tmp_path) == {}
     append_facts(tmp_path, TEST, facts()[TEST])
     file = tmp_path / "facts.jsonl.gz"
@@ -232,17 +232,17 @@ def test_facts_that_cannot_be_read_are_said(tmp_path: Path) -> None:
         ("+{}/a.patch", "debian:7.3", "{}/a.patch"),
     ],
 )
-def test_a_side_is_a_kernel_and_a_series(
+def test_a_side_names_a_kernel_and_a_series(
     tmp_path: Path, wanted: str, kernel: str, series: str
 ) -> None:
     (tmp_path / "a.patch").write_text("--- a/x\n+++ b/x\n@@ -1 +1 @@\n-a\n+b\n")
-    base = Settings(kernel="debian:7.3", series="not that of a side")
+    base = Settings(kernel="debian:7.3", series="not of this side")
     settings, found = side_settings(base, wanted.format(tmp_path), tmp_path)
     assert (settings.kernel, settings.series) == (kernel, series.format(tmp_path))
     assert found.names == (("a.patch",) if series else ())
 
 
-# What is kept of an observation.
+# Canonical facts of an observation.
 
 SCRIPT = Script(["env", "map m f len=8p", "hooklog", "maps m", "meminfo", "fork", "read m all"])
 
@@ -250,7 +250,7 @@ SCRIPT = Script(["env", "map m f len=8p", "hooklog", "maps m", "meminfo", "fork"
 def observed(
     base: int, pfn: int, memory: int, *, flags: str = "0xfb", lost: int = 0
 ) -> Observation:
-    """The same script as another boot sees it: other addresses, frames, numbers of opens."""
+    """Return an observation of SCRIPT on a boot with these addresses, frames and open numbers."""
     log = f"1 pid={memory} prepare file=f#{memory} start={base:#x} end={base + 8:#x} flags={flags}"
     lines = [
         {"step": 1, "op": "env", "page_size": 4, "pool_pfn": hex(pfn), "release": str(pfn)},
@@ -273,13 +273,13 @@ def test_facts_are_the_same_on_each_boot() -> None:
     assert kept["7 read in the child.pages[0].content"] == "pool:3"
 
 
-def test_facts_of_the_kernel_are_kept() -> None:
+def test_a_difference_between_kernels_stays_in_the_facts() -> None:
     changed = canonical_facts(observed(0x7F00, 0x3D80, 51, flags="0xff"))
     kept = canonical_facts(observed(0x7F00, 0x3D80, 51))
     assert {key for key in kept if kept[key] != changed[key]} == {"3 hooklog.0 prepare.flags"}
 
 
-def test_a_log_that_lost_records_says_only_that() -> None:
+def test_a_log_that_lost_records_is_reduced_to_that_fact() -> None:
     kept = canonical_facts(observed(0x7F00, 0x3D80, 51, lost=306))
     assert kept == canonical_facts(observed(0x7F00, 0x3D80, 51, flags="0xff", lost=7))
     assert kept["3 hooklog.lost"] == "records"

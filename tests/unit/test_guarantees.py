@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Which guarantees a run has shown: counted from its cases."""
+"""The table of guarantees that a run has shown, made from its cases."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_the_guarantees_are_numbered_without_a_gap() -> None:
     assert [guarantee.number for guarantee in GUARANTEES] == list(range(1, 76))
 
 
-def test_a_cell_shows_the_gravest_case_and_how_many() -> None:
+def test_a_cell_shows_the_worst_status_and_the_number_of_cases() -> None:
     cases = [case(18), case(18, 19, status=Status.XFAIL), case(18, path="direct")]
     assert cell(BY_NUMBER[18], HookPath.STACK, cases) == "xfail (2)"
     assert cell(BY_NUMBER[18], HookPath.DIRECT, cases) == "pass (1)"

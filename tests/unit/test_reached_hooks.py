@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Which hooks a run has reached: counted from its cases, not from the table alone."""
+"""The table of hooks that a run has reached, made from its cases."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def reach(name: str, *cases: Case) -> tuple[tuple[str, ...], dict[str, tuple[str
     return found.direct, found.stacks, found.why_not
 
 
-def test_the_hooks_are_those_of_the_contract() -> None:
+def test_the_table_has_60_hooks_with_distinct_names() -> None:
     names = [hook.name for hook in HOOKS]
     assert len(set(names)) == len(names) == 60
 
 
-def test_what_tests_can_reach_is_in_the_table() -> None:
+def test_every_hook_that_tests_use_is_in_the_table() -> None:
     assert {user.hook for user in INTREE_FILES} <= {hook.name for hook in HOOKS if not hook.why_not}
 
 
@@ -43,10 +43,10 @@ def test_a_hook_is_reached_by_cases_that_passed() -> None:
     assert reach("ext4", *cases) == (("arm64", "x86_64"), {"overlayfs": ("arm64",)}, "")
 
 
-def test_a_case_that_did_not_pass_reaches_nothing_and_says_why() -> None:
+def test_a_case_that_did_not_pass_reaches_nothing_and_gives_the_reason() -> None:
     skipped = case("hpet by direct", Status.SKIP, reason="no HPET_MMAP")
     assert reach("hpet", skipped) == ((), {}, "arm64: SKIP no HPET_MMAP")
-    assert reach("hpet") == ((), {}, "no test of this run")
+    assert reach("hpet") == ((), {}, "no test in this run")
     failed = case("hpet by stack", Status.FAIL, reason="EINVAL")
     assert reach("hpet", failed) == ((), {}, "arm64: FAIL EINVAL")
 
@@ -60,7 +60,7 @@ def test_the_table_and_its_summary(tmp_path: Path) -> None:
     assert (tmp_path / REACH_FILE).read_text() == reach_table(found)
 
 
-def test_a_run_that_is_about_something_else_has_no_table(tmp_path: Path) -> None:
+def test_a_run_that_reaches_no_hook_writes_no_table(tmp_path: Path) -> None:
     other = run(Case(test="t", status=Status.PASS))
     assert reach_summary(other) == ""
     write_reach(tmp_path, other)
