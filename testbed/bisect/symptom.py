@@ -132,7 +132,7 @@ def _text(case: Case) -> str:
 def _evidence(case: Case) -> str:
     # The command that runs it again speaks of a tree that is at another commit by then.
     lines = (case.evidence or case.reason).splitlines()
-    return "\n".join(line for line in lines if not line.startswith(("again: ", "repro: ")))
+    return "\n".join(line for line in lines if not line.startswith(("rerun: ", "repro: ")))
 
 
 def _ran(case: Case) -> bool:

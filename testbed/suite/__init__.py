@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A session of tests: the pytest plugin, and what it makes of each test."""
+"""The pytest plugin, and the verdict on each test of a session."""

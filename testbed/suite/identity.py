@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The identity of the suite: equal as long as nothing has changed that a verdict depends on."""
+"""The identity of the suite: a digest that changes with any file that verdicts depend on."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import hashlib
 from testbed.cache import digest
 from testbed.settings import CHECKOUT
 
-# Besides the kernel, a verdict depends on these.
+# The files and folders that a verdict depends on, besides the kernel.
 SUITE = (
     "modules",
     "testbed/guest",
@@ -25,7 +25,7 @@ SUITE = (
 
 
 def suite_identity() -> str:
-    """A digest of the files of the suite, and of their names."""
+    """Return a digest of the names and contents of the suite's files."""
     tops = [CHECKOUT / name for name in SUITE]
     files = [file for top in tops for file in (top, *sorted(top.rglob("*"))) if file.is_file()]
     texts = [file for file in files if "__pycache__" not in file.parts]

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The pytest plugin: options, fixtures that follow the data's way, and the verdict on each case.
+"""The pytest plugin: options, fixtures, and the verdict on each case.
 
-A test asks for what it needs: `kernel` (built), `guest` (booted, healthy), `stack`
-or `ring` (the guest with that module loaded), `path` (one of the ways to a hook).
-Whatever touches `arch` runs once per architecture.
+A test requests the fixtures that it needs: `kernel` (built), `guest` (booted, healthy), `stack`
+or `ring` (the probe in a guest with that module loaded), `path` (one of the paths to a hook).
+A test that depends on `arch` runs once per architecture.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ GUEST = pytest.StashKey[Guest]()
 RECORDER = pytest.StashKey[Recorder]()
 UNEXPECTED = pytest.StashKey[Verdict]()
 
-# Which guest a test wants: of what architecture, how isolated, whether with disks.
+# The guest that a test needs: its architecture, its isolation, whether it has disks.
 _Wish = tuple[str, Isolation, bool]
 
-# How many tests are still to come that want such a guest.
+# The number of tests still to run per kind of guest.
 _COMING = pytest.StashKey[Counter[_Wish]]()
 
 _OPTIONS = (
@@ -60,15 +60,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("mmap testbed")
     group.addoption("--arch", help="architectures, separated by commas (default: all)")
     group.addoption("--kernel", help="debian, debian:X.Y, tree:PATH or tarball:PATH")
-    group.addoption("--series", help="patches to apply on top, as `testbed run --series`")
+    group.addoption("--series", help="patches to apply, as for `testbed run --series`")
     group.addoption("--flavour", help=f"{', '.join(FLAVOURS)} (default: base)")
-    group.addoption("--isolation", choices=[*Isolation], help="whose kernel (default: clone)")
+    group.addoption("--isolation", choices=[*Isolation], help="isolation of tests (default: clone)")
     group.addoption("--accel", choices=[*AccelChoice], help="accelerator (default: auto)")
     group.addoption("--toolchain", choices=[*Toolchain], help="compiler (default: gcc)")
     group.addoption("--jobs", type=int, help="compiler jobs (default: one per CPU)")
-    group.addoption("--results", dest="results_dir", type=Path, help="where runs are written")
+    group.addoption("--results", dest="results_dir", type=Path, help="folder for results")
     group.addoption(
-        "--keep", action="store_true", help="a VM whose test failed stays until Enter is pressed"
+        "--keep", action="store_true", help="keep the VM of a failed test until you press Enter"
     )
     group.addoption("--settings", dest="settings_file", type=Path, help="a TOML settings file")
 
@@ -77,16 +77,16 @@ def pytest_configure(config: pytest.Config) -> None:
     for line in (
         "arches(*names): only on these architectures",
         "paths(*paths): only on these paths to a hook",
-        "kconfig(symbol): skipped where the kernel is built without the symbol",
-        "isolation(choice): this, where less is asked for: shared, clone, boot",
-        "module(*names): skipped where the kernel lacks what these modules need",
-        "last: after all other tests on its architecture",
-        "reaches(*hooks, by): which of the kernel's hooks are run (testbed/intree/hooks.py), "
-        "and by what stack if by no path",
-        "guarantee(*numbers): what of the contract is tested (testbed/mmap/guarantees.py)",
-        "defect(name, symptom, recorded, fixed): an open kernel defect. `symptom` is searched in "
-        "the failure; `recorded` is the first and last version it was seen on, and strict there; "
-        "`fixed`, where there is one, the first version that has the fix",
+        "kconfig(symbol): skip if the kernel is built without the symbol",
+        "isolation(choice): at least this isolation: shared, clone, boot",
+        "module(*names): skip if the kernel lacks something that these modules need",
+        "last: run after all other tests on the same architecture",
+        "reaches(*hooks, by): runs these hooks of the kernel (testbed/intree/hooks.py), "
+        "through the stack `by` if the test has no path",
+        "guarantee(*numbers): tests these guarantees (testbed/mmap/guarantees.py)",
+        "defect(name, symptom, recorded, fixed): an open kernel defect. `symptom` is a regular "
+        "expression, searched in the failure; `recorded` is the first and the last version that "
+        "showed it: the test must show it in this range; `fixed` is the first version with a fix",
     ):
         config.addinivalue_line("markers", line)
     if config.option.keep:
@@ -101,7 +101,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def _check_keep(config: pytest.Config) -> None:
     if is_worker(config) or getattr(config.option, "numprocesses", None):
-        raise pytest.UsageError("--keep waits for you at one test: leave out -n")
+        raise pytest.UsageError("--keep waits for you at a failed test: do not use -n with it")
     try:
         refuse_without_terminal()
     except SetupError as error:
@@ -135,8 +135,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         marker = metafunc.definition.get_closest_marker("arches")
         wanted = [name for name in arches if marker is None or name in marker.args]
         metafunc.parametrize("arch", wanted, scope="session")
-    # A path is one through a guest's kernel; elsewhere the name is the test's own, as it is
-    # where the paths depend on something else of the test.
+    # Without `arch` the parameter `path` is something else. A test whose paths depend on its other
+    # parameters parametrizes `path` itself.
     if {"arch", "path"} <= set(metafunc.fixturenames) and not _parametrizes(metafunc, "path"):
         marker = metafunc.definition.get_closest_marker("paths")
         paths = list(HookPath) if marker is None else [HookPath(path) for path in marker.args]
@@ -145,8 +145,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave out tests of other architectures; put those marked so behind the others of theirs."""
-    items[:] = [item for item in items if not _is_of_no_arch(item)]
+    """Drop tests of other architectures; move tests marked `last` behind those of the same arch."""
+    items[:] = [item for item in items if not _lacks_its_arch(item)]
     arches = [_arch(item) for item in items]
     ends = {arch: index for index, arch in enumerate(arches)}
     places = {
@@ -165,8 +165,11 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     )
 
 
-def _is_of_no_arch(item: pytest.Item) -> bool:
-    """Whether it is parametrized by none: its architectures are not asked for."""
+def _lacks_its_arch(item: pytest.Item) -> bool:
+    """Whether the session includes none of the architectures of a test.
+
+    pytest gives such a test the parameter NOTSET.
+    """
     return not isinstance(parameters(item).get("arch", ""), str)
 
 
@@ -175,7 +178,7 @@ def _arch(item: pytest.Item) -> str:
 
 
 def _parametrizes(metafunc: pytest.Metafunc, name: str) -> bool:
-    """Whether a test has values of its own for a parameter."""
+    """Whether a test parametrizes `name` itself."""
     for marker in metafunc.definition.iter_markers("parametrize"):
         names = marker.args[0]
         if name in (names.replace(",", " ").split() if isinstance(names, str) else names):
@@ -185,7 +188,7 @@ def _parametrizes(metafunc: pytest.Metafunc, name: str) -> bool:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> None:
-    """Build before the first test, in sight of the user: a test's own output is captured."""
+    """Build before the first test, where the user sees the progress: tests' output is captured."""
     arches = {parameters(item).get("arch") for item in session.items}
     if session.config.option.collectonly or not arches - {None}:
         return
@@ -195,7 +198,7 @@ def pytest_runtestloop(session: pytest.Session) -> None:
             try:
                 lab.prepared(arch)
             except TreeError:
-                continue  # a finding: the test that is about building raises it again
+                continue  # a finding: the test of the build raises it again
             except TestbedError as error:
                 raise pytest.UsageError(str(error)) from error
     reporter = session.config.pluginmanager.getplugin("terminalreporter")
@@ -213,7 +216,7 @@ def lab(pytestconfig: pytest.Config) -> Lab:
 
 @pytest.fixture(scope="session")
 def prepared(lab: Lab, arch: str) -> PreparedKernel:
-    """Kernel, image and accelerator of one architecture, built when first needed."""
+    """The kernel, image and accelerator of one architecture, built on first use."""
     return lab.prepared(arch)
 
 
@@ -225,7 +228,7 @@ def kernel(prepared: PreparedKernel) -> Kernel:
 
 @pytest.fixture
 def guest(request: pytest.FixtureRequest, lab: Lab, arch: str) -> Iterator[Guest]:
-    """A healthy guest whose kernel log is watched from here to the end of the test."""
+    """A healthy guest; the testbed watches its kernel log until the test ends."""
     wish = _wish(request.node, lab.ctx.settings.isolation)
     coming = request.session.stash[_COMING]
     coming[wish] -= 1
@@ -246,29 +249,29 @@ def _wish(item: pytest.Item, isolation: Isolation) -> _Wish:
     return _arch(item), _isolation(item, isolation), _wants_disks(item)
 
 
-def _isolation(item: pytest.Item, asked_for: Isolation) -> Isolation:
-    """The stricter of what the user and what the test asks for."""
+def _isolation(item: pytest.Item, requested: Isolation) -> Isolation:
+    """Return the stricter isolation of those that the user and the test request."""
     marker = item.get_closest_marker("isolation")
-    wanted = asked_for if marker is None else Isolation(marker.args[0])
+    wanted = requested if marker is None else Isolation(marker.args[0])
     order = (Isolation.SHARED, Isolation.CLONE, Isolation.BOOT)
-    return max(asked_for, wanted, key=order.index)
+    return max(requested, wanted, key=order.index)
 
 
 def _wants_disks(item: pytest.Item) -> bool:
-    """Whether a test is about something that lies on a disk of the guest."""
+    """Whether a test has a parameter that needs a disk of the guest."""
     return any(getattr(value, "disks", False) for value in parameters(item).values())
 
 
 @pytest.fixture
 def stack(guest: Guest) -> Prober:
-    """The guest program in a guest with mmap_stack.ko loaded."""
+    """The probe in a guest with mmap_stack.ko loaded."""
     guest.load(STACK_MODULE)
     return guest.prober
 
 
 @pytest.fixture
 def ring(guest: Guest) -> Prober:
-    """The guest program in a guest with mmap_ring.ko loaded."""
+    """The probe in a guest with mmap_ring.ko loaded."""
     guest.load(RING_MODULE)
     return guest.prober
 
@@ -281,18 +284,18 @@ def _skip_unless_configured(item: pytest.Item, kernel: Kernel) -> None:
 
 
 def skip_unless_built(item: pytest.Item, guest_side: GuestSide) -> None:
-    """Skip a test that is about a module, or a path, for which the kernel lacks something."""
+    """Skip a test of a module, or of a path, that needs something that the kernel lacks."""
     wanted = {name for marker in item.iter_markers("module") for name in marker.args}
-    # Of mmap_stack.ko it is the node of that path which a kernel without nesting lacks.
+    # On a kernel without nesting mmap_stack.ko lacks the node of this path.
     if HookPath.CUSTOM in parameters(item).values():
         wanted.add(RING_MODULE)
     for name in wanted & set(guest_side.absent):
-        pytest.skip(f"the kernel has not {guest_side.absent[name]}: {name}.ko is not built")
+        pytest.skip(f"the kernel lacks {guest_side.absent[name]}: {name}.ko is not built")
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
-    """The end of a test is part of it: modules unload, and the kernel has printed no splat."""
+    """Check the guest at the end of a test: modules unload, and the kernel printed no splat."""
     try:
         outcome = yield
     except BaseException as error:
@@ -303,7 +306,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 
 
 def _finish(item: pytest.Item, error: BaseException | None) -> None:
-    """Close the books of a test; a splat explains a failure better than the failure itself."""
+    """Check the guest after a test. A splat replaces the failure, because it explains more."""
     guest = item.stash.get(GUEST, None)
     if guest is None or isinstance(error, KeyboardInterrupt):
         return
@@ -336,7 +339,7 @@ def pytest_runtest_makereport(
         item.stash[UNEXPECTED] = verdict
     item.config.stash[RECORDER].add(item, report, verdict, guest)
     if call.when == "teardown" and guest is not None:
-        del item.stash[GUEST]  # pytest keeps all items, and a guest has all that its test saw
+        del item.stash[GUEST]  # pytest keeps all items, and a guest holds all observations
     return report
 
 
@@ -358,7 +361,7 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 
 def _kernel_lines(lab: Lab) -> list[str]:
-    """What each architecture's tests run on; known once the kernels are built."""
+    """Return a line per architecture: kernel, accelerator, QEMU. Needs built kernels."""
     return [
         f"{each.arch}: {each.kernel.release}, {each.accel}, QEMU {each.qemu_version}"
         for each in lab.all_prepared()
@@ -368,7 +371,7 @@ def _kernel_lines(lab: Lab) -> list[str]:
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    """Tell where the evidence is, and which recorded defects are fixed."""
+    """Print the folder of the results, and the recorded defects that are fixed."""
     recorder = config.stash[RECORDER]
     if recorder.cases:
         terminalreporter.write_line(f"results: {_relative(recorder.lab.run_dir)}")

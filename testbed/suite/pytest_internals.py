@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The names of pytest that it keeps private: no other module uses them."""
+"""Private interfaces of pytest. No other module uses them."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from _pytest.mark.expression import Expression
 
 
 def uncaptured(config: pytest.Config) -> AbstractContextManager[None]:
-    """Whatever is printed in this block is seen, although pytest captures a test's output."""
+    """Return a context that suspends pytest's capturing, so that output reaches the terminal."""
     capture = config.pluginmanager.getplugin("capturemanager")
     assert isinstance(capture, CaptureManager)
     return capture.global_and_fixture_disabled()
 
 
 def compile_expression(text: str) -> Callable[[Iterable[str]], bool]:
-    """The language of `pytest -k`: whether an expression matches something with these names.
+    """Compile a `pytest -k` expression into a function that matches it against names.
 
     Raises:
         ValueError: `text` is not an expression.
@@ -31,7 +31,7 @@ def compile_expression(text: str) -> Callable[[Iterable[str]], bool]:
 
     def matches(names: Iterable[str]) -> bool:
         known = [name.lower() for name in names]
-        # pytest knows keywords of a mark as well; names alone have none.
+        # pytest also passes keyword arguments of marks; a name has none.
         return expression.evaluate(lambda word, /, **_: any(word.lower() in each for each in known))
 
     return matches

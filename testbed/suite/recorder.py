@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Gathers the cases of a pytest session and writes the run's files.
+"""Collects the cases of a pytest session, and writes the files of the run.
 
-Where tests run side by side (pytest-xdist), each worker process judges its own: a case travels
-on the last report of its test, and what it ran on with the worker's end.
+If tests run in parallel (pytest-xdist), each worker process judges its own tests. The last report
+of a test carries the case to the main process; the environments follow when the worker ends.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ from testbed.results.store import (
 from testbed.suite.repro import again, write_repro
 from testbed.suite.verdict import Verdict
 
-# Every case is appended here as it ends, so that a crash of the testbed loses none.
+# Each case is appended here when it ends, so that a crash of the testbed loses no case.
 CASES_FILE = "cases.jsonl"
 
-# The report's attribute that a case travels in.
+# The attribute of a report that carries a case.
 _CARRIED = "testbed_case"
 
 _PHASES = ("setup", "call", "teardown")
@@ -48,7 +48,7 @@ _PHASES = ("setup", "call", "teardown")
 
 @dataclass
 class _Phases:
-    """What was said of one test so far: only its call can make it a PASS."""
+    """The verdicts on one test so far. Only its call can make it a PASS."""
 
     case: Case
     verdicts: list[Verdict] = field(default_factory=list)
@@ -57,7 +57,7 @@ class _Phases:
     seconds: float = 0.0
 
     def judged(self) -> Case:
-        """The case; a test whose call never ended stays a MISS."""
+        """Return the case; a test whose call never ended stays a MISS."""
         if not self.verdicts:
             return self.case
         status = worst(verdict.status for verdict in self.verdicts)
@@ -74,20 +74,20 @@ class _Phases:
 
 @dataclass
 class Recorder:
-    """The cases so far, and the phases of the test that is under way."""
+    """The cases so far, and the phases of tests in progress."""
 
     lab: Lab
     command: str
     cases: list[Case] = field(default_factory=list)
     _open: dict[str, _Phases] = field(default_factory=dict)
-    _others: dict[str, Environment] = field(default_factory=dict)  # what worker processes had
+    _others: dict[str, Environment] = field(default_factory=dict)  # of worker processes
     _started: datetime = field(default_factory=lambda: datetime.now(UTC))
     _clock: float = field(default_factory=time.monotonic)
 
     def add(
         self, item: pytest.Item, report: pytest.TestReport, verdict: Verdict, guest: Guest | None
     ) -> None:
-        """Take one phase of a test; its last closes the case, which the report then carries."""
+        """Record one phase of a test. After the last phase the report carries the case."""
         phases = self._open.setdefault(item.nodeid, _Phases(_new_case(item)))
         phases.seconds += report.duration
         if report.when == "call" or verdict.status is not Status.PASS:
@@ -104,7 +104,7 @@ class Recorder:
             setattr(report, _CARRIED, json.dumps(carried))
 
     def take(self, report: pytest.TestReport) -> None:
-        """Keep what a report carries, and relieve it of that: pytest keeps all reports."""
+        """Record the case that a report carries, and remove it: pytest keeps all reports."""
         if (text := getattr(report, _CARRIED, None)) is not None:
             delattr(report, _CARRIED)
             carried = json.loads(text)
@@ -112,12 +112,12 @@ class Recorder:
             if carried["facts"]:
                 append_facts(self.lab.run_dir, report.nodeid, carried["facts"])
         elif report.when not in _PHASES:
-            # pytest-xdist's word for a worker that died in this test.
+            # pytest-xdist reports a worker that died in this test as a phase `???`.
             reason = str(report.longrepr).partition("\n")[0]
             self._keep(Case(test=report.nodeid, error="WorkerDied", reason=reason))
 
     def result(self) -> str:
-        """What a worker process tells at its end, for `join`."""
+        """Return the data of a worker process for `join`, as JSON."""
         result = {
             "environments": [dataclasses.asdict(env) for env in self._environments()],
             "retried": self.lab.retried,
@@ -125,15 +125,15 @@ class Recorder:
         return json.dumps(result)
 
     def join(self, result: str) -> None:
-        """Take what a worker process told at its end."""
-        told = json.loads(result)
-        self.lab.retried += told["retried"]
-        for values in told["environments"]:
+        """Merge the `result` of a worker process."""
+        content = json.loads(result)
+        self.lab.retried += content["retried"]
+        for values in content["environments"]:
             environment = environment_from(values)
             self._others[environment.arch] = environment
 
     def run(self) -> Run:
-        """All that was found so far."""
+        """Return the run so far."""
         return Run(
             name=self.lab.run_dir.name,
             command=self.command,
@@ -145,7 +145,7 @@ class Recorder:
         )
 
     def write(self) -> None:
-        """Write the run's result, if there is anything to tell."""
+        """Write the files of the run, or remove its folder if no test ran."""
         if self.cases or self._open:
             run = self.run()
             write_run(self.lab.run_dir, run)
@@ -155,10 +155,10 @@ class Recorder:
             remove_run_dir(self.lab.run_dir)
 
     def _keep_repro(self, item: pytest.Item, guest: Guest | None) -> list[str]:
-        """Leave what runs this test again, alone; where that is, and how."""
+        """Write the files to run a test again; return lines for the evidence that name them."""
         arch, lab = str(parameters(item).get("arch", "")), self.lab
         words = again(item.nodeid, arch, lab.ctx.settings, lab.ctx.settings.series)
-        lines = [f"again: {shlex.join(words)}"]
+        lines = [f"rerun: {shlex.join(words)}"]
         prepared = next(
             (prepared for prepared in lab.all_prepared() if prepared.arch.name == arch), None
         )
@@ -191,7 +191,7 @@ def _new_case(item: pytest.Item) -> Case:
         path=str(values.get("path", "")),
         guarantees=tuple(sorted(set(_guarantees(item)))),
         reaches=tuple(_reaches(item)),
-        reason="the test did not run to its end",
+        reason="the test did not finish",
     )
 
 
@@ -201,7 +201,7 @@ def _guarantees(item: pytest.Item) -> Iterator[int]:
 
 
 def _reaches(item: pytest.Item) -> Iterator[str]:
-    """What the marker `reaches` says; a test may have a path, or name a stack of the kernel."""
+    """Yield `HOOK by WAY` for the marker `reaches`: by the test's path, or the stack it names."""
     path = parameters(item).get("path")
     for marker in item.iter_markers("reaches"):
         for hook in marker.args:
@@ -224,13 +224,13 @@ def _environment(prepared: PreparedKernel, isolation: str) -> Environment:
 
 
 def parameters(item: pytest.Item) -> dict[str, Any]:
-    """What a test is parametrized by; nothing where it is not."""
+    """Return the parameters of a test by name; empty if it has none."""
     callspec = getattr(item, "callspec", None)
     return dict(callspec.params) if callspec is not None else {}
 
 
 def _evidence(report: pytest.TestReport, guest: Guest | None) -> str:
-    """What a reader needs to judge a failure."""
+    """Return the evidence of a failure: the traceback, the last facts, and the console log."""
     parts = [report.longreprtext]
     if guest is not None:
         parts += [f"facts:\n{seen.report()}" for seen in guest.prober.observations[-1:]]

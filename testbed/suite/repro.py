@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What runs one failed test again, alone: a folder `repro/TEST/` in the folder of its run.
+"""Files to run one failed test again, alone: a folder `repro/TEST/` in the folder of its run.
 
-run.sh           runs it from a checkout: repro/TEST/run.sh ~/mmap-testbed
-series/          the patches that were applied, with a `series` file
+run.sh           runs the test in a checkout: repro/TEST/run.sh ~/mmap-testbed
+series/          the applied patches, with a `series` file
 config           the kernel's .config
-scripts/N        what the guest program was told (docs/probe.md)
-about.json       what it ran on
+scripts/N        the scripts that the probe ran (docs/probe.md)
+about.json       the environment of the test
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from testbed.lab.lab import Lab
 from testbed.lab.prepared import PreparedKernel
 from testbed.settings import CHECKOUT, Settings
 
-_NAME_LENGTH = 150  # of a folder; file systems have room for 255 bytes
+_NAME_LENGTH = 150  # of a folder, in characters; file systems allow 255 bytes
 
 _RUN = """\
 #!/bin/sh
-# Runs this test again, alone, in the checkout that is named, or in the one that ran it.
+# Runs this test again, alone. Usage: run.sh [CHECKOUT]; default: the checkout that ran it.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 cd "${{1:-{checkout}}}"
@@ -34,7 +34,7 @@ exec {command}
 
 
 def again(test: str, arch: str, settings: Settings, series: str) -> list[str]:
-    """The words that run a test again from a checkout, with all that was chosen."""
+    """Return the command that runs a test again from a checkout, with the same settings."""
     words = ["scripts/test", test, "--arch", arch, "--kernel", settings.kernel]
     words += ["--series", series] if series else []
     words += ["--flavour", settings.flavour, "--isolation", settings.isolation]
@@ -44,11 +44,11 @@ def again(test: str, arch: str, settings: Settings, series: str) -> list[str]:
 def write_repro(
     lab: Lab, prepared: PreparedKernel, test: str, scripts: Sequence[str], about: dict[str, Any]
 ) -> Path:
-    """Write the folder of one test; what an earlier phase of it has written is replaced.
+    """Write the folder of one test, and return it. It replaces files of an earlier phase.
 
     Args:
-        scripts: what the guest program was told.
-        about: what the test ran on, as JSON has it.
+        scripts: the scripts that the probe ran.
+        about: the environment of the test, fit for json.dumps().
     """
     folder = lab.run_dir / "repro" / _slug(test)
     for name in ("series", "scripts"):
@@ -66,7 +66,7 @@ def write_repro(
     return folder
 
 
-# Stands for the folder in a command, until the shell knows it.
+# A placeholder for the folder in a command; run.sh puts the shell's `$here` in its place.
 _HERE = "@here@"
 
 
@@ -77,5 +77,5 @@ def _write_run(path: Path, words: Sequence[str]) -> None:
 
 
 def _slug(test: str) -> str:
-    """A node id as a folder's name."""
+    """Return the name of a folder for a node id."""
     return re.sub(r"[^\w.-]+", "-", test.rpartition("/")[2]).strip("-")[:_NAME_LENGTH]

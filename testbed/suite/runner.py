@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Runs the VM tests in this process and hands back what they found: `testbed run`."""
+"""Runs the VM tests in this process and returns their results: `testbed run`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from testbed.settings import CHECKOUT
 from testbed.suite.plugin import LAB, RECORDER
 from testbed.suite.recorder import Recorder, parameters
 
-# What `testbed run` runs: the tests of the kernel, not those of the testbed itself.
+# `testbed run` runs the tests of the kernel, without the tests of the testbed itself.
 CONTRACT_TESTS = CHECKOUT / "tests" / "vm" / "contract"
 
 
@@ -37,7 +37,7 @@ _ENDS = (
 
 @dataclass(eq=False)  # pytest puts its plugins into sets
 class RunnerPlugin:
-    """A pytest plugin: lends its lab to the session and reports progress instead of dots."""
+    """A pytest plugin that passes its lab to the session, and reports progress instead of dots."""
 
     lab: Lab
     step: Step
@@ -77,10 +77,10 @@ class RunnerPlugin:
 
 
 def quickest_first(items: Sequence[pytest.Item], first: Sequence[str]) -> list[pytest.Item]:
-    """An order that soon meets what is wrong: the tests named, then one case of each other test.
+    """Return an order that finds failures early: tests named in `first`, then one of each test.
 
-    Cases of one test find much the same, and neighbours most of all: the second ones come when
-    all first ones have run, and which is the first is as good as random.
+    Cases of one test find similar failures, neighbouring cases most of all. So a second case of a
+    test runs only after one case of every test. The cases are shuffled, the same way each time.
     """
     named = {nodeid: number for number, nodeid in enumerate(first)}
     cases: Counter[str] = Counter()
@@ -93,8 +93,10 @@ def quickest_first(items: Sequence[pytest.Item], first: Sequence[str]) -> list[p
 
 
 def _group(item: pytest.Item) -> str:
-    """The test; of the oracle's, which is one test for hundreds of scenarios, what a name begins
-    with: a kind of plan.
+    """Return the test of a case.
+
+    One test of the oracle covers hundreds of scenarios: there the first word of the scenario's
+    name, a kind of plan, counts as well.
     """
     scenario = str(parameters(item).get("scenario", ""))
     return f"{item.nodeid.partition('[')[0]} {scenario.partition('-')[0]}"
@@ -108,19 +110,21 @@ def run_suite(
     stop_early: bool = False,
     first: Sequence[str] | None = None,
 ) -> Run:
-    """Run the tests on every prepared kernel, and write the run's folder.
+    """Run the tests on every prepared kernel, and write the folder of the run.
 
-    With `keep` the VM of a test that fails stays until the user has seen enough of it. With
-    `stop_early` the first test that does not end as expected is the last one; `first`
-    are node ids of tests that come before all others, which then come in `quickest_first` order.
+    Args:
+        expression: selects tests, as pytest -k.
+        keep: keep the VM of a failed test until the user presses Enter.
+        stop_early: stop after the first unexpected result.
+        first: node ids of the tests to run first; the others follow in `quickest_first` order.
 
     Raises:
         SetupError: the host lacks something, or `expression` matches no test.
         InfraError: the host failed before the first test.
-        KeyboardInterrupt: after the results so far were written.
+        KeyboardInterrupt: after it wrote the results so far.
     """
     for arch in lab.ctx.settings.arch:
-        # A tree that does not build is a finding: the test that is about that raises it again.
+        # A tree that does not build is a finding: the test of the build raises it again.
         with contextlib.suppress(TreeError):
             lab.prepared(arch)
     arguments = [
@@ -136,11 +140,11 @@ def run_suite(
     arguments += ["--exitfirst"] if stop_early else []
     with lab.ctx.progress.step("test") as step:
         session = RunnerPlugin(lab, step, first)
-        with contextlib.redirect_stderr(io.StringIO()) as complaint:
+        with contextlib.redirect_stderr(io.StringIO()) as stderr:
             status = pytest.main(arguments, plugins=[session])
-    # Pytest calls itself interrupted also when tests cannot be collected.
+    # pytest also reports INTERRUPTED if it cannot collect tests.
     if session.trouble or status not in _ENDS:
-        evidence = "\n".join([*session.trouble, complaint.getvalue()])
+        evidence = "\n".join([*session.trouble, stderr.getvalue()])
         raise InfraError("pytest failed", evidence=evidence)
     if status is pytest.ExitCode.INTERRUPTED:
         raise KeyboardInterrupt

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Two sides of a comparison, run or read, and its files: `testbed compare`."""
+"""The sides of a comparison, run now or read from a folder: `testbed compare`."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from testbed.suite.runner import run_suite
 
 
 def recorded_side(wanted: str) -> Side | None:
-    """The side whose run is in that folder; None when it is no folder of a run.
+    """Return the side whose run is in the folder `wanted`; None if no run is there.
 
     Raises:
-        SetupError: the run cannot be read.
+        SetupError: the run is unreadable.
     """
     folder = Path(wanted).expanduser()
     if not (folder / RESULT_FILE).exists():
@@ -30,10 +30,12 @@ def recorded_side(wanted: str) -> Side | None:
 
 
 def side_settings(settings: Settings, wanted: str, results: Path) -> tuple[Settings, Series]:
-    """What `KERNEL`, `KERNEL+SERIES` or `+SERIES` means; without a kernel it is the settings'.
+    """Return the settings and series for `KERNEL`, `KERNEL+SERIES` or `+SERIES`.
+
+    `+SERIES` uses the kernel of `settings`.
 
     Raises:
-        SetupError: there is no such series.
+        SetupError: the series does not exist.
     """
     kernel, _, patches = wanted.partition("+")
     kernel = kernel or settings.kernel
@@ -44,7 +46,7 @@ def side_settings(settings: Settings, wanted: str, results: Path) -> tuple[Setti
 
 
 def run_side(name: str, ctx: Context, series: Series, expression: str | None) -> Side:
-    """Run the tests on a side. A kernel that does not build is one on which none runs.
+    """Run the tests on a side. A kernel that does not build is not an error: no test runs on it.
 
     Raises:
         SetupError: no test matches, or the host lacks something.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Who is to blame for how a test ended. Pure; plugin.py asks, recorder.py keeps."""
+"""The verdict on a test: pass, or who is to blame. Pure; plugin.py calls it."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ from testbed.results.model import Status
 
 @dataclass(frozen=True)
 class Verdict:
-    """What one phase of a test says of it."""
+    """The verdict on one phase of a test."""
 
     status: Status
     reason: str = ""
-    error: str = ""  # the class of what was raised
+    error: str = ""  # class of the exception
 
 
 @dataclass(frozen=True)
 class Defect:
-    """An open defect of the kernel: how it shows, and where it was seen."""
+    """An open defect of the kernel: its symptom, and the versions that showed it."""
 
     name: str
     symptom: str  # a regular expression, searched in the failure
-    recorded: tuple[str, str]  # first and last version it was seen on: strict in between
-    fixed: str = ""  # the first version that has the fix: from there on the test is any other
+    recorded: tuple[str, str]  # first and last version that showed it; it must show in this range
+    fixed: str = ""  # first version with the fix: from there on an ordinary test
 
 
 def judge(error: BaseException, when: str) -> Verdict:
-    """The verdict on a phase (setup, call or teardown) that raised `error`."""
+    """Return the verdict on a phase (setup, call or teardown) that raised `error`."""
     name = type(error).__name__
     return Verdict(_blame(error, when), str(error) or name, name)
 
 
 def judge_defect(defect: Defect, version: str, error: BaseException | None) -> Verdict:
-    """The verdict on the call of a test that is known to fail on `version` of the kernel.
+    """Return the verdict on the call of a test with a known defect, on kernel `version`.
 
-    Only the recorded symptom is the defect: another failure is judged as any other.
+    Only a failure with the recorded symptom is the defect; any other failure is judged as usual.
     """
     if defect.fixed and numbers_of(version) >= numbers_of(defect.fixed):
         return Verdict(Status.PASS) if error is None else judge(error, "call")
@@ -58,10 +58,10 @@ def judge_defect(defect: Defect, version: str, error: BaseException | None) -> V
 
 
 def _blame(error: BaseException, when: str) -> Status:
-    """Only evidence from a guest that ran the test is held against the kernel.
+    """Return the status for `error`. Only evidence from a guest that ran the test is a FAIL.
 
-    A kernel that does not build or boot fails the test that is about that, in its
-    call; the tests that needed it could not run.
+    A kernel that does not build or boot fails the test of the build or of the boot, in its call.
+    Tests that need the kernel in their setup are a MISS.
     """
     if isinstance(error, TreeError | GuestError):
         return Status.MISS if when == "setup" else Status.FAIL

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Tests side by side: what the session's own process and its worker processes are each about.
+"""Tests in parallel (pytest-xdist): the roles of the main process and of the worker processes.
 
-A worker runs tests as a session of one process does; what it finds travels to the session's
-process, which alone keeps the run's results. Without pytest-xdist one process is both.
+A worker runs tests as a single process does, and sends its results to the main process. Only the
+main process writes the results of the run. Without pytest-xdist one process has both roles.
 """
 
 from __future__ import annotations
@@ -19,30 +19,30 @@ from testbed.suite.recorder import Recorder
 _RUN_DIR = "testbed_run_dir"
 _RESULT = "testbed_result"
 
-# Beside the memory of its VM: Python, QEMU, and the clones that are made ready.
+# Memory per worker besides its VM: Python, QEMU, and clones prepared in advance.
 _WORKER_MIB = 512
 
 
 def is_worker(config: pytest.Config) -> bool:
-    """Whether this process is one of pytest-xdist's workers."""
+    """Whether this process is a worker of pytest-xdist."""
     return hasattr(config, "workerinput")
 
 
 def slots(settings: Settings, available_mib: int) -> int:
-    """How many workers the host has processors and memory for."""
+    """Return how many workers fit the host's processors and memory; at least 1."""
     memory = available_mib // (settings.vm_memory_mib + _WORKER_MIB)
     return max(1, min(settings.jobs, memory))
 
 
 def available_mib() -> int:
-    """Memory that the host can give without swapping (proc(5), MemAvailable)."""
+    """Return the memory available without swapping, in MiB (proc(5), MemAvailable)."""
     fields = (line.split() for line in Path("/proc/meminfo").read_text().splitlines())
     return next(int(words[1]) >> 10 for words in fields if words[0] == "MemAvailable:")
 
 
 @dataclass(eq=False)  # pytest puts its plugins into sets
 class Keeper:
-    """A plugin of the process that keeps the results."""
+    """The plugin of the process that writes the results."""
 
     recorder: Recorder
 
@@ -59,12 +59,12 @@ class Keeper:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
-        """All workers leave their logs in one folder."""
+        """Give all workers the same folder for their logs."""
         node.workerinput[_RUN_DIR] = str(self.recorder.lab.run_dir)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
-        # A worker that died has told nothing.
+        # A worker that died has no output.
         result = getattr(node, "workeroutput", {}).get(_RESULT)
         if result is not None:
             self.recorder.join(result)
@@ -72,10 +72,10 @@ class Keeper:
 
 @dataclass(eq=False)
 class Worker:
-    """A plugin of a worker process."""
+    """The plugin of a worker process."""
 
     recorder: Recorder
-    config: Any  # with what pytest-xdist puts there
+    config: Any  # has attributes that pytest-xdist adds
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionstart(self) -> None:

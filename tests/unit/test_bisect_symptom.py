@@ -130,9 +130,9 @@ def test_of_several_runs_the_symptom_counts_before_what_is_unclear() -> None:
     assert unite(readings[:2]).verdict is Presence.UNKNOWN
 
 
-def test_the_command_that_runs_it_again_is_not_evidence() -> None:
-    told = Case(test=TEST, status=Status.FAIL, reason="x", evidence="facts\nagain: scripts/run")
-    assert "again" not in read(run_of(told), Symptom((signature_of(told),))).evidence
+def test_the_command_to_rerun_a_test_is_not_evidence() -> None:
+    failed = Case(test=TEST, status=Status.FAIL, reason="x", evidence="facts\nrerun: scripts/run")
+    assert "rerun" not in read(run_of(failed), Symptom((signature_of(failed),))).evidence
 
 
 def step(verdict: Presence, shown: int, clean: int, same_as: str = "") -> JournalEntry:

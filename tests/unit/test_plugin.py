@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What the plugin does before any test runs."""
+"""The plugin before any test runs: order and skips."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from testbed.suite.plugin import pytest_collection_modifyitems, skip_unless_buil
 
 @dataclass(eq=False)
 class FakeItem:
-    """As much of a pytest item as the order asks for."""
+    """The attributes of a pytest item that the plugin uses."""
 
     name: str
     arch: str = ""
@@ -38,7 +38,7 @@ class FakeItem:
         return [pytest.Mark(name, self.modules, {}, _ispytest=True)] if self.modules else []
 
 
-def test_what_is_marked_last_comes_behind_the_others_of_its_architecture() -> None:
+def test_a_test_marked_last_runs_after_the_others_of_its_architecture() -> None:
     items = [
         FakeItem("unit"),
         FakeItem("leaks", "x86_64", ("last",)),
@@ -65,9 +65,9 @@ def test_what_is_marked_last_comes_behind_the_others_of_its_architecture() -> No
     ],
     ids=["module", "path", "another-path", "another-module", "none"],
 )
-def test_a_test_is_skipped_for_a_module_that_the_kernel_cannot_have(
+def test_a_test_is_skipped_if_the_kernel_cannot_have_its_module(
     tmp_path: Path, item: FakeItem, skipped: bool
 ) -> None:
-    reason = "the kernel has not"
+    reason = "the kernel lacks"
     with pytest.raises(pytest.skip.Exception, match=reason) if skipped else nullcontext():
         skip_unless_built(cast(pytest.Item, item), GuestSide(tmp_path, tmp_path))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The report shows paths and architectures, and evidence for what was not as expected."""
+"""The report of a run: paths, architectures, and evidence for unexpected results."""
 
 from __future__ import annotations
 
@@ -50,23 +50,23 @@ def test_a_case_without_a_path_is_in_its_files_row() -> None:
     assert row(text, "in tree stacks") == ["1", "pass"]
 
 
-def test_the_environment_says_kernel_series_accelerator_and_why() -> None:
+def test_the_environment_names_the_kernel_the_series_and_why_this_accelerator() -> None:
     text = report(case("a", "arm64", "stack", Status.PASS))
     assert "arm64: 7.3.4-testbed-0123456789abcdef (linux-source-7.3 + a.patch)" in text
     assert "flavour debug, isolation clone, QEMU 10.0.2,\n  tcg (the host has no /dev/kvm)" in text
 
 
-def test_a_failure_comes_with_its_evidence_and_a_pass_without() -> None:
+def test_a_failure_is_shown_with_its_evidence_and_a_pass_without() -> None:
     text = report(
-        case("a", "arm64", "stack", Status.FAIL, evidence="errno EINVAL\nagain: testbed run"),
+        case("a", "arm64", "stack", Status.FAIL, evidence="errno EINVAL\nrerun: testbed run"),
         case("b", "arm64", "stack", Status.PASS, evidence="secret"),
     )
     assert "FAIL tests/vm/contract/test_in_tree_stacks.py::a[arm64]" in text
-    assert "errno EINVAL\nagain: testbed run" in text
+    assert "errno EINVAL\nrerun: testbed run" in text
     assert "secret" not in text
 
 
-def test_what_kept_many_tests_from_running_is_told_once() -> None:
+def test_a_reason_that_kept_many_tests_from_running_is_shown_once() -> None:
     reason = "x.c:1: error: no such thing"
     cases = [case(name, "arm64", "stack", Status.MISS, reason=reason) for name in "abc"]
     text = report(*cases)
@@ -74,7 +74,7 @@ def test_what_kept_many_tests_from_running_is_told_once() -> None:
     assert "a[arm64] and 2 more for the same reason" in text
 
 
-def test_a_recorded_defect_is_told_once_with_its_places() -> None:
+def test_a_recorded_defect_is_shown_once_with_its_paths() -> None:
     text = report(
         case("a", "arm64", "stack", Status.XFAIL, reason="KD1: Shmem grew"),
         case("a", "x86_64", "stack", Status.XFAIL, reason="KD1: Shmem grew"),
@@ -84,5 +84,5 @@ def test_a_recorded_defect_is_told_once_with_its_places() -> None:
     assert "fixed KD8: fixed in 7.4 (arm64 custom)" in text
 
 
-def test_a_run_without_tests_is_no_success() -> None:
+def test_a_run_without_tests_is_reported_as_such() -> None:
     assert "no test ran" in report()

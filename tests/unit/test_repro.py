@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What a failed test leaves to run it again, alone."""
+"""The files of a failed test that run it again, alone."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PATCH = b"""\
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """The folder of a test that failed, on a kernel with one patch."""
+    """The folder of a test that failed on a kernel with one patch."""
     kernel = vm_parts.kernel("arm64", tmp_path)
     (tmp_path / ".config").write_text("CONFIG_MMU=y\n")
     settings = Settings(kernel="debian:7.3", series="fixes/", flavour="16k")
@@ -48,7 +48,7 @@ def folder(tmp_path: Path) -> Path:
     return write_repro(cast(Lab, lab), cast(PreparedKernel, prepared), TEST, scripts, about)
 
 
-def test_the_command_names_the_test_and_all_that_was_chosen() -> None:
+def test_the_command_names_the_test_and_all_settings() -> None:
     words = again(TEST, "arm64", Settings(kernel="debian:7.3", flavour="16k"), "fixes/")
     assert words[:2] == ["scripts/test", TEST]
     options = dict(zip(words[2::2], words[3::2], strict=True))
@@ -63,7 +63,7 @@ def test_a_kernel_without_patches_has_no_series() -> None:
     assert "--series" not in again(TEST, "arm64", Settings(), "")
 
 
-def test_a_folder_has_scripts_patches_configuration_and_what_it_ran_on(folder: Path) -> None:
+def test_the_folder_has_scripts_patches_configuration_and_environment(folder: Path) -> None:
     assert (folder / "scripts" / "2").read_text() == "fork\n"
     assert (folder / "series" / "series").read_text() == "0001-two.patch\n"
     assert (folder / "series" / "0001-two.patch").read_bytes() == PATCH
@@ -71,9 +71,7 @@ def test_a_folder_has_scripts_patches_configuration_and_what_it_ran_on(folder: P
     assert json.loads((folder / "about.json").read_text())["kernel"].startswith("7.3.4")
 
 
-def test_the_script_runs_the_test_in_the_checkout_that_is_named(
-    folder: Path, tmp_path: Path
-) -> None:
+def test_the_script_runs_the_test_in_the_given_checkout(folder: Path, tmp_path: Path) -> None:
     checkout = tmp_path / "check out"
     program = checkout / "scripts" / "test"
     program.parent.mkdir(parents=True)
@@ -84,6 +82,6 @@ def test_the_script_runs_the_test_in_the_checkout_that_is_named(
     assert words[words.index("--series") + 1] == str(folder / "series")
 
 
-def test_the_script_is_one_that_a_shell_reads(folder: Path) -> None:
+def test_the_script_is_valid_shell(folder: Path) -> None:
     check_output(["sh", "-n", folder / "run.sh"])
     assert shlex.split((folder / "run.sh").read_text(), comments=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""In which order a campaign runs the tests."""
+"""The order in which a campaign runs the tests."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_one_case_of_each_test_comes_before_a_second_of_any() -> None:
     assert sorted(nodeid[0] for nodeid in found[4:7]) == ["a", "b", "c"]
 
 
-def test_no_test_is_lost_and_the_order_is_always_the_same() -> None:
+def test_the_order_keeps_every_test_and_is_deterministic() -> None:
     cases = [f"{name}[{number}]" for name in "abc" for number in range(5)]
     found = order(cases, ["b[3]", "gone"])
     assert sorted(found) == sorted(cases)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Who is to blame: the kernel only for what a guest that ran the test has shown."""
+"""Verdicts: only evidence from a guest that ran the test counts against the kernel."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_a_defect_that_is_gone_from_a_newer_kernel_is_fixed() -> None:
         ("7.4", "Shmem grew by 4 kB", Status.FAIL),
     ],
 )
-def test_a_defect_with_a_fix_is_none_from_there_on(
+def test_a_fixed_defect_is_an_ordinary_failure_from_the_fix_on(
     version: str, error: str | None, status: Status
 ) -> None:
     defect = Defect("R13", r"Shmem grew by \d+ kB", ("7.2", "7.2.13"), fixed="7.3.4")

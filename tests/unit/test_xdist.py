@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Tests side by side: cases travel from workers to the process that keeps the results."""
+"""Tests in parallel: workers send their cases to the process that writes the results."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def recorder(ctx: Context) -> Recorder:
 
 
 def report(**attributes: Any) -> pytest.TestReport:
-    """A report as it comes from a worker."""
+    """Return a report as a worker sends it."""
     longrepr = attributes.pop("longrepr", None)
     values = {"nodeid": TEST, "location": ("a", 1, "a"), "keywords": {}, "longrepr": longrepr}
     return pytest.TestReport(**{**values, "when": "teardown", "outcome": "passed", **attributes})
@@ -40,7 +40,7 @@ def carried(case: Case) -> str:
     return json.dumps({"case": dataclasses.asdict(case), "facts": {"s": {"m": "1"}}})
 
 
-def test_a_case_that_a_report_carries_is_kept_with_its_facts(recorder: Recorder) -> None:
+def test_the_case_in_a_report_is_recorded_with_its_facts(recorder: Recorder) -> None:
     case = Case(test=TEST, arch="x86_64", guarantees=(3,), status=Status.PASS, seconds=0.5)
     keeper = Keeper(recorder)
     keeper.pytest_runtest_logreport(report(testbed_case=carried(case)))
@@ -57,7 +57,7 @@ def test_a_report_of_another_phase_carries_nothing(recorder: Recorder) -> None:
     assert recorder.cases == []
 
 
-def test_a_test_whose_worker_died_is_no_pass_and_not_lost(recorder: Recorder) -> None:
+def test_a_test_whose_worker_died_is_recorded_as_a_miss(recorder: Recorder) -> None:
     crash = report(when="???", outcome="failed", longrepr="worker 'gw0' crashed while running it")
     Keeper(recorder).pytest_runtest_logreport(crash)
     (case,) = recorder.cases
@@ -65,17 +65,17 @@ def test_a_test_whose_worker_died_is_no_pass_and_not_lost(recorder: Recorder) ->
     assert "gw0" in case.reason
 
 
-def test_what_workers_ran_on_is_told_at_their_end(recorder: Recorder) -> None:
-    told = {"environments": [dataclasses.asdict(ENVIRONMENT)], "retried": ["x86_64: no QEMU"]}
+def test_a_worker_reports_its_environments_when_it_ends(recorder: Recorder) -> None:
+    sent = {"environments": [dataclasses.asdict(ENVIRONMENT)], "retried": ["x86_64: no QEMU"]}
     keeper = Keeper(recorder)
-    for output in ({"testbed_result": json.dumps(told)}, {}):
+    for output in ({"testbed_result": json.dumps(sent)}, {}):
         keeper.pytest_testnodedown(SimpleNamespace(workeroutput=output))
     run = recorder.run()
     assert run.environments == (ENVIRONMENT,)
     assert run.retried == ("x86_64: no QEMU",)
 
 
-def test_all_workers_leave_their_logs_in_one_folder(recorder: Recorder) -> None:
+def test_all_workers_write_their_logs_into_one_folder(recorder: Recorder) -> None:
     nodes = [SimpleNamespace(workerinput=cast(dict[str, str], {})) for _ in range(2)]
     for node in nodes:
         Keeper(recorder).pytest_configure_node(node)
@@ -91,7 +91,7 @@ def test_a_session_without_a_case_leaves_no_folder(recorder: Recorder) -> None:
     assert not (folder.parent / "latest").is_symlink()
 
 
-def test_vms_of_several_workers_have_folders_of_their_own(recorder: Recorder) -> None:
+def test_vms_of_several_workers_have_separate_folders(recorder: Recorder) -> None:
     other = dataclasses.replace(recorder.lab, _places={})
     other.run_dir = recorder.lab.run_dir
     paths = [lab.log_dir("arm64") for lab in (recorder.lab, other, recorder.lab, other)]
@@ -101,7 +101,7 @@ def test_vms_of_several_workers_have_folders_of_their_own(recorder: Recorder) ->
 @pytest.mark.parametrize(
     ("jobs", "available", "expected"), [(2, 16000, 2), (8, 4100, 4), (4, 500, 1)]
 )
-def test_workers_are_as_many_as_processors_and_memory_allow(
+def test_processors_and_memory_limit_the_number_of_workers(
     jobs: int, available: int, expected: int
 ) -> None:
     assert slots(Settings(jobs=jobs, memory_mib=512), available) == expected
