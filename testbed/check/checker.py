@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Runs all trials on a driver, each in a guest with the driver freshly loaded."""
+"""Runs every trial on a driver, each in a guest with the driver freshly loaded."""
 
 from __future__ import annotations
 
@@ -31,25 +31,25 @@ from testbed.mmap.path import MODULE, HookPath
 from testbed.mmap.script import Script
 from testbed.progress import Step
 
-# What has to work before anything else is tried.
+# The first trial. If it fails, no other trial runs.
 _LOAD = "load"
 
-# After as many trials that broke the kernel a path is given up.
+# A path is given up after this many trials that broke the kernel.
 _MOST_BROKEN = 3
 
-# Of so many facts that are not as on another path a complaint tells.
+# A comparison of two paths lists at most this many facts.
 _SHOWN = 4
 
-# Judges what a script has seen: complaints, and the facts to compare.
+# Judges an observation. Returns complaints, and the facts to compare.
 Judge = Callable[[Observation], tuple[list[str], Mapping[str, str]]]
 
-# Tries something on a path, and holds it against the outcome on the first one.
+# Runs one trial on a path, and compares it with the result on the first path.
 Attempt = Callable[[HookPath, TrialResult | None], TrialResult]
 
 
 @dataclass
 class Checker:
-    """One driver on one architecture."""
+    """Runs the trials of one driver on one architecture."""
 
     lab: Lab
     arch: str
@@ -57,9 +57,9 @@ class Checker:
     name: str  # as the user named it
     node: str
     plan: CheckPlan
-    base_mappings: tuple[BaseMapping, ...] = ()  # found by the driver itself when not given
+    base_mappings: tuple[BaseMapping, ...] = ()  # empty: the survey finds them
     _outcomes: list[TrialResult] = field(default_factory=list)
-    _furnished: Guest | None = None  # the last guest that was given the modules
+    _furnished: Guest | None = None  # the last guest that got the modules
     _step: Step = field(init=False)
 
     @property
@@ -67,7 +67,7 @@ class Checker:
         return DriverNode(self.node, self.driver.name, self.plan.memory)
 
     def run(self) -> Checked:
-        """Try everything that the plan does not leave out.
+        """Run every trial that the plan does not leave out.
 
         Raises:
             InfraError, BootError: no guest came up, or the host failed.
@@ -75,7 +75,7 @@ class Checker:
         self.lab.prepared(self.arch)
         with self.lab.ctx.progress.step(f"check {self.name} on {self.arch}") as self._step:
             self._run()
-        notes = [f"its build warns: {self.driver.warning}"] if self.driver.warning else []
+        notes = [f"build warning: {self.driver.warning}"] if self.driver.warning else []
         kernel = self.lab.prepared(self.arch).kernel
         return Checked(
             arch=self.arch,
@@ -101,7 +101,7 @@ class Checker:
             self._try_all(base)
 
     def _survey(self, sharing: str) -> BaseMapping | None:
-        """Look for what the driver lets userspace map; the first kind must be something."""
+        """Find a mapping that the driver allows. The plan's first sharing must allow one."""
         path = self.plan.paths[0]
         made = Survey(path, self.driver_node, self.plan, sharing)
 
@@ -109,7 +109,7 @@ class Checker:
             found.append(made.base(seen))
             needed = sharing == self.plan.sharing[0] and found[-1] is None
             errors = sorted({fact.error for fact in seen.facts.values() if fact.op == "map"})
-            return [f"nothing can be mapped: {', '.join(errors)}"] if needed else [], {}
+            return [f"no mapping succeeds: {', '.join(errors)}"] if needed else [], {}
 
         found: list[BaseMapping | None] = []
         outcome = self._try(f"survey-{sharing}", path, made.script.probe_script, judge)
@@ -126,7 +126,7 @@ class Checker:
             self._try_paths(name, reason, partial(self._try_sweep, name, sweep))
 
     def _try_paths(self, name: str, reason: str, attempt: Attempt) -> None:
-        """Try it on each path, unless there is a reason not to."""
+        """Run a trial on each path, or record the reason for which it is skipped."""
         first: TrialResult | None = None
         for path in self.plan.paths:
             why_not = reason or self._given_up(path)
@@ -135,19 +135,19 @@ class Checker:
             first = first or self._outcomes[-1]
 
     def _given_up(self, path: HookPath) -> str:
-        """Why nothing more is tried on a path, if so: a kernel that hangs is waited for long."""
+        """Return why a path is given up, or "". Each guest that hangs costs a long timeout."""
         broken = sum(each.path == path and each.broke for each in self._outcomes)
         return f"{broken} trials broke the kernel on {path}" if broken >= _MOST_BROKEN else ""
 
     def _why_no_sweep(self, name: str, base: BaseMapping) -> str:
         if self.plan.skips(name):
-            return "the plan says so"
+            return "the plan leaves it out"
         if self.lab.prepared(self.arch).kernel.symbol("FAILSLAB") != "y":
-            return "allocations fail on --flavour debug only"
-        return "" if base.pages >= 3 else "nothing of 3 pages can be mapped"
+            return "fault injection needs --flavour debug"
+        return "" if base.pages >= 3 else "the base mapping has fewer than 3 pages"
 
     def _try_trial(self, trial: Trial, path: HookPath, first: TrialResult | None) -> TrialResult:
-        """Try it on a path, and hold it against what was seen on the first one."""
+        """Run a trial on a path, and compare its facts with the first path's."""
         script, rules = trial.script(path, self.driver_node)
 
         def judge(seen: Observation) -> tuple[list[str], Mapping[str, str]]:
@@ -162,7 +162,7 @@ class Checker:
     def _try_sweep(
         self, name: str, sweep: MakeSweep, path: HookPath, first: TrialResult | None
     ) -> TrialResult:
-        """Let its allocations fail on a path; there is nothing to compare."""
+        """Run a fault injection trial on a path. Its facts are not compared."""
         made = sweep(path, self.driver_node)
         return self._try(name, path, made.script, partial(_swept, made.complaints), fails=True)
 
@@ -176,7 +176,7 @@ class Checker:
         unloads: bool = False,
         fails: bool = False,
     ) -> TrialResult:
-        """Run a script in a guest of its own; whatever goes wrong there is a complaint."""
+        """Run a script in a guest. Every error of the guest becomes a complaint."""
         complaints: list[str] = []
         evidence: list[str] = []
         errors: list[TestbedError] = []
@@ -213,12 +213,12 @@ class Checker:
         )
 
     def _furnish(self, guest: Guest) -> None:
-        """Put the modules into a guest: once, for a file that is replaced is freed later."""
+        """Copy the modules into a guest, once: a replaced file is freed later."""
         if guest is self._furnished:
             return
         for module in self.driver.modules:
             guest.session.put(module.path.read_bytes(), f"/{module.path.name}")
-        # The files are memory as well.
+        # The files use memory, so the ledger starts after them.
         guest.ledger, self._furnished = None, guest
 
     def _load(self, guest: Guest, *, unloads: bool) -> None:
@@ -247,15 +247,17 @@ def _was_opened(step: int, seen: Observation) -> tuple[list[str], Mapping[str, s
 def _swept(
     complaints: Callable[[Observation], Iterator[tuple[int, str]]], seen: Observation
 ) -> tuple[list[str], Mapping[str, str]]:
-    return [f"allocation {number} fails: {text}" for number, text in complaints(seen)], {}
+    return [f"when allocation {number} fails: {text}" for number, text in complaints(seen)], {}
 
 
 def _unlike(first: TrialResult, facts: Mapping[str, str]) -> list[str]:
     changes = path_changes(first.facts, facts)
-    told = [f"{each.where} is {each.new}, {first.path} {each.base}" for each in changes[:_SHOWN]]
+    complaints = [
+        f"{each.where} is {each.new}, but {each.base} on {first.path}" for each in changes[:_SHOWN]
+    ]
     if len(changes) > _SHOWN:
-        told.append(f"{len(changes) - _SHOWN} more facts are not as on {first.path}")
-    return told
+        complaints.append(f"{len(changes) - _SHOWN} more facts differ from {first.path}")
+    return complaints
 
 
 def _moved(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
@@ -267,7 +269,11 @@ def _moved(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
 
 
 def _unload(guest: Guest, name: str, *, unloads: bool) -> None:
-    """Unload a module of the driver; tells how many references keep it."""
+    """Unload a module of the driver.
+
+    Raises:
+        GuestFileError: it cannot be unloaded. If it is in use, the message counts its references.
+    """
     try:
         guest.session.unload_module(name)
     except GuestFileError as error:
@@ -282,5 +288,5 @@ def _unload(guest: Guest, name: str, *, unloads: bool) -> None:
 
 
 def _references(lines: Sequence[str], name: str) -> int:
-    """The third word of a module's line in /proc/modules."""
+    """Return a module's reference count, the third word of its line in /proc/modules."""
     return next((int(line.split()[2]) for line in lines if line.split()[0] == name), 0)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What is tried on a driver's node: the user's choices over defaults that suit most."""
+"""The plan of a check: the user's choices, and defaults that suit most drivers."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ class CheckPlan:
 
     sizes: tuple[int, ...] = (1, 2, 3, 4, 8, 16)  # pages
     offsets: tuple[int, ...] = (0, 1, 2)  # pages
-    prots: tuple[str, ...] = ("rw", "r", "w", "rx", "none")  # the first that maps is the usual
+    prots: tuple[str, ...] = ("rw", "r", "w", "rx", "none")  # the default is the first that maps
     sharing: tuple[str, ...] = _SHARING
     paths: tuple[HookPath, ...] = (HookPath.DIRECT, *STACKS)
-    skip: tuple[str, ...] = ()  # trials that are not tried, as shell patterns
-    memory: bool = True  # pages keep what is written to them, and nothing else changes them
-    parameters: str = ""  # of the module that is loaded last
+    skip: tuple[str, ...] = ()  # trials to leave out, as shell patterns
+    memory: bool = True  # pages keep written values, and nothing else changes them
+    parameters: str = ""  # for the module that is loaded last
     counters: tuple[str, ...] = ()  # files that must read the same after each trial
-    write: Mapping[str, str] = field(default_factory=dict)  # into files, once it is loaded
+    write: Mapping[str, str] = field(default_factory=dict)  # into files, after loading
 
     def skips(self, trial: str) -> bool:
         return any(fnmatch.fnmatchcase(trial, pattern) for pattern in self.skip)
 
 
 def load_check_plan(file: Path | None) -> CheckPlan:
-    """The plan in a TOML file; the default one without.
+    """Read the plan in a TOML file. Without a file, return the default plan.
 
     Raises:
-        SetupError: the file is missing or no TOML, a key is unknown, a value does not fit.
+        SetupError: the file is missing or not TOML, a key is unknown, or a value is unusable.
     """
     if file is None:
         return CheckPlan()
@@ -59,7 +59,7 @@ class _WrongValue(Exception):
 
 def _list_of(kind: type, value: Any) -> tuple[Any, ...]:
     if not isinstance(value, list) or not all(type(each) is kind for each in value):
-        raise _WrongValue(f"{value!r} is no list of {kind.__name__}")
+        raise _WrongValue(f"{value!r} is not a list of {kind.__name__}")
     return tuple(value)
 
 
@@ -72,14 +72,14 @@ def _filled(value: tuple[Any, ...]) -> tuple[Any, ...]:
 def _sizes(value: Any) -> tuple[int, ...]:
     sizes = _filled(_list_of(int, value))
     if min(sizes) < 1:
-        raise _WrongValue(f"a size of {min(sizes)} pages")
+        raise _WrongValue(f"a size must be 1 page or more, not {min(sizes)}")
     return sizes
 
 
 def _offsets(value: Any) -> tuple[int, ...]:
     offsets = _filled(_list_of(int, value))
     if min(offsets) < 0:
-        raise _WrongValue(f"an offset of {min(offsets)} pages")
+        raise _WrongValue(f"an offset must be 0 pages or more, not {min(offsets)}")
     return offsets
 
 
@@ -87,7 +87,7 @@ def _prots(value: Any) -> tuple[str, ...]:
     prots = _filled(_list_of(str, value))
     for prot in prots:
         if prot != "none" and (not prot or set(prot) - _PROT_LETTERS):
-            raise _WrongValue(f"{prot!r} is no protection: r, w and x together, or none")
+            raise _WrongValue(f"{prot!r} is not a protection: combine r, w and x, or give none")
     return prots
 
 
@@ -95,7 +95,7 @@ def _chosen(choices: tuple[str, ...], value: Any) -> tuple[str, ...]:
     chosen = _filled(_list_of(str, value))
     for each in chosen:
         if each not in choices:
-            raise _WrongValue(f"{each!r} is none of {', '.join(choices)}")
+            raise _WrongValue(f"{each!r} is not one of {', '.join(choices)}")
     return chosen
 
 
@@ -105,13 +105,13 @@ def _paths(value: Any) -> tuple[HookPath, ...]:
 
 def _exactly(kind: type, value: Any) -> Any:
     if type(value) is not kind:
-        raise _WrongValue(f"{value!r} is no {kind.__name__}")
+        raise _WrongValue(f"{value!r} is not a {kind.__name__}")
     return value
 
 
 def _texts(value: Any) -> dict[str, str]:
     if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
-        raise _WrongValue(f"{value!r} is no table of files and what is written into each")
+        raise _WrongValue(f"{value!r} is not a table of files and the text to write into each")
     return value
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Allocations of a call on a driver's mapping that fail one after the other."""
+"""Fault injection for a driver: each allocation of a call on its mapping fails in turn."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from testbed.mmap.script import Script
 
 @dataclass(kw_only=True)
 class DriverSweep(Sweep):
-    """A sweep of a call on a driver's node, or on what is stacked on it."""
+    """A sweep of a call on a driver's node, or on the stack above it."""
 
     node: DriverNode
 
@@ -24,7 +24,8 @@ class DriverSweep(Sweep):
         self.script = Script()
         self.script.open("file", self.node.path)
         self.top = stack_over(self.script, self.path, "file")
-        # The node itself has no counts: whether the module unloads tells of its references.
+        # Counts exist for the testbed's own files only. A leaked reference to the node shows when
+        # its module cannot be unloaded.
         self.counted = () if self.top == "file" else (self.top,)
 
 
@@ -33,7 +34,7 @@ class MakeSweep(Protocol):
 
 
 def sweeps_on(base: BaseMapping) -> Iterator[tuple[str, MakeSweep]]:
-    """The calls whose allocations fail, by the names of their trials."""
+    """Yield the name of each fault injection trial, and the function that makes its sweep."""
 
     def call(
         operation: tuple[str, ...] = (), *, over: bool = False, more: str = ""

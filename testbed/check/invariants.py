@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What must be true of what was seen, in words where it is not."""
+"""The invariants of a mapping. Each one that an observation violates yields a sentence."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from collections.abc import Callable, Iterator
 from testbed.check.script import DriverScript, whole
 from testbed.mmap.observation import Observation
 
-# What is wrong in an observation, in words.
+# Yields a sentence for each violation in an observation.
 Rules = Callable[[Observation], Iterator[str]]
 
-# Writes a trial's steps, and returns what must be true of their facts.
+# Adds a trial's steps to a script, and returns the rules for their facts.
 Steps = Callable[[DriverScript], Rules]
 
 GONE = "SIGSEGV"
 
 
 def once_mapped(*made: int, gone: int | None = None) -> Callable[[Rules], Rules]:
-    """Rules that hold where all these steps went well; nothing is seen at step `gone` then."""
+    """Apply rules only if all steps `made` succeeded. Step `gone` must then show no VMA."""
 
     def bind(rules: Rules) -> Rules:
         def bound(seen: Observation) -> Iterator[str]:
@@ -37,24 +37,25 @@ def ok(seen: Observation, *steps: int) -> bool:
     return not any(seen[step].error for step in steps)
 
 
-def said(seen: Observation, step: int) -> str:
+def result_of(seen: Observation, step: int) -> str:
+    """Return the name of a step's error, or "success"."""
     return seen[step].error or "success"
 
 
-def as_asked(
+def as_requested(
     seen: Observation, made: int, shown: int, access: str, pages: int | None = None
 ) -> Iterator[str]:
-    """What was mapped is there, all of it and once, with the access that was asked for."""
+    """The VMAs have exactly the requested size together, and each has the requested access."""
     if not ok(seen, made):
         return
     vmas, size = seen[shown].vmas, seen[made].values["len"]
     if pages is not None:
         size = pages * _page_size(seen)
     if whole(vmas) != size:
-        yield f"{size} bytes were mapped, {whole(vmas)} are"
+        yield f"{whole(vmas)} bytes are mapped, not {size}"
     for vma in vmas:
         if vma.perms != access:
-            yield f"it is mapped {vma.perms}, not {access}"
+            yield f"the access of a VMA is {vma.perms}, not {access}"
 
 
 def _page_size(seen: Observation) -> int:
@@ -75,7 +76,10 @@ def same(
     *,
     or_lost: bool = False,
 ) -> Iterator[str]:
-    """Pages that were read twice hold the same, as far as the second reading goes."""
+    """Every page of the second reading has the content that it had in the first one.
+
+    With `or_lost`, an access may instead raise SIGBUS.
+    """
     if not script.node.memory:
         return
     before = {page["page"]: page for page in seen[read].values["pages"]}
@@ -94,10 +98,10 @@ def ended(seen: Observation, child: int) -> Iterator[str]:
     if fact.error:
         yield f"fork fails with {fact.error}"
     elif fact.values.get("status") != 0:
-        yield f"the child ended by {fact.values.get('signal', fact.values.get('status'))}"
+        yield f"the child ended with {fact.values.get('signal', fact.values.get('status'))}"
 
 
 def unlocked(seen: Observation, before: int, after: int) -> Iterator[str]:
     was, now = (seen[step].values["fields"].get("VmLck") for step in (before, after))
     if was != now:
-        yield f"{now} kB are locked after munmap, were {was}"
+        yield f"{now} kB are locked after munmap, {was} kB before mmap"

@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Trials of who else holds a mapping: a child, another mapping, the file, the module."""
+"""Trials of a mapping's lifetime, with a child, a second mapping, the file, the module."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from testbed.check.invariants import Rules, as_asked, ended, ok, once_mapped, same
+from testbed.check.invariants import Rules, as_requested, ended, ok, once_mapped, same
 from testbed.check.script import FILLED, DriverScript
 from testbed.mmap.observation import Observation
 
 
 def exit(script: DriverScript) -> Rules:
-    """Who is mapped need not unmap, nor need its child."""
+    """A process and its child may exit without munmap()."""
     script.map()
     script.read()
     with script.probe_script.fork() as child:
@@ -39,9 +39,9 @@ def fork(script: DriverScript) -> Rules:
         yield from ended(seen, child)
         flags = seen[shown].vmas[0].vmflags if seen[shown].vmas else frozenset()
         if not {"dc", "wf"} & flags:
-            yield from as_asked(seen, made, inherited, script.base.perms)
+            yield from as_requested(seen, made, inherited, script.base.perms)
             yield from same(seen, script, before, theirs, "in a child")
-        yield from same(seen, script, before, after, "after a child has unmapped it")
+        yield from same(seen, script, before, after, "after munmap in a child")
 
     return rules
 
@@ -60,15 +60,15 @@ def fork_write(script: DriverScript) -> Rules:
         if seen[wrote].results != ["ok"]:
             return
         if script.base.sharing == "private":
-            yield from same(seen, script, before, after, "after a child has written to its own")
+            yield from same(seen, script, before, after, "after a write in a child")
         elif seen[after].contents != [FILLED]:
-            yield f"a child's write is not seen: page 0 is {seen[after].contents[0]}"
+            yield f"a child's write does not show: page 0 is {seen[after].contents[0]}"
 
     return rules
 
 
 def write(script: DriverScript) -> Rules:
-    """What is written is there; nobody else sees it if the mapping is private."""
+    """A write shows in the mapping. It does not show in others if the mapping is private."""
     other = script.map("other", sharing="shared", prot="r")
     before = script.read("other", "0")
     made = script.map()
@@ -83,9 +83,9 @@ def write(script: DriverScript) -> Rules:
         if not ok(seen, made) or seen[wrote].results != ["ok"]:
             return
         if seen[mine].contents != [FILLED]:
-            yield f"what was written is not there: page 0 is {seen[mine].contents[0]}"
+            yield f"the write does not show: page 0 is {seen[mine].contents[0]}"
         if ok(seen, other) and script.base.sharing == "private":
-            yield from same(seen, script, before, theirs, "after a private mapping was written to")
+            yield from same(seen, script, before, theirs, "after a write to a private mapping")
 
     return rules
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Trials of how a mapping is made: sizes, protections, flags, neighbours."""
+"""Trials that create a mapping: sizes, protections, flags, neighbours."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from testbed.check.invariants import (
     GONE,
     Rules,
     Steps,
-    as_asked,
+    as_requested,
     nothing_at,
     ok,
     once_mapped,
-    said,
+    result_of,
     same,
     unlocked,
 )
 from testbed.check.script import FILLED, DriverScript, perms
 from testbed.mmap.observation import Observation
 
-# Beyond any memory; of pages of 64 KiB the last ones that an off_t can tell.
+# Beyond any memory. With pages of 64 KiB, the last pages whose offset fits in an off_t.
 _FAR = (1 << 47) - 16  # pages
 
 _ROUNDS = 16
@@ -43,7 +43,7 @@ def sizes(plan: CheckPlan) -> Steps:
 
         def rules(seen: Observation) -> Iterator[str]:
             for made, shown, gone in kept:
-                yield from as_asked(seen, made, shown, script.base.perms)
+                yield from as_requested(seen, made, shown, script.base.perms)
                 if ok(seen, made):
                     yield from nothing_at(seen, gone, "after munmap")
 
@@ -68,11 +68,11 @@ def protection(prot: str) -> Steps:
 
         @once_mapped(made, gone=gone)
         def rules(seen: Observation) -> Iterator[str]:
-            yield from as_asked(seen, made, shown, perms(prot, script.base.sharing))
+            yield from as_requested(seen, made, shown, perms(prot, script.base.sharing))
             if prot == "none" and seen[read].results != [GONE]:
-                yield f"a page mapped without access reads {seen[read].results}"
+                yield f"a page mapped with PROT_NONE reads {seen[read].results}"
             if seen[shut].results != [GONE]:
-                yield f"a page whose access was taken away reads {seen[shut].results}"
+                yield f"after mprotect to PROT_NONE a page reads {seen[shut].results}"
 
         return rules
 
@@ -91,9 +91,9 @@ def read_only(script: DriverScript) -> Rules:
         if script.base.sharing != "shared":
             return
         if ok(seen, made) and seen[more].error != "EACCES":
-            yield f"mprotect to rw of a read-only file: {said(seen, more)}, not EACCES"
+            yield f"mprotect to rw of a read-only file: {result_of(seen, more)}, not EACCES"
         if seen[wrote].error != "EACCES":
-            yield f"mmap rw of a read-only file: {said(seen, wrote)}, not EACCES"
+            yield f"mmap rw of a read-only file: {result_of(seen, wrote)}, not EACCES"
 
     return rules
 
@@ -103,7 +103,7 @@ def write_only(script: DriverScript) -> Rules:
 
     def rules(seen: Observation) -> Iterator[str]:
         if seen[made].error != "EACCES":
-            yield f"mmap of a write-only file: {said(seen, made)}, not EACCES"
+            yield f"mmap of a write-only file: {result_of(seen, made)}, not EACCES"
 
     return rules
 
@@ -117,12 +117,12 @@ def again(script: DriverScript) -> Rules:
 
     def rules(seen: Observation) -> Iterator[str]:
         if len(errors := {seen[step].error for step in made}) > 1:
-            yield f"the same mmap ends now so, now so: {', '.join(sorted(errors))}"
+            yield f"identical mmap calls gave different results: {', '.join(sorted(errors))}"
         if script.node.memory and ok(seen, *made):
             first = seen[made[0] + 1].contents
             for step in made:
                 if seen[step + 1].contents != first:
-                    yield f"it holds {seen[step + 1].contents}, at first {first}"
+                    yield f"the pages hold {seen[step + 1].contents}, but held {first} at first"
 
     return rules
 
@@ -136,7 +136,7 @@ def locked(script: DriverScript) -> Rules:
 
 
 def _mapped_with(script: DriverScript, flag: str) -> Rules:
-    """As without the flag; what was locked before is what is locked after."""
+    """A flag does not change the result of mmap(), and munmap() restores VmLck."""
     before = script.step("status")
     plain = script.map("plain")
     first = script.read("plain")
@@ -149,10 +149,10 @@ def _mapped_with(script: DriverScript, flag: str) -> Rules:
 
     def rules(seen: Observation) -> Iterator[str]:
         if seen[made].error != seen[plain].error:
-            yield f"with {flag} mmap says {said(seen, made)}, not {said(seen, plain)}"
+            yield f"mmap with {flag}: {result_of(seen, made)}, not {result_of(seen, plain)}"
         if not ok(seen, made, plain):
             return
-        yield from as_asked(seen, made, shown, script.base.perms)
+        yield from as_requested(seen, made, shown, script.base.perms)
         yield from same(seen, script, first, read, f"with {flag}")
         yield from nothing_at(seen, gone, "after munmap")
         yield from unlocked(seen, before, after)
@@ -174,7 +174,7 @@ def over(script: DriverScript) -> Rules:
     def rules(seen: Observation) -> Iterator[str]:
         for step in (beside, after):
             if seen[step].contents != [FILLED, FILLED]:
-                yield f"the pages beside it hold {seen[step].contents}"
+                yield f"the pages beside the mapping hold {seen[step].contents}"
         if ok(seen, made, gone):
             yield from nothing_at(seen, left, "after munmap")
 
@@ -182,7 +182,7 @@ def over(script: DriverScript) -> Rules:
 
 
 def adjacent(script: DriverScript) -> Rules:
-    """One behind the other, as the kernel may make one of the two."""
+    """Two adjacent mappings, which the kernel may merge into one VMA."""
     half = script.base.pages // 2
     script.room(2 * half)
     whole_one = script.map("whole", pages=2 * half)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Trials of what becomes of a mapping: cut, protected, moved, locked, dropped."""
+"""Trials that modify a mapping: munmap, mprotect, mremap, mlock, madvise."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from collections.abc import Iterator
 from testbed.check.invariants import (
     GONE,
     Rules,
-    as_asked,
+    as_requested,
     nothing_at,
     ok,
     once_mapped,
-    said,
+    result_of,
     same,
     unlocked,
 )
 from testbed.check.script import FILLED, DriverScript
 from testbed.mmap.observation import Observation
 
-# Where a mapping moves to: a page away from whatever lies beside that room.
+# The destination of a move: a page away from the neighbours of `room`.
 _WITHIN = "addr=room+1p"
 
 
@@ -38,9 +38,9 @@ def munmap_part(script: DriverScript) -> Rules:
         yield from same(seen, script, before, after, "after a page beside it was unmapped")
         if ok(seen, cut):
             left = script.base.pages - 1
-            yield from as_asked(seen, made, shown, script.base.perms, left)
+            yield from as_requested(seen, made, shown, script.base.perms, left)
             if seen[hole].results != [GONE]:
-                yield f"a page that was unmapped reads {seen[hole].results[0]}"
+                yield f"an unmapped page reads {seen[hole].results[0]}"
 
     return rules
 
@@ -59,8 +59,8 @@ def mprotect_part(script: DriverScript) -> Rules:
     @once_mapped(made, gone=gone)
     def rules(seen: Observation) -> Iterator[str]:
         yield from same(seen, script, before, after, "after a page was protected")
-        yield from same(seen, script, before, again, "after the protection was taken back")
-        yield from as_asked(seen, made, back, script.base.perms)
+        yield from same(seen, script, before, again, "after the protection was restored")
+        yield from as_requested(seen, made, back, script.base.perms)
 
     return rules
 
@@ -75,8 +75,8 @@ def shrink(script: DriverScript) -> Rules:
 
     @once_mapped(made, less, gone=gone)
     def rules(seen: Observation) -> Iterator[str]:
-        yield from as_asked(seen, made, shown, script.base.perms, 1)
-        yield from same(seen, script, before, after, "after mremap has shrunk it")
+        yield from as_requested(seen, made, shown, script.base.perms, 1)
+        yield from same(seen, script, before, after, "after mremap shrank it")
 
     return rules
 
@@ -94,10 +94,10 @@ def grow(script: DriverScript) -> Rules:
     def rules(seen: Observation) -> Iterator[str]:
         fixed = any("de" in vma.vmflags for vma in seen[shown].vmas)
         if fixed and seen[more].error != "EFAULT":
-            yield f"it must not be expanded, and mremap says {said(seen, more)}"
+            yield f"mremap of a VM_DONTEXPAND mapping: {result_of(seen, more)}, not EFAULT"
         pages = script.base.pages + (not seen[more].error)
-        yield from as_asked(seen, made, grown, script.base.perms, pages)
-        yield from same(seen, script, before, after, "after mremap was asked for more")
+        yield from as_requested(seen, made, grown, script.base.perms, pages)
+        yield from same(seen, script, before, after, "after mremap to a larger size")
 
     return rules
 
@@ -115,9 +115,9 @@ def move(script: DriverScript) -> Rules:
 
     @once_mapped(made, moved, gone=gone)
     def rules(seen: Observation) -> Iterator[str]:
-        yield from nothing_at(seen, left, "where it was before it moved")
-        yield from as_asked(seen, moved, shown, script.base.perms)
-        yield from same(seen, script, before, after, "after it was moved")
+        yield from nothing_at(seen, left, "at the old address after the move")
+        yield from as_requested(seen, moved, shown, script.base.perms)
+        yield from same(seen, script, before, after, "after the move")
 
     return rules
 
@@ -140,13 +140,13 @@ def move_part(script: DriverScript) -> Rules:
         if ok(seen, moved) and script.node.memory:
             first, now = seen[before].contents[1], seen[there].contents[0]
             if first != now:
-                yield f"page 1 is {now} after it was moved, was {first}"
+                yield f"page 1 is {now} after the move, was {first}"
 
     return rules
 
 
 def move_refused(script: DriverScript) -> Rules:
-    """A move without MREMAP_MAYMOVE to a longer range that is taken changes nothing."""
+    """mremap() without MREMAP_MAYMOVE to a size that does not fit fails and changes nothing."""
     pages = script.base.pages
     script.room(pages + 1, filled=True)
     made = script.map(more="fixed", addr="room")
@@ -160,9 +160,9 @@ def move_refused(script: DriverScript) -> Rules:
     @once_mapped(made, gone=gone)
     def rules(seen: Observation) -> Iterator[str]:
         if ok(seen, more):
-            yield "it grew over what is mapped behind it"
-        yield from as_asked(seen, made, shown, script.base.perms)
-        yield from same(seen, script, before, after, "after an mremap that was refused")
+            yield "mremap expanded it over the mapping behind it"
+        yield from as_requested(seen, made, shown, script.base.perms)
+        yield from same(seen, script, before, after, "after a refused mremap")
         if seen[behind].contents != [FILLED]:
             yield f"the page behind it holds {seen[behind].contents[0]}"
 
@@ -190,7 +190,7 @@ def mlock(script: DriverScript) -> Rules:
 
 
 def dontneed(script: DriverScript) -> Rules:
-    """Pages that are dropped come back as they were, if they do."""
+    """A page that was dropped returns with the same content, or is lost."""
     made = script.map()
     before = script.read()
     script.step("msync", "m")
@@ -202,7 +202,7 @@ def dontneed(script: DriverScript) -> Rules:
 
     @once_mapped(made, gone=gone)
     def rules(seen: Observation) -> Iterator[str]:
-        # What was inserted once, and has no fault handler, is gone for good.
-        yield from same(seen, script, before, after, "after madvise dontneed", or_lost=True)
+        # Without a fault handler, a page that the hook inserted does not return.
+        yield from same(seen, script, before, after, "after MADV_DONTNEED", or_lost=True)
 
     return rules

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A check as people and programs read it. Pure."""
+"""The report of a check, for people and for programs. Pure."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import Any
 from testbed.check.result import Checked, Conversion, TrialResult, TrialStatus
 from testbed.report.diff import FactChange
 
-# Of the facts of one trial so many are shown; the JSON has them all.
+# The report shows at most this many facts of a trial. The JSON has all of them.
 _SHOWN_FACTS = 6
 
 
 def check_lines(found: Checked) -> Iterator[str]:
-    """What holds and what does not, per path, and what is wrong."""
+    """Yield a table of statuses per path, then the failed and the skipped trials."""
     yield f"## {found.arch}: {found.driver}, {found.node}"
     yield ""
     yield f"{found.kernel}"
     yield from (f"note: {note}" for note in found.notes)
     if found.base_mappings:
-        yield f"tried on: {'; '.join(found.base_mappings)}"
+        yield f"base mappings: {'; '.join(found.base_mappings)}"
     yield ""
     yield from _table(found.outcomes)
     yield from _failures(found.failed)
@@ -30,7 +30,7 @@ def check_lines(found: Checked) -> Iterator[str]:
 
 
 def conversion_lines(found: Conversion) -> Iterator[str]:
-    """Both versions, and all that userspace can tell them apart by."""
+    """Yield the reports of both versions, and every difference that userspace can see."""
     for title, side in (("before", found.before), ("after", found.after)):
         yield f"# {title}"
         yield ""
@@ -40,14 +40,14 @@ def conversion_lines(found: Conversion) -> Iterator[str]:
     yield ""
     if not found.differences:
         compared = len(found.after.outcomes)
-        yield f"none on {found.after.arch}: {compared} trials were the same with both"
+        yield f"none on {found.after.arch}; trials compared: {compared}"
     for difference in found.differences:
         yield f"- {difference.trial} on {difference.path}"
         yield from _fact_lines(difference.changes)
 
 
 def check_content(found: Sequence[Checked | Conversion]) -> list[dict[str, Any]]:
-    """All of it for programs, facts and evidence too; fit for json.dumps()."""
+    """Return everything for programs, with facts and evidence, fit for json.dumps()."""
     return [_content(each) for each in found]
 
 
@@ -63,7 +63,7 @@ def _content(found: Checked | Conversion) -> dict[str, Any]:
 
 
 def _table(outcomes: Iterable[TrialResult]) -> Iterator[str]:
-    """How many trials of each path ended how."""
+    """Yield a table with the number of trials per path and status."""
     counts: dict[str, Counter[TrialStatus]] = {}
     for outcome in outcomes:
         counts.setdefault(outcome.path, Counter())[outcome.status] += 1
@@ -74,7 +74,7 @@ def _table(outcomes: Iterable[TrialResult]) -> Iterator[str]:
 
 
 def _failures(failed: Iterable[TrialResult]) -> Iterator[str]:
-    """Paths on which a trial failed alike are told once."""
+    """Yield the failed trials. Paths with identical complaints share one entry."""
     alike: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     for outcome in failed:
         alike.setdefault((outcome.trial, outcome.complaints), []).append(outcome.path)
@@ -92,11 +92,11 @@ def _skipped(outcomes: Iterable[TrialResult]) -> Iterator[str]:
             reasons.setdefault(outcome.skipped, {})[outcome.trial] = None
     for reason, trials in reasons.items():
         yield ""
-        yield f"- not tried, {reason}: {', '.join(trials)}"
+        yield f"- skipped, {reason}: {', '.join(trials)}"
 
 
 def _fact_lines(changes: Sequence[FactChange]) -> Iterator[str]:
-    """Both observations one below the other: their places are long."""
+    """Yield both values below the name of the fact, which is long."""
     for change in changes[:_SHOWN_FACTS]:
         yield f"  {change.where}"
         yield f"    before: {change.base}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What a check found, as values."""
+"""The result of a check, as values."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from testbed.results.model import EXIT_EXPECTED, EXIT_FINDINGS
 _EXECUTED = re.compile(r" map m .* prot=\w*x.*:\.error$")
 _SYNCED = re.compile(r"^\d+ msync ")
 
-# Of a VMA what the mapped file decides: VM_MAYEXEC, and arm64's VM_MTE_ALLOWED.
+# Flags of a VMA that depend on the mapped file: VM_MAYEXEC, and arm64's VM_MTE_ALLOWED.
 _OUTERS_VMFLAGS = frozenset({"me", "mt"})
 _OUTERS_FLAGS = VM_MAYEXEC | VM_MTE_ALLOWED
 
 
 class TrialStatus(StrEnum):
-    """Whether what must be true of any driver was true."""
+    """Whether the invariants of a trial held."""
 
     HOLDS = "holds"
     FAILS = "fails"
@@ -30,15 +30,15 @@ class TrialStatus(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class TrialResult:
-    """One trial on one path."""
+    """The result of one trial on one path."""
 
     trial: str
     path: str
     complaints: tuple[str, ...] = ()
     skipped: str = ""  # why it was not tried
-    evidence: str = ""  # of the complaints: the script with its facts, the kernel's words
+    evidence: str = ""  # for the complaints: the script with its facts, kernel messages
     facts: Mapping[str, str] = field(default_factory=dict)
-    broke: bool = False  # the guest hung, or is gone
+    broke: bool = False  # the guest hung or died
 
     @property
     def status(self) -> TrialStatus:
@@ -49,7 +49,7 @@ class TrialResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Checked:
-    """One driver on one architecture."""
+    """The result for one driver on one architecture."""
 
     arch: str
     kernel: str  # the guest's `uname -r`
@@ -66,7 +66,7 @@ class Checked:
 
 @dataclass(frozen=True)
 class Difference:
-    """A trial on one path that was not the same with two versions of a driver."""
+    """A trial on one path whose results differ between two versions of a driver."""
 
     trial: str
     path: str
@@ -75,14 +75,14 @@ class Difference:
 
 @dataclass(frozen=True)
 class Conversion:
-    """Two versions of a driver on one architecture."""
+    """The results for two versions of a driver on one architecture."""
 
     before: Checked
     after: Checked
 
     @property
     def differences(self) -> list[Difference]:
-        """All that userspace can tell them apart by."""
+        """Every difference that userspace can see."""
         old = {(each.trial, each.path): each for each in self.before.outcomes}
         new = {(each.trial, each.path): each for each in self.after.outcomes}
         found = (
@@ -93,9 +93,10 @@ class Conversion:
 
 
 def path_changes(first: Mapping[str, str], facts: Mapping[str, str]) -> list[FactChange]:
-    """What another path shows otherwise, but for what the mapped file decides and not the hook.
+    """Return the facts in which a path differs from the first one.
 
-    Whether it may be executed is its mount's business (do_mmap()); msync(2) asks its fsync().
+    Facts that depend on the mapped file and not on the hook are left out. Its mount decides whether
+    it may be executed (mm/mmap.c, do_mmap()); msync(2) calls its fsync() (mm/msync.c).
     """
     if any(_EXECUTED.search(where) and value == "EPERM" for where, value in first.items()):
         return []
@@ -113,7 +114,10 @@ def _is_outers(change: FactChange) -> bool:
 
 
 def exit_status(found: Iterable[Checked | Conversion]) -> int:
-    """0 all holds, and nothing differs; 1 something does."""
+    """Return 0 if everything holds and nothing differs, 1 otherwise.
+
+    Of two versions only the newer one must hold.
+    """
     for each in found:
         checked = each.after if isinstance(each, Conversion) else each
         if checked.failed or (isinstance(each, Conversion) and each.differences):
@@ -122,8 +126,8 @@ def exit_status(found: Iterable[Checked | Conversion]) -> int:
 
 
 def _changes(before: TrialResult | None, after: TrialResult | None) -> Iterator[FactChange]:
-    old = before or TrialResult(trial="", path="", skipped="not tried")
-    new = after or TrialResult(trial="", path="", skipped="not tried")
+    old = before or TrialResult(trial="", path="", skipped="not run")
+    new = after or TrialResult(trial="", path="", skipped="not run")
     if (old.status, old.complaints) != (new.status, new.complaints):
         yield FactChange("verdict", _judged(old), _judged(new))
     if TrialStatus.SKIPPED not in (old.status, new.status):

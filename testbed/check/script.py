@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""One trial's script on one path, whose steps have the same numbers on every path."""
+"""The script of a trial on one path. Its steps have the same numbers on every path."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from testbed.mmap.observation import Observation, Vma
 from testbed.mmap.path import HookPath, stack_over
 from testbed.mmap.script import Script
 
-# The files of the longest path, and what comes before them.
+# The steps before a trial's own: `env`, and opening the files of the longest path.
 _PROLOGUE = 6
 
 _LEVELS = 3
 
-# A step that does nothing, so that numbers stay equal.
+# A step without effect, which keeps the numbers equal.
 _PAUSE = "#"
 
-# What the driver named, or where its memory is: another version's may be another.
+# Names and addresses of the driver, which may differ between versions.
 _NAMES = (".vm_ops", ".private")
 _FRAME = re.compile(r"(?:[\d.]+(?:e\+\d+)?)p")
-_OFFSETS = 0x400  # pages: what is more is a frame's number, which a COW remap shows
+_OFFSETS = 0x400  # pages; more is a frame number (mm/memory.c, get_remap_pgoff())
 
 _FACT = re.compile(r"(\d+) (\w+)(.*)")
 
@@ -34,21 +34,21 @@ FILLED = f"fill:{FILL:#x}"
 
 @dataclass(frozen=True)
 class DriverNode:
-    """The node that is mapped, and what is known of it."""
+    """The node that the trials map, and its properties."""
 
     path: str
     module: str
-    memory: bool  # plain memory: keeps what is written to it
+    memory: bool  # plain memory, which keeps written values
 
     @property
     def is_device(self) -> bool:
-        """Its file pins the module; a file of sysfs or debugfs lives without."""
+        """Whether an open file pins the module. A file of sysfs or debugfs does not."""
         return self.path.startswith("/dev/")
 
 
 @dataclass(frozen=True)
 class BaseMapping:
-    """A mapping that the driver allows: what all that is done to a mapping starts from."""
+    """A mapping that the driver allows. Every trial starts from one."""
 
     sharing: str
     pages: int
@@ -64,19 +64,19 @@ class BaseMapping:
 
     @property
     def perms(self) -> str:
-        """As /proc/PID/maps shows it."""
+        """The access as /proc/PID/maps shows it."""
         return perms(self.prot, self.sharing)
 
 
 def perms(prot: str, sharing: str) -> str:
-    """The access of a mapping as /proc/PID/maps shows it."""
+    """Return the access of a mapping as /proc/PID/maps shows it."""
     letters = "".join(letter if letter in prot.replace("none", "") else "-" for letter in "rwx")
     return letters + sharing[0]
 
 
 @dataclass
 class DriverScript:
-    """A script that has opened the node, and what stands above it on the path."""
+    """A script that has opened the node, and the files above it on the path."""
 
     path: HookPath
     node: DriverNode
@@ -93,7 +93,7 @@ class DriverScript:
         self._pause_to(_PROLOGUE)
 
     def map(self, name: str = "m", *, pages: int = 0, more: str = "", **keys: str | int) -> int:
-        """mmap(2) of the base mapping, with other values where they are given."""
+        """Map the base mapping, with other values where they are given."""
         base = self.base
         values = {"offset": base.offset, "prot": base.prot, **keys}
         flags = ",".join(filter(None, (str(values.pop("sharing", base.sharing)), more)))
@@ -109,7 +109,7 @@ class DriverScript:
         )
 
     def room(self, pages: int, *, name: str = "room", filled: bool = False) -> int:
-        """Anonymous memory that what follows is mapped over."""
+        """Map anonymous memory, over which later steps map."""
         prot = "rw" if filled else "none"
         step = self.probe_script.map(name, "anon", pages=pages, prot=prot, flags="private")
         if filled:
@@ -123,7 +123,7 @@ class DriverScript:
         return self.probe_script.read(name, pages)
 
     def write(self, name: str = "m", pages: str = "all") -> int:
-        """Fill pages; leaves alone what is no plain memory."""
+        """Fill pages, unless the node is not plain memory."""
         if not self.node.memory:
             return self.step(_PAUSE)
         return self.probe_script.write(name, FILL, pages)
@@ -132,12 +132,12 @@ class DriverScript:
         return self.probe_script.maps(name)
 
     def unmap(self, name: str = "m") -> int:
-        """Unmap all, and look that it is gone; the number of that look."""
+        """Unmap a mapping. Return the number of the `maps` step that follows."""
         self.step("munmap", name)
         return self.maps(name)
 
     def close(self) -> None:
-        """Close every file of the path; what is mapped must do without."""
+        """Close every file of the path. The mapping must not need them."""
         end = len(self.probe_script.lines) + _LEVELS
         levels = [line.split()[1] for line in self.probe_script.lines if line.startswith("open ")]
         for name in reversed(levels):
@@ -145,16 +145,16 @@ class DriverScript:
         self._pause_to(end)
 
     def facts(self, seen: Observation) -> dict[str, str]:
-        """What was seen after the files were opened, as `LINE: STEP FACT -> value`."""
+        """Return the facts of the trial's own steps, with keys `NUMBER LINE:FACT`."""
         later = {
             key: fact
             for key, fact in seen.facts.items()
-            if key[0] > _PROLOGUE or fact.op == "env"  # says how large a page is
+            if key[0] > _PROLOGUE or fact.op == "env"  # has the page size
         }
-        told = canonical_facts(dataclasses.replace(seen, facts=later))
-        return dict(self._told(told))
+        return dict(self._comparable(canonical_facts(dataclasses.replace(seen, facts=later))))
 
-    def _told(self, facts: dict[str, str]) -> Iterator[tuple[str, str]]:
+    def _comparable(self, facts: dict[str, str]) -> Iterator[tuple[str, str]]:
+        """Yield the facts that can be compared between paths and between versions."""
         for where, value in facts.items():
             match = _FACT.fullmatch(where)
             assert match is not None, where
@@ -181,5 +181,5 @@ def _is_frame(value: str) -> bool:
 
 
 def whole(vmas: list[Vma]) -> int:
-    """Bytes that are mapped there."""
+    """Return the size of all VMAs together, in bytes."""
     return sum(vma.size for vma in vmas)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Finds the mapping that all trials start from."""
+"""The survey: finds the mapping from which all trials start."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from testbed.check.script import BaseMapping, DriverNode, DriverScript
 from testbed.mmap.observation import Observation
 from testbed.mmap.path import HookPath
 
-# Pages of a mapping that all other trials start from.
+# The base mapping has at most this many pages, unless all that succeed have more.
 _MOST = 8
 
 
 @dataclass
 class Survey:
-    """Looks for the mapping that all other trials start from."""
+    """Finds the base mapping of one sharing."""
 
     path: HookPath
     node: DriverNode
@@ -36,9 +36,11 @@ class Survey:
                     self.script.step("munmap", "m")
 
     def base(self, seen: Observation) -> BaseMapping | None:
-        """The first protection that maps at all decides, then the first offset, then the size.
+        """Return the base mapping, or None if nothing can be mapped.
 
-        That is the largest of at most eight pages all of which can be touched, if there is one.
+        It has the first protection that can be mapped, and the first offset with it. Its size is
+        the largest of up to eight pages that are all accessible. If there is none, it is the
+        largest of up to eight pages, or else the smallest of all.
         """
         mapped = [key for key, (made, _) in self._steps.items() if not seen[made].error]
         if not mapped:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What userspace can do to a mapping, and what must be true of any driver when it does."""
+"""Operations of userspace on a mapping, with the invariants that hold for every driver."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ from testbed.mmap.path import HookPath
 
 @dataclass(frozen=True)
 class Trial:
-    """One thing that is done to a mapping, on every path."""
+    """One operation on a driver's mapping, performed on every path."""
 
     name: str
     base: BaseMapping
     steps: Steps
-    mode: str = "rw"  # in which the files are opened
+    mode: str = "rw"  # of opening the files
     least: int = 1  # pages that the base mapping must have
     writes: bool = False  # the base mapping must be writable
-    unloads: bool = False  # it tries to unload the module itself
+    unloads: bool = False  # the script itself tries to unload the module
 
     def why_not(self, plan: CheckPlan) -> str:
-        """Why it is not tried, if so."""
+        """Return why the plan or the base mapping rules it out, or ""."""
         if plan.skips(self.name):
-            return "the plan says so"
+            return "the plan leaves it out"
         if self.base.pages < self.least:
-            return f"nothing of {self.least} pages can be mapped"
+            return f"the base mapping has fewer than {self.least} pages"
         if self.writes and not self.base.writable:
-            return "nothing can be mapped for writing"
+            return "the base mapping is not writable"
         if self.writes and not plan.memory:
-            return "the plan says that it is no plain memory"
+            return "the plan sets memory = false"
         return ""
 
     def script(self, path: HookPath, node: DriverNode) -> tuple[DriverScript, Rules]:
-        """The script on a path, and its rules."""
+        """Return the script for a path, and its rules."""
         script = DriverScript(path, node, self.base, self.mode)
         return script, self.steps(script)
 
 
 def trials_on(base: BaseMapping, plan: CheckPlan) -> Iterator[Trial]:
-    """All trials that start from a base mapping."""
+    """Yield all trials that start from a base mapping."""
 
     def trial(name: str, steps: Steps, **keys: int | str | bool) -> Trial:
         return Trial(f"{name}-{base.sharing}", base, steps, **keys)  # type: ignore[arg-type]

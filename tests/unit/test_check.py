@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""`testbed check`: its plan, its trials, and what it makes of what was seen."""
+"""`testbed check`: its plan, its trials, its rules and its report."""
 
 from __future__ import annotations
 
@@ -63,51 +63,51 @@ def test_a_plan_file_is_read(tmp_path: Path) -> None:
     )
 
 
-def test_without_a_file_all_paths_are_tried() -> None:
+def test_the_default_plan_has_all_paths() -> None:
     assert load_check_plan(None).paths == PATHS
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("size = [1]", "unknown key 'size'"),
-        ("sizes = 4", "4 is no list of int"),
+        ("sizes = 4", "4 is not a list of int"),
         ("sizes = []", "leaves nothing to try"),
-        ("sizes = [0]", "a size of 0 pages"),
-        ("offsets = [-1]", "an offset of -1 pages"),
-        ("sizes = [true]", "no list of int"),
-        ('prots = ["rq"]', "'rq' is no protection"),
-        ('sharing = ["both"]', "'both' is none of shared, private"),
-        ('paths = ["custom"]', "'custom' is none of direct, stack,"),
-        ("memory = 1", "1 is no bool"),
-        ('write = "on"', "no table"),
+        ("sizes = [0]", "a size must be 1 page or more, not 0"),
+        ("offsets = [-1]", "an offset must be 0 pages or more, not -1"),
+        ("sizes = [true]", "is not a list of int"),
+        ('prots = ["rq"]', "'rq' is not a protection"),
+        ('sharing = ["both"]', "'both' is not one of shared, private"),
+        ('paths = ["custom"]', "'custom' is not one of direct, stack,"),
+        ("memory = 1", "1 is not a bool"),
+        ('write = "on"', "is not a table"),
         ("sizes =", "is not valid TOML"),
     ],
 )
-def test_a_plan_that_says_nothing_sensible_is_refused(tmp_path: Path, text: str, said: str) -> None:
+def test_an_unusable_plan_is_refused(tmp_path: Path, text: str, message: str) -> None:
     file = tmp_path / "foo.toml"
     file.write_text(text)
-    with pytest.raises(SetupError, match=said):
+    with pytest.raises(SetupError, match=message):
         load_check_plan(file)
 
 
-def test_an_unknown_key_comes_with_the_nearest(tmp_path: Path) -> None:
+def test_an_unknown_key_gets_a_hint_with_the_nearest_known_key(tmp_path: Path) -> None:
     (tmp_path / "foo.toml").write_text("size = [1]")
     with pytest.raises(SetupError) as caught:
         load_check_plan(tmp_path / "foo.toml")
     assert caught.value.hint == "did you mean sizes?"
 
 
-def test_a_plan_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+def test_a_missing_plan_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(SetupError, match="cannot read the plan"):
         load_check_plan(tmp_path / "foo.toml")
 
 
-# What is tried.
+# The trials.
 
 
 def lines_after_the_files(script: DriverScript) -> list[str]:
-    """What a trial does once its files are open, whatever the mapped one is called."""
+    """Return a trial's own steps. The mapped file is FILE in them, and a close is a pause."""
     lines = script.probe_script.lines[6:]
     words = [["FILE" if word == script.top else word for word in line.split()] for line in lines]
     return ["#" if line[0] == "close" else " ".join(line) for line in words]
@@ -124,18 +124,23 @@ def test_a_trials_steps_have_the_same_numbers_on_every_path(name: str) -> None:
     ("name", "base", "plan", "reason"),
     [
         ("fork", SHARED, CheckPlan(), ""),
-        ("fork", SHARED, CheckPlan(skip=("fork*",)), "the plan says so"),
-        ("munmap-part", BaseMapping("shared", 2, 0, "rw"), CheckPlan(), "nothing of 3 pages"),
+        ("fork", SHARED, CheckPlan(skip=("fork*",)), "the plan leaves it out"),
+        (
+            "munmap-part",
+            BaseMapping("shared", 2, 0, "rw"),
+            CheckPlan(),
+            "the base mapping has fewer than 3",
+        ),
         (
             "write",
             BaseMapping("shared", 4, 0, "r"),
             CheckPlan(),
-            "nothing can be mapped for writing",
+            "the base mapping is not writable",
         ),
-        ("write", SHARED, CheckPlan(memory=False), "the plan says that it is no"),
+        ("write", SHARED, CheckPlan(memory=False), "the plan sets memory = false"),
     ],
 )
-def test_what_cannot_be_tried_is_told(
+def test_a_skipped_trial_has_a_reason(
     name: str, base: BaseMapping, plan: CheckPlan, reason: str
 ) -> None:
     trial = next(each for each in trials_on(base, plan) if each.name == f"{name}-shared")
@@ -143,7 +148,7 @@ def test_what_cannot_be_tried_is_told(
     assert bool(trial.why_not(plan)) == bool(reason)
 
 
-def test_pages_that_are_no_memory_are_never_written() -> None:
+def test_pages_other_than_plain_memory_are_never_written() -> None:
     node = DriverNode("/dev/foo", "foo", memory=False)
     for trial in TRIALS.values():
         if not trial.why_not(CheckPlan(memory=False)):
@@ -151,7 +156,7 @@ def test_pages_that_are_no_memory_are_never_written() -> None:
             assert not [line for line in script.probe_script.lines if line.startswith("write m")]
 
 
-def test_a_sweep_is_of_what_can_be_mapped() -> None:
+def test_a_sweep_uses_the_base_mapping() -> None:
     base = BaseMapping("private", 8, 2, "r")
     sweeps = {name: make(HookPath.STACK, TARGET) for name, make in sweeps_on(base)}
     lines = sweeps["fail-map-private"].script.lines
@@ -161,22 +166,22 @@ def test_a_sweep_is_of_what_can_be_mapped() -> None:
     assert "fail_nth" in lines
 
 
-def test_a_driver_may_say_what_it_likes_of_an_allocation_that_failed() -> None:
+def test_a_driver_may_return_any_error_when_an_allocation_fails() -> None:
     sweeps = [make(HookPath.DIRECT, TARGET) for _, make in sweeps_on(SHARED)]
     assert {sweep.call.errors for sweep in sweeps} == {()}
 
 
-# What must hold: each answer is as a good kernel gives it, but for those that are said.
+# The rules. Every answer is a good kernel's, except for those that a test changes.
 
 
 def address_of(line: list[str], places: dict[str, int]) -> int:
-    told = next((word[5:] for word in line if word.startswith("addr=")), "")
-    name, _, pages = told.rstrip("p").partition("+")
+    addr = next((word[5:] for word in line if word.startswith("addr=")), "")
+    name, _, pages = addr.rstrip("p").partition("+")
     return places[name] + int(pages or 0) * PAGE if name else 0x7F00_0000_0000
 
 
 def answer(number: int, line: str, places: dict[str, int]) -> dict[str, Any]:
-    """What a guest says to a step when all is well."""
+    """Return the fact of a step in a guest where everything works."""
     words = line.split()
     fact: dict[str, Any] = {"step": number, "op": words[0], "errno": 0}
     keys = dict(word.split("=", 1) for word in words if "=" in word)
@@ -216,8 +221,12 @@ def vma(pages: int, perms: str = "rw-s", *flags: str) -> dict[str, Any]:
     return {**where, "perms": perms, "vmflags": list(flags), "smaps": {"Size": pages * 4}}
 
 
-def guest_says(script: Script, changes: dict[str, dict[str, Any]]) -> Observation:
-    """An observation. A change's key is a line's beginning, the last such line is meant."""
+def observed(script: Script, changes: dict[str, dict[str, Any]]) -> Observation:
+    """Return an observation of a script, with changes.
+
+    The key of a change is the beginning of a line. It changes the last such line, or the one with
+    the index `nth`.
+    """
     places: dict[str, int] = {}
     answers = {}
     inside = False
@@ -240,86 +249,114 @@ def guest_says(script: Script, changes: dict[str, dict[str, Any]]) -> Observatio
 
 def complaints(name: str, changes: dict[str, dict[str, Any]]) -> list[str]:
     script, rules = TRIALS[name].script(HookPath.DIRECT, TARGET)
-    return list(rules(guest_says(script.probe_script, changes)))
+    return list(rules(observed(script.probe_script, changes)))
 
 
 @pytest.mark.parametrize(
-    ("name", "changes", "said"),
+    ("name", "changes", "message"),
     [
         ("sizes-shared", {"maps m": {"vmas": [vma(1)]}}, "4096 bytes are still mapped after"),
-        ("sizes-shared", {"maps m": {"nth": 0, "vmas": [vma(2)]}}, "4096 bytes were mapped, 8192"),
-        ("sizes-shared", {"maps m": {"nth": 0, "vmas": [vma(1, "r--s")]}}, "it is mapped r--s"),
-        ("prot-rw-shared", {"read m 0": {"pages": [page(0)]}}, "access was taken away reads"),
+        (
+            "sizes-shared",
+            {"maps m": {"nth": 0, "vmas": [vma(2)]}},
+            "8192 bytes are mapped, not 4096",
+        ),
+        (
+            "sizes-shared",
+            {"maps m": {"nth": 0, "vmas": [vma(1, "r--s")]}},
+            "the access of a VMA is r--s",
+        ),
+        (
+            "prot-rw-shared",
+            {"read m 0": {"pages": [page(0)]}},
+            "after mprotect to PROT_NONE a page reads",
+        ),
         ("read-only-shared", {"mprotect m": {"errno": 0}}, "mprotect to rw of a read-only file"),
         ("write-only-shared", {}, "mmap of a write-only file: success, not EACCES"),
-        ("exit-shared", {"fork": {"status": 1}}, "the child ended by 1"),
-        ("again-shared", {"map m": {"error": "EBUSY"}}, "the same mmap ends now so, now so"),
-        ("again-shared", {"read m": {"pages": [page(0, "zero")]}}, "it holds ['zero'], at first"),
+        ("exit-shared", {"fork": {"status": 1}}, "the child ended with 1"),
+        (
+            "again-shared",
+            {"map m": {"error": "EBUSY"}},
+            "identical mmap calls gave different results",
+        ),
+        (
+            "again-shared",
+            {"read m": {"pages": [page(0, "zero")]}},
+            "the pages hold ['zero'], but held",
+        ),
         ("fork-shared", {"read m": {"nth": 1, "pages": [page(1, "zero")]}}, "page 1 is zero in a"),
-        ("fork-write-shared", {"read m": {"pages": [page(0)]}}, "a child's write is not seen"),
+        ("fork-write-shared", {"read m": {"pages": [page(0)]}}, "a child's write does not show"),
         (
             "fork-write-private",
             {"read m": {"pages": [page(0, "fill:0x11")]}},
-            "page 0 is fill:0x11 after a child has written to its own, was fill:0x61",
+            "page 0 is fill:0x11 after a write in a child, was fill:0x61",
         ),
-        ("munmap-part-shared", {"read m 1": {"pages": [page(1)]}}, "was unmapped reads ok"),
-        ("mprotect-part-shared", {"maps m": {"nth": 1, "vmas": [vma(3)]}}, "12288 are"),
+        ("munmap-part-shared", {"read m 1": {"pages": [page(1)]}}, "an unmapped page reads ok"),
+        (
+            "mprotect-part-shared",
+            {"maps m": {"nth": 1, "vmas": [vma(3)]}},
+            "12288 bytes are mapped, not",
+        ),
         ("shrink-shared", {"read m": {"pages": [page(0, "SIGBUS")]}}, "page 0 is SIGBUS after"),
         (
             "grow-shared",
             {"maps m": {"nth": 0, "vmas": [vma(4, "rw-s", "de")]}},
-            "it must not be expanded, and mremap says success",
+            "mremap of a VM_DONTEXPAND mapping: success, not EFAULT",
         ),
-        ("move-shared", {"maps m": {"vmas": [vma(4)]}}, "still mapped where it was before"),
-        ("move-part-shared", {"read n": {"pages": [page(0, "zero")]}}, "page 1 is zero after it"),
-        ("move-refused-shared", {}, "it grew over what is mapped behind it"),
-        ("populate-shared", {"map m": {"error": "ENOMEM"}}, "with populate mmap says ENOMEM, not"),
+        ("move-shared", {"maps m": {"vmas": [vma(4)]}}, "still mapped at the old address"),
+        (
+            "move-part-shared",
+            {"read n": {"pages": [page(0, "zero")]}},
+            "page 1 is zero after the move",
+        ),
+        ("move-refused-shared", {}, "mremap expanded it over the mapping behind it"),
+        ("populate-shared", {"map m": {"error": "ENOMEM"}}, "mmap with populate: ENOMEM, not"),
         ("mlock-shared", {"status": {"fields": {"VmLck": 16}}}, "16 kB are locked after munmap"),
-        ("dontneed-shared", {"read m": {"pages": [page(2, "zero")]}}, "page 2 is zero after mad"),
+        ("dontneed-shared", {"read m": {"pages": [page(2, "zero")]}}, "page 2 is zero after MADV"),
         ("over-shared", {"read room": {"pages": [page(0, "zero"), page(5)]}}, "the pages beside"),
         ("adjacent-shared", {"read room": {"pages": [page(2, "zero")]}}, "in two adjacent mapp"),
-        ("write-shared", {"read m": {"pages": [page(0)]}}, "what was written is not there"),
+        ("write-shared", {"read m": {"pages": [page(0)]}}, "the write does not show"),
         (
             "write-private",
             {"read other": {"pages": [page(0, "fill:0x11")]}},
-            "page 0 is fill:0x11 after a private mapping was written to",
+            "page 0 is fill:0x11 after a write to a private mapping",
         ),
         ("close-first-shared", {"read m": {"nth": 1, "pages": [page(0, "zero")]}}, "was closed"),
         ("unload-shared", {}, "the module can be unloaded while its node is mapped"),
     ],
 )
-def test_what_must_hold_of_any_driver(
-    name: str, changes: dict[str, dict[str, Any]], said: str
+def test_a_violated_rule_is_a_complaint(
+    name: str, changes: dict[str, dict[str, Any]], message: str
 ) -> None:
-    assert any(said in each for each in complaints(name, changes)), complaints(name, changes)
+    assert any(message in each for each in complaints(name, changes)), complaints(name, changes)
 
 
-def test_pages_that_are_lost_for_good_are_no_complaint() -> None:
+def test_pages_may_be_lost_after_madvise() -> None:
     lost = {"pages": [page(index, "SIGBUS") for index in range(4)]}
     seen = complaints("dontneed-shared", {"read m": lost})
     assert not any("SIGBUS" in each for each in seen)
 
 
-def test_what_is_no_memory_may_read_otherwise() -> None:
+def test_contents_are_not_compared_unless_the_node_is_plain_memory() -> None:
     node = DriverNode("/dev/foo", "foo", memory=False)
     script, rules = TRIALS["fork-shared"].script(HookPath.DIRECT, node)
-    seen = guest_says(script.probe_script, {"read m": {"pages": [page(0, "zero")]}})
+    seen = observed(script.probe_script, {"read m": {"pages": [page(0, "zero")]}})
     assert not any("page 0" in each for each in rules(seen))
     assert not any("content" in where for where in script.facts(seen))
 
 
-def test_a_module_may_go_below_a_file_that_does_not_pin_it() -> None:
+def test_a_module_may_be_unloaded_while_a_file_that_does_not_pin_it_is_mapped() -> None:
     node = DriverNode("/sys/kernel/foo/ring", "foo", memory=True)
     script, rules = TRIALS["unload-shared"].script(HookPath.DIRECT, node)
-    assert list(rules(guest_says(script.probe_script, {}))) == []
+    assert list(rules(observed(script.probe_script, {}))) == []
 
 
-# What is compared.
+# The comparison of paths.
 
 
 def facts(name: str, path: HookPath, changes: dict[str, dict[str, Any]]) -> dict[str, str]:
     script, _ = TRIALS[name].script(path, TARGET)
-    return script.facts(guest_says(script.probe_script, changes))
+    return script.facts(observed(script.probe_script, changes))
 
 
 @pytest.mark.parametrize("path", STACKS)
@@ -328,7 +365,7 @@ def test_facts_are_equal_on_equal_paths(path: HookPath) -> None:
         assert facts(name, path, {}) == facts(name, HookPath.DIRECT, {}), name
 
 
-def test_a_fact_names_the_step_that_saw_it() -> None:
+def test_a_fact_names_its_step() -> None:
     found = facts("fork-shared", HookPath.STACK, {})
     assert found["1 map m FILE len=4p off=0p prot=rw flags=shared:.errno"] == "0"
     assert "3 read m all:.pages[0].content" in found
@@ -338,7 +375,7 @@ MAPPED = "1 map m FILE len=4p off=0p prot=rx flags=shared:"
 
 
 @pytest.mark.parametrize(
-    ("where", "first", "other", "told"),
+    ("where", "first", "other", "listed"),
     [
         ("2 maps m:.vmas[0].vmflags", "mr rd", "me mr rd", False),
         ("2 maps m:.vmas[0].vmflags", "mr rd", "mr rd wr", True),
@@ -350,29 +387,29 @@ MAPPED = "1 map m FILE len=4p off=0p prot=rx flags=shared:"
         (f"{MAPPED}.error", "EINVAL", "ENODEV", True),
     ],
 )
-def test_what_the_mapped_file_decides_may_differ(
-    where: str, first: str, other: str, told: bool
+def test_properties_of_the_mapped_file_may_differ(
+    where: str, first: str, other: str, listed: bool
 ) -> None:
     changes = path_changes({where: first}, {where: other})
-    assert [each.where for each in changes] == [where] * told
+    assert [each.where for each in changes] == [where] * listed
 
 
-def test_a_step_that_only_one_path_has_is_told() -> None:
+def test_a_step_that_only_one_path_has_is_listed() -> None:
     assert len(path_changes({"3 munmap m:.error": "EINVAL"}, {})) == 1
     assert path_changes({"3 msync m:.error": "EINVAL"}, {}) == []
 
 
-def test_a_frame_is_told_without_its_number() -> None:
+def test_a_fact_hides_the_number_of_a_frame() -> None:
     mapped = vma(4, "rw-p") | {"offset": "0x123450000"}
     found = facts("fork-private", HookPath.DIRECT, {"maps m": {"nth": 0, "vmas": [mapped]}})
     assert found["2 maps m:.vmas[0].offset"] == "a frame"
 
 
-# Where all trials start from.
+# The survey.
 
 
-def found_ground(plan: CheckPlan, answers: Iterator[tuple[str, list[str]]]) -> BaseMapping | None:
-    """What a survey makes of each mmap's error, and of what its pages read."""
+def surveyed(plan: CheckPlan, answers: Iterator[tuple[str, list[str]]]) -> BaseMapping | None:
+    """Return a survey's base mapping. An answer is the error of an mmap, and its pages' results."""
     survey = Survey(HookPath.DIRECT, TARGET, plan, "shared")
     lines = survey.script.probe_script.lines
     facts: dict[int, dict[str, Any]] = {}
@@ -387,30 +424,30 @@ def found_ground(plan: CheckPlan, answers: Iterator[tuple[str, list[str]]]) -> B
     return survey.base(parse_observation(script, output + '{"done": true}\n', ""))
 
 
-def test_trials_start_from_the_largest_mapping_that_can_be_touched() -> None:
+def test_the_base_mapping_is_the_largest_whose_pages_are_all_accessible() -> None:
     plan = CheckPlan(sizes=(1, 4, 8), offsets=(0, 1), prots=("rw", "r"))
     rw: list[tuple[str, list[str]]] = [("EACCES", [])] * 6
     first = [("", ["ok"]), ("", ["ok"] * 4), ("", ["ok"] * 4 + ["SIGBUS"] * 4)]
     rest = [("", ["ok"]), ("EINVAL", []), ("EINVAL", [])]
-    assert found_ground(plan, iter(rw + first + rest)) == BaseMapping("shared", 4, 0, "r")
+    assert surveyed(plan, iter(rw + first + rest)) == BaseMapping("shared", 4, 0, "r")
 
 
-def test_a_driver_of_one_size_is_tried_at_that() -> None:
+def test_the_base_mapping_has_the_only_size_of_a_driver() -> None:
     plan = CheckPlan(sizes=(1, 16), offsets=(0, 2), prots=("rw",))
     answers = [("EINVAL", []), ("EINVAL", []), ("EINVAL", []), ("", ["ok"] * 16)]
-    assert found_ground(plan, iter(answers)) == BaseMapping("shared", 16, 2, "rw")
+    assert surveyed(plan, iter(answers)) == BaseMapping("shared", 16, 2, "rw")
 
 
-def test_a_driver_that_maps_nothing_has_no_ground() -> None:
+def test_a_driver_that_maps_nothing_has_no_base_mapping() -> None:
     plan = CheckPlan(sizes=(1,), offsets=(0,), prots=("rw",))
-    assert found_ground(plan, iter([("ENODEV", [])])) is None
+    assert surveyed(plan, iter([("ENODEV", [])])) is None
 
 
 # The report.
 
 
-def outcome(trial: str, *said: str, path: str = "direct", **more: Any) -> TrialResult:
-    return TrialResult(trial=trial, path=path, complaints=said, **more)
+def outcome(trial: str, *complaints: str, path: str = "direct", **more: Any) -> TrialResult:
+    return TrialResult(trial=trial, path=path, complaints=complaints, **more)
 
 
 def checked(*outcomes: TrialResult) -> Checked:
@@ -424,7 +461,7 @@ def checked(*outcomes: TrialResult) -> Checked:
     )
 
 
-def test_a_report_counts_and_tells_what_does_not_hold() -> None:
+def test_a_report_counts_trials_and_lists_those_that_do_not_hold() -> None:
     found = checked(
         outcome("fork"),
         outcome("move", "page 1 is zero"),
@@ -432,11 +469,11 @@ def test_a_report_counts_and_tells_what_does_not_hold() -> None:
         outcome("fail-map", path="stack", skipped="on debug only"),
     )
     lines = list(check_lines(found))
-    assert "tried on: shared rw, 4 pages at page 0" in lines
+    assert "base mappings: shared rw, 4 pages at page 0" in lines
     assert "| direct | 1 | 1 | 0 |" in lines
     assert "| stack | 0 | 1 | 1 |" in lines
     assert lines[lines.index("- move on direct, stack: does not hold") + 1] == "  page 1 is zero"
-    assert "- not tried, on debug only: fail-map" in lines
+    assert "- skipped, on debug only: fail-map" in lines
     assert exit_status([found]) == 1
     assert exit_status([checked(outcome("fork"))]) == 0
 
@@ -447,11 +484,11 @@ def test_a_report_for_programs_has_everything() -> None:
     assert content["outcomes"][0]["facts"] == {"1 map m:.errno": "0"}
 
 
-def test_versions_that_are_the_same_have_no_difference() -> None:
+def test_equal_versions_have_no_difference() -> None:
     both = [checked(outcome("fork", facts={"1 map m:.errno": "0"})) for _ in range(2)]
     found = Conversion(*both)
     assert found.differences == []
-    assert "none on x86_64: 1 trials were the same with both" in list(conversion_lines(found))
+    assert "none on x86_64; trials compared: 1" in list(conversion_lines(found))
     assert exit_status([found]) == 0
 
 
@@ -476,12 +513,12 @@ def test_every_difference_is_shown() -> None:
     )
 
 
-def test_a_difference_in_what_holds_is_one_too() -> None:
+def test_a_difference_between_versions_that_hold_is_a_finding() -> None:
     before = checked(outcome("fork", facts={"1 map m:.errno": "0"}))
     after = checked(outcome("fork", facts={"1 map m:.errno": "22"}))
     assert exit_status([Conversion(before, after)]) == 1
 
 
-def test_an_older_version_that_did_not_hold_does_not_fail_the_newer() -> None:
+def test_a_trial_that_only_the_newer_version_passes_is_a_difference() -> None:
     found = Conversion(checked(outcome("fork", "leaks")), checked(outcome("fork")))
     assert [each.changes[0].new for each in found.differences] == ["holds"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""How a check goes on when guests misbehave: against guests that are none."""
+"""A check of a driver in fake guests, some of which misbehave."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from test_check import guest_says
+from test_check import observed
 
 from testbed.check.checker import Checker
 from testbed.check.checkplan import CheckPlan
@@ -27,12 +27,12 @@ from testbed.progress import SilentProgress
 
 RELEASE = "7.3.4"
 
-GROUND = BaseMapping("shared", 4, 0, "rw")
+BASE = BaseMapping("shared", 4, 0, "rw")
 
 
 @dataclass
 class FakeGuest:
-    """Does what it is told, and answers as if all were well."""
+    """Records the calls, and answers as a guest in which everything works."""
 
     lab: FakeLab
     ledger: object = None
@@ -71,9 +71,9 @@ class FakeGuest:
 
 @dataclass
 class FakeLab:
-    """A guest for each trial."""
+    """Has a guest for each trial."""
 
-    errors: dict[str, Exception] = field(default_factory=dict)  # by the beginning of a test's name
+    errors: dict[str, Exception] = field(default_factory=dict)  # by the first part of a test's name
     endings: dict[str, Exception] = field(default_factory=dict)
     counters: Iterator[bytes] = field(default_factory=lambda: iter(()))
     held: bool = False  # the module cannot be unloaded
@@ -91,7 +91,7 @@ class FakeLab:
 
     def run(self, test: str, script: Script) -> Observation:
         self._fail(self.errors, test)
-        return guest_says(script, {})
+        return observed(script, {})
 
     def finish(self, test: str) -> None:
         self._fail(self.endings, test)
@@ -113,12 +113,12 @@ class FakeLab:
 
 
 def check(lab: FakeLab, tmp_path: Path, **plan: Any) -> list[TrialResult]:
-    """What a check of one ground finds on two paths."""
+    """Return the results of a check of one base mapping on two paths."""
     (tmp_path / "foo.ko").write_text("module")
     driver = Driver((Module(tmp_path / "foo.ko", "foo", (), RELEASE),))
     paths = (HookPath.DIRECT, HookPath.STACK)
     chosen = CheckPlan(**{"paths": paths, **plan})
-    checker = Checker(cast(Lab, lab), "x86_64", driver, "foo", "/dev/foo", chosen, (GROUND,))
+    checker = Checker(cast(Lab, lab), "x86_64", driver, "foo", "/dev/foo", chosen, (BASE,))
     return list(checker.run().outcomes)
 
 
@@ -134,13 +134,13 @@ def only(outcomes: list[TrialResult], trial: str, path: str) -> TrialResult:
 def test_each_trial_has_the_driver_freshly_loaded(tmp_path: Path) -> None:
     lab = FakeLab()
     check(lab, tmp_path, skip=("[!e]*",), parameters="order=2", write={"/sys/state": "on"})
-    assert len(lab.guests) == 3  # to see that it loads, and exit-shared on two paths
+    assert len(lab.guests) == 3  # for the trial load, and for exit-shared on two paths
     for guest in lab.guests:
         written = "write (('/sys/state', b'on'),)"
         assert guest.loaded == ["put /foo.ko", "mmap_stack", "/foo.ko order=2", written]
 
 
-def test_a_guest_that_is_shared_is_given_the_module_once(tmp_path: Path) -> None:
+def test_a_shared_guest_gets_the_module_once(tmp_path: Path) -> None:
     class Shared(FakeLab):
         @contextmanager
         def guest(self, arch: str, *, disks: bool) -> Iterator[FakeGuest]:
@@ -151,30 +151,30 @@ def test_a_guest_that_is_shared_is_given_the_module_once(tmp_path: Path) -> None
     check(lab, tmp_path, skip=("[!e]*",))
     assert lab.guests[0].loaded.count("put /foo.ko") == 1
     assert lab.guests[0].loaded.count("/foo.ko ") == 3
-    assert lab.guests[0].ledger is None  # the file is memory: the books begin with it
+    assert lab.guests[0].ledger is None  # the file uses memory, so the ledger starts after it
 
 
-def test_a_driver_that_does_not_load_is_not_tried(tmp_path: Path) -> None:
+def test_no_trial_follows_if_the_driver_does_not_load(tmp_path: Path) -> None:
     lab = FakeLab(errors={"load": GuestFileError("no such device", errno=19)})
     (found,) = check(lab, tmp_path)
     assert found.complaints == ("no such device",)
 
 
-def test_what_stays_behind_is_a_complaint(tmp_path: Path) -> None:
+def test_a_leak_is_a_complaint(tmp_path: Path) -> None:
     lab = FakeLab(endings={"exit-shared on stack": UnbalancedLedger("Shmem is 8 kB, was 4 kB")})
     found = check(lab, tmp_path, skip=("[!e]*",))
     assert only(found, "exit-shared", "stack").complaints == ("Shmem is 8 kB, was 4 kB",)
     assert only(found, "exit-shared", "direct").status is TrialStatus.HOLDS
 
 
-def test_a_module_that_cannot_be_unloaded_is_told_with_its_references(tmp_path: Path) -> None:
+def test_the_complaint_about_a_module_in_use_counts_its_references(tmp_path: Path) -> None:
     found = check(FakeLab(held=True), tmp_path)
     assert [each.complaints for each in found] == [
         ("foo.ko cannot be unloaded: 2 references stay behind",)
     ]
 
 
-def test_a_counter_that_moved_is_a_complaint(tmp_path: Path) -> None:
+def test_a_counter_that_changed_is_a_complaint(tmp_path: Path) -> None:
     counters = iter([b"1\n"] * 4 + [b"1\n", b"2\n"])
     found = check(FakeLab(counters=counters), tmp_path, skip=("[!e]*",), counters=("/sys/users",))
     assert only(found, "exit-shared", "direct").status is TrialStatus.HOLDS
@@ -201,12 +201,12 @@ def test_a_fault_of_the_host_ends_the_check(tmp_path: Path) -> None:
         check(lab, tmp_path)
 
 
-def test_a_stack_that_shows_something_else_is_a_complaint(tmp_path: Path) -> None:
+def test_a_stack_that_differs_from_the_direct_path_is_a_complaint(tmp_path: Path) -> None:
     class Odd(FakeLab):
         def run(self, test: str, script: Script) -> Observation:
             refused: dict[str, dict[str, Any]] = {"map m": {"errno": 22}}
-            return guest_says(script, refused if test == "exit-shared on stack" else {})
+            return observed(script, refused if test == "exit-shared on stack" else {})
 
     found = check(Odd(), tmp_path, skip=("[!e]*",))
     place = "1 map m FILE len=4p off=0p prot=rw flags=shared:.errno"
-    assert only(found, "exit-shared", "stack").complaints == (f"{place} is 22, direct 0",)
+    assert only(found, "exit-shared", "stack").complaints == (f"{place} is 22, but 0 on direct",)
