@@ -129,9 +129,7 @@ def modes(lines: Sequence[str]) -> dict[str, str]:
     return {line.split()[1]: line.split()[3] for line in lines if line.startswith("file ")}
 
 
-def test_a_guest_gets_programs_and_their_libraries(
-    debian: Path, tmp_path: Path
-) -> None:
+def test_a_guest_gets_programs_and_their_libraries(debian: Path, tmp_path: Path) -> None:
     files = modes(laid_out(debian, tmp_path))
     wanted = {"/bin/busybox", "/bin/kmod", "/sbin/dropbear", "/init"}
     libraries = {"/lib64/ld-fake.so.1", "/lib/liba.so.1", "/lib/libb.so.2"}
