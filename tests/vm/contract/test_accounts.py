@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A process's mappings in its accounts: their number, their size, what of them is locked."""
+"""The accounting of a process's mappings: their number, total size and locked size."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from testbed.mmap.probe import Prober, path_script
 FULL = Plan(vm_ops=VmOps.FULL)
 
 _LIMIT = "/proc/sys/vm/max_map_count"
-_MOST = 1000  # more than the programs of a session make, before and for a script
+_MOST = 1000  # more mappings than a program of the session needs, before and for a script
 
 
 @pytest.fixture
 def few(guest: Guest) -> None:
-    """Processes may have only that many mappings."""
+    """Limit each process to _MOST mappings."""
     before = guest.session.get(_LIMIT)
     guest.session.write((_LIMIT, str(_MOST).encode()))
     guest.at_end(lambda: guest.session.write((_LIMIT, before)))
@@ -29,7 +29,7 @@ def few(guest: Guest) -> None:
 @pytest.mark.guarantee(7)
 @pytest.mark.paths(*HookPath)
 def test_a_mapping_beyond_the_limit_is_enomem(stack: Prober, path: HookPath) -> None:
-    """All are of the same page, so that none is merged."""
+    """All mappings are of the same page, so they do not merge."""
     script = path_script(path, FULL)
     before = script.step("counts", hook_name(path))
     made = [script.map("m", TOP, pages=1) for _ in range(_MOST)]
@@ -96,6 +96,6 @@ def test_what_is_special_is_not_locked_with_all_that_is_mapped(
 
 
 def _grown(before: Fact, after: Fact) -> dict[str, int]:
-    """Size and locked memory of a process, in kB."""
+    """Return the growth of a process's size and locked memory, in kB."""
     had, has = before.values["fields"], after.values["fields"]
     return {key: has[key] - had[key] for key in ("VmSize", "VmLck")}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A call whose allocations fail, one after the other, on each path."""
+"""Calls on each path whose allocations fail, one after another."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ OPERATIONS = {
     ),
 }
 
-# A hundred allocations. fork(2) documents both errors.
+# About a hundred allocations. fork(2) documents both errors.
 FORK = InjectedCall(
     plan=Plan(vm_ops=VmOps.FULL, action=Action.KERNEL_PAGES),
     operation=("fork",),
@@ -62,8 +62,8 @@ Reached = Callable[[int], None]
 
 @pytest.fixture
 def reached(request: pytest.FixtureRequest) -> Reached:
-    """Keeps how many allocations of a call failed, in junit.xml."""
-    # Not by record_property, which warns of the format of that file.
+    """Return a function that records the number of failed allocations in junit.xml."""
+    # record_property() would warn about the format of junit.xml.
     return lambda number: request.node.user_properties.append(("allocations", number))
 
 
@@ -108,7 +108,7 @@ def test_a_mapping_that_replaces_its_file_and_fails_leaves_nothing(
     reached(_sweep(failing, stack, path, call))
 
 
-# What KD1 does to the books: each mapping that succeeds keeps one file for good.
+# The effect of KD1 on the accounts: each successful mapping leaks one file.
 _KD1 = r"(Committed_AS|replacement of \d) is \d+ after the (call|next try), was \d+"
 
 
@@ -125,9 +125,9 @@ def test_a_stacked_mapping_that_replaces_its_file_and_fails_leaves_nothing(
 def _sweep(
     guest: Guest, prober: Prober, path: HookPath, call: InjectedCall, known: str = ""
 ) -> int:
-    """Let the call fail in every way; how many there were.
+    """Fail each allocation of the call in turn. Return the number of allocations.
 
-    What is `known` is complained of only when there is nothing else.
+    A complaint that matches `known` heads the message only if there is no other.
     """
     sweep = Sweep(path, call)
     seen = prober.run(sweep.script)
@@ -145,11 +145,11 @@ def _sweep(
 
 
 def _stack(guest: Guest, prober: Prober, sweep: Sweep) -> str:
-    """Who asked for the allocation that failed, as the console shows it."""
+    """Repeat a failure. Return the stack trace of the failed allocation from the console."""
     for name in ("failslab", "fail_page_alloc"):
         guest.session.write((f"/sys/kernel/debug/{name}/verbose", b"2"))
     before = len(guest.vm.console.text())
     prober.run(sweep.script)
     shown = guest.vm.console.text()[before:]
     _, _, report = shown.rpartition("FAULT_INJECTION: forcing a failure")
-    return report.partition("</TASK>")[0] or "the kernel does not say who asked for it"
+    return report.partition("</TASK>")[0] or "the console shows no stack trace of the allocation"

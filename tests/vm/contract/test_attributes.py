@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Caching attributes of a mapped PCI BAR, on each path and beside the BAR's file in sysfs."""
+"""Caching attributes of a mapped PCI BAR: on each path, and compared with its file in sysfs."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ REMAPS = (Action.REMAP, Action.IOREMAP, Action.SIMPLE_IOREMAP)
 
 @dataclass(frozen=True)
 class Caching:
-    """How a page table entry says what may be cached."""
+    """The encoding of caching attributes in a page table entry."""
 
     mask: int
     plain: int  # ordinary memory
     noncached: int
     writecombine: int
-    device: int  # as pgprot_device() has it, for a BAR's file in sysfs
+    device: int  # pgprot_device(), as in a mapping of a BAR's file in sysfs
 
 
 CACHING = {
-    # PWT, PCD and PAT, an index into the table of pat_bp_init() (arch/x86/mm/pat/memtype.c).
+    # PWT, PCD and PAT index the PAT (arch/x86/mm/pat/memtype.c, pat_bp_init()).
     "x86_64": Caching(mask=0x98, plain=0, noncached=0x10, writecombine=0x08, device=0x10),
-    # AttrIndx, an index into MAIR_EL1 (arch/arm64/include/asm/memory.h, MT_*).
+    # AttrIndx indexes MAIR_EL1 (arch/arm64/include/asm/memory.h, MT_*).
     "arm64": Caching(mask=7 << 2, plain=0, noncached=3 << 2, writecombine=2 << 2, device=4 << 2),
 }
 
@@ -77,7 +77,7 @@ def test_a_bar_is_cached_as_the_hook_says(
 def test_page_prot_is_taken_when_the_helper_is_called(
     stack: Prober, guest: Guest, path: HookPath, pfn: int, action: Action
 ) -> None:
-    """mmap_action_simple_ioremap() alone has it taken only after the hook (mm/memory.c)."""
+    """Only a simple ioremap takes it after the hook (mm/memory.c, simple_ioremap_prepare())."""
     plan = Plan(action=action, pfn=pfn, page_prot="writecombine", late_page_prot=1)
     script = path_script(path, plan)
     made = script.map("m", TOP)
@@ -94,7 +94,7 @@ def test_page_prot_is_taken_when_the_helper_is_called(
 def test_a_bar_is_mapped_as_its_file_in_sysfs_maps_it(
     stack: Prober, guest: Guest, path: HookPath, bar: Bar, pfn: int
 ) -> None:
-    """The file is kernfs over a bin_attribute, as a VMBus ring's, but not yet converted."""
+    """Like a VMBus ring the file is a bin_attribute in kernfs, but it still uses .mmap."""
     plan = Plan(action=Action.IOREMAP, pfn=pfn, pgoff=pfn, page_prot="writecombine")
     script = path_script(path, plan)
     script.open("twin", f"{bar.resource}_wc")
@@ -173,7 +173,7 @@ def test_the_list_of_memory_types_is_back_after_unmapping(
 def test_the_list_of_memory_types_is_back_after_a_failure(
     stack: Prober, path: HookPath, pfn: int
 ) -> None:
-    """mapped() fails when the range is in the list already."""
+    """mapped() fails after the remap has added the range to the list."""
     plan = Plan(
         action=Action.REMAP,
         pfn=pfn,
@@ -200,7 +200,7 @@ def test_the_list_of_memory_types_is_back_after_a_failure(
 def test_a_part_is_mapped_with_its_memory_type_and_not_kept_in_the_list(
     stack: Prober, path: HookPath, pfn: int, action: Action, start: str, size: str
 ) -> None:
-    """Only what is the whole mapping is in x86's list (mm/memory.c, remap_pfn_range_track())."""
+    """The list has only remaps of whole mappings (mm/memory.c, remap_pfn_range_track())."""
     plan = Plan(
         action=action, pfn=pfn, page_prot="noncached", action_offset=start, action_size=size
     )
@@ -250,7 +250,7 @@ def test_what_ends_within_the_last_page_is_in_the_list_as_a_whole(
 def test_memory_of_two_types_is_not_remapped_as_one(
     stack: Prober, path: HookPath, pfn: int, size: str | None
 ) -> None:
-    """The action fails when it is carried out, whose preparation did not (memtype.c)."""
+    """The preparation succeeds, but the remap fails (mm/memory.c, remap_pfn_range_track())."""
     script = path_script(path)
     for page, page_prot in enumerate(("noncached", "writecombine")):
         script.open(page_prot, "/dev/mmap_direct")
@@ -275,7 +275,7 @@ def test_memory_of_two_types_is_not_remapped_as_one(
     assert seen[after].values["lines"] == seen[before].values["lines"]
 
 
-@pytest.mark.arches("x86_64")  # on arm64 remap_pfn_range() finds the entries, and stops the kernel
+@pytest.mark.arches("x86_64")  # on arm64 remap_pte_range() hits BUG_ON(): the entries are present
 @pytest.mark.guarantee(46)
 @pytest.mark.paths(HookPath.DIRECT)
 def test_what_the_replacement_has_remapped_is_not_remapped_again(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Errors that mmap finds before it asks a hook: the hook is not run (guarantee 7)."""
+"""Errors that mmap() finds before it runs a hook; it then runs none (guarantee 7)."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def _errors(
     addr: str | None = None,
     pages: int = 4,
 ) -> tuple[str, int]:
-    """The errno of a mapping after some steps, and how many hooks ran for it."""
+    """Map after some steps. Return the errno and the number of hook events."""
     script = path_script(path, FULL)
     for line in before:
         script.step(*line.split())
@@ -109,7 +109,7 @@ def _errors(
 def _over_old(
     stack: Prober, path: HookPath, *before: str, flags: str = "shared,fixed"
 ) -> tuple[str, int, list[str]]:
-    """The same over four pages that were written to, and what is in these afterwards."""
+    """Do the same over four written pages of anonymous memory, and return their contents too."""
     script = path_script(path, FULL)
     script.map("old", "anon", flags="private")
     script.write("old", 0x11)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The kernel under test builds, boots and is the one that was built."""
+"""The kernel under test builds and boots, and the guest runs that kernel."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Coda: its mmap goes to a container file, which its server chooses.
+"""Coda forwards mmap() to a container file, which its server chooses.
 
-A container may be any file, also a device's: the one stack in the tree above every hook.
+The container may be any file, even a device node. No other stack in the tree can be above
+every hook.
 """
 
 from __future__ import annotations
@@ -24,21 +25,24 @@ PAGES = 16
 
 
 def _serve(guest: Guest, container: str) -> str:
-    """Mount Coda, and have it serve a device: its path as a Coda file."""
+    """Mount Coda with a device as a container. Return the path of the Coda file."""
     set_up(guest, SERVED)
     guest.session.check(["ln", "-s", container, f"{FOLDER}/base/device"])
     return f"{FOLDER}/one/device"
 
 
 def _serve_zero(guest: Guest) -> str:
-    """A node of its own for /dev/zero: what goes wrong with its inode ends with it."""
+    """Mount Coda with a separate node of the zero device. Return the path of the Coda file.
+
+    A defect that damages the inode then does not affect /dev/zero.
+    """
     set_up(guest, SERVED)
     guest.session.check(["mknod", f"{FOLDER}/base/zero", "c", "1", "5"])
     return f"{FOLDER}/one/zero"
 
 
 def _open(script: Script, path: str) -> None:
-    """Open a Coda file as `f`, and have its server asked by a read: not under mmap_lock (KD33)."""
+    """Open a Coda file as `f`. A read calls the server first, without mmap_lock (KD33)."""
     script.open("f", path)
     script.step("pread", "f", off=0, len="1p")
 
@@ -57,7 +61,7 @@ def test_the_containers_hook_sees_the_container(guest: Guest, stack: Prober) -> 
     assert (entry.node("file"), entry.node("vm_file")) == ("mmap_direct", "mmap_direct")
     assert (entry.number("start"), entry.number("pgoff")) == (seen[made].address, 3)
     assert (entry.values["vm_ops"], entry.values["private"]) == ("dummy", "NULL")
-    assert seen[read].results == ["SIGBUS", "SIGBUS"], "the hook has left vm_ops alone"
+    assert seen[read].results == ["SIGBUS", "SIGBUS"], "the hook does not set vm_ops"
 
 
 @pytest.mark.guarantee(2, 3)
@@ -84,7 +88,7 @@ def test_a_container_with_both_hooks_is_refused_with_one_warning(
 
 @pytest.mark.guarantee(28, 54)
 def test_a_containers_error_comes_back_and_leaves_nothing(guest: Guest, stack: Prober) -> None:
-    """A stack node without a lower file answers ENOTCONN."""
+    """The mmap hook of a stack node without a lower file returns ENOTCONN."""
     path = _serve(guest, "/dev/mmap_stack")
     script = Script()
     _open(script, path)
@@ -105,9 +109,9 @@ def test_a_containers_error_comes_back_and_leaves_nothing(guest: Guest, stack: P
 )
 @pytest.mark.guarantee(31)
 def test_a_replaced_vm_file_is_released_with_its_mapping(guest: Guest) -> None:
-    """/dev/zero's hook hands a file over, and Coda's .mmap runs it: no module of ours takes part.
+    """Coda's .mmap runs the hook of /dev/zero, which replaces vm_file. No test module takes part.
 
-    Each round opens the file anew: because of KD30 a second shared mapping would be refused.
+    Each round opens the file again: KD30 would make a second shared mapping fail.
     """
     path = _serve_zero(guest)
     script = Script()
@@ -131,7 +135,10 @@ def test_a_replaced_vm_file_is_released_with_its_mapping(guest: Guest) -> None:
     recorded=("7.2", "7.3.4"),
 )
 def test_writable_mappings_of_the_container_are_counted(guest: Guest) -> None:
-    """mm/vma.c mmap_region() counts in file->f_mapping, which coda_file_mmap() changes."""
+    """mm/vma.c, mmap_region() counts in file->f_mapping.
+
+    fs/coda/file.c, coda_file_mmap() changes that field in between.
+    """
     set_up(guest, SERVED)
     script = Script()
     _open(script, SERVED.above)
@@ -152,7 +159,10 @@ def test_writable_mappings_of_the_container_are_counted(guest: Guest) -> None:
     recorded=("7.3", "7.3.4"),
 )
 def test_the_server_is_asked_without_a_lock_that_it_may_need(guest: Guest) -> None:
-    """coda_file_mmap() asks under mmap_lock; coda_psdev_read() may fault under vc_mutex."""
+    """fs/coda/file.c, coda_file_mmap() calls the server under mmap_lock.
+
+    fs/coda/psdev.c, coda_psdev_read() may take a page fault under vc_mutex.
+    """
     set_up(guest, SERVED)
     script = Script()
     script.open("f", SERVED.above)
@@ -167,7 +177,10 @@ def test_the_server_is_asked_without_a_lock_that_it_may_need(guest: Guest) -> No
     recorded=("7.3", "7.3.4"),
 )
 def test_a_coda_file_is_not_taken_for_a_memfd(guest: Guest) -> None:
-    """After the first mmap its f_mapping is the container's, by which shmem_file() goes."""
+    """The first mmap() sets the file's f_mapping to the container's.
+
+    shmem_file() checks only f_mapping.
+    """
     set_up(guest, SERVED)
     script = Script()
     _open(script, SERVED.above)

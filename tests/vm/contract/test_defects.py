@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Open defects of the kernel (docs/findings.md): each asserts what should be, and fails."""
+"""Open defects of the kernel (docs/findings.md). Each test asserts the right result, and fails."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PAGES = 64
 )
 @pytest.mark.paths(HookPath.STACK)
 def test_a_replaced_vm_file_is_released_with_its_mapping(stack: Prober, path: HookPath) -> None:
-    """mm/vma.h compat_set_vma_from_desc() takes a second reference by vma_set_file()."""
+    """mm/vma.h, compat_set_vma_from_desc() takes a second reference in vma_set_file()."""
     script = Script()
     script.open("zero", "/dev/zero")
     script.open("top", "/dev/mmap_stack")
@@ -49,7 +49,7 @@ def test_a_replaced_vm_file_is_released_with_its_mapping(stack: Prober, path: Ho
 def test_a_replaced_vm_file_is_released_when_the_action_is_refused(
     stack: Prober, path: HookPath
 ) -> None:
-    """mm/vma.c call_mmap_prepare() returns before it knows of the replacement."""
+    """mm/vma.c, call_mmap_prepare() returns before it records the replacement."""
     plan = Plan(replace="file", action=Action.KERNEL_PAGES, action_offset="3p", action_size="2p")
     script = Script()
     script.step("memfd", "spare", "4p")
@@ -68,13 +68,13 @@ def test_a_replaced_vm_file_is_released_when_the_action_is_refused(
     "KD14", symptom=r"the replacement has \d+ references, had \d+", recorded=("7.2", "7.3.4")
 )
 def test_a_replacement_whose_own_mmap_fails_is_put_once(guest: Guest, stack: Prober) -> None:
-    """mm/vma.c: __mmap_new_file_vma() puts the file, and so does abort_munmap."""
+    """mm/vma.c: __mmap_new_file_vma() puts the file, and __mmap_region() puts it again."""
     guest.give_up("the replacement's references are out of balance")
     script = Script()
     script.open("spare", "/dev/mmap_legacy")
     script.plan("spare", Plan(hook_error="-EIO"))
     open_path(script, HookPath.DIRECT, Plan(replace="file"), replacement="spare")
-    # Each of these holds a reference, so that the file outlives what the kernel puts too often.
+    # This mapping holds a reference, so the file survives the excess puts of the kernel.
     script.plan("spare", Plan(vm_ops=VmOps.NO_CLOSE))
     script.map("hold", "spare", pages=1)
     script.plan("spare", Plan(hook_error="-EIO"))
@@ -111,7 +111,10 @@ def test_a_replacements_own_mmap_runs_on_the_new_vma(stack: Prober) -> None:
     recorded=("7.2", "7.3.4"),
 )
 def test_a_custom_hook_can_hide_its_mapping(guest: Guest, stack: Prober) -> None:
-    """mm/util.c __compat_vma_mmap() leaves the hiding on, whose lock nobody took."""
+    """mm/util.c, __compat_vma_mmap() leaves hide_from_rmap_until_complete set.
+
+    mmap_action_complete() then releases an rmap lock that nobody has taken.
+    """
     guest.give_up("a process waits for a lock that was never taken")
     script = path_script(HookPath.CUSTOM, Plan(vm_ops=VmOps.FULL, hide=1))
     script.map("m", TOP)
@@ -120,7 +123,7 @@ def test_a_custom_hook_can_hide_its_mapping(guest: Guest, stack: Prober) -> None
     assert found[0] == "ended", f"mmap waits for ever in {found[1]}"
 
 
-# Three looks in a row at a process that does not wait to be interrupted.
+# Prints the wait channel of a process that three consecutive polls find in state D.
 WATCH = f"""
 printf %s "$1" >/tmp/script
 {PROGRAM} </tmp/script >/dev/null 2>&1 &
@@ -143,7 +146,7 @@ echo waits nowhere
 @pytest.mark.defect("KD9", symptom=r"mapped\(\) was given mmap_\w+", recorded=("7.2", "7.3.4"))
 @pytest.mark.paths(HookPath.STACK, HookPath.STACK_AFTER, HookPath.THREE_LEVEL)
 def test_mapped_is_given_the_file_of_its_hook(stack: Prober, path: HookPath) -> None:
-    """mm/util.c call_vma_mapped() hands over vma->vm_file, the outer file."""
+    """mm/util.c, call_vma_mapped() passes vma->vm_file, which is the outer file."""
     given = only(stack.map(path, Plan(vm_ops=VmOps.FULL)).events, "mapped").node("file")
     assert given == path.shape.nodes[-1], f"mapped() was given {given}"
 
@@ -151,7 +154,7 @@ def test_mapped_is_given_the_file_of_its_hook(stack: Prober, path: HookPath) -> 
 @pytest.mark.guarantee(52)
 @pytest.mark.paths(HookPath.LEGACY)
 def test_mapped_of_a_plain_mmap_hook_is_never_called(stack: Prober, path: HookPath) -> None:
-    """KD10: include/linux/mm.h says that it is an error, and no code makes it one."""
+    """KD10: include/linux/mm.h documents this as an error, but no code checks for it."""
     mapped = stack.map(path, Plan(vm_ops=VmOps.FULL))
     assert mapped.made.errno == 0
     assert "mapped" not in names(mapped.events)
@@ -165,7 +168,7 @@ def test_mapped_of_a_plain_mmap_hook_is_never_called(stack: Prober, path: HookPa
 def test_a_widened_descriptor_maps_nothing_behind_the_vma(
     guest: Guest, stack: Prober, path: HookPath
 ) -> None:
-    """mm/memory.c remap_pfn_range_prepare() asks the descriptor, which the hook may edit."""
+    """mm/memory.c, remap_pfn_range_prepare() trusts the descriptor, which the hook may change."""
     guest.give_up("there are page table entries outside of any VMA")
     script = path_script(path, Plan(widen_end="1p", action=Action.REMAP))
     script.map("room", "anon", pages=8, prot="none", flags="private")

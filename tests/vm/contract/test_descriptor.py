@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What a hook finds in its descriptor on entry."""
+"""The descriptor on entry to a hook, field by field."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The kernel's own mmap_prepare hooks: mapped directly, and below our stacks."""
+"""In-tree mmap_prepare hooks: mapped directly, and below the testbed's stacks."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ CHILDS = 0x99
 PAGE_OF_DISKS = 4096
 
 
-def _users(wanted: Callable[[InTreeFile], bool]) -> pytest.MarkDecorator:
-    """Each user on each path that suits it."""
+def _intree_files(wanted: Callable[[InTreeFile], bool]) -> pytest.MarkDecorator:
+    """Parametrize a test with the in-tree files that are `wanted`, each on its paths."""
     return pytest.mark.parametrize(
         ("user", "path"),
         [
@@ -42,18 +42,20 @@ def _users(wanted: Callable[[InTreeFile], bool]) -> pytest.MarkDecorator:
 
 
 def _ready(guest: Guest, user: InTreeFile) -> Script:
-    """A script that has the user's file open."""
+    """Set up an in-tree file. Return a script that opens it."""
     try:
         return set_up(guest, user)
     except GuestCommandError as error:
         page_size = guest.session.hello().page_size
         if user.page_sized_blocks and page_size != PAGE_OF_DISKS:
-            pytest.skip(f"{user} has blocks as long as a page, {page_size} here: {error}")
+            pytest.skip(
+                f"{user} needs blocks of one page, which has {page_size} bytes here: {error}"
+            )
         raise
 
 
 class _Place(TypedDict):
-    """Where in a file a mapping begins, and how long it is: arguments of Script.map."""
+    """Offset and length of a mapping, in pages: arguments of Script.map()."""
 
     offset: int
     pages: int
@@ -62,24 +64,24 @@ class _Place(TypedDict):
 def _place(guest: Guest, user: InTreeFile) -> _Place:
     if user.hook != "mem":
         return {"offset": user.offset, "pages": user.pages}
-    # Ordinary memory is refused where STRICT_DEVMEM is set.
+    # With STRICT_DEVMEM, /dev/mem refuses ordinary memory.
     pfn = find_bar(guest).pfn(guest.session.hello().page_size)
     return {"offset": pfn, "pages": user.pages}
 
 
 def _canonical(user: InTreeFile, fact: Fact) -> dict[str, object]:
-    """A VMA; whether it may become executable is up to the mount of the file on top."""
+    """Return a canonical VMA. A noexec mount of the topmost file clears VM_MAYEXEC."""
     return canonical_vma(without_may_exec(fact.vma) if user.noexec else fact.vma)
 
 
-@_users(lambda user: True)
+@_intree_files(lambda user: True)
 @pytest.mark.guarantee(10, 11, 13, 14, 15, 27)
 def test_a_file_is_mapped_through_a_path_as_directly(
     guest: Guest, user: InTreeFile, path: HookPath
 ) -> None:
     script = _ready(guest, user)
     if user.name == "zero-shared" and path is not HookPath.DIRECT:
-        guest.excuse_leaks()  # KD1: the file of each shared mapping
+        guest.excuse_leaks()  # KD1 leaks the file of each shared mapping
     place = _place(guest, user)
     top = stack_over(script, path, LOW, user.mode)
     kinds = {}
@@ -102,7 +104,7 @@ def test_a_file_is_mapped_through_a_path_as_directly(
             assert seen[above[1]].contents == seen[below[1]].contents, flags
 
 
-@_users(lambda user: user.seekable)
+@_intree_files(lambda user: user.seekable)
 def test_what_is_mapped_is_what_pread_reads(guest: Guest, user: InTreeFile, path: HookPath) -> None:
     script = _ready(guest, user)
     place = _place(guest, user)
@@ -113,13 +115,13 @@ def test_what_is_mapped_is_what_pread_reads(guest: Guest, user: InTreeFile, path
     }
     back = script.step("pread", LOW, off=f"{place['offset']}p", len=f"{user.pages}p")
     seen = guest.prober.run(script)
-    assert len(set(seen[back].contents)) == user.pages, "the pages are not told apart"
+    assert len(set(seen[back].contents)) == user.pages, "the pages have equal contents"
     for flags, (made, read) in shown.items():
         assert seen[made].error == "", flags
         assert seen[read].contents == seen[back].contents, flags
 
 
-@_users(lambda user: user.writable and user.one_memory)
+@_intree_files(lambda user: user.writable and user.one_memory)
 @pytest.mark.guarantee(27)
 def test_a_shared_write_is_everybodys(guest: Guest, user: InTreeFile, path: HookPath) -> None:
     script = _ready(guest, user)
@@ -136,7 +138,7 @@ def test_a_shared_write_is_everybodys(guest: Guest, user: InTreeFile, path: Hook
     back = script.step("pread", LOW, off=f"{place['offset']}p", len=f"{user.pages}p")
     seen = guest.prober.run(script)
     assert [seen[step].results for step in wrote] == [["ok"], ["ok"]]
-    # Without an fsync() of its own a file cannot be synchronised (fs/sync.c).
+    # A file without an fsync operation cannot be synchronised (fs/sync.c, vfs_fsync_range()).
     assert seen[sync].error == ("" if user.fsync else "EINVAL")
     contents = [f"fill:{WRITTEN:#x}", f"fill:{CHILDS:#x}"][-user.pages :]
     for read in (other, back) if user.seekable else (other,):
@@ -144,7 +146,7 @@ def test_a_shared_write_is_everybodys(guest: Guest, user: InTreeFile, path: Hook
         assert [shown[0], shown[-1]][-user.pages :] == contents
 
 
-@_users(lambda user: "private" in user.flags)
+@_intree_files(lambda user: "private" in user.flags)
 def test_a_private_write_stays_private(guest: Guest, user: InTreeFile, path: HookPath) -> None:
     script = _ready(guest, user)
     place = _place(guest, user)
@@ -160,7 +162,7 @@ def test_a_private_write_stays_private(guest: Guest, user: InTreeFile, path: Hoo
     assert seen[after].contents == seen[before].contents
 
 
-@_users(lambda user: user.shrinks)
+@_intree_files(lambda user: user.shrinks)
 def test_a_file_that_shrinks_under_its_mapping_is_sigbus(
     guest: Guest, user: InTreeFile, path: HookPath
 ) -> None:
@@ -188,7 +190,7 @@ def test_a_file_that_shrinks_under_its_mapping_is_sigbus(
     ],
 )
 def test_a_read_only_hook_refuses_what_could_be_written(guest: Guest, user: InTreeFile) -> None:
-    """generic_file_readonly_mmap_prepare() of mm/filemap.c."""
+    """mm/filemap.c, generic_file_readonly_mmap_prepare()."""
     script = _ready(guest, user)
     script.open("upper", "/dev/mmap_stack_first", "rw")
     script.step("lower", "upper", LOW)
@@ -201,7 +203,7 @@ def test_a_read_only_hook_refuses_what_could_be_written(guest: Guest, user: InTr
 @pytest.mark.reaches("aio")
 @pytest.mark.kconfig("AIO")
 def test_an_aio_ring_moves_with_its_mapping(guest: Guest) -> None:
-    """fs/aio.c maps it inside the kernel: there is no file that could be stacked."""
+    """fs/aio.c, aio_setup_ring() maps the ring itself, so it cannot be below a stack."""
     script = Script()
     made = script.step("io_setup", "ring", "1")
     shown = script.maps("ring")

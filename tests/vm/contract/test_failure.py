@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A hook that fails: its errno comes back verbatim, and nothing is left."""
+"""Hooks that fail: mmap() returns their errno unchanged and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_an_action_is_undone_when_mapped_fails(
 
 @dataclass(frozen=True)
 class _Nonsense:
-    """What no driver may ask for, the errno of it, and where the kernel warns of it."""
+    """An invalid request of a driver, its errno, and the functions that may warn about it."""
 
     plan: Plan
     error: str

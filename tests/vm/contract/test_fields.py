@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What a hook writes into its descriptor, and what becomes of it."""
+"""The fields that a hook sets in its descriptor, and the effect of each."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from testbed.mmap.plan import (
 from testbed.mmap.probe import Prober, path_script
 from testbed.mmap.script import Script
 
-# As smaps abbreviates them (proc_pid_smaps(5)).
+# The abbreviations of smaps (proc_pid_smaps(5)).
 FLAGS = {
     "dc": VM_DONTCOPY,
     "de": VM_DONTEXPAND,
@@ -200,7 +200,7 @@ def test_a_new_mapping_is_soft_dirty(stack: Prober, path: HookPath) -> None:
     assert "sd" in stack.map(path, Plan(vm_ops=VmOps.FULL)).vma.vmflags
 
 
-# What switches the file after the hook puts its own lower file in the replacement's place.
+# Not STACK_AFTER: that stack sets vm_file after the hook and overwrites the replacement.
 @pytest.mark.guarantee(25, 29)
 @pytest.mark.paths(*(path for path in PREPARING if path is not HookPath.STACK_AFTER))
 def test_a_replaced_vm_file_is_the_mappings(stack: Prober, path: HookPath) -> None:
@@ -230,14 +230,14 @@ def test_a_page_that_was_read_is_announced_before_it_is_written(
 def test_a_page_that_an_action_inserted_is_announced_before_it_is_written(
     stack: Prober, path: HookPath
 ) -> None:
-    """It is inserted with the VMA's page_prot, from which write access is taken away."""
+    """The page is inserted with the VMA's page_prot, which lacks write access."""
     script = path_script(path, Plan(vm_ops=VmOps.MKWRITE, action=Action.KERNEL_PAGES))
     script.map("m", TOP, pages=2)
     assert _announced(stack, script, hook_name(path)) == [0, 1]
 
 
 def _announced(stack: Prober, script: Script, hook: str) -> list[int]:
-    """Of which pages of `m` page_mkwrite() is told when all are written."""
+    """Write all pages of `m`. Return the pages for which page_mkwrite() was called."""
     script.step("clearlog")
     script.write("m", 0x5)
     log = script.hooklog()

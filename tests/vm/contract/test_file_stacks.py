@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A file that one of the kernel's own stacks serves is mapped as the file below."""
+"""A file on an in-tree stack is mapped like the file below it."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def _stacks(*, writable: bool = False) -> pytest.MarkDecorator:
 
 
 def _script(served: FileStack) -> Script:
-    """A script with the file open: `above` through the stack, `below` where it lies."""
+    """Return a script that opens the file: `above` through the stack, `below` directly."""
     mode = "rw" if served.writable else "ro"
     script = Script()
     script.open("above", served.above, mode)
     script.open("below", served.below, mode)
     script.open("writer", served.below)
-    # KD33: Coda's server is asked by the first access, which must not be a mapping. KD30: the
-    # first mapping must not be a shared one, or the container's count of writable mappings falls
+    # KD33: the first access calls Coda's server, so it must not be a mapping. KD30: the first
+    # mapping must not be shared. Otherwise the container's count of writable mappings falls
     # below zero.
     script.step("pread", "above", off=0, len="1p")
     script.map("first", "above", pages=1, prot="r", flags="private")
@@ -87,7 +87,7 @@ def test_the_vma_shows_the_inode_of_the_path_that_it_shows(guest: Guest, served:
     query = script.step("query", "m")
     seen = guest.prober.run(script)
     inode = _stat(guest, "%i", served.shown)
-    # A file's st_dev may be that of a layer (Documentation/filesystems/overlayfs.rst).
+    # A file's st_dev may belong to a layer (Documentation/filesystems/overlayfs.rst).
     device = _stat(guest, "%d", str(PurePosixPath(served.shown).parent))
     vma = seen[query].values["vmas"][0]
     major, minor = (int(part, 16) for part in vma["dev"].split(":"))
@@ -97,7 +97,7 @@ def test_the_vma_shows_the_inode_of_the_path_that_it_shows(guest: Guest, served:
 @_stacks()
 @pytest.mark.guarantee(24, 70)
 def test_the_pages_are_those_of_the_file_below(guest: Guest, served: FileStack) -> None:
-    """Not copies: the same page frames, counted alike."""
+    """Both mappings have the same page frames, and equal counts of them."""
     set_up(guest, served)
     script = _script(served)
     for name, file in (("m", "above"), ("n", "below")):
@@ -185,21 +185,21 @@ def test_a_file_that_shrinks_below_a_mapping_is_sigbus(guest: Guest, served: Fil
 @_stacks()
 @pytest.mark.guarantee(3, 73)
 def test_a_program_is_executed(guest: Guest, served: FileStack) -> None:
-    """binfmt_elf maps it as mmap(2) does."""
+    """fs/binfmt_elf.c maps a program as mmap(2) does."""
     set_up(guest, served)
     above, below, shown = (
         str(PurePosixPath(path).with_name("busybox"))
         for path in (served.above, served.below, served.shown)
     )
     guest.session.check(["cp", "/bin/busybox", below])
-    # In this order: FUSE's server opens it for writing, which execve(2) of the same file refuses.
+    # The order matters: FUSE's server opens the file for writing, and execve(2) refuses it then.
     direct = _segments(guest, below)
     assert _segments(guest, above) == [(perms, offset, shown) for perms, offset, _ in direct]
     assert "r-xp" in {perms for perms, _, _ in direct}
 
 
 def _segments(guest: Guest, program: str) -> list[tuple[str, str, str]]:
-    """What of a program is mapped while it runs: permissions, offset, path."""
+    """Return the mappings of a program while it runs: permissions, offset, path."""
     maps = guest.session.check([program, "cat", "/proc/self/maps"]).out.splitlines()
     words = [line.split() for line in maps if line.endswith("/busybox")]
     return [(perms, offset, path) for _, perms, offset, _, _, path in words]
@@ -208,7 +208,7 @@ def _segments(guest: Guest, program: str) -> list[tuple[str, str, str]]:
 @_stacks()
 @pytest.mark.guarantee(27)
 def test_a_mapping_gives_back_what_it_took(guest: Guest, stack: Prober, served: FileStack) -> None:
-    """A node of ours, of which the file is the lower one, counts its references."""
+    """A stack node above the file reports the reference count of the file."""
     set_up(guest, served)
     script = _script(served)
     script.step("munmap", "first", "0")
@@ -236,7 +236,7 @@ def test_a_mapping_gives_back_what_it_took(guest: Guest, stack: Prober, served: 
         assert seen[after[1]].values["fields"][key] == seen[before[1]].values["fields"][key], key
 
 
-# What is done to a mapping.
+# Operations on a mapping.
 OPERATIONS = {
     "hole": ("munmap m 1",),
     "protect": ("mprotect m 2 prot=none",),
@@ -274,7 +274,7 @@ def test_later_operations_are_those_on_the_file_below(
 
 
 def _operate(script: Script, file: str, prot: str, flags: str, lines: tuple[str, ...]) -> list[int]:
-    """Map a file, do something to the mapping, look at it; the steps that show what came of it."""
+    """Map a file, operate on the mapping and inspect it. Return the steps with results."""
     script.map("m", file, prot=prot, flags=flags)
     script.read("m", "0")
     steps = [script.step(line) for line in lines]
@@ -284,7 +284,7 @@ def _operate(script: Script, file: str, prot: str, flags: str, lines: tuple[str,
 
 
 def _comparable(fact: Fact) -> object:
-    """What a step reports, without addresses and files."""
+    """Return the result of a step, without addresses and files."""
     if "vmas" in fact.values:
         return [canonical_vma(vma) for vma in fact.vmas]
     if "pages" in fact.values:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What FUSE passthrough refuses, and what it does beyond serving a file."""
+"""FUSE passthrough: the files and depths that it refuses, and details of served files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ DEBUGFS = FileStack(name="fuse-debugfs", layers=(fuse("one", "/sys/kernel/debug"
 
 @pytest.mark.guarantee(2, 3)
 def test_a_backing_file_without_a_hook_is_refused(guest: Guest, stack: Prober) -> None:
-    """debugfs' proxies have none, whatever is behind them; do_mmap() sees only FUSE's own."""
+    """The proxy files of debugfs lack a hook, whatever file is behind them.
+
+    do_mmap() checks only the hook of the FUSE file.
+    """
     set_up(guest, DEBUGFS)
     script = Script()
     opened = script.open("f", f"{FOLDER}/one/sleep_time", "ro")
@@ -56,7 +59,7 @@ def test_a_stack_is_no_deeper_than_the_server_said(guest: Guest, depth: int, err
 
 @pytest.mark.kconfig("OVERLAY_FS")
 def test_nothing_is_stacked_on_a_stack_of_the_highest_depth(guest: Guest) -> None:
-    """FILESYSTEM_MAX_STACK_DEPTH is 2: a fourth level cannot be mounted."""
+    """FILESYSTEM_MAX_STACK_DEPTH (include/linux/fs.h) is 2: a fourth level cannot be mounted."""
     inner = overlay("one", "base/lower", "base/upper")
     served = FileStack(
         name="fuse-overlay", layers=(inner, fuse("two", "one", depth=2)), home="base/upper"
@@ -69,7 +72,7 @@ def test_nothing_is_stacked_on_a_stack_of_the_highest_depth(guest: Guest) -> Non
 
 
 def test_each_open_file_has_a_mapping_of_its_own(guest: Guest) -> None:
-    """Two backing files, one cache."""
+    """Two backing files share one page cache."""
     served = FileStack(name="fuse-tmpfs", layers=(fuse("one", "base"),))
     set_up(guest, served)
     script = Script()
@@ -89,7 +92,7 @@ def test_each_open_file_has_a_mapping_of_its_own(guest: Guest) -> None:
 @pytest.mark.reaches("relay", by="fuse")
 @pytest.mark.guarantee(23, 24)
 def test_a_hooks_operations_and_private_data_arrive_through_passthrough(guest: Guest) -> None:
-    """relay's hook sets both, and its fault handler needs both."""
+    """The hook of relay sets both, and its fault handler needs both (kernel/relay.c)."""
     guest.load("mmap_relay")
     folder = "/sys/kernel/debug/mmap_relay"
     set_up(guest, FileStack(name="fuse-relay", layers=(fuse("one", folder),)))
@@ -105,4 +108,4 @@ def test_a_hooks_operations_and_private_data_arrive_through_passthrough(guest: G
     assert canonical_vma(seen[above].vma) == canonical_vma(seen[below].vma)
     assert seen[read].contents == seen[read_below].contents
     assert seen[read].contents == [f"fill:{0x72656C6179000000 + page:#x}" for page in range(4)]
-    assert seen[partial].error == "EINVAL", "relay's hook wants the whole buffer"
+    assert seen[partial].error == "EINVAL", "relay's hook requires a mapping of the whole buffer"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Flags of a VMA above bit 31, and those that only one architecture has (guarantee 75)."""
+"""VMA flags above bit 31, and VMA flags of only one architecture (guarantee 75)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PKEYS = 16
 @pytest.mark.guarantee(13, 19, 75)
 @pytest.mark.parametrize("flags", ["shared", "private"])
 def test_memory_that_is_only_executed_has_a_key(stack: Prober, path: HookPath, flags: str) -> None:
-    """execute_only_pkey() of arch/x86/mm/pkeys.c chooses it."""
+    """arch/x86/mm/pkeys.c, __execute_only_pkey() chooses the key."""
     mapped = stack.map(path, Plan(vm_ops=VmOps.FULL), prot="x", flags=flags)
     key = mapped.vma.smaps["ProtectionKey"]
     assert key != 0
@@ -59,7 +59,7 @@ def test_guarded_branches_show(stack: Prober, path: HookPath, flags: str) -> Non
 @pytest.mark.kconfig("ARM64_MTE")
 @pytest.mark.guarantee(7, 75)
 def test_tags_are_refused_before_the_hook_runs(stack: Prober, path: HookPath) -> None:
-    """A device's memory need not have any (arch/arm64/include/asm/mman.h)."""
+    """Device memory may lack tags (arch/arm64/include/asm/mman.h, arch_validate_flags())."""
     script = path_script(path, Plan(vm_ops=VmOps.FULL))
     made = script.map("m", TOP, prot="rwm")
     log = script.hooklog()
@@ -72,7 +72,7 @@ def test_tags_are_refused_before_the_hook_runs(stack: Prober, path: HookPath) ->
 @pytest.mark.kconfig("ARM64_MTE")
 @pytest.mark.guarantee(19, 75)
 def test_a_hook_allows_tags(stack: Prober, path: HookPath) -> None:
-    """VM_MTE_ALLOWED is above bit 31: lost on the way, it would leave mprotect to refuse."""
+    """VM_MTE_ALLOWED is above bit 31. If the layer lost it, mprotect() would fail."""
     script = path_script(path)
     results = {}
     for allowed, plan in (

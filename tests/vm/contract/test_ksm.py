@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A process that offers KSM all that it maps: a mapping is marked by what its hook has left."""
+"""Mappings of a process that enables KSM for all its memory (PR_SET_MEMORY_MERGE).
+
+The kernel marks a mapping according to the flags that its hook has left.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from testbed.mmap.probe import Prober, path_script
 from testbed.mmap.script import Script
 
 PLAIN = Plan(vm_ops=VmOps.NO_CLOSE)
-# KSM takes no special mapping (mm/ksm.c, ksm_compatible()).
+# KSM skips special mappings (mm/ksm.c, ksm_compatible()).
 SPECIAL = Plan(vm_ops=VmOps.NO_CLOSE, set_flags=VM_DONTEXPAND)
 
 pytestmark = pytest.mark.kconfig("KSM")
@@ -22,7 +25,7 @@ pytestmark = pytest.mark.kconfig("KSM")
 def offered(
     stack: Prober, path: HookPath, plan: Plan, flags: str = "private"
 ) -> tuple[Vma, list[HookEvent]]:
-    """A mapping that a process makes after it has offered all its memory, and the hooks' log."""
+    """Enable KSM for a process, then map. Return the VMA and the log of the hooks."""
     script = path_script(path, plan)
     script.step("ksm")
     script.map("m", TOP, flags=flags)
@@ -61,7 +64,7 @@ def test_no_hook_finds_the_mark(stack: Prober, path: HookPath) -> None:
 
 @pytest.mark.guarantee(59)
 def test_the_mark_does_not_keep_alike_neighbours_apart(stack: Prober) -> None:
-    """It is set before the merge is tried (mm/vma.c, can_set_ksm_flags_early())."""
+    """The mark is set before the merge is tried (mm/vma.c, can_set_ksm_flags_early())."""
     script = path_script(HookPath.DIRECT, PLAIN)
     script.step("ksm")
     script.map("room", "anon", pages=4, prot="none", flags="private")

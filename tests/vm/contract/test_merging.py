@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Neighbours that are alike become one VMA, and when they do not."""
+"""Merging of neighbours into one VMA, and the conditions that prevent it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BELOW_MMAP = tuple(path for path in KEEPING if path is not HookPath.DIRECT)
 
 
 class Neighbours:
-    """Two mappings of two pages side by side: `m`, and `n` behind it."""
+    """Two adjacent mappings of two pages each: `m`, and `n` behind it."""
 
     def __init__(
         self,
@@ -89,7 +89,10 @@ def test_no_hook_runs_for_a_mapping_that_is_merged(stack: Prober, path: HookPath
 
 @pytest.mark.guarantee(59)
 def test_a_merged_mapping_keeps_what_the_first_hook_has_set(stack: Prober) -> None:
-    """Commit 976d5e0ddac8: the second hook's vm_ops and private data are not taken over."""
+    """The second hook's vm_ops and private data are ignored.
+
+    Commit 976d5e0ddac8 "mm/vma: predicate setting mmap_prepare VMA fields on new vma alloc".
+    """
     pair = Neighbours(HookPath.DIRECT, FULL, OTHER)
     seen = pair.run(stack)
     vma = seen[pair.vma].values
@@ -121,7 +124,7 @@ def test_a_mapping_joins_the_one_behind_it(stack: Prober, path: HookPath, hole: 
 @pytest.mark.guarantee(59, 60)
 @pytest.mark.paths(*KEEPING)
 def test_the_lowest_mapping_joins_the_one_behind_it(stack: Prober, path: HookPath) -> None:
-    """Nothing is mapped before it."""
+    """No mapping is before it."""
     script = path_script(path, FULL)
     flags = "shared,fixed_noreplace"
     script.map("n", TOP, pages=2, offset=2, flags=flags, addr="18p")
@@ -138,7 +141,7 @@ def test_the_lowest_mapping_joins_the_one_behind_it(stack: Prober, path: HookPat
 def test_a_hole_keeps_neighbours_apart(
     stack: Prober, path: HookPath, order: tuple[str, str]
 ) -> None:
-    """Their offsets are adjacent, and their addresses are not."""
+    """Their offsets are adjacent, but their addresses are not."""
     places = {"m": (1, 0), "n": (3, 1)}
     script = path_script(path, FULL)
     script.map("room", "anon", pages=5, prot="none", flags="private")
@@ -172,7 +175,7 @@ def test_private_neighbours_that_nobody_wrote_to_become_one(stack: Prober, path:
 def test_private_neighbours_with_pages_of_their_own_stay_apart(
     stack: Prober, path: HookPath
 ) -> None:
-    """What comes between them may join one of the two: their anonymous pages lie apart."""
+    """A mapping between them may join only one: each has its own anonymous pages."""
     script = path_script(path, OTHER)
     script.map("room", "anon", pages=6, prot="none", flags="private")
     for name, page in (("m", 0), ("n", 4)):
@@ -192,7 +195,7 @@ def test_private_neighbours_with_pages_of_their_own_stay_apart(
 def test_what_a_child_inherited_with_pages_of_its_own_is_not_joined(
     stack: Prober, path: HookPath, forked: bool, count: int
 ) -> None:
-    """Its anon_vma is a link to the parent's (mm/vma.c, vma_is_fork_child())."""
+    """The child's VMA is linked to the parent's anon_vma (mm/vma.c, vma_is_fork_child())."""
     script = path_script(path, OTHER)
     script.map("room", "anon", pages=4, prot="none", flags="private")
     _place(script, "m", 0, "private")
@@ -243,7 +246,7 @@ def test_the_offset_that_the_hook_sets_is_part_of_the_comparison(stack: Prober) 
 
 
 def _place(script: Script, name: str, page: int, sharing: str) -> None:
-    """Map two pages into `room`, as far from its start as from the file's."""
+    """Map two pages of the file into `room`, at the same page of both."""
     addr = f"room+{page}p"
     script.map(name, TOP, pages=2, offset=page, flags=f"{sharing},fixed", addr=addr)
 
@@ -306,7 +309,7 @@ def test_only_a_close_keeps_the_next_vma_from_being_merged_away(
 def test_a_moved_private_mapping_is_not_merged(
     guest: Guest, stack: Prober, path: HookPath, moved: str
 ) -> None:
-    """Its anonymous pages are numbered by where they were mapped first (since Linux 7.3)."""
+    """Since Linux 7.3 its anonymous pages keep the offsets of their first address."""
     script = path_script(path, OTHER)
     script.map("room", "anon", pages=4, prot="none", flags="private")
     script.map("n", TOP, pages=2, offset=2, flags="private")
@@ -321,7 +324,7 @@ def test_a_moved_private_mapping_is_not_merged(
     assert seen[move].errno == 0
     assert seen[read].contents == ["pool:0", "pool:1", "fill:0x7", "fill:0x7"]
     if len(seen[maps].vmas) == 1 and guest.prepared.kernel.version.startswith("7.2."):
-        pytest.skip("this kernel keeps no anonymous offsets of file mappings")
+        pytest.skip("this kernel does not keep anonymous offsets of file mappings")
     assert len(seen[maps].vmas) == 2
 
 
@@ -330,7 +333,7 @@ def test_a_moved_private_mapping_is_not_merged(
     "KD13", symptom=r"the replacement has \d+ references, had \d+", recorded=("7.2", "7.3.4")
 )
 def test_a_replaced_vm_file_is_released_when_the_mapping_is_merged(stack: Prober) -> None:
-    """mm/vma.c __mmap_region(): a merge takes no file, and nobody puts the one handed over."""
+    """mm/vma.c, __mmap_region(): a merge does not use the replacement, and nothing puts it."""
     script = Script()
     script.step("memfd", "spare", "8p")
     plan = Plan(vm_ops=VmOps.FULL, replace="file")

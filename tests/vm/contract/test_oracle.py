@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Every scenario on every path: by the contract's rules, and beside its reference path."""
+"""Every scenario on every path, against the contract's rules and its reference path."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from testbed.mmap.path import HookPath
 from testbed.mmap.probe import Prober
 from testbed.mmap.scenario import Scenario
 
-# Seeds whose scenarios every run tries; a seed that finds something is kept by a name.
+# Every run executes the scenarios of these seeds. One that finds a defect gets its own name.
 SEEDS = range(60)
 
 
@@ -40,31 +40,31 @@ def _case(scenario: Scenario, path: HookPath) -> object:
     return pytest.param(scenario, path, id=f"{scenario}-{path}", marks=marks)
 
 
-Trials = dict[tuple[Path, str, HookPath], Execution]
+Executions = dict[tuple[Path, str, HookPath], Execution]
 
 
 @pytest.fixture(scope="session")
-def executions() -> Trials:
-    """What has run, by the VM in which it did: a reference serves several paths."""
+def executions() -> Executions:
+    """Executions so far, by log directory of the VM: several paths share a reference."""
     return {}
 
 
 @pytest.mark.parametrize(("scenario", "path"), _cases(SCENARIOS))
 def test_scenario(
-    guest: Guest, stack: Prober, executions: Trials, scenario: Scenario, path: HookPath
+    guest: Guest, stack: Prober, executions: Executions, scenario: Scenario, path: HookPath
 ) -> None:
     _judge(guest, stack, executions, scenario, path)
 
 
 @pytest.mark.parametrize(("scenario", "path"), _cases(map(generate, SEEDS)))
 def test_generated_scenario(
-    guest: Guest, stack: Prober, executions: Trials, scenario: Scenario, path: HookPath
+    guest: Guest, stack: Prober, executions: Executions, scenario: Scenario, path: HookPath
 ) -> None:
     _judge(guest, stack, executions, scenario, path)
 
 
 def _judge(
-    guest: Guest, stack: Prober, executions: Trials, scenario: Scenario, path: HookPath
+    guest: Guest, stack: Prober, executions: Executions, scenario: Scenario, path: HookPath
 ) -> None:
     other = reference_path(path, scenario.paths)
     reference = _run(guest, stack, executions, scenario, other) if other is not None else None
@@ -73,7 +73,7 @@ def _judge(
 
 
 def _run(
-    guest: Guest, stack: Prober, executions: Trials, scenario: Scenario, path: HookPath
+    guest: Guest, stack: Prober, executions: Executions, scenario: Scenario, path: HookPath
 ) -> Execution:
     key = guest.vm.spec.log_dir, scenario.name, path
     if key not in executions:

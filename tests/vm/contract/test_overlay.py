@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What overlayfs does beyond serving a file: copy-up, exec, merging, addresses."""
+"""overlayfs: copy-up, exec, merging and addresses."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ HUGE_PAGES = "/sys/kernel/mm/transparent_hugepage"
 
 FILLED = f"fill:{FILL:#x}"
 
-# A file of the upper folder, so that it is mapped as it is, also for writing.
+# A file of the upper directory: it is mapped without a copy-up, even for writing.
 UPPER = FILE_STACKS[0]
-# A file of the lower folder, which the first open for writing copies up.
+# A file of the lower directory: the first open for writing copies it up.
 LOWER = FileStack(
     name="overlay-lower", layers=(overlay("one", "base/lower", "base/upper"),), home="base/lower"
 )
@@ -77,7 +77,7 @@ def test_a_program_of_the_lower_folder_is_executed(guest: Guest) -> None:
 
 @pytest.mark.guarantee(59, 61)
 def test_neighbours_merge_only_after_a_round_trip_of_mprotect(guest: Guest) -> None:
-    """At mmap the new VMA has the outer file and the old one the backing file."""
+    """During mmap() the new VMA has the outer file, but its neighbour has the backing file."""
     set_up(guest, UPPER)
     counts = []
     script = Script()
@@ -97,10 +97,10 @@ def test_neighbours_merge_only_after_a_round_trip_of_mprotect(guest: Guest) -> N
 
 @pytest.mark.guarantee(68)
 def test_remap_file_pages_takes_the_direct_path_to_the_lower_file(guest: Guest) -> None:
-    """The VMA's file is the backing file by now: do_mmap() never sees the overlay again.
+    """The VMA's file is the backing file by then, so do_mmap() does not see the overlay again.
 
-    So a piece that is put back in its place merges with its neighbours at once, as it does where
-    nothing is stacked.
+    A piece that is remapped to its old place therefore merges with its neighbours at once, as
+    without a stack.
     """
     set_up(guest, UPPER)
     script = Script()
@@ -122,9 +122,9 @@ def test_remap_file_pages_takes_the_direct_path_to_the_lower_file(guest: Guest) 
 @pytest.mark.arches("arm64")
 @pytest.mark.guarantee(68, 75)
 def test_remap_file_pages_brings_what_only_the_lower_file_may(guest: Guest) -> None:
-    """tmpfs may have tags in its pages (VM_MTE_ALLOWED), overlayfs may not."""
+    """tmpfs allows tags in its pages (VM_MTE_ALLOWED); overlayfs does not."""
     if "mte" not in guest.session.get("/proc/cpuinfo").decode().split():
-        pytest.skip("the CPU has no tags")
+        pytest.skip("the CPU lacks memory tags")
     set_up(guest, UPPER)
     script = Script()
     script.open("f", UPPER.above)
@@ -161,11 +161,11 @@ def test_a_synchronous_mapping_is_refused_by_the_overlay(guest: Guest) -> None:
 @pytest.mark.kconfig("TRANSPARENT_HUGEPAGE")
 @pytest.mark.guarantee(72)
 def test_addresses_are_the_overlays_choice(guest: Guest) -> None:
-    """tmpfs aligns what can have huge pages; overlayfs has no get_unmapped_area.
+    """tmpfs aligns mappings for huge pages; overlayfs lacks a get_unmapped_area operation.
 
-    Two mappings with a page between them cannot both be aligned by chance. khugepaged, which is
-    stopped first, would look for something to do in the file below (khugepaged_scan_mm_slot() in
-    mm/khugepaged.c), and hold it for longer than the process lives.
+    Two mappings with a page between them cannot both be aligned by chance. khugepaged is stopped
+    first: its scan of the file below could hold the file longer than the process lives
+    (mm/khugepaged.c, khugepaged_scan_mm_slot()).
     """
     old = guest.session.get(f"{HUGE_PAGES}/enabled").split(b"[")[1].split(b"]")[0]
     guest.session.write((f"{HUGE_PAGES}/enabled", b"never"))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Every path maps, and shows what the direct path shows."""
+"""Every path maps, with the same results as the direct path."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ def test_kernel_pages_are_mapped_and_counted(stack: Prober, path: HookPath) -> N
     assert mapped.vma.smaps["Rss"] * 1024 == mapped.vma.size
 
 
-# A multiple of what a page table maps, whatever the size of a page, and far from all else.
+# A multiple of the range of a page table, for each page size, and far from other mappings.
 FAR = 128 << 30
 
 
@@ -199,7 +199,7 @@ def test_pages_are_mapped_across_page_tables(
 @pytest.mark.guarantee(36)
 @pytest.mark.paths(HookPath.LEGACY)
 def test_remap_pfn_range_itself_rounds_a_size_up(stack: Prober, path: HookPath) -> None:
-    """Where the action is refused: a private mapping must be remapped as a whole."""
+    """The action would be refused: a private mapping must be remapped as a whole."""
     script = path_script(path, Plan(action=Action.REMAP, action_size="0x800"))
     script.map("m", TOP, pages=1, flags="private")
     read = script.read("m")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What perf is told of a mapping (guarantee 74): after the hooks, with what they left."""
+"""The perf record of a mapping (guarantee 74): made after the hooks, with their results."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def test_perf_is_told_once_what_the_hook_left(
     script = path_script(path, plan)
     on = script.step("perf")
     made = script.map("m", TOP, pages=3, offset=1, flags=flags)
-    told, maps = script.step("perflog", "m"), script.maps("m")
+    logged, maps = script.step("perflog", "m"), script.maps("m")
     seen = stack.run(script)
     vma = seen[maps].vma
     assert seen[on].error == ""
-    assert seen[told].values["records"] == [
+    assert seen[logged].values["records"] == [
         {
             "addr": f"{seen[made].address:#x}",
             "len": vma.size,
@@ -57,10 +57,10 @@ def test_perf_is_not_told_of_a_mapping_whose_hook_fails(
     script.map("room", "anon", pages=4, prot="none", flags="private")
     script.step("perf")
     failed = script.map("m", TOP, pages=2, flags="shared,fixed", addr="room+1p")
-    told = script.step("perflog", "room")
+    logged = script.step("perflog", "room")
     script.map("m", "anon", pages=2, flags="private,fixed", addr="room+1p")
     control = script.step("perflog", "room")
     seen = stack.run(script)
     assert seen[failed].error == "EIO"
-    assert seen[told].values["records"] == []
+    assert seen[logged].values["records"] == []
     assert [record["path"] for record in seen[control].values["records"]] == ["//anon"]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Bugs that were fixed in the layer: the trigger of each, in few steps.
+"""Fixed bugs of the layer: a short trigger of each.
 
-| bug | fix | where it is shown |
+| bug | fix | test |
 |---|---|---|
 | R1 | bb666b7c2707 | here |
 | R2 | f7a741c53b71 | here |
@@ -11,13 +11,13 @@
 | R6 | f96e1d5f15b7 | here |
 | R7 | 5e3b3df43290 | here |
 | R8 | 619eab23e1ce | here |
-| R9 | 5a4831bffcb8, d493d1254a46 | afs needs a server; here its way of counting, on our hook |
+| R9 | 5a4831bffcb8, d493d1254a46 | here, on a hook that counts like afs, which needs a server |
 | R10 | 0a3c1b9157cf | here |
 | R11 | 976d5e0ddac8 | here |
-| R12 | 7.2.8, unaccount after a failed hook | here |
-| R13 | 7.3.4, the commit charge of what was replaced | here |
+| R12 | Linux 7.2.8, uncharge after a failed hook | here |
+| R13 | Linux 7.3.4, uncharge replaced mappings | here |
 | R14 | 3dd6ed34ce1f | here |
-| R15 | vm_ops are the dummy unless set | here |
+| R15 | vm_ops default to the dummy | here |
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from testbed.mmap.script import Script
 FULL = Plan(vm_ops=VmOps.FULL)
 COMPAT = tuple(path for path in HookPath if path.shape.compat)
 
-# What is accounted per mapping must show beside nothing else: 16 of these are 4 MiB and more.
+# The accounts of these mappings stand out against other changes: 16 of them have at least 4 MiB.
 PAGES = 64
 ROUNDS = 16
 
@@ -45,7 +45,7 @@ ROUNDS = 16
 def test_r1_a_file_with_only_mmap_prepare_is_mapped_below_mmap(
     stack: Prober, path: HookPath
 ) -> None:
-    """bb666b7c2707 "mm: add mmap_prepare() compatibility layer for nested file systems"."""
+    """Commit bb666b7c2707 "mm: add mmap_prepare() compatibility layer for nested file systems"."""
     mapped = stack.map(path, FULL)
     assert mapped.made.error == ""
     assert names(mapped.events).count("prepare") == 1
@@ -55,7 +55,10 @@ def test_r1_a_file_with_only_mmap_prepare_is_mapped_below_mmap(
 @pytest.mark.guarantee(10, 11)
 @pytest.mark.paths(HookPath.STACK, HookPath.THREE_LEVEL, HookPath.STACK_AFTER)
 def test_r2_the_hook_below_is_told_of_its_own_file(stack: Prober, path: HookPath) -> None:
-    """f7a741c53b71 "mm: do not assume file == vma->vm_file in compat_vma_mmap_prepare()"."""
+    """The hook gets its own file, not the VMA's.
+
+    Commit f7a741c53b71 "mm: do not assume file == vma->vm_file in compat_vma_mmap_prepare()".
+    """
     entry = stack.map(path, FULL).descriptor
     assert entry.node("file") == "mmap_direct"
     assert entry.node("vm_file") == path.shape.nodes[0]
@@ -64,7 +67,7 @@ def test_r2_the_hook_below_is_told_of_its_own_file(stack: Prober, path: HookPath
 @pytest.mark.guarantee(19)
 @pytest.mark.paths(*PREPARING)
 def test_r3_a_flag_that_the_hook_clears_stays_cleared(stack: Prober, path: HookPath) -> None:
-    """The layer's vm_flags_set() became an assignment with the conversion to vma_flags_t."""
+    """The conversion to vma_flags_t replaced the layer's vm_flags_set() by an assignment."""
     script = path_script(path, Plan(vm_ops=VmOps.FULL, clear_flags=VM_MAYWRITE))
     script.map("m", TOP, prot="r")
     protect = script.step("mprotect", "m", prot="rw")
@@ -76,7 +79,7 @@ def test_r3_a_flag_that_the_hook_clears_stays_cleared(stack: Prober, path: HookP
 
 @pytest.mark.guarantee(29)
 def test_r4_shared_memory_of_dev_zero_goes_with_its_mapping(stack: Prober) -> None:
-    """605f6586ecf7 "mm/vma: do not leak memory when .mmap_prepare swaps the file"."""
+    """Commit 605f6586ecf7 "mm/vma: do not leak memory when .mmap_prepare swaps the file"."""
     script = Script()
     script.open("zero", "/dev/zero")
     before = script.step("meminfo")
@@ -93,7 +96,7 @@ def test_r4_shared_memory_of_dev_zero_goes_with_its_mapping(stack: Prober) -> No
 
 @pytest.mark.guarantee(45, 51)
 def test_r6_a_mapping_that_is_hidden_and_fails_is_undone(stack: Prober) -> None:
-    """f96e1d5f15b7 "mm: avoid deadlock when holding rmap on mmap_prepare error"."""
+    """Commit f96e1d5f15b7 "mm: avoid deadlock when holding rmap on mmap_prepare error"."""
     script = path_script(HookPath.DIRECT, Plan(vm_ops=VmOps.FULL, hide=1, mapped_error="-EBUSY"))
     failed = script.map("m", TOP)
     script.plan(TOP, FULL)
@@ -106,9 +109,9 @@ def test_r6_a_mapping_that_is_hidden_and_fails_is_undone(stack: Prober) -> None:
 @pytest.mark.guarantee(45)
 @pytest.mark.paths(*STACKS)
 def test_r7_the_layer_unlocks_no_rmap_that_it_has_not_locked(stack: Prober, path: HookPath) -> None:
-    """5e3b3df43290 "mm: switch the rmap lock held option off in compat layer"."""
+    """Commit 5e3b3df43290 "mm: switch the rmap lock held option off in compat layer"."""
     script = path_script(path, Plan(vm_ops=VmOps.FULL, hide=1))
-    # Linking and unlinking each take the lock: a count that is off stops the second.
+    # Linking and unlinking take the lock. With an unbalanced lock, the second mapping hangs.
     made = []
     for name in ("m", "n"):
         made.append(script.map(name, TOP))
@@ -121,7 +124,10 @@ def test_r7_the_layer_unlocks_no_rmap_that_it_has_not_locked(stack: Prober, path
 @pytest.mark.paths(*COMPAT)
 @pytest.mark.parametrize("action", [Action.NONE, Action.REMAP, Action.KERNEL_PAGES])
 def test_r8_a_detached_vma_is_not_unmapped(stack: Prober, path: HookPath, action: Action) -> None:
-    """619eab23e1ce, CVE-2026-53373: do_munmap() of a VMA that no tree holds yet."""
+    """The layer called do_munmap() for a VMA that was not in the tree yet (CVE-2026-53373).
+
+    Commit 619eab23e1ce "mm/vma: do not try to unmap a VMA if mmap_prepare() invoked from mmap()".
+    """
     script = path_script(path)
     script.map("room", "anon", pages=6, flags="private")
     script.write("room", 0x8)
@@ -138,7 +144,11 @@ def test_r8_a_detached_vma_is_not_unmapped(stack: Prober, path: HookPath, action
 
 @pytest.mark.guarantee(48, 53, 59)
 def test_r9_what_mapped_counts_close_gives_back(stack: Prober) -> None:
-    """5a4831bffcb8, d493d1254a46 (afs): a hook also runs for what is merged, or fails."""
+    """A hook also runs for mappings that are merged or fail, so it must not count them.
+
+    Commits 5a4831bffcb8 "fs: afs: revert mmap_prepare() change" and d493d1254a46 "fs: afs:
+    restore mmap_prepare implementation".
+    """
     script = path_script(HookPath.DIRECT, FULL)
     script.map("room", "anon", pages=6, prot="none", flags="private")
     for page in (0, 2):
@@ -158,7 +168,7 @@ def test_r9_what_mapped_counts_close_gives_back(stack: Prober) -> None:
 def test_r10_nothing_is_remapped_behind_the_mapping(
     guest: Guest, stack: Prober, path: HookPath, action: Action
 ) -> None:
-    """0a3c1b9157cf: the range of a remap is held against the mapping's."""
+    """Commit 0a3c1b9157cf "mm: on remap assert that input range within the proposed VMA"."""
     script = path_script(path, Plan(action=action, action_offset="1p", action_size="2p"))
     script.map("room", "anon", pages=4, flags="private")
     script.write("room", 0x10)
@@ -173,7 +183,10 @@ def test_r10_nothing_is_remapped_behind_the_mapping(
 @pytest.mark.guarantee(59)
 @pytest.mark.parametrize("second", [NOTHING, Plan(vm_ops=VmOps.NO_CLOSE, private=0x2)], ids=str)
 def test_r11_a_merged_vma_keeps_its_operations(stack: Prober, second: Plan) -> None:
-    """976d5e0ddac8: vm_ops and private data are set on a new VMA only."""
+    """vm_ops and private data are set only on a new VMA.
+
+    Commit 976d5e0ddac8 "mm/vma: predicate setting mmap_prepare VMA fields on new vma alloc".
+    """
     script = path_script(HookPath.DIRECT, Plan(vm_ops=VmOps.FULL, private=0x1))
     script.map("room", "anon", pages=6, prot="none", flags="private")
     script.map("m", TOP, pages=2, flags="shared,fixed", addr="room")
@@ -191,13 +204,15 @@ def test_r11_a_merged_vma_keeps_its_operations(stack: Prober, second: Plan) -> N
 
 @pytest.mark.guarantee(28, 54)
 def test_r12_a_failed_hook_leaves_no_commit_charge(stack: Prober, path: HookPath) -> None:
-    """7.2.8: "correctly unaccount on mmap_prepare() failure"."""
+    """Linux 7.2.8, "mm/vma: correctly unaccount on mmap_prepare() failure"."""
     script = path_script(path, Plan(hook_error="-EIO"))
     before = script.step("meminfo")
     for _ in range(ROUNDS):
         script.map("m", TOP, pages=PAGES, flags="private")
     after = script.step("meminfo")
-    assert _charge_kept(stack, script, before, after) == 0, "of mappings that failed"
+    assert _charge_kept(stack, script, before, after) == 0, (
+        "failed mappings leave a charge in Committed_AS"
+    )
 
 
 @pytest.mark.guarantee(55, 56)
@@ -207,7 +222,7 @@ def test_r12_a_failed_hook_leaves_no_commit_charge(stack: Prober, path: HookPath
 def test_r13_a_failed_mapping_gives_back_the_charge_of_what_it_replaced(
     stack: Prober, path: HookPath
 ) -> None:
-    """7.3.4: "mm/vma: don't leak the commit charge on mmap failure"."""
+    """Linux 7.3.4, "mm/vma: don't leak the commit charge on mmap failure"."""
     script = path_script(path, Plan(hook_error="-EIO"))
     before = script.step("meminfo")
     for _ in range(ROUNDS):
@@ -220,7 +235,7 @@ def test_r13_a_failed_mapping_gives_back_the_charge_of_what_it_replaced(
 
 @pytest.mark.guarantee(54)
 def test_r14_the_vma_of_a_failed_hook_is_not_closed(stack: Prober, path: HookPath) -> None:
-    """3dd6ed34ce1f "mm: avoid unsafe VMA hook invocation when error arises on mmap hook"."""
+    """Commit 3dd6ed34ce1f "mm: avoid unsafe VMA hook invocation when error arises on mmap hook"."""
     script = path_script(path, Plan(vm_ops=VmOps.FULL, hook_error_after="-EIO"))
     made = script.map("m", TOP)
     log = script.hooklog()
@@ -234,14 +249,14 @@ def test_r14_the_vma_of_a_failed_hook_is_not_closed(stack: Prober, path: HookPat
 def test_r15_a_hook_that_sets_no_operations_makes_no_anonymous_memory(
     stack: Prober, path: HookPath, flags: str
 ) -> None:
-    """vm_ops are the dummy's unless a hook sets NULL; once they were NULL unless it set some."""
+    """vm_ops default to vma_dummy_vm_ops; before the fix they defaulted to NULL."""
     mapped = stack.map(path, NOTHING, flags=flags, pages=2)
     assert mapped.made.error == ""
     assert mapped.read.results == ["SIGBUS", "SIGBUS"]
 
 
 def _charge_kept(stack: Prober, script: Script, before: int, after: int) -> int:
-    """By how many kB Committed_AS has grown between two steps."""
+    """Return the growth of Committed_AS between two steps, in kB."""
     seen = stack.run(script)
     had, has = (int(seen[step].values["fields"]["Committed_AS"]) for step in (before, after))
     return has - had

@@ -18,7 +18,7 @@ FOLDER = "/sys/kernel/mmap_ring"
 
 @pytest.fixture
 def opened(guest: Guest, ring: Prober) -> Prober:
-    """The channel in the state in which its ring can be mapped."""
+    """Open the channel, so that its ring can be mapped."""
     guest.session.write((f"{FOLDER}/state", b"opened"))
     return ring
 
@@ -113,7 +113,7 @@ def test_a_child_sees_the_ring(opened: Prober) -> None:
     "KD7b", symptom=r"mapped\(\) was called 1 times, close\(\) 0", recorded=("7.2", "7.3.4")
 )
 def test_what_kernfs_refuses_late_is_closed_again(opened: Prober) -> None:
-    """fs/kernfs/file.c kernfs_fop_mmap() looks at vm_ops->close when mapped() has run."""
+    """fs/kernfs/file.c, kernfs_fop_mmap() checks vm_ops->close only after mapped() has run."""
     script = Script()
     script.step("clearlog", "ring")
     script.open("f", f"{FOLDER}/ring_close")

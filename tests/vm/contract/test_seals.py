@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Seals of a memfd: who looks at them when it is the lower file (guarantee 7)."""
+"""Seals of a memfd: mapped directly, and as the lower file of a stack (guarantee 7)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ KD32 = pytest.mark.defect(
 
 
 def _sealed(seal: str) -> Script:
-    """A script with a memfd `sealed` of one page."""
+    """Return a script with a sealed memfd `sealed` of one page."""
     script = Script()
     script.step("memfd", "sealed", "1p")
     script.step("pwrite", "sealed", off=0, len="1p", value="0x77")
@@ -30,7 +30,7 @@ def _sealed(seal: str) -> Script:
 
 
 def _check_refusal(prober: Prober, script: Script) -> None:
-    """What is open as `f` must not be mapped shared and writable, nor become so."""
+    """Check that a shared writable mapping of `f` is refused, and that the memfd is unchanged."""
     made = script.map("m", "f", pages=1)
     script.write("m", 0x88)
     read = script.step("pread", "sealed", off=0, len="1p")
@@ -55,7 +55,7 @@ def test_a_sealed_memfd_is_not_mapped_for_writing(guest: Guest, seal: str) -> No
 @pytest.mark.guarantee(27, 28)
 @pytest.mark.parametrize("error", ["", "ENOMEM"], ids=["unmapped", "failed"])
 def test_what_is_not_mapped_any_more_can_be_sealed(guest: Guest, error: str) -> None:
-    """It counts as mapped for writing while mmap is under way (i_mmap_writable)."""
+    """During mmap() the file counts as mapped for writing (i_mmap_writable)."""
     script = Script()
     script.step("memfd", "f", "4p")
     if error:
@@ -74,7 +74,7 @@ def test_what_is_not_mapped_any_more_can_be_sealed(guest: Guest, error: str) -> 
 def test_a_sealed_memfd_below_a_stack_is_not_written(
     stack: Prober, path: HookPath, seal: str
 ) -> None:
-    """do_mmap() asks the outer file for its seals; the hook of the memfd does not ask again."""
+    """do_mmap() checks the seals of the outer file; the memfd's hook does not check its own."""
     script = _sealed(seal)
     script.open("f", f"/dev/{path.shape.nodes[0]}")
     script.step("lower", "f", "sealed")
@@ -98,5 +98,7 @@ def test_a_sealed_memfd_below_a_stack_of_the_kernel_is_not_written(
     script = _sealed(seal)
     script.step("publish", "sealed", f"{FOLDER}/base/memfd")
     script.open("f", f"{FOLDER}/one/memfd")
-    script.step("pread", "f", off=0, len="1p")  # KD33: Coda's server is not asked by a mapping
+    script.step(
+        "pread", "f", off=0, len="1p"
+    )  # KD33: a mapping must not be the first to call Coda's server
     _check_refusal(guest.prober, script)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Which hook runs, and which files may be mapped at all."""
+"""Selection of the hook that runs, and refusal of files without one hook."""
 
 from __future__ import annotations
 

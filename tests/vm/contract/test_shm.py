@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""SysV shared memory: a stack that keeps vm_file, and its legacy control."""
+"""SysV shared memory: a stack that keeps vm_file. Huge pages are the control, with .mmap."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PAGES = 4
 
 
 def _attached(*, pages: int = PAGES) -> Script:
-    """A script with a segment `s` that is attached as `m`."""
+    """Return a script with a segment `s` that is attached as `m`."""
     script = Script()
     script.step("shmget", "s", f"{pages}p")
     script.step("shmat", "m", "s")
@@ -37,7 +37,7 @@ def test_a_segment_is_written_and_read_back(guest: Guest) -> None:
 
 @pytest.mark.guarantee(13, 27)
 def test_the_vma_is_that_of_a_memfd(guest: Guest) -> None:
-    """The same hook without a stack: shmem's."""
+    """A memfd has the same hook, of shmem, without a stack."""
     script = _attached()
     script.step("memfd", "f", f"{PAGES}p")
     script.map("direct", "f", pages=PAGES)
@@ -141,7 +141,7 @@ def test_remap_file_pages_runs_the_stack_again(guest: Guest) -> None:
 
 @pytest.mark.guarantee(55, 68)
 def test_remap_file_pages_of_a_removed_segment_fails_and_leaves_a_hole(guest: Guest) -> None:
-    """The last attachment is closed before the hook runs, and the segment is gone by then."""
+    """The kernel closes the last attachment before the hook runs. That destroys the segment."""
     script = _attached()
     script.step("shmrm", "s")
     part = script.step("remap_file_pages", "m", "0", off="2p")
@@ -158,20 +158,20 @@ def test_remap_file_pages_of_a_removed_segment_fails_and_leaves_a_hole(guest: Gu
 
 @pytest.fixture
 def huge_page(guest: Guest) -> int:
-    """The size of a huge page in bytes; one is reserved until the end of the test."""
+    """Reserve a huge page until the end of the test. Return its size in bytes."""
     nodes = "/proc/sys/vm/nr_hugepages"
     if guest.prepared.kernel.symbol("HUGETLBFS") != "y":
         pytest.skip("the kernel is built without HUGETLBFS")
     guest.at_end(lambda: guest.session.write((nodes, b"0")))
     guest.session.write((nodes, b"1"))
     if guest.session.get(nodes).strip() != b"1":
-        pytest.skip("no huge page can be had in the guest's memory")
+        pytest.skip("the guest cannot reserve a huge page")
     lines = guest.session.get("/proc/meminfo").decode().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("Hugepagesize")) << 10
 
 
 def test_a_segment_of_huge_pages_takes_the_legacy_hook(guest: Guest, huge_page: int) -> None:
-    """A control: hugetlbfs has a .mmap, which vfs_mmap() calls as it is."""
+    """A control: vfs_mmap() calls the .mmap of hugetlbfs without the layer."""
     script = Script()
     script.step("shmget", "s", str(huge_page), "hugetlb")
     attached = script.step("shmat", "m", "s")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What is done again and again leaves none of the kernel's objects behind, mapped or failed."""
+"""Repeated mappings, successful or failed, leave no kernel objects behind."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from testbed.mmap.probe import Prober, path_script
 
 _OFTEN = 200
 
-# Caches whose free objects are there for the next one at once (SLAB_TYPESAFE_BY_RCU, or none of
-# RCU's): the other caches' wait for a grace period that may come late.
+# Caches whose free objects can be reused at once, with SLAB_TYPESAFE_BY_RCU or without RCU.
+# Objects of other caches wait for a grace period, which may come late.
 _CACHES = ("anon_vma", "anon_vma_chain", "filp", "vm_area_struct")
 
-# A node that was in a tree waits for RCU as well; one that never was does not.
+# A node that was in a tree also waits for RCU; an unused one does not.
 _UNUSED = ("maple_node",)
 
 _FULL = Plan(vm_ops=VmOps.FULL)
@@ -27,7 +27,7 @@ _FULL = Plan(vm_ops=VmOps.FULL)
 
 @dataclass(frozen=True)
 class _Case:
-    """What is done often: a mapping, and what is done to it before it is unmapped."""
+    """A mapping that is repeated, with the steps before its munmap()."""
 
     plan: Plan = _FULL
     error: str = ""  # of mmap(2)
@@ -37,7 +37,7 @@ class _Case:
 
 _CASES = {
     "mapped": _Case(),
-    # A close would keep the next VMA from being merged away.
+    # With a close() operation the next VMA could not be merged away.
     "split-and-merged": _Case(
         Plan(vm_ops=VmOps.NO_CLOSE), steps=("mprotect m prot=r 1", "mprotect m prot=rw 1")
     ),
@@ -58,8 +58,8 @@ def test_a_mapping_made_often_leaves_no_object(
     stack: Prober, guest: Guest, path: HookPath, case: _Case
 ) -> None:
     if guest.prepared.kernel.symbol("KASAN") == "y":
-        pytest.skip("KASAN keeps back what is freed; kmemleak looks there")
-    _often(stack, path, case)  # what comes once has come then
+        pytest.skip("KASAN delays the reuse of freed objects; kmemleak finds leaks there")
+    _often(stack, path, case)  # allocations that happen only once happen here
     before = _objects(guest.session)
     _often(stack, path, case)
     after = _objects(guest.session)
@@ -81,6 +81,6 @@ def _often(stack: Prober, path: HookPath, case: _Case) -> None:
 
 
 def _objects(session: Session) -> dict[str, int]:
-    """How many objects the slabs of each cache have, free ones too (slabinfo(5), num_objs)."""
+    """Return the number of objects in each cache, including free ones (slabinfo(5), num_objs)."""
     lines = session.get("/proc/slabinfo").decode().splitlines()[2:]
     return {name: int(total) for name, _, total, *_ in map(str.split, lines)}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""tcmu, the one provider in the tree whose UIO device has a mmap_prepare hook."""
+"""tcmu, the only UIO provider in the tree with an mmap_prepare hook."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from testbed.mmap.script import Script
 
 pytestmark = pytest.mark.kconfig("TCM_USER2")
 
-# A backstore of user_0, with as little memory as it takes; nobody answers by netlink.
+# A backstore of user_0 with the least memory. It expects no reply by netlink.
 CONTROL = "dev_size=1048576,dev_config=testbed,nl_reply_supported=-1"
 CONTROL += ",max_data_area_mb=1,data_pages_per_blk=1"
 
@@ -40,12 +40,12 @@ class Device:
     """The UIO device of a backstore."""
 
     node: str
-    pages: int  # of its map, all of which have to be mapped at once
+    pages: int  # of its map, which must be mapped as a whole
 
 
 @pytest.fixture
 def device(guest: Guest) -> Device:
-    """A backstore until the end of the test: what was mapped must have let go of it by then."""
+    """Set up a backstore. Its removal after the test fails if a mapping still refers to it."""
     guest.at_end(lambda: guest.session.check(["sh", "-ec", DOWN]))
     name = guest.session.check(["sh", "-ec", UP]).out.split("/")[-2]
     size = int(guest.session.get(f"/sys/class/uio/{name}/maps/map0/size"), 16)
@@ -69,7 +69,8 @@ def test_the_command_ring_is_shared_with_the_kernel(guest: Guest, device: Device
     assert seen[made].errno == 0
     assert seen[maps].vma.vmflags >= {"de", "dd", "sh"}
     assert seen[maps].vma.path == device.node
-    # struct tcmu_mailbox: a u16 version 2, u16 flags, a u32 offset of the ring
+    # struct tcmu_mailbox (include/uapi/linux/target_core_user.h): u16 version, which is 2,
+    # u16 flags, u32 offset of the ring.
     first = int(seen[mailbox].values["pages"][0]["word"], 16)
     assert first & 0xFFFF == 2
     assert seen[mailbox].contents[1] == "zero"
@@ -86,7 +87,7 @@ def test_a_data_page_without_a_command_is_sigbus(guest: Guest, device: Device) -
 @pytest.mark.guarantee(54)
 @pytest.mark.parametrize("more", [-1, 1])
 def test_another_size_than_the_maps_is_refused(guest: Guest, device: Device, more: int) -> None:
-    """One page less by the hook, one more by uio.c already."""
+    """The hook refuses one page less; drivers/uio/uio.c already refuses one page more."""
     script = _script(device)
     made = script.map("m", "f", pages=device.pages + more)
     again = script.map("m", "f", pages=device.pages)
@@ -95,7 +96,7 @@ def test_another_size_than_the_maps_is_refused(guest: Guest, device: Device, mor
 
 
 def test_a_split_mapping_outlives_its_file_and_lets_go(guest: Guest, device: Device) -> None:
-    """The ending of the device is what would fail."""
+    """A leaked reference would make the removal of the device fail."""
     script = _script(device)
     script.map("m", "f", pages=device.pages)
     script.step("close", "f")

@@ -21,10 +21,10 @@ PAGES = 4  # of each map
 
 @dataclass(frozen=True)
 class Devices:
-    """Two UIO devices on the same memory."""
+    """Two UIO devices with the same memory."""
 
     hooked: str  # with uio_info.mmap_prepare
-    legacy: str  # without: uio.c maps its memory
+    legacy: str  # without a hook: uio.c maps the memory
 
 
 def _load(guest: Guest, parameters: str = "") -> Devices:
@@ -37,7 +37,7 @@ def _load(guest: Guest, parameters: str = "") -> Devices:
 
 
 def _node(guest: Guest, name: str) -> str:
-    """The node of the UIO device of that name."""
+    """Return the node of the UIO device with this name."""
     found = guest.session.check(["sh", "-c", f"grep -lx {name} /sys/class/uio/*/name"]).out
     return f"/dev/{found.split('/')[-2]}"
 
@@ -206,7 +206,7 @@ def test_a_mapping_keeps_the_module(guest: Guest) -> None:
 )
 @pytest.mark.guarantee(24)
 def test_what_uio_stored_in_the_vma_survives_a_hook_that_leaves_it(guest: Guest) -> None:
-    """mm/vma.h compat_set_vma_from_desc() copies private_data also when no hook has set it."""
+    """mm/vma.h, compat_set_vma_from_desc() copies private_data even if no hook has set it."""
     script = _script(_load(guest, "leave_private=1"))
     script.map("m", "f")
     read, log = script.read("m"), script.hooklog("uio")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What all tests on a guest left behind: memory that nothing refers to."""
+"""Memory without references that any test on a guest has left behind."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from testbed.settings import Isolation
 @pytest.mark.kconfig("DEBUG_KMEMLEAK")
 def test_nothing_is_left_without_a_reference(guest: Guest, lab: Lab) -> None:
     if lab.ctx.settings.isolation is not Isolation.SHARED:
-        pytest.skip("nothing is left by tests that have kernels of their own: --isolation shared")
+        pytest.skip("tests leave nothing behind in clones or fresh guests: use --isolation shared")
     leaks = guest.leaks()
     assert not leaks, f"{len(leaks)} objects without a reference:\n" + "\n".join(
         leak.text for leak in leaks

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A hook that permits writing where mmap did not."""
+"""A hook that permits writing where mmap() did not."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from testbed.mmap.script import Script
 def test_only_a_debugging_kernel_minds_a_hook_that_permits_writing(
     guest: Guest, stack: Prober, kernel: Kernel, path: HookPath
 ) -> None:
-    """mm/vma.c __mmap_new_file_vma(), VM_WARN_ON_ONCE: behind .mmap, so not on the direct path."""
+    """mm/vma.c, __mmap_new_file_vma() warns only after .mmap, so not on the direct path."""
     script = _read_only(path, Plan(vm_ops=VmOps.FULL, set_flags=VM_MAYWRITE))
     made = script.map("m", TOP, prot="r")
     maps = script.maps("m")
@@ -40,7 +40,7 @@ def test_a_file_that_is_open_for_reading_is_never_written(stack: Prober, path: H
 
 
 def _read_only(path: HookPath, plan: Plan) -> Script:
-    """The files of a path, with the outermost one opened for reading only."""
+    """Return a script with the files of a path open, the outermost one only for reading."""
     script = path_script(path, plan)
     nodes = path.shape.nodes
     script.open(TOP, f"/dev/{nodes[0]}", "ro")
