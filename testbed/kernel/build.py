@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""From a request to a kernel: configured, compiled, and kept under one content key."""
+"""Configure and compile the kernel of a request, and keep it under one content key."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from testbed.kernel.toolchain import Compiler, find_compiler
 
 __all__ = ["Kernel", "KernelBuilder", "KernelRequest", "build_kernel", "open_builder"]
 
-# Part of every key: an entry that was laid out otherwise is not taken for one of today's.
+# Part of every key: entries of an older layout are never used.
 _LAYOUT = "3"
 
-# In the build directory and in an entry.
+# Copied from the build directory to an entry.
 _ARTEFACTS = ("vmlinux", "System.map", "Module.symvers", ".config")
 
 
 def build_kernel(request: KernelRequest, ctx: Context) -> Kernel:
-    """The kernel that was asked for, built unless the cache has it.
+    """Return the requested kernel. Build it unless the cache has it.
 
     Raises:
         SetupError: a tool, a fragment or a patch is missing.
         ConfigError: fragments contradict each other, or a symbol did not survive.
         PatchError: a patch of the series does not apply.
-        BuildError: the tree does not compile; names the first error and the whole log.
-        InfraError: no disk space, or the compiler was killed.
+        BuildError: the tree does not compile. It names the first error and the whole log.
+        InfraError: the disk is full, or the compiler was killed.
     """
     with open_builder(request, ctx) as builder:
         return builder.kernel()
@@ -45,7 +45,7 @@ def build_kernel(request: KernelRequest, ctx: Context) -> Kernel:
 
 @contextmanager
 def open_builder(request: KernelRequest, ctx: Context) -> Iterator[KernelBuilder]:
-    """The builder of a kernel and its modules; its build directory is let go with the block.
+    """Open the builder of a kernel and its modules. The block's end releases its build directory.
 
     Raises:
         SetupError: a tool or a fragment is missing.
@@ -61,8 +61,8 @@ def open_builder(request: KernelRequest, ctx: Context) -> Iterator[KernelBuilder
 class KernelBuilder:
     """Builds a kernel and its modules in one build directory, opened when first needed.
 
-    The directory is opened before the lock of any cache entry is taken: two runs that took
-    both in different orders would wait for each other for ever.
+    The directory is always locked before any cache entry. If two runs took the two locks in
+    different orders, they would deadlock.
     """
 
     request: KernelRequest
@@ -74,14 +74,14 @@ class KernelBuilder:
 
     @property
     def build_dir(self) -> BuildDir:
-        """The directory of this kernel's family, at its source and series."""
+        """The build directory of this kernel's family, with this source and series."""
         if self._build_dir is None:
             opened = open_build_dir(self.request, self.compiler, self.ctx)
             self._build_dir = self._stack.enter_context(opened)
         return self._build_dir
 
     def entry(self, kind: str, key: str, make: Callable[[Path, BuildDir], None]) -> Path:
-        """An entry of the cache; `make` fills it from the build directory when it is absent."""
+        """Return a cache entry. If it is absent, `make` fills it from the build directory."""
         found = self.ctx.cache.find(kind, key)
         if found is not None:
             return found
@@ -89,14 +89,14 @@ class KernelBuilder:
         return self.ctx.cache.get(kind, key, lambda entry: make(entry, build_dir))
 
     def kernel(self) -> Kernel:
-        """The kernel, built unless the cache has it. Raises as build_kernel() does."""
+        """Return the kernel, built unless the cache has it. Raises as build_kernel() does."""
         config = self.final_config()
         key = self.kernel_key(config)
         path = self.entry("kernel", key, lambda entry, _: self._build(entry, key, config))
         return load_kernel(self.request.arch, key, path)
 
     def final_config(self) -> Path:
-        """The .config that the fragments yield, in the cache: no make when it is there."""
+        """Return the .config of the fragments. make runs only if the cache lacks it."""
         return self.entry("config", self._config_key(), self._configure) / ".config"
 
     def _config_key(self) -> str:
@@ -115,7 +115,7 @@ class KernelBuilder:
             configure(build_dir.make, self.asked, entry, log=build_dir.fresh_log("configure"))
 
     def kernel_key(self, config: Path) -> str:
-        """Equal for requests that come to the same kernel, however they were worded."""
+        """Return the content key. Requests that yield the same kernel have equal keys."""
         return digest(
             _LAYOUT,
             self.request.source.identity,
@@ -127,7 +127,7 @@ class KernelBuilder:
         )
 
     def _build(self, entry: Path, key: str, config: Path) -> None:
-        """Fill a cache entry with the finished kernel."""
+        """Build the kernel into a cache entry."""
         build_dir = self.build_dir
         log = build_dir.fresh_log(key)
         stats = build_dir.compile(key, config, title=f"compile {self.request}", log=log)
@@ -165,7 +165,7 @@ def _stage(build_dir: BuildDir, entry: Path, log: Path) -> None:
     build_dir.make.run(
         f"INSTALL_MOD_PATH={modules}", "modules_install", what="installing the modules", log=log
     )
-    # They lead into the work directory, which goes on to another kernel.
+    # These links point into the work directory, which another kernel will reuse.
     for link in modules.glob("lib/modules/*/*"):
         if link.is_symlink():
             link.unlink()
@@ -173,7 +173,7 @@ def _stage(build_dir: BuildDir, entry: Path, log: Path) -> None:
 
 
 def _name(entry: Path, image: str, key: str) -> str:
-    """Give all that was staged the release of this kernel, and return that."""
+    """Write this kernel's release into all staged files, and return the release."""
     (unnamed,) = (entry / "modules/lib/modules").iterdir()
     release = name_release(unnamed.name, key)
     installed = unnamed.rename(unnamed.with_name(release))

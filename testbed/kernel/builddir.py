@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A kernel's workplace: its source with the series applied, its objects, its compiler."""
+"""Build directories: the source with the series applied, the objects, and the compiler."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from testbed.kernel.toolchain import (
 from testbed.kernel.worktree import prepare_worktree
 from testbed.progress import Progress
 
-# Objects 240 MB, directories of the link tree 25 MB, the finished kernel and ccache
-# 150 MB: measured on 7.3.4, doubled because a tree may be larger.
+# Measured on 7.3.4: 240 MB for objects, 25 MB for directories of the link tree, 150 MB for the
+# finished kernel and ccache. Doubled, because a tree may be larger.
 _FRESH_BUILD = 800_000_000  # bytes
 
-# Lines of a build from nothing of 7.3.4; used until this work directory has its own figure.
+# Output lines of a full build of 7.3.4. Used until this work directory has its own count.
 _LIKELY_OBJECTS = 1900
 
 # The compiler cache may take this share of the whole cache.
@@ -41,7 +41,7 @@ _CCACHE_SHARE = 10
 
 @dataclass(frozen=True)
 class CompileStats:
-    """What one run of make took."""
+    """Statistics of one run of make."""
 
     seconds: float
     objects: int
@@ -51,7 +51,7 @@ class CompileStats:
 
 @dataclass(frozen=True)
 class BuildDir:
-    """One work directory, held by this process alone."""
+    """One work directory, locked by this process."""
 
     root: Path
     make: Make
@@ -66,14 +66,14 @@ class BuildDir:
         return self.make.obj
 
     def fresh_log(self, name: str) -> Path:
-        """An empty log that survives in the work directory."""
+        """Create an empty log, which stays in the work directory."""
         log = self.root / "logs" / f"{name}.log"
         log.parent.mkdir(exist_ok=True)
         log.write_text("")
         return log
 
     def holds(self, key: str, *, when: float = math.inf) -> bool:
-        """Whether the objects are those of that kernel, complete, and were so at that time.
+        """Whether the directory holds all objects of that kernel, and did so at time `when`.
 
         `when` is in seconds since the epoch.
         """
@@ -81,11 +81,11 @@ class BuildDir:
         return built.exists() and built.read_text() == key and built.stat().st_mtime <= when
 
     def compile(self, key: str, config: Path, *, title: str, log: Path) -> CompileStats:
-        """Bring the objects to that kernel: only what differs is compiled.
+        """Compile that kernel. make compiles only the objects that differ.
 
         Raises:
             BuildError: the tree does not compile.
-            InfraError: the host is at fault: the compiler was killed, the disk is full.
+            InfraError: the compiler was killed, or the disk is full.
         """
         (self.root / "built").unlink(missing_ok=True)
         _copy_if_changed(config, self.obj / ".config")
@@ -100,7 +100,10 @@ class BuildDir:
         return CompileStats(seconds, objects, read_ccache_use(stats), self.make.command(*words))
 
     def _gzip_for(self, key: str) -> Path:
-        """The script that names the image; what it has made for another kernel is gone."""
+        """Return the gzip script that writes the release into the image.
+
+        Delete the output of the script of another kernel.
+        """
         program, text = self.root / "gzip.sh", naming_gzip(key)
         if not program.exists() or program.read_text() != text:
             for packed in self.obj.glob("arch/*/boot/compressed/vmlinux.bin.gz"):
@@ -109,10 +112,10 @@ class BuildDir:
         return program
 
     def _make(self, words: tuple[str, ...], title: str, log: Path) -> int:
-        """Run make with a step that counts objects; how many it made."""
+        """Run make with a progress step, and return the number of objects made."""
         whole, reached = self.root / "objects", self.root / "objects-reached"
         fresh = not (self.obj / "vmlinux").exists()
-        before = _number(reached) if fresh else 0  # by a build that was interrupted
+        before = _number(reached) if fresh else 0  # objects of an interrupted build
         total = (_number(whole) or _LIKELY_OBJECTS) if fresh else None
         made = 0
         with self.progress.step(title, total) as step:
@@ -137,10 +140,12 @@ class BuildDir:
 
 @contextmanager
 def open_build_dir(request: KernelRequest, compiler: Compiler, ctx: Context) -> Iterator[BuildDir]:
-    """The workplace of a kernel's family, at that source and series; waits while another has it.
+    """Open the build directory of a kernel's family, with the request's source and series.
+
+    Wait while another process holds it.
 
     Raises:
-        InfraError: the disk has no room for a build.
+        InfraError: the disk lacks the space for a build.
         PatchError: a patch of the series does not apply.
     """
     ctx.cache.require_space(_FRESH_BUILD, f"building {request}")
@@ -158,10 +163,10 @@ def open_build_dir(request: KernelRequest, compiler: Compiler, ctx: Context) -> 
 
 
 def _work_name(request: KernelRequest, tree: SourceTree) -> str:
-    """Kernels that are alike share a work directory, so that one is built from the other.
+    """Return the name of the work directory, which similar kernels share to reuse objects.
 
-    Objects know the absolute path of their source: a text that is built from where it is
-    and a copy of it with patches are two families.
+    Objects contain the absolute path of their source. So a text that is built in place and a
+    patched copy of it are two families.
     """
     flavours = [file.stem for file in request.fragments] or ["base"]
     direct = tree.in_place and not request.series.patches
@@ -172,7 +177,7 @@ def _work_name(request: KernelRequest, tree: SourceTree) -> str:
 
 def _ccache(root: Path, ctx: Context) -> dict[str, str]:
     if not have_ccache():
-        ctx.progress.note("ccache is not installed: compiling without it (apt install ccache)")
+        ctx.progress.note("ccache is not installed, compiling without it (apt install ccache)")
         return {}
     return ccache_environment(
         directory=ctx.cache.ccache,
@@ -190,6 +195,6 @@ def _number(file: Path) -> int:
 
 
 def _copy_if_changed(origin: Path, target: Path) -> None:
-    """A .config with a new time makes kbuild look at every object again."""
+    """Copy a .config only if it differs: with a new time, kbuild checks every object again."""
     if not target.exists() or target.read_bytes() != origin.read_bytes():
         shutil.copyfile(origin, target)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A final .config from fragments, made by the kernel's own tools and checked against them."""
+"""Make the final .config from fragments with the kernel's own tools, and check the result."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from testbed.settings import CHECKOUT
 
 
 def read_fragments(common: Iterable[Path], special: Iterable[Path] = ()) -> dict[str, Asked]:
-    """All that the fragments of every kernel ask for, and those of one: these have the last word.
+    """Merge the fragments of every kernel with those of one kernel, which take precedence.
 
     Raises:
         SetupError: a fragment cannot be read.
@@ -46,13 +46,13 @@ def _name(file: Path) -> str:
 
 
 def configure(make: Make, asked: Mapping[str, Asked], directory: Path, *, log: Path) -> None:
-    """Write directory/.config: the fragments over allnoconfig.
+    """Write directory/.config: the fragments on top of allnoconfig.
 
-    allnoconfig, not the architecture's defaults: those bring half as many symbols again,
-    all of which would have to be compiled and booted.
+    The architecture's defaults would set half as many symbols again, and every build would
+    compile and boot them.
 
     Raises:
-        ConfigError: a symbol did not survive; names it, its fragment, and what is missing.
+        ConfigError: a symbol did not survive. It names the symbol, its fragment and the reason.
     """
     fragment = directory / "asked.config"
     fragment.write_text(fragment_text(asked))

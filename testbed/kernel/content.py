@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What a tree's text is known by."""
+"""Identities of a tree's text."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Content:
-    """Two texts with equal names are equal."""
+    """Identities of a text. Texts with equal identities are equal."""
 
-    whole: str  # names all files
-    kconfig: str  # names those that Kconfig may read
+    whole: str  # of all files
+    kconfig: str  # of the files that Kconfig may read
 
 
 def shapes_configuration(name: str) -> bool:
-    """Whether a file may alter what Kconfig says: all but C files outside scripts/ may."""
+    """Whether a file may affect Kconfig's result: all files may, but C files outside scripts/."""
     return name.startswith("scripts/") or not name.endswith((".c", ".h"))

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Why a symbol did not survive: its definitions and dependencies in a tree's Kconfig files.
+"""Explain from a tree's Kconfig files why a symbol did not survive.
 
-This reads as much of the Kconfig language (Documentation/kbuild/kconfig-language.rst)
-as it takes to name what is missing. The kernel's own tool decides; this explains.
+The parser covers the part of the Kconfig language (Documentation/kbuild/kconfig-language.rst)
+that is needed to name a missing dependency. The kernel's own tool makes the configuration; this
+module only explains it.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ class Definition:
     """One `config` entry. A symbol may have several."""
 
     where: str  # FILE:LINE below the tree
-    depends: list[str]  # expressions, those of the menus around it first
-    prompts: list[str] = field(default_factory=list)  # under which condition it can be set
+    depends: list[str]  # expressions, those of the enclosing menus first
+    prompts: list[str] = field(default_factory=list)  # the conditions of its prompts
     in_choice: bool = False
 
 
@@ -52,7 +53,7 @@ class _Block:
 
 
 def read_definitions(tree: Path, srcarch: str) -> Definitions:
-    """Every symbol that the Kconfig files of a tree define."""
+    """Read every symbol that the Kconfig files of a tree define."""
     found = Definitions()
     _Reader(tree, srcarch, found).read("Kconfig", [])
     return found
@@ -112,7 +113,7 @@ class _Reader:
 
 
 def _statements(path: Path) -> Iterator[tuple[int, str]]:
-    """Lines with their numbers: continued ones joined, comments and help texts left out."""
+    """Yield lines with their numbers. Join continued lines; skip comments and help texts."""
     text = path.read_text(errors="replace").expandtabs()
     help_indent: int | None = None
     in_help = False
@@ -123,7 +124,7 @@ def _statements(path: Path) -> Iterator[tuple[int, str]]:
             if not raw.strip():
                 continue
             help_indent = indent if help_indent is None else help_indent
-            # A help text ends at the first line that is indented less than its first line.
+            # A help text ends before the first line that is indented less than its first line.
             if indent >= help_indent and indent > 0:
                 continue
             in_help, help_indent = False, None
@@ -141,9 +142,9 @@ def _statements(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def evaluate(expression: str, values: Mapping[str, str]) -> int:
-    """The level of an expression: 0 (n), 1 (m) or 2 (y).
+    """Return the level of an expression: 0 (n), 1 (m) or 2 (y).
 
-    A macro such as $(cc-option,...) counts as y: what it says is not known here.
+    A macro such as $(cc-option,...) counts as y, because its value is unknown here.
     """
     return _Evaluator(_TOKEN.findall(expression), values).disjunction()
 
@@ -206,7 +207,7 @@ def _compare(operator: str, left: str, right: str) -> bool:
 
 
 def conjuncts(expression: str) -> list[str]:
-    """The parts of an expression that must all hold."""
+    """Split an expression into the parts that must all hold."""
     parts, depth = [""], 0
     for token in _TOKEN.findall(expression):
         depth += (token == "(") - (token == ")")
@@ -222,7 +223,7 @@ def conjuncts(expression: str) -> list[str]:
 
 
 def explain(asked: Asked, values: Mapping[str, str], definitions: Definitions) -> str:
-    """Why the symbol is not as asked, as far as the Kconfig files tell."""
+    """Explain from the Kconfig files why the symbol lacks the requested value."""
     found = definitions.symbols.get(asked.name)
     if found is None:
         near = difflib.get_close_matches(asked.name, definitions.symbols, n=1)
@@ -230,7 +231,7 @@ def explain(asked: Asked, values: Mapping[str, str], definitions: Definitions) -
     if asked.value == "n" or (asked.value == "m" and values.get(asked.name) == "y"):
         return _why_on(asked.name, values, definitions)
     reasons = [_why_off(asked, definition, values) for definition in found]
-    # Where one definition could be met, the others do not matter.
+    # If the dependencies of one definition are met, the other definitions do not matter.
     unmet = [reason for reason in reasons if reason]
     if len(unmet) == len(reasons):
         return "; or ".join(dict.fromkeys(unmet))
@@ -238,16 +239,16 @@ def explain(asked: Asked, values: Mapping[str, str], definitions: Definitions) -
 
 
 def _why_other(name: str, values: Mapping[str, str], definitions: Definitions) -> str:
-    """Why a symbol whose dependencies are met has another value."""
+    """Explain why a symbol has another value although its dependencies are met."""
     found = definitions.symbols[name]
     prompts = [prompt for definition in found for prompt in definition.prompts]
     if not prompts:
         by = " or ".join(definitions.selectors.get(name, [])[:5])
-        return "it has no prompt of its own" + (f": {by} would select it" if by else "")
+        return "it has no prompt" + (f": {by} would select it" if by else "")
     if not any(evaluate(prompt, values) for prompt in prompts):
         return f"it can be set only with {' or '.join(map(_show, prompts))} ({found[0].where})"
     if any(definition.in_choice for definition in found):
-        return f"it is one of a choice, and another was taken ({found[0].where})"
+        return f"it is part of a choice, and another symbol is set ({found[0].where})"
     return f"its dependencies at {found[0].where} seem to be met"
 
 

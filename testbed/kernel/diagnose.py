@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What a failed build says: the first error of a log, and who is to blame for it."""
+"""Diagnose a failed build: find the first error of its log, and choose the error class."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from testbed.errors import BuildError, InfraError, SetupError, TestbedError
 
-# The first such line of a log is the cause; what follows it is often its consequence.
+# The first such line of a log is the cause. Later ones are often its consequences.
 _ERROR = re.compile(
     r"""
       ^\S+?:\d+:(?:\d+:)?\ (?:fatal\ )?error:\ .*         # gcc and clang
@@ -22,7 +22,7 @@ _ERROR = re.compile(
     re.VERBOSE | re.MULTILINE,
 )
 
-# Looked for where nothing of the above is found: harmless lines may read like this too.
+# Used only if _ERROR does not match, because harmless lines may match too.
 _VAGUE = re.compile(
     r"^.*(?:\berror:|: not found$|No such file or directory|Permission denied).*", re.MULTILINE
 )
@@ -31,14 +31,14 @@ _ANY_FAILURE = re.compile(r"^make(?:\[\d+\])?: \*\*\* .*", re.MULTILINE)
 
 _WARNING = re.compile(r"^.*\bwarning: .*|^WARNING: modpost: .*", re.MULTILINE | re.IGNORECASE)
 
-# The compiler driver, make and the shell each have words of their own for it.
+# The compiler driver, make and the shell report a killed process in different words.
 _KILLED = re.compile(
     r"^.*(?:Killed signal terminated program|\] Killed$|Error 137\b|: Killed\b).*", re.MULTILINE
 )
 
 _DISK_FULL = re.compile(r"^.*No space left on device.*", re.MULTILINE)
 
-# Headers of the host, which programs that run during the build include.
+# Headers of the host that the build's own programs include, and their Debian packages.
 _HOST_HEADERS = {
     "libelf.h": "libelf-dev",
     "gelf.h": "libelf-dev",
@@ -49,7 +49,7 @@ _HOST_HEADERS = {
 
 @dataclass(frozen=True)
 class Blame:
-    """An error class with its message and cure, before the log is named."""
+    """An error class with its message and hint, without the log's name."""
 
     kind: type[TestbedError]
     message: str
@@ -57,28 +57,28 @@ class Blame:
 
 
 def first_error(log: str) -> str:
-    """The first line that tells an error; what make says last where there is none."""
+    """Return the first line with an error, or the first failure of make, or the last line."""
     match = _ERROR.search(log) or _VAGUE.search(log) or _ANY_FAILURE.search(log)
     return match[0].strip() if match else (log.strip().splitlines() or ["no output"])[-1]
 
 
 def error_lines(log: str) -> list[str]:
-    """Every line that tells an error of the compiler or the linker."""
+    """Return every line with an error of the compiler, the linker, modpost, Kconfig or make."""
     return [match[0].strip() for match in _ERROR.finditer(log)]
 
 
 def first_warning(log: str) -> str | None:
-    """The first warning of a compiler or of modpost."""
+    """Return the first warning of the compiler or modpost, if any."""
     match = _WARNING.search(log)
     return match[0].strip() if match else None
 
 
 def blame(log: str) -> Blame:
-    """Whose fault a failed build is: the tree's, unless the log tells otherwise."""
+    """Return the error for a failed build. The tree is at fault unless the log shows otherwise."""
     if match := _KILLED.search(log):
         return Blame(
             InfraError,
-            f"the compiler was killed, likely for want of memory: {match[0].strip()}",
+            f"the compiler was killed, probably by lack of memory: {match[0].strip()}",
             hint="build with fewer jobs (-j), or on a host with more memory",
         )
     if match := _DISK_FULL.search(log):
@@ -94,7 +94,7 @@ def blame(log: str) -> Blame:
 
 
 def build_error(what: str, log: Path, *, cause: Exception | None = None) -> TestbedError:
-    """The error to raise for a failed build; it names the whole log."""
+    """Return the exception to raise for a failed build. It names the whole log."""
     found = blame(log.read_text(errors="replace"))
     error = found.kind(f"{what} failed: {found.message}", hint=found.hint, logs=(log,))
     error.__cause__ = cause

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A driver of the user's own: modules that are built for a kernel from a copy of a folder."""
+"""The user's driver: modules that are built for a kernel from a copy of a folder."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from testbed.kernel.request import Kernel, KernelRequest
 
 _LAYOUT = "2"
 
-# What an earlier build has left beside the sources, and what is none.
+# Output of earlier builds beside the sources, and other files that are not sources.
 _LEFT_OUT = (
     *("*.o", "*.ko", "*.mod", "*.mod.c", ".*.cmd", "*.order", "Module.symvers", ".git"),
     "__pycache__",
@@ -34,62 +34,62 @@ _MAKEFILES = ("Kbuild", "Makefile")
 # Strings of a module's .modinfo section (scripts/mod/modpost.c).
 _MODINFO = re.compile(rb"(?<=\0)(name|depends|vermagic)=([^\0]*)\0")
 
-# Where an ELF header says for which processor its code is; the bytes are in that one's order.
+# The field e_machine of an ELF header (elf(5)), in the byte order of that machine.
 _E_MACHINE = slice(18, 20)
 
-_CURE = "name the folder of its source: it is built for the kernel under test"
+_HINT = "pass the folder of its source, which is then built for the kernel under test"
 
 _SHOWN = 20  # lines of errors
 
-# The agent takes no longer request (docs/agent.md).
+# The agent refuses longer requests (docs/agent.md).
 _MOST = (16 << 20) - 4096  # bytes
 
 
 @dataclass(frozen=True)
 class Module:
-    """One kernel module, and what it says of itself."""
+    """One kernel module, and the facts of its .modinfo section."""
 
     path: Path
-    name: str  # as /proc/modules has it
-    depends: tuple[str, ...]  # on other modules
-    release: str  # the kernel that it was built for
+    name: str  # as in /proc/modules
+    depends: tuple[str, ...]  # names of other modules
+    release: str  # of the kernel that it was built for
 
 
 @dataclass(frozen=True)
 class Driver:
-    """The modules of a driver in the order in which they are loaded."""
+    """The modules of a driver, in load order."""
 
     modules: tuple[Module, ...]
-    warning: str = ""  # the first one that its build printed
+    warning: str = ""  # the first warning of its build
 
     @property
     def name(self) -> str:
-        """The module that was loaded last, on which no other depends."""
+        """The module that is loaded last, on which no other depends."""
         return self.modules[-1].name
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Modules of the kernel that must be there before."""
+        """The kernel's own modules that must be loaded first."""
         own = {module.name for module in self.modules}
         needed = (name for module in self.modules for name in module.depends)
         return tuple(dict.fromkeys(name for name in needed if name not in own))
 
 
 def find_driver(path: Path, kernel: Kernel, request: KernelRequest, ctx: Context) -> Driver:
-    """The driver in a folder, built for the kernel, or in a .ko that was built for it.
+    """Return the driver of `path`: a source folder, or a .ko that was built for the kernel.
 
-    The folder is never written to.
+    A folder is built for the kernel from a copy, and never written to.
 
     Raises:
-        SetupError: there is neither, or the .ko is another kernel's.
-        BuildError: it does not compile, or makes no module.
+        SetupError: `path` is neither, or the .ko is for another kernel.
+        BuildError: the folder does not compile, or builds no module.
     """
     if path.is_file():
         return load_order([_take(path, kernel, request, ctx)])
     if not any((path / name).is_file() for name in _MAKEFILES):
         raise SetupError(
             f"{path} is neither a .ko nor a folder with a {' or a '.join(_MAKEFILES)}",
-            hint="a module's folder has one that sets obj-m",
+            hint="a module's folder has a Kbuild or a Makefile that sets obj-m",
         )
     built = build_driver(path, kernel, request, ctx)
     driver = load_order([read_module(file, kernel.release) for file in sorted(built.glob("*.ko"))])
@@ -98,20 +98,24 @@ def find_driver(path: Path, kernel: Kernel, request: KernelRequest, ctx: Context
 
 
 def _take(path: Path, kernel: Kernel, request: KernelRequest, ctx: Context) -> Module:
-    """A .ko of the user's, or a copy with the kernel's release of one that make has left."""
+    """Return the user's .ko.
+
+    If the .ko has the placeholder release of a build directory, return a copy with the kernel's
+    release.
+    """
     content = path.read_bytes()
     if not content.startswith(b"\x7fELF"):
-        raise SetupError(f"{path} is no kernel module")
+        raise SetupError(f"{path} is not a kernel module")
     if int.from_bytes(content[_E_MACHINE], "little") != kernel.arch.elf_machine:
-        raise SetupError(f"{path} is no module for {kernel.arch}", hint=_CURE)
+        raise SetupError(f"{path} is not a module for {kernel.arch}", hint=_HINT)
     if UNNAMED.encode() not in content:
         return read_module(path, kernel.release)
     read_module(path, nameless(kernel.release.encode(), kernel.key).decode())
     with open_builder(request, ctx) as builder:
         if not builder.build_dir.holds(kernel.key, when=path.stat().st_mtime):
             root = builder.build_dir.root
-            message = f"{path} was not built since {root} holds {kernel.release}"
-            raise SetupError(message, hint=_CURE)
+            message = f"{path} may not be for {kernel.release}: {root} has changed since its build"
+            raise SetupError(message, hint=_HINT)
 
     def copy(entry: Path) -> None:
         copy_named(path, entry, kernel.key)
@@ -121,7 +125,7 @@ def _take(path: Path, kernel: Kernel, request: KernelRequest, ctx: Context) -> M
 
 
 def build_driver(folder: Path, kernel: Kernel, request: KernelRequest, ctx: Context) -> Path:
-    """Build the modules of a folder: an entry of the cache with them and build.log."""
+    """Build the modules of a folder. Return a cache entry with the modules and build.log."""
 
     def make(entry: Path, build_dir: BuildDir) -> None:
         with ctx.progress.step(f"{folder.name} for {request}"):
@@ -138,7 +142,7 @@ def build_driver(folder: Path, kernel: Kernel, request: KernelRequest, ctx: Cont
             _make_modules(build_dir, copy, f"the driver in {folder}", log)
             modules = sorted(copy.rglob("*.ko"))
             if not modules:
-                raise BuildError(f"the driver in {folder} makes no module", logs=(log,))
+                raise BuildError(f"the driver in {folder} builds no module", logs=(log,))
             for module in modules:
                 copy_named(module, entry, kernel.key)
             shutil.copy2(log, entry / "build.log")
@@ -149,7 +153,7 @@ def build_driver(folder: Path, kernel: Kernel, request: KernelRequest, ctx: Cont
 
 
 def _make_modules(build_dir: BuildDir, copy: Path, what: str, log: Path) -> None:
-    """It is the user's own text that does not compile: all errors are shown."""
+    """Run make. On failure, show up to 20 errors, because they are in the user's own text."""
     try:
         build_dir.make.run(f"M={copy}", "W=1", "modules", what=what, log=log)
     except BuildError as error:
@@ -158,32 +162,36 @@ def _make_modules(build_dir: BuildDir, copy: Path, what: str, log: Path) -> None
 
 
 def read_module(path: Path, release: str) -> Module:
-    """What a .ko says of itself.
+    """Read the .modinfo section of a .ko.
 
     Raises:
-        SetupError: it is no module, too large for the guest, or not for the kernel `release`.
+        SetupError: it is not a module, too large for the guest, or not for the kernel `release`.
     """
     content = path.read_bytes()
     if len(content) > _MOST:
-        raise SetupError(f"{path} is larger than the guest takes", hint="strip --strip-debug")
-    said = {key.decode(): value.decode() for key, value in _MODINFO.findall(content)}
-    if not {"name", "vermagic"} <= said.keys():
-        raise SetupError(f"{path} is no kernel module")
-    built_for = said["vermagic"].partition(" ")[0]
+        raise SetupError(f"{path} is too large for the guest", hint="strip --strip-debug")
+    modinfo = {key.decode(): value.decode() for key, value in _MODINFO.findall(content)}
+    if not {"name", "vermagic"} <= modinfo.keys():
+        raise SetupError(f"{path} is not a kernel module")
+    built_for = modinfo["vermagic"].partition(" ")[0]
     if built_for != release:
-        raise SetupError(f"{path} is for {built_for}, the kernel is {release}", hint=_CURE)
-    depends = tuple(filter(None, said.get("depends", "").split(",")))
-    return Module(path, said["name"], depends, built_for)
+        raise SetupError(f"{path} is for {built_for}, but the kernel is {release}", hint=_HINT)
+    depends = tuple(filter(None, modinfo.get("depends", "").split(",")))
+    return Module(path, modinfo["name"], depends, built_for)
 
 
 def load_order(modules: Sequence[Module]) -> Driver:
-    """Each module behind those that it depends on."""
+    """Order the modules so that each follows its dependencies.
+
+    Raises:
+        SetupError: modules depend on each other.
+    """
     waiting, ordered = list(modules), list[Module]()
     while waiting:
         names = {module.name for module in waiting}
         ready = [module for module in waiting if not names & set(module.depends)]
         if not ready:
-            raise SetupError(f"modules that need each other: {', '.join(sorted(names))}")
+            raise SetupError(f"modules depend on each other: {', '.join(sorted(names))}")
         ordered += ready
         waiting = [module for module in waiting if module not in ready]
     return Driver(tuple(ordered))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The sources of what is built for a guest."""
+"""The sources of the guest's modules and programs."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from pathlib import Path
 from testbed.cache import digest
 from testbed.settings import CHECKOUT
 
-# Below modules/: drivers that no guest has.
+# Below modules/: drivers that are not part of any guest.
 _EXAMPLES = "examples"
 
 
 @dataclass(frozen=True)
 class GuestSources:
-    """Where the sources stand.
+    """The directories of the sources.
 
-    modules/   one Kbuild over a folder per module; include/ has what programs share with them;
-               examples/ are drivers for `testbed check`, which no guest has
+    modules/   one Kbuild, and a folder per module; include/ has the headers that programs share;
+               examples/ has drivers for `testbed check`, which are not part of any guest
     programs/  a file or a folder of files per program
     """
 
@@ -41,13 +41,13 @@ class GuestSources:
 
     @property
     def programs_identity(self) -> str:
-        """Equal for equal sources of the programs, and of what they share with the modules."""
+        """Equal for equal sources of the programs and equal shared headers."""
         tops = (self.programs, self.modules / "include")
         return digest(*(part for top in tops for part in _contents(top)))
 
 
 def source_files(top: Path) -> Iterator[Path]:
-    """The files below a folder, in order, without the examples."""
+    """Yield the files below a folder, in order, without the examples."""
     for file in sorted(path for path in top.rglob("*") if path.is_file()):
         if file.relative_to(top).parts[0] != _EXAMPLES:
             yield file

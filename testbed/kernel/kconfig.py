@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Kernel configuration as values: fragments, their merger, and what became of them.
+"""Kernel configuration as values: parse fragments, merge them, and compare them with a .config.
 
-Pure functions over text; `configure` runs the kernel's own tools.
+These are pure functions over text. The module `configure` runs the kernel's own tools.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _UNSET = re.compile(r"# CONFIG_(?P<name>\w+) is not set")
 
 @dataclass(frozen=True)
 class Asked:
-    """One symbol as a fragment asks for it."""
+    """One symbol with the value that a fragment requests."""
 
     name: str  # without CONFIG_
     value: str  # y, m, n, a number, or a string in its quotes
@@ -29,7 +29,7 @@ class Asked:
 
 
 def parse_fragment(text: str, file: str) -> list[Asked]:
-    """The symbols that a fragment asks for, in its order.
+    """Return the symbols that a fragment requests, in its order.
 
     Raises:
         ConfigError: a line is neither a symbol nor a comment.
@@ -44,34 +44,34 @@ def parse_fragment(text: str, file: str) -> list[Asked]:
             asked.append(Asked(match["name"], "n", origin))
         elif line and not line.startswith("#"):
             raise ConfigError(
-                f"{origin}: not a line of a configuration: {line!r}",
+                f"{origin}: not a configuration line: {line!r}",
                 hint="write CONFIG_NAME=value, or `# CONFIG_NAME is not set`",
             )
     return asked
 
 
 def merge_fragments(fragments: Iterable[list[Asked]]) -> dict[str, Asked]:
-    """All that is asked for by fragments of one rank, by name.
+    """Return the symbols that the fragments of one rank request, by name.
 
     Raises:
-        ConfigError: the same symbol is asked for with two values; names both places.
+        ConfigError: the fragments request two values of one symbol. It names both places.
     """
     merged: dict[str, Asked] = {}
     clashes = []
     for asked in (asked for fragment in fragments for asked in fragment):
         first = merged.setdefault(asked.name, asked)
         if first.value != asked.value:
-            clashes.append(f"{first} against {asked}")
+            clashes.append(f"{first} and {asked}")
     if clashes:
         raise ConfigError(
             "fragments contradict each other: " + "; ".join(clashes),
-            hint="ask for one value",
+            hint="request one value",
         )
     return merged
 
 
 def fragment_text(asked: Mapping[str, Asked]) -> str:
-    """One fragment that asks for all of it; equal requests give equal text."""
+    """Return one fragment with all requests. Equal requests give equal text."""
     return "".join(_line(asked[name]) for name in sorted(asked))
 
 
@@ -82,16 +82,16 @@ def _line(asked: Asked) -> str:
 
 
 def parse_config(text: str) -> dict[str, str]:
-    """The symbols that a .config sets; one that is off is absent."""
+    """Return the symbols that a .config sets. A symbol that is off is absent."""
     matches = (_SET.fullmatch(line) for line in text.splitlines())
     return {match["name"]: match["value"] for match in matches if match}
 
 
 def canonical(values: Mapping[str, str]) -> str:
-    """Text that is equal for equal configurations, whatever their order and comments."""
+    """Return a text that ignores order and comments: it is equal for equal configurations."""
     return "\n".join(f"{name}={values[name]}" for name in sorted(values))
 
 
 def lost(asked: Mapping[str, Asked], final: Mapping[str, str]) -> list[Asked]:
-    """What was asked for and is not so in the final configuration."""
+    """Return the requests that the final configuration does not satisfy."""
     return [ask for ask in asked.values() if final.get(ask.name, "n") != ask.value]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The kernel's make: how it is called, what it prints, and what its failure means."""
+"""Run the kernel's make, parse its output, and turn its failures into exceptions."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from testbed.kernel.diagnose import build_error
 from testbed.kernel.toolchain import Compiler
 from testbed.process import run
 
-# Equal inputs give equal kernels, whoever builds them, where and when. They are part
+# With these, equal inputs give equal kernels, independent of user, host and time. They are part
 # of a kernel's key.
 REPRODUCIBLE = {
     "KBUILD_BUILD_TIMESTAMP": "Thu Jan  1 00:00:00 UTC 1970",
     "KBUILD_BUILD_USER": "testbed",
     "KBUILD_BUILD_HOST": "testbed",
-    # Otherwise the "#1" of uname -v counts the builds of a work directory.
+    # Without it, the "#1" of uname -v counts the builds of a work directory.
     "KBUILD_BUILD_VERSION": "1",
     "KCFLAGS": "",
     "KAFLAGS": "",
@@ -30,7 +30,7 @@ REPRODUCIBLE = {
 
 _ENVIRONMENT = {
     **REPRODUCIBLE,
-    # We may run below another make: its flags and job server are not ours.
+    # If the testbed runs under another make, ignore that one's flags and job server.
     "MAKEFLAGS": "",
     "MAKELEVEL": "",
     "GNUMAKEFLAGS": "",
@@ -38,7 +38,7 @@ _ENVIRONMENT = {
     "KBUILD_EXTMOD": "",
     "KCONFIG_CONFIG": ".config",
     "INSTALL_MOD_STRIP": "",
-    # Scripts of the build import each other: Python would write __pycache__ beside them.
+    # Scripts of the build import each other, and Python would write __pycache__ beside them.
     "PYTHONDONTWRITEBYTECODE": "1",
 }
 
@@ -63,17 +63,17 @@ class Make:
         ]  # fmt: skip
 
     def command(self, *words: str) -> str:
-        """The whole command, for a person to run by hand."""
+        """Return the whole command, to be run by hand."""
         settings = {**REPRODUCIBLE, **self.ccache}
         return shlex.join(["env", *(f"{k}={v}" for k, v in settings.items()), *self.argv(*words)])
 
     def run(
         self, *words: str, what: str, log: Path, on_line: Callable[[str], None] | None = None
     ) -> None:
-        """Run make to its end; `what` names the work in an error.
+        """Run make to its end. An error message names the work as `what`.
 
         Raises:
-            BuildError: the tree does not build; names the first error and the log.
+            BuildError: the tree does not build. It names the first error and the log.
             InfraError: the compiler was killed, or the disk is full.
             SetupError: a header of the host is missing.
         """
@@ -84,6 +84,6 @@ class Make:
 
 
 def target_of(line: str) -> str | None:
-    """The file that a line of make's output says is being made."""
+    """Return the target that a line of make's output names, if any."""
     match = _DONE.match(line)
     return match[1] if match else None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What runs in the guest: test modules, which belong to one kernel, and static programs."""
+"""Build the test modules, which belong to one kernel, and the guest's static programs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from testbed.kernel.request import Kernel, KernelRequest
 
 _LAYOUT = "3"
 
-# What a kernel must have so that a module, or all of it, can be built: modules/layer.mk looks.
+# Parts of the kernel that a module needs, at least for its full build. modules/layer.mk looks for
+# them.
 NEEDS = {
     "mmap_ring": "compat_set_desc_from_vma() and __compat_vma_mmap()",
     "mmap_uio": "an mmap_prepare hook in struct uio_info",
@@ -28,7 +29,7 @@ NEEDS = {
 
 @dataclass(frozen=True)
 class GuestSide:
-    """Modules that were built for one kernel, an entry of the cache, and the programs."""
+    """The modules for one kernel, which are a cache entry, and the programs."""
 
     path: Path
     program_dir: Path
@@ -39,7 +40,7 @@ class GuestSide:
 
     @property
     def absent(self) -> dict[str, str]:
-        """The modules that were left out, and what the kernel lacks for them."""
+        """The modules that were not built, each with the missing part of the kernel."""
         built = {module.stem for module in self.modules}
         return {name: lacks for name, lacks in NEEDS.items() if name not in built}
 
@@ -51,11 +52,11 @@ class GuestSide:
 def build_guest_side(
     kernel: Kernel, builder: KernelBuilder, *, sources: GuestSources | None = None
 ) -> GuestSide:
-    """The test modules and programs for a kernel that `builder` has built.
+    """Build the test modules and programs for a kernel that `builder` has built.
 
     Raises:
-        BuildError: one does not compile, or compiles with a warning.
-        SetupError: a tool is missing.
+        BuildError: a module does not compile, or compiles with a warning.
+        SetupError: a tool is missing, or a program does not compile.
     """
     texts, ctx = sources or GuestSources(), builder.ctx
 
@@ -75,14 +76,17 @@ def build_guest_side(
 
 
 def bring_to(build_dir: BuildDir, kernel: Kernel, request: KernelRequest, log: Path) -> None:
-    """Modules are built in the kernel's own build directory, which may hold another by now."""
+    """Compile the kernel again if its build directory now holds another one.
+
+    Modules are built in the kernel's own build directory.
+    """
     if not build_dir.holds(kernel.key):
         build_dir.compile(kernel.key, kernel.config, title=f"compile {request} again", log=log)
 
 
 def _build_modules(build_dir: BuildDir, sources: GuestSources, log: Path) -> None:
-    # make writes beside the sources. What it has made of the last kernel's stays, so that it
-    # compiles again only what headers, configuration or symbols have changed.
+    # Build in a copy, because make writes beside the sources. The copy keeps the objects of the
+    # last kernel: make compiles again only if headers, configuration or symbols have changed.
     copy = build_dir.root / "modules"
     try:
         _bring_up_to_date(sources.modules, copy)
@@ -90,24 +94,27 @@ def _build_modules(build_dir: BuildDir, sources: GuestSources, log: Path) -> Non
         build_dir.make.run(*words, what="the modules", log=log)
         _refuse_warnings(log)
     except BaseException:
-        # What was warned of once is not warned of again.
+        # A second make would not repeat the warnings.
         shutil.rmtree(copy, ignore_errors=True)
         raise
 
 
 def _built_modules(build_dir: BuildDir) -> list[Path]:
-    """Others may lie there as well, of a kernel that has more of the layer."""
+    """Return the modules of this build.
+
+    The copy may also have modules of an earlier kernel with more parts of the layer.
+    """
     copy = build_dir.root / "modules"
     order = (copy / "modules.order").read_text().split()
     return [(copy / name).with_suffix(".ko") for name in order]
 
 
 def _bring_up_to_date(origin: Path, copy: Path) -> None:
-    """Make the copy's sources those of `origin`: a file that is the same keeps its time."""
+    """Update the copy's sources from `origin`. An unchanged file keeps its time."""
     names = {str(path.relative_to(origin)) for path in source_files(origin)}
     known = copy / ".sources"
     if known.exists() and not set(known.read_text().splitlines()) <= names:
-        shutil.rmtree(copy)  # of what is gone, what was made of it has to go as well
+        shutil.rmtree(copy)  # the objects of a deleted source must go too
     for name in names:
         target = copy / name
         text = (origin / name).read_bytes()
@@ -118,7 +125,7 @@ def _bring_up_to_date(origin: Path, copy: Path) -> None:
 
 
 def _refuse_warnings(log: Path) -> None:
-    """modpost warns of what -Werror does not see."""
+    """Raise BuildError for warnings of modpost, which -Werror does not cover."""
     warning = first_warning(log.read_text(errors="replace"))
     if warning is not None:
-        raise BuildError(f"the modules build with a warning: {warning}", logs=(log,))
+        raise BuildError(f"the modules compile with a warning: {warning}", logs=(log,))

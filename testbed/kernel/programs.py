@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The static programs that run in the guest: the same for every kernel of an architecture."""
+"""Build the guest's static programs, which every kernel of an architecture shares."""
 
 from __future__ import annotations
 
@@ -20,16 +20,17 @@ _CFLAGS = ("-static", "-O2", "-Wall", "-Wextra", "-Werror")
 
 
 def build_programs(arch: Arch, sources: GuestSources, ctx: Context) -> Path:
-    """The folder with the programs for an architecture.
+    """Return the folder with the programs for an architecture.
 
     Raises:
-        SetupError: there is no compiler, or one with which they do not compile.
+        SetupError: there is no compiler, or the programs do not compile with it.
         InfraError: the disk is full, or the compiler was killed.
     """
     gcc = find_gcc(arch)
 
     def make(entry: Path) -> None:
-        # The log of a failure is told of, and stays; the entry goes.
+        # An error message names the log. So the log is in the work directory, which stays after a
+        # failure, and not in the entry.
         with (
             ctx.cache.work(f"programs-{arch}") as work,
             ctx.progress.step(f"programs for {arch}"),
@@ -51,7 +52,8 @@ def _compile(gcc: str, sources: GuestSources, files: list[Path], target: Path, l
     except CommandError as exc:
         error = build_error(f"the program {target.name}", log, cause=exc)
         if isinstance(error, BuildError):
-            # They are the testbed's own and the same for all kernels: no tree is to blame.
-            hint = f"see what `testbed doctor` says of {gcc}"
+            # The programs belong to the testbed and are the same for all kernels, so the tree is
+            # not at fault.
+            hint = f"look for {gcc} in the output of `testbed doctor`"
             raise SetupError(error.message, hint=hint, logs=error.logs) from exc
         raise error from exc

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A kernel as it is asked for, and as it was built."""
+"""Requests for kernels, and the kernels that were built."""
 
 from __future__ import annotations
 
@@ -16,16 +16,14 @@ from testbed.settings import KERNEL_CONFIG, Toolchain
 
 @dataclass(frozen=True, kw_only=True)
 class KernelRequest:
-    """All that decides what a kernel is, before anything is unpacked or configured."""
+    """All inputs of a kernel, before anything is unpacked or configured."""
 
     source: Source
     arch: Arch
     series: Series = field(default_factory=Series)
-    fragments: tuple[Path, ...] = ()  # these have the last word over those of every kernel
+    fragments: tuple[Path, ...] = ()  # take precedence over the fragments of every kernel
     toolchain: Toolchain = Toolchain.GCC
-    build_dir_name: str = (
-        ""  # builds in a work directory of that name, apart from all other kernels
-    )
+    build_dir_name: str = ""  # builds in a separate work directory of that name
     config_dir: Path = KERNEL_CONFIG
 
     @property
@@ -39,19 +37,19 @@ class KernelRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class Kernel:
-    """A kernel that was built: an entry of the cache.
+    """A finished kernel: an entry of the cache.
 
     path/IMAGE              bzImage or Image
     path/vmlinux System.map Module.symvers .config
-    path/build.log          what make printed
-    path/build.json         what it was built from, with what, in which time
+    path/build.log          the output of make
+    path/build.json         the inputs, tools and duration of the build
     path/gen_init_cpio      packs an initramfs; runs on the host
     path/modules/           lib/modules/RELEASE, with depmod's files
     """
 
     arch: Arch
     key: str
-    release: str  # what uname -r shows, such as 7.3.4-testbed-0123456789abcdef
+    release: str  # the output of uname -r, such as 7.3.4-testbed-0123456789abcdef
     version: str  # of the source
     path: Path
 
@@ -81,16 +79,16 @@ class Kernel:
 
     @property
     def modules(self) -> Path:
-        """A tree to be unpacked at the guest's root: lib/modules/RELEASE."""
+        """A tree with lib/modules/RELEASE, to be copied to the guest's root."""
         return self.path / "modules"
 
     def symbol(self, name: str) -> str:
-        """The value of a configuration symbol: y, m, n, a number, or a string in quotes."""
+        """Return the value of a configuration symbol: y, m, n, a number, or a quoted string."""
         return parse_config(self.config.read_text()).get(name.removeprefix("CONFIG_"), "n")
 
 
 def load_kernel(arch: Arch, key: str, path: Path) -> Kernel:
-    """The kernel in a cache entry."""
+    """Load the kernel of a cache entry."""
     record = json.loads((path / "build.json").read_text())
     return Kernel(
         arch=arch, key=key, release=record["release"], version=record["version"], path=path

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The tools that turn a tree into a kernel: which are there, and how make is told of them."""
+"""Find the tools that build a kernel, and select them on make's command line."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ from testbed.errors import SetupError
 from testbed.process import SYSTEM_PATH, check_output, find_tool
 from testbed.settings import Toolchain
 
-# What a kernel build needs on any architecture, and the Debian packages that bring it.
+# The tools that a kernel build needs on any architecture, and their Debian packages.
 _TOOLS = {"make": "make", "flex": "flex", "bison": "bison", "bc": "bc", "depmod": "kmod"}
 
-# What make calls with LLVM=1, and with the same suffix each with LLVM=-19.
+# The tools that make calls with LLVM=1. With LLVM=-19 each has that suffix.
 _LLVM_TOOLS = ("clang", "ld.lld", "llvm-ar", "llvm-nm", "llvm-objcopy", "llvm-strip")
 
-# 7.3 wants 17.0.1 (scripts/min-tool-version.sh). Debian 12's plain `clang` is 14; newer ones
-# are there under names with their version.
+# 7.3 requires 17.0.1 (scripts/min-tool-version.sh). Debian 12's plain `clang` is 14; newer ones
+# have their version in their names.
 _LLVM_OLDEST = 17
 _LLVM_NEWEST = 29
 
 
-# Kconfig notes their versions in .config wherever the host has them, although nothing here
-# is written in Rust or described in BTF: equal requests would come to different kernels.
+# Kconfig writes the versions of these tools to .config if the host has them, although the build
+# uses neither Rust nor BTF. Then equal requests would yield different kernels.
 _UNUSED = ("RUSTC", "BINDGEN", "PAHOLE")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Compiler:
-    """A toolchain that is installed, for one architecture."""
+    """An installed toolchain for one architecture."""
 
     kind: Toolchain
     arch: Arch
-    prefix: str  # CROSS_COMPILE: empty where the host is of that architecture
-    versions: tuple[str, ...]  # compiler and linker, as they name themselves
+    prefix: str  # CROSS_COMPILE; empty if the host has that architecture
+    versions: tuple[str, ...]  # the first line of --version, of compiler and linker
     suffix: str = ""  # of LLVM's tools, such as -19
 
     @property
     def identity(self) -> str:
-        """Equal for toolchains that make equal objects: part of a kernel's key."""
+        """A part of a kernel's key, equal for toolchains that make equal objects."""
         return "\n".join((self.kind, *self.versions))
 
     @property
@@ -54,12 +54,12 @@ class Compiler:
 
     @property
     def host_command(self) -> str:
-        """The compiler for what runs during the build."""
+        """The compiler for programs that run during the build."""
         return f"clang{self.suffix}" if self.kind is Toolchain.LLVM else "gcc"
 
     def variables(self, *, ccache: bool = False) -> tuple[str, ...]:
-        """What selects this toolchain on make's command line."""
-        # Each is given even where it is empty: make takes it from the environment otherwise.
+        """Return the variables that select this toolchain on make's command line."""
+        # Pass empty ones too, or make takes them from the environment.
         launcher = "ccache " if ccache else ""
         llvm = self.kind is Toolchain.LLVM
         return (
@@ -73,15 +73,15 @@ class Compiler:
 
 
 def cross_prefix(arch: Arch) -> str:
-    """CROSS_COMPILE for that architecture on this host."""
+    """Return CROSS_COMPILE for that architecture on this host."""
     return "" if arch.uname == host_uname() else f"{arch.triplet}-"
 
 
 def find_gcc(arch: Arch) -> str:
-    """The GNU compiler for an architecture.
+    """Return the GNU compiler for an architecture.
 
     Raises:
-        SetupError: it is not installed; names the Debian package.
+        SetupError: it is not installed. The hint names the Debian package.
     """
     prefix = cross_prefix(arch)
     package = f"gcc-{arch.triplet.replace('_', '-')}" if prefix else "gcc"
@@ -89,10 +89,10 @@ def find_gcc(arch: Arch) -> str:
 
 
 def find_compiler(kind: Toolchain, arch: Arch) -> Compiler:
-    """The toolchain of that kind, with all else that a kernel build calls.
+    """Find the toolchain of that kind, and check all other tools of a kernel build.
 
     Raises:
-        SetupError: a tool is not installed; names the Debian package.
+        SetupError: a tool is not installed. The hint names the Debian package.
     """
     for tool, package in _TOOLS.items():
         find_tool(tool, package=package)
@@ -100,14 +100,14 @@ def find_compiler(kind: Toolchain, arch: Arch) -> Compiler:
 
 
 def _find_gnu(arch: Arch) -> Compiler:
-    find_tool("gcc", package="gcc")  # compiles what runs during the build
+    find_tool("gcc", package="gcc")  # compiles the programs that run during the build
     prefix = cross_prefix(arch)
     versions = _version(find_gcc(arch)), _version(f"{prefix}ld")
     return Compiler(kind=Toolchain.GCC, arch=arch, prefix=prefix, versions=versions)
 
 
 def _find_llvm(arch: Arch) -> Compiler:
-    """The plain names where they are new enough, else the newest with a suffix."""
+    """Take the plain names if they are new enough, else the newest with a suffix."""
     suffixes = ["", *(f"-{major}" for major in range(_LLVM_NEWEST, _LLVM_OLDEST - 1, -1))]
     for suffix in suffixes:
         if all(shutil.which(f"{tool}{suffix}") for tool in _LLVM_TOOLS):
@@ -117,9 +117,9 @@ def _find_llvm(arch: Arch) -> Compiler:
                     kind=Toolchain.LLVM, arch=arch, prefix="", versions=versions, suffix=suffix
                 )
     raise SetupError(
-        f"LLVM {_LLVM_OLDEST} or later is not installed, or not all of it: "
-        f"a kernel needs {', '.join(_LLVM_TOOLS)}",
-        hint="apt install clang lld llvm; where those are older: clang-19 lld-19 llvm-19",
+        f"LLVM {_LLVM_OLDEST} or later is not installed or incomplete: "
+        f"a kernel build needs {', '.join(_LLVM_TOOLS)}",
+        hint="apt install clang lld llvm; if those are older: clang-19 lld-19 llvm-19",
     )
 
 
@@ -136,9 +136,9 @@ def have_ccache() -> bool:
     return shutil.which("ccache") is not None
 
 
-# A ccache that relies on the compiler's dependencies does not know what assembly takes in by
-# .incbin (seen with 4.7.5). x86's piggy.S takes in the compressed kernel: of two kernels that
-# are equally long when compressed, the second would be the first.
+# A ccache that relies on the compiler's dependencies ignores files that assembly includes by
+# .incbin (seen with 4.7.5). x86's piggy.S includes the compressed kernel. If two compressed
+# kernels had the same length, the second build would yield the first kernel.
 _FRONT = """\
 #!/bin/sh
 for word; do
@@ -149,9 +149,9 @@ exec {ccache} "$@"
 
 
 def ccache_front(folder: Path) -> Path:
-    """A `ccache` of our own, made in `folder`, that leaves assembly to the compiler.
+    """Create a wrapper named `ccache` in `folder` that disables ccache for assembly.
 
-    It goes by PATH, so that the command that kbuild remembers for an object stays the same.
+    It is found by PATH. So the command that kbuild records for an object stays the same.
     """
     front = folder / "ccache"
     folder.mkdir(parents=True, exist_ok=True)
@@ -161,18 +161,18 @@ def ccache_front(folder: Path) -> Path:
 
 
 def ccache_environment(*, directory: Path, base: Path, limit: int, stats: Path) -> dict[str, str]:
-    """How ccache is told to serve a kernel build.
+    """Return the environment of ccache for a kernel build.
 
     Args:
-        base: below this, paths are hashed as relative: work directories share objects.
-        limit: bytes that the compiler cache may take.
-        stats: file to which each call appends what became of it.
+        base: paths below it are hashed as relative, so that work directories share objects.
+        limit: size of the compiler cache in bytes.
+        stats: file to which each call appends its result.
     """
     return {
         "PATH": f"{ccache_front(base / 'bin').parent}:{os.environ['PATH']}{SYSTEM_PATH}",
         "CCACHE_DIR": str(directory),
-        # kbuild asks the compiler for dependencies anyway. To rely on them saves a run of
-        # the preprocessor per object: 1.02 times plain make with a cold cache, not 1.32.
+        # kbuild makes the compiler write dependencies anyway. Relying on them saves a run of the
+        # preprocessor per object: 1.02 times plain make with a cold cache, instead of 1.32.
         "CCACHE_DEPEND": "1",
         "CCACHE_BASEDIR": str(base),
         "CCACHE_NOHASHDIR": "1",
@@ -183,14 +183,14 @@ def ccache_environment(*, directory: Path, base: Path, limit: int, stats: Path) 
 
 @dataclass(frozen=True)
 class CcacheUse:
-    """How often ccache had an object, in one build."""
+    """Counts of ccache's hits and misses in one build."""
 
     hits: int
     misses: int
 
 
 def read_ccache_use(stats: Path) -> CcacheUse:
-    """Count the calls in a statistics log; a missing log is a build without ccache."""
+    """Count hits and misses in a statistics log. Without ccache there is no log."""
     lines = stats.read_text().splitlines() if stats.exists() else []
     hits = lines.count("direct_cache_hit") + lines.count("preprocessed_cache_hit")
     return CcacheUse(hits, lines.count("cache_miss"))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Patches made by hand, for tests of what becomes of them."""
+"""Patches made by hand, for the tests of patches, series and mails."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import difflib
 
 
 def diff(name: str, old: str, new: str, *, context: int = 3) -> str:
-    """What turns one text of a file into the other, as git would show it."""
+    """Return the diff from `old` to `new`, in git's format."""
     lines = difflib.unified_diff(
         old.splitlines(keepends=True),
         new.splitlines(keepends=True),
@@ -19,7 +19,7 @@ def diff(name: str, old: str, new: str, *, context: int = 3) -> str:
 
 
 def mail(subject: str, body: str, *headers: str) -> str:
-    """A mail as git format-patch writes it: the body is message, `---` and diff."""
+    """Return a mail in the format of git format-patch. `body` is message, `---` and diff."""
     head = ["From: A. Developer <developer@example.org>", "Date: Mon, 2 Nov 2026 10:00:00 +0000"]
     lines = [*head, f"Subject: {subject}", *headers, "", body]
     return "From 0123456789012345678901234567890123456789 Mon Sep 17 00:00:00 2001\n" + "\n".join(

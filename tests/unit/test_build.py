@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Kernels from a fake tree that builds in milliseconds: every way in which a build can go."""
+"""Builds of a fake tree that take milliseconds: all outcomes of a build."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ PATCH = """\
 
 @dataclass
 class Recorder:
-    """A progress that remembers."""
+    """A progress that records its calls."""
 
     steps: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -73,7 +73,7 @@ class Recorder:
 
 @dataclass
 class Yard:
-    """A fake tree, its fragments, and a cache of its own."""
+    """A fake tree, its fragments, and a private cache."""
 
     top: Path
     recorder: Recorder = field(default_factory=Recorder)
@@ -92,7 +92,7 @@ class Yard:
         return self.top / "cache"
 
     def ctx(self, recorder: Recorder | None = None) -> Context:
-        """The workshop as another process would open it."""
+        """Open a context as another process would."""
         settings = Settings(cache_dir=self.cache_dir, jobs=2)
         ctx = Context.of(settings, recorder or self.recorder)
         self.caches.callback(ctx.cache.close)
@@ -102,7 +102,7 @@ class Yard:
         return resolve(spec or f"tree:{self.tree}", self.ctx())
 
     def tarball(self) -> Source:
-        """The same text, but in the cache when it is unpacked."""
+        """Return the same text as a tarball, which is unpacked into the cache."""
         path = self.top / "linux-7.3.tar.gz"
         with tarfile.open(path, "w:gz") as tar:
             tar.add(self.tree, "linux-7.3")
@@ -117,7 +117,7 @@ class Yard:
         )
 
     def build(self, request: KernelRequest | None = None) -> Kernel:
-        """Build as a run of its own would, and remember what this one did."""
+        """Build as a new process would, with a new recorder."""
         wanted = request or self.request()
         self.caches.close()
         self.recorder = Recorder()
@@ -140,7 +140,7 @@ class Yard:
 
 @pytest.fixture
 def yard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
-    # Three objects are compiled sooner than ccache has looked for them.
+    # Compiling three objects takes less time than ccache's lookups.
     monkeypatch.setattr("testbed.kernel.builddir.have_ccache", lambda: False)
     with laid_out(tmp_path) as yard:
         yield yard
@@ -148,7 +148,7 @@ def yard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Yard]:
-    """A kernel that is there: for tests that leave its tree alone."""
+    """A yard that tests share. They must not change its tree."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("testbed.kernel.builddir.have_ccache", lambda: False)
         with laid_out(tmp_path_factory.mktemp("built")) as yard:
@@ -192,10 +192,10 @@ def test_a_kernel_has_its_parts_and_its_identity(built: Yard) -> None:
     assert os.access(kernel.gen_init_cpio, os.X_OK)
 
 
-def test_a_tree_that_does_not_take_localversion_is_told(yard: Yard) -> None:
+def test_a_tree_that_ignores_localversion_is_refused(yard: Yard) -> None:
     makefile = yard.tree / "Makefile"
     makefile.write_text(makefile.read_text().replace("$(LOCALVERSION)", "-mine"))
-    with pytest.raises(BuildError, match=r"the release '7\.3\.0-mine', without -testbed-0000"):
+    with pytest.raises(BuildError, match=r"the kernel's release '7\.3\.0-mine' lacks -testbed-00"):
         yard.build()
 
 
@@ -206,14 +206,14 @@ def test_the_modules_are_staged_without_links_to_the_work_directory(built: Yard)
     assert (installed / "kernel/fs/overlay.ko").exists()
 
 
-def test_a_symbol_is_what_the_final_configuration_says(built: Yard) -> None:
+def test_a_symbol_has_its_value_in_the_final_configuration(built: Yard) -> None:
     kernel = built.build()
     assert kernel.symbol("VIRTIO_NET") == "m"
     assert kernel.symbol("CONFIG_64BIT") == "y"
     assert kernel.symbol("MEM_SOFT_DIRTY") == "n"
 
 
-def test_a_build_records_what_it_was_made_from(yard: Yard) -> None:
+def test_a_build_records_its_inputs(yard: Yard) -> None:
     patch = yard.patch()
     kernel = yard.build(yard.request(yard.tarball(), patch))
     record = json.loads(kernel.build_json.read_text())
@@ -232,7 +232,7 @@ def test_the_same_inputs_are_built_once(yard: Yard) -> None:
     assert yard.recorder.steps == []
 
 
-def test_a_kernel_that_is_there_needs_no_source(yard: Yard) -> None:
+def test_a_cached_kernel_needs_no_source(yard: Yard) -> None:
     request = yard.request()
     first = yard.build(request)
     shutil.rmtree(yard.tree)
@@ -240,7 +240,7 @@ def test_a_kernel_that_is_there_needs_no_source(yard: Yard) -> None:
     assert yard.recorder.steps == []
 
 
-def test_requests_that_come_to_the_same_configuration_are_one_kernel(yard: Yard) -> None:
+def test_requests_with_the_same_final_configuration_are_one_kernel(yard: Yard) -> None:
     first = yard.build()
     yard.fragment("# Reworded.\nCONFIG_NET_CORE=y\nCONFIG_64BIT=y\n# CONFIG_SLOW is not set\n")
     assert yard.build() == first
@@ -253,7 +253,7 @@ def test_another_configuration_is_another_kernel(yard: Yard) -> None:
     assert yard.build().key != first.key
 
 
-def test_progress_counts_objects_against_the_last_build_from_nothing(yard: Yard) -> None:
+def test_progress_counts_objects_against_the_last_full_build(yard: Yard) -> None:
     yard.build()
     objects = ["fs/overlay.ko", "init/main.o", "mm/util.o", "mm/vma.o", "vmlinux"]
     assert sorted(yard.recorder.targets) == objects
@@ -274,14 +274,14 @@ def test_a_patch_of_one_file_compiles_one_object(yard: Yard) -> None:
     assert yard.recorder.steps == [f"compile 7.3.0 for {HOST}"]
 
 
-def test_a_later_stage_of_a_tree_that_was_built_in_place_compiles_what_changed(yard: Yard) -> None:
+def test_a_changed_file_of_a_tree_that_was_built_in_place_compiles_one_object(yard: Yard) -> None:
     (yard.tree / ".config").touch()
     assert len(compiled(yard.build())) == 3
     (yard.tree / "mm/vma.c").write_text("int may_merge = 1;\n")
     assert compiled(yard.build()) == ["mm/vma.o"]
 
 
-def test_a_tree_whose_c_files_alone_have_changed_is_not_configured_again(yard: Yard) -> None:
+def test_a_tree_with_changes_only_in_c_files_is_not_configured_again(yard: Yard) -> None:
     yard.build()
     yard.recorder.steps.clear()
     (yard.tree / "mm/vma.c").write_text("int may_merge = 1;\n")
@@ -300,7 +300,7 @@ def test_the_users_tree_is_never_written(yard: Yard) -> None:
     assert content(yard.tree) == before
 
 
-def test_what_a_surrounding_make_has_set_does_not_matter(
+def test_variables_of_a_surrounding_make_have_no_effect(
     yard: Yard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     surroundings = {"MAKEFLAGS": "n", "ARCH": "alien", "KCFLAGS": "-Dmode=nothing", "LLVM": "1"}
@@ -309,7 +309,7 @@ def test_what_a_surrounding_make_has_set_does_not_matter(
     assert len(compiled(yard.build())) == 3
 
 
-def test_a_compile_error_is_told_by_its_first_line_and_the_whole_log(yard: Yard) -> None:
+def test_a_compile_error_names_its_first_line_and_the_whole_log(yard: Yard) -> None:
     (yard.tree / "mm/util.c").write_text("int broken(void)\n{\n\treturn none;\n}\nint 1;\n")
     with pytest.raises(BuildError) as caught:
         yard.build()
@@ -321,7 +321,7 @@ def test_a_compile_error_is_told_by_its_first_line_and_the_whole_log(yard: Yard)
     assert yard.entries() == {"config"}
 
 
-def test_after_a_compile_error_what_was_compiled_is_kept(yard: Yard) -> None:
+def test_objects_are_kept_after_a_compile_error(yard: Yard) -> None:
     good = (yard.tree / "mm/vma.c").read_text()
     (yard.tree / "mm/vma.c").write_text("int 1;\n")
     with pytest.raises(BuildError, match=r"vma\.c:1"):
@@ -330,7 +330,7 @@ def test_after_a_compile_error_what_was_compiled_is_kept(yard: Yard) -> None:
     assert "mm/vma.o" in compiled(yard.build())
 
 
-def test_a_symbol_that_did_not_survive_is_named_with_what_it_needs(yard: Yard) -> None:
+def test_a_symbol_that_did_not_survive_is_named_with_its_missing_dependency(yard: Yard) -> None:
     fragment = yard.fragment("CONFIG_MEM_SOFT_DIRTY=y\n", "dirty.config")
     request = dataclasses.replace(yard.request(), fragments=(fragment,))
     with pytest.raises(ConfigError) as caught:
@@ -340,7 +340,7 @@ def test_a_symbol_that_did_not_survive_is_named_with_what_it_needs(yard: Yard) -
     assert yard.entries() == set()
 
 
-def test_every_symbol_that_did_not_survive_is_evidence(yard: Yard) -> None:
+def test_the_evidence_names_every_symbol_that_did_not_survive(yard: Yard) -> None:
     yard.fragment("CONFIG_VIRTIO_NET=m\nCONFIG_VIRTIO_NTE=y\n", f"{HOST}.config")
     yard.fragment("CONFIG_64BIT=y\n")
     with pytest.raises(ConfigError, match=r"\(and 1 more\)") as caught:
@@ -367,7 +367,7 @@ def test_a_patch_that_does_not_apply_leaves_no_entry(yard: Yard) -> None:
     assert len(list((yard.cache_dir / "kernel").iterdir())) == 1
 
 
-def test_a_missing_cross_compiler_is_told_before_anything_is_done(yard: Yard) -> None:
+def test_a_missing_cross_compiler_is_reported_before_anything_is_done(yard: Yard) -> None:
     alien = dataclasses.replace(HOST, uname="alien", triplet="alien-linux-gnu")
     with pytest.raises(SetupError, match="alien-linux-gnu-gcc is not installed") as caught:
         yard.build(dataclasses.replace(yard.request(), arch=alien))
@@ -375,7 +375,7 @@ def test_a_missing_cross_compiler_is_told_before_anything_is_done(yard: Yard) ->
     assert yard.recorder.steps == []
 
 
-def test_no_disk_space_is_told_with_the_figure_before_the_build(
+def test_lack_of_disk_space_is_reported_with_a_figure_before_the_build(
     yard: Yard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = shutil.disk_usage(yard.top)._replace(free=1_000_000)
@@ -386,7 +386,7 @@ def test_no_disk_space_is_told_with_the_figure_before_the_build(
     assert yard.recorder.steps == []
 
 
-def test_a_damaged_kernel_is_noticed_and_made_again(yard: Yard) -> None:
+def test_a_damaged_kernel_is_noticed_and_built_again(yard: Yard) -> None:
     kernel = yard.build()
     image = kernel.image.read_bytes()
     kernel.image.write_bytes(image[:-1] + b"X")
@@ -409,7 +409,7 @@ def test_two_runs_at_once_build_once(yard: Yard) -> None:
     assert sorted(steps) == [f"compile 7.3.0 for {HOST}", f"configure 7.3.0 for {HOST}"]
 
 
-def test_a_flavour_has_a_work_directory_that_tells_its_name(yard: Yard) -> None:
+def test_the_work_directory_of_a_flavour_is_named_after_it(yard: Yard) -> None:
     text = yard.tarball()
     yard.build(yard.request(text))
     fragment = yard.fragment("CONFIG_CHECKPOINT_RESTORE=y\n", "flavour-debug.config")
@@ -456,7 +456,7 @@ test_build.build_kernel(yard.request(), yard.ctx())
 
 
 def is_alive(pid: int) -> bool:
-    """Whether it runs; a process that ended may wait for its new parent to notice."""
+    """Whether the process runs. A zombie may still wait for its new parent."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
@@ -532,7 +532,7 @@ def test_the_first_error_of_a_log_is_found(log: str, error: str) -> None:
         "/tmp/ccX.s: Assembler messages:\nas: No space left on device",
     ],
 )
-def test_a_host_that_is_out_of_memory_or_disk_is_not_the_trees_fault(line: str) -> None:
+def test_lack_of_memory_or_disk_space_is_the_hosts_fault(line: str) -> None:
     assert blame(f"{line}\n{GCC}\n").kind is InfraError
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Fragments and configurations as values, and why a symbol did not survive."""
+"""Fragments and configurations as values, and explanations for symbols that did not survive."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def asked(*lines: str) -> dict[str, Asked]:
     return merge_fragments([parse_fragment("\n".join(lines), "base.config")])
 
 
-def test_a_fragment_is_comments_and_symbols() -> None:
+def test_a_fragment_consists_of_comments_and_symbols() -> None:
     text = "# Why.\n\nCONFIG_SMP=y\nCONFIG_NR_CPUS=8\n# CONFIG_RD_GZIP is not set\n"
     assert parse_fragment(text, "base.config") == [
         Asked("SMP", "y", "base.config:3"),
@@ -45,12 +45,12 @@ def test_a_string_keeps_its_quotes() -> None:
 
 @pytest.mark.parametrize("line", ["SMP=y", "CONFIG_SMP", "CONFIG_SMP y", "config SMP"])
 def test_a_malformed_line_is_named(line: str) -> None:
-    with pytest.raises(ConfigError, match=r"base\.config:2: not a line") as caught:
+    with pytest.raises(ConfigError, match=r"base\.config:2: not a configuration line") as caught:
         parse_fragment(f"CONFIG_MMU=y\n{line}\n", "base.config")
     assert line in caught.value.message
 
 
-def test_fragments_that_contradict_each_other_are_named_with_both_lines() -> None:
+def test_both_lines_of_contradicting_fragments_are_named() -> None:
     base = parse_fragment("CONFIG_SMP=y\nCONFIG_KSM=y\n", "base.config")
     flavour = parse_fragment("CONFIG_SMP=y\n# CONFIG_KSM is not set\n", "small.config")
     with pytest.raises(ConfigError) as caught:
@@ -60,7 +60,7 @@ def test_fragments_that_contradict_each_other_are_named_with_both_lines() -> Non
     assert "SMP" not in caught.value.message
 
 
-def test_a_special_kernels_fragment_has_the_last_word(tmp_path: Path) -> None:
+def test_a_fragment_of_one_kernel_takes_precedence(tmp_path: Path) -> None:
     base, flavour = tmp_path / "base.config", tmp_path / "flavour.config"
     base.write_text("CONFIG_KSM=m\nCONFIG_SMP=y\n")
     flavour.write_text("CONFIG_KSM=y\n# CONFIG_SMP is not set\n")
@@ -70,20 +70,20 @@ def test_a_special_kernels_fragment_has_the_last_word(tmp_path: Path) -> None:
         read_fragments([base, flavour])
 
 
-def test_equal_requests_give_equal_text_whatever_their_order() -> None:
+def test_the_order_of_requests_does_not_affect_the_text() -> None:
     one = asked("CONFIG_SMP=y", "CONFIG_KSM=n")
     other = asked("# CONFIG_KSM is not set", "CONFIG_SMP=y")
     assert fragment_text(one) == fragment_text(other)
     assert fragment_text(one) == "# CONFIG_KSM is not set\nCONFIG_SMP=y\n"
 
 
-def test_configurations_are_equal_whatever_their_order_and_comments() -> None:
+def test_order_and_comments_do_not_affect_equality_of_configurations() -> None:
     one = "# Linux 7.3\nCONFIG_SMP=y\n# CONFIG_KSM is not set\nCONFIG_HZ=100\n"
     other = "CONFIG_HZ=100\nCONFIG_SMP=y\n"
     assert canonical(parse_config(one)) == canonical(parse_config(other))
 
 
-def test_what_did_not_survive_is_found() -> None:
+def test_symbols_that_did_not_survive_are_found() -> None:
     wanted = asked("CONFIG_A=y", "CONFIG_B=m", "CONFIG_C=n", "CONFIG_D=n", "CONFIG_E=8")
     final = parse_config("CONFIG_B=y\nCONFIG_C=y\nCONFIG_E=8\n")
     assert [ask.name for ask in lost(wanted, final)] == ["A", "B", "C"]
@@ -107,7 +107,7 @@ def definitions() -> Definitions:
     return read_definitions(Path(__file__).parent / "data" / "kconfig", "x86")
 
 
-def test_menus_and_if_blocks_are_dependencies_of_what_is_in_them(definitions: Definitions) -> None:
+def test_menus_and_if_blocks_are_dependencies_of_their_entries(definitions: Definitions) -> None:
     (virtio_net,) = definitions.symbols["VIRTIO_NET"]
     assert virtio_net.depends == ["NET", "NET_CORE", "VIRTIO && (PCI ||  MMIO)"]
     (tun,) = definitions.symbols["TUN"]
@@ -128,9 +128,9 @@ VALUES = {"NET": "y", "VIRTIO": "m", "PCI": "y", "HZ_100": "y", "BLOCK": "y", "N
         ("VIRTIO_NET=m", "it needs NET_CORE (Kconfig:16)"),
         ("VIRTIO_NET=y", "it needs NET_CORE and VIRTIO (Kconfig:16)"),
         ("VIRTIO_NTE=y", "this tree has no such symbol; it has VIRTIO_NET"),
-        ("CRC=y", "it has no prompt of its own: VIRTIO_NET would select it"),
+        ("CRC=y", "it has no prompt: VIRTIO_NET would select it"),
         ("BLOCK=n", "it can be set only with EXPERT (Kconfig:34)"),
-        ("HZ_1000=y", "it is one of a choice, and another was taken (Kconfig:44)"),
+        ("HZ_1000=y", "it is part of a choice, and another symbol is set (Kconfig:44)"),
         ("MODULES=y", "its dependencies at Kconfig:3 seem to be met"),
     ],
 )
@@ -139,7 +139,7 @@ def test_the_reason_is_named(definitions: Definitions, ask: str, reason: str) ->
     assert explain(Asked(name, value, "base.config:1"), VALUES, definitions) == reason
 
 
-def test_what_selects_an_unwanted_symbol_is_named(definitions: Definitions) -> None:
+def test_the_selector_of_an_unwanted_symbol_is_named(definitions: Definitions) -> None:
     values = {**VALUES, "VIRTIO_NET": "y", "CRC": "y"}
     assert explain(Asked("CRC", "n", "f:1"), values, definitions) == "VIRTIO_NET selects it"
 
@@ -166,6 +166,6 @@ def test_expressions_have_the_levels_that_kconfig_gives_them(expression: str, le
     assert evaluate(expression, VALUES) == level
 
 
-def test_an_expression_is_split_where_all_parts_must_hold() -> None:
+def test_an_expression_is_split_into_parts_that_must_all_hold() -> None:
     assert conjuncts("A && (B || C) && !D") == ["A", "(B || C)", "!D"]
     assert conjuncts("A && B || C") == ["A && B || C"]

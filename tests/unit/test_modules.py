@@ -104,10 +104,10 @@ def test_a_cold_build_opens_its_build_directory_once(
     build(yard, sources)
     assert len(opened) == 1
     build(yard, sources)
-    assert len(opened) == 1, "all is in the cache by now"
+    assert len(opened) == 1, "a build from the cache opened the build directory"
 
 
-def test_they_are_built_once(built: Yard, sources: GuestSources) -> None:
+def test_modules_and_programs_are_built_once(built: Yard, sources: GuestSources) -> None:
     (sources.modules / "include/new.h").touch()
     first = build(built, sources)
     assert built.recorder.steps[-1] == f"modules for 7.3.0 for {HOST}"
@@ -124,7 +124,7 @@ def test_a_changed_source_is_built_again(built: Yard, sources: GuestSources) -> 
 
 
 def made(side: GuestSide) -> list[str]:
-    """What was made for the modules, as make tells it."""
+    """Return the files that make built for the modules, from its output."""
     lines = (side.path / "build.log").read_text().splitlines()
     return [line.split()[-1] for line in lines if line.startswith(("  CC", "  LD"))]
 
@@ -139,7 +139,7 @@ def test_another_kernel_with_the_same_headers_makes_no_module_again(
     assert [path.name for path in again.modules] == ["mmap_one.ko"]
 
 
-def test_a_module_that_the_kernel_lacks_something_for_is_not_an_earlier_kernels(
+def test_a_module_of_an_earlier_kernel_is_not_used_for_a_kernel_that_lacks_its_needs(
     yard: Yard, sources: GuestSources
 ) -> None:
     (sources.modules / "mmap_two").mkdir()
@@ -159,7 +159,7 @@ def test_programs_are_built_once_for_all_kernels(yard: Yard, sources: GuestSourc
     assert first.programs == second.programs
 
 
-def test_of_a_source_that_is_gone_nothing_is_left(yard: Yard, sources: GuestSources) -> None:
+def test_the_module_of_a_deleted_source_is_gone(yard: Yard, sources: GuestSources) -> None:
     build(yard, sources)
     (sources.modules / "mmap_two").mkdir()
     (sources.modules / "mmap_one/mmap_one.c").rename(sources.modules / "mmap_two/mmap_two.c")
@@ -172,7 +172,7 @@ def test_the_sources_are_never_written(built: Yard, sources: GuestSources) -> No
     assert (sources.modules_identity, sources.programs_identity) == before
 
 
-def test_modules_are_built_against_their_kernel_although_another_was_built_since(
+def test_modules_are_built_against_their_kernel_even_if_another_was_built_since(
     yard: Yard, sources: GuestSources
 ) -> None:
     text = yard.tarball()
@@ -199,7 +199,7 @@ MODULE_FILE = "modules/mmap_one/mmap_one.c"
         ("probes/pair/answer.c", "int x;\n", r"the program pair failed: .*undefined reference"),
     ],
 )
-def test_what_does_not_compile_without_a_warning_is_told_by_its_first_line(
+def test_the_first_line_of_an_error_or_a_warning_is_named(
     built: Yard, sources: GuestSources, file: str, text: str, message: str
 ) -> None:
     (sources.modules.parent / file).write_text(text)
@@ -212,7 +212,7 @@ def test_what_does_not_compile_without_a_warning_is_told_by_its_first_line(
     assert guest_sides(built) == before
 
 
-def test_a_program_that_a_full_disk_stops_is_the_hosts_fault(
+def test_a_full_disk_during_the_build_of_a_program_is_the_hosts_fault(
     built: Yard, sources: GuestSources
 ) -> None:
     program = sources.modules.parent / "probes/agent.c"
@@ -226,7 +226,7 @@ def test_a_warning_of_modpost_is_an_error(yard: Yard, sources: GuestSources) -> 
     warning = "WARNING: modpost: missing MODULE_LICENSE() in mmap_one.o"
     text = makefile.read_text()
     makefile.write_text(text.replace('@echo "  CC [M]  $*.o"', f'@echo "{warning}"'))
-    with pytest.raises(BuildError, match=r"build with a warning: WARNING: modpost: missing"):
+    with pytest.raises(BuildError, match=r"compile with a warning: WARNING: modpost: missing"):
         build(yard, sources)
 
 
@@ -239,7 +239,7 @@ def test_a_warning_of_modpost_is_an_error(yard: Yard, sources: GuestSources) -> 
     ],
     ids=["today", "uio-by-mmap", "monolithic"],
 )
-def test_what_the_layer_has_is_found_in_the_kernels_headers(
+def test_the_parts_of_the_layer_are_found_in_the_kernels_headers(
     tmp_path: Path, declared: str, hook: str, found: str
 ) -> None:
     headers = tmp_path / "include/linux"
@@ -252,7 +252,7 @@ def test_what_the_layer_has_is_found_in_the_kernels_headers(
     assert subprocess.check_output(words, input=makefile, text=True) == f"{found}\n"
 
 
-def test_a_module_that_is_not_there_is_told_with_what_the_kernel_lacks(tmp_path: Path) -> None:
+def test_an_absent_module_is_listed_with_the_missing_part_of_the_kernel(tmp_path: Path) -> None:
     (tmp_path / "modules").mkdir()
     (tmp_path / "modules/mmap_ring.ko").touch()
     assert GuestSide(tmp_path, tmp_path).absent == {"mmap_uio": NEEDS["mmap_uio"]}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Which tools there are, and what make and ccache are told."""
+"""The search for tools, and the settings of make and ccache."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TOOLS = ("make", "flex", "bison", "bc", "depmod", "gcc", "ld")
 
 
 def install(folder: Path, *names: str, version: str = "12.2.0") -> None:
-    """Tools that print a version."""
+    """Install scripts that print a version."""
     for name in names:
         tool = folder / name
         tool.write_text(f'#!/bin/sh\necho "{version}"\necho "Copyright"\n')
@@ -37,8 +37,8 @@ def install(folder: Path, *names: str, version: str = "12.2.0") -> None:
 
 @pytest.fixture
 def only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A host of x86_64 that has nothing but what a test installs in this folder."""
-    for tool in ("setpriv", "sh"):  # with these testbed.process starts the others
+    """An x86_64 host with only the tools that a test installs in this folder."""
+    for tool in ("setpriv", "sh"):  # testbed.process needs them to start the others
         (tmp_path / tool).symlink_to(find_tool(tool))
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr("testbed.process.SYSTEM_PATH", "")
@@ -51,14 +51,16 @@ def compiler(kind: Toolchain, arch: Arch, prefix: str) -> Compiler:
 
 
 @pytest.mark.parametrize("host", [X86_64, ARM64], ids=str)
-def test_the_host_decides_what_is_cross(host: Arch, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_other_architecture_has_a_prefix(
+    host: Arch, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("testbed.kernel.toolchain.host_uname", lambda: host.uname)
     (other,) = (arch for arch in ARCHES.values() if arch is not host)
     assert cross_prefix(host) == ""
     assert cross_prefix(other) == f"{other.triplet}-"
 
 
-# A host that has Rust comes to the same .config as one that has not.
+# A host with Rust yields the same .config as one without.
 UNUSED = ("RUSTC=none", "BINDGEN=none", "PAHOLE=none")
 
 
@@ -116,7 +118,7 @@ def install_llvm(folder: Path, suffix: str, major: int) -> None:
         install(folder, f"{name}{suffix}", version=f"Debian {name} version {major}.0.6")
 
 
-def test_plain_llvm_is_taken_where_it_is_new_enough(only: Path) -> None:
+def test_plain_llvm_is_taken_if_it_is_new_enough(only: Path) -> None:
     install(only, *TOOLS)
     install_llvm(only, "", 19)
     install_llvm(only, "-21", 21)
@@ -125,7 +127,7 @@ def test_plain_llvm_is_taken_where_it_is_new_enough(only: Path) -> None:
     assert found.versions[0] == "Debian clang version 19.0.6"
 
 
-def test_the_newest_llvm_with_a_suffix_is_taken_where_the_plain_one_is_too_old(only: Path) -> None:
+def test_the_newest_llvm_with_a_suffix_is_taken_if_the_plain_one_is_too_old(only: Path) -> None:
     install(only, *TOOLS)
     for suffix, major in (("", 14), ("-16", 16), ("-17", 17), ("-19", 19)):
         install_llvm(only, suffix, major)
@@ -134,11 +136,13 @@ def test_the_newest_llvm_with_a_suffix_is_taken_where_the_plain_one_is_too_old(o
     assert found.command == "clang-19"
 
 
-def test_llvm_that_is_not_all_there_is_named_with_its_packages(only: Path) -> None:
+def test_incomplete_llvm_is_named_with_its_packages(only: Path) -> None:
     install(only, *TOOLS)
     install_llvm(only, "", 19)
     (only / "ld.lld").unlink()
-    with pytest.raises(SetupError, match=r"not all of it: a kernel needs clang, ld\.lld") as caught:
+    with pytest.raises(
+        SetupError, match=r"incomplete: a kernel build needs clang, ld\.lld"
+    ) as caught:
         find_compiler(Toolchain.LLVM, X86_64)
     assert "clang lld llvm" in caught.value.hint
 
@@ -171,7 +175,7 @@ def test_ccache_is_bounded_and_relies_on_the_compilers_dependencies(tmp_path: Pa
 
 
 @pytest.mark.skipif(not have_ccache(), reason="ccache is not installed")
-def test_what_assembly_takes_in_is_never_an_older_builds(tmp_path: Path) -> None:
+def test_files_that_assembly_includes_are_never_from_an_older_build(tmp_path: Path) -> None:
     environment = ccache_environment(
         directory=tmp_path / "ccache", base=tmp_path, limit=2_000_000_000, stats=tmp_path / "stats"
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What the tests of kernel text share."""
+"""Parts that the tests of kernel text share."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from testbed.context import Context
 
-# git without what the user has set.
+# git without the user's configuration.
 GIT_ALONE = {
     "GIT_CONFIG_GLOBAL": "/dev/null",
     "GIT_CONFIG_SYSTEM": "/dev/null",
@@ -19,10 +19,10 @@ GIT_ALONE = {
 
 
 class Unused:
-    """A text whose tree is there already: nobody asks where it comes from."""
+    """A text whose tree is already unpacked."""
 
     identity = family = configuration = version = description = ""
     in_place = False
 
     def unpack(self, ctx: Context) -> Path:
-        raise AssertionError("not asked for")
+        raise AssertionError("a tree that exists was unpacked again")
