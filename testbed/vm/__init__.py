@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0
-"""An image to a running VM."""
+"""From an image to a running VM."""

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Which accelerator a VM gets, and why.
+"""The choice of a VM's accelerator, and the reason for it.
 
-/dev/kvm that opens, and even creates VMs, may still not run a kernel: inside
-some virtual machines it crawls. So KVM is used only once it has booted a
-kernel of the series to userspace, and what came of that is remembered per
-host, QEMU and kernel series.
+Even if /dev/kvm opens and creates VMs, it may fail to run a kernel: inside
+some virtual machines it crawls. KVM is therefore used only after it has booted
+a kernel of the series to userspace. The result is remembered per host, QEMU
+and kernel series.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ _KVM_DEVICE = Path("/dev/kvm")
 
 _PROOF_SECONDS = 20.0  # of the base flavour
 
-# A failure is believed for so long: hosts are mended, and some failures pass by themselves.
+# A failure stays valid for this long: hosts get fixed, and some failures are transient.
 _BELIEVED = timedelta(days=7)
 
-# _IO(KVMIO, 0x00): the version that every kernel since 2.6.22 answers is 12.
+# _IO(KVMIO, 0x00). Every kernel since 2.6.22 answers 12.
 _KVM_GET_API_VERSION = 0xAE00
 _KVM_API_VERSION = 12
 
-# What of /proc/cpuinfo tells one host from another, on x86 and on arm64.
+# The keys of /proc/cpuinfo that distinguish hosts, on x86 and on arm64.
 _CPU_KEYS = ("model name", "flags", "CPU implementer", "CPU part", "Features")
 
 
@@ -64,16 +64,16 @@ class AccelDecision:
 
 @dataclass(frozen=True)
 class Proof:
-    """What came of booting a kernel under KVM."""
+    """The result of booting a kernel under KVM."""
 
     works: bool
     kernel: str  # its release
     when: str  # ISO 8601, UTC
-    detail: str = ""  # what went wrong
+    detail: str = ""  # why it failed
 
     @property
     def counts(self) -> bool:
-        """Whether it is still to be believed."""
+        """Whether the result is still valid."""
         return self.works or datetime.now(UTC) - datetime.fromisoformat(self.when) < _BELIEVED
 
     def __str__(self) -> str:
@@ -86,7 +86,7 @@ Prover = Callable[[Kernel, Image, Settings], Proof]
 
 
 def prove_by_boot(kernel: Kernel, image: Image, settings: Settings) -> Proof:
-    """Boot the kernel under KVM once. Raises TestbedError for what does not tell about KVM."""
+    """Boot the kernel once under KVM. Raises TestbedError for failures that KVM did not cause."""
     flavour = find_flavour(settings.flavour)
     with tempfile.TemporaryDirectory(prefix="kvm-proof-") as folder:
         spec = VmSpec(
@@ -120,30 +120,30 @@ def choose_accel(
     *,
     prove: Prover = prove_by_boot,
 ) -> AccelDecision:
-    """The accelerator for a kernel; proves KVM by booting the kernel if nothing is known yet.
+    """Return the accelerator for a kernel. If KVM is untried, boot the kernel under it first.
 
     Raises:
-        SetupError: KVM was asked for and cannot be had, or QEMU is not installed.
+        SetupError: the user requested KVM, which does not work; or QEMU is not installed.
     """
     if settings.accel is AccelChoice.TCG:
-        return AccelDecision(Accel.TCG, "asked for")
+        return AccelDecision(Accel.TCG, "requested")
     asked = settings.accel is AccelChoice.KVM
     if obstacle := kvm_obstacle(kernel.arch):
         return _without_kvm(obstacle, asked)
     with _memory(settings) as memory:
         key = f"{_place(kernel.arch)} | {_series(kernel)}"
         proof = memory.proofs.get(key)
-        # Who asks for KVM by name wants to know how it is now, not how it was.
+        # A user who requests KVM explicitly gets a new try after a remembered failure.
         if proof is None or not proof.counts or (asked and not proof.works):
-            title = f"prove KVM with {kernel.release} (at most {_proof_seconds(settings):.0f} s)"
+            title = f"try KVM with {kernel.release} (at most {_proof_seconds(settings):.0f} s)"
             try:
                 with progress.step(title):
                     proof = prove(kernel, image, settings)
             except SetupError:
                 raise
             except TestbedError as error:
-                # A panic under KVM may be the kernel's own: nothing to remember.
-                return _without_kvm(f"not proven under KVM: {error.message}", asked)
+                # A panic may be the kernel's fault and not KVM's: remember nothing.
+                return _without_kvm(f"the boot under KVM failed: {error.message}", asked)
             memory.keep(key, proof)
     if proof.works:
         return AccelDecision(Accel.KVM, str(proof))
@@ -151,29 +151,29 @@ def choose_accel(
 
 
 def outlook(arch: Arch, settings: Settings) -> AccelDecision:
-    """What `choose_accel` is going to say, as far as that can be told without a kernel.
+    """Predict the result of `choose_accel` without a kernel.
 
     Raises:
         SetupError: QEMU is not installed.
     """
     if settings.accel is AccelChoice.TCG:
-        return AccelDecision(Accel.TCG, "asked for")
+        return AccelDecision(Accel.TCG, "requested")
     if obstacle := kvm_obstacle(arch):
         return AccelDecision(Accel.TCG, obstacle)
     with _memory(settings) as memory:
         place = _place(arch)
         known = [proof for key, proof in memory.proofs.items() if key.startswith(f"{place} | ")]
     if not known:
-        return AccelDecision(Accel.KVM, "if the first boot proves it, otherwise tcg")
+        return AccelDecision(Accel.KVM, "if it boots the first kernel, otherwise tcg")
     latest = max(known, key=lambda proof: proof.when)
     return AccelDecision(Accel.KVM if latest.works else Accel.TCG, str(latest))
 
 
 def kvm_obstacle(arch: Arch, device: Path = _KVM_DEVICE, host: str | None = None) -> str:
-    """Why KVM is out of the question, told in a moment; empty when it is worth a try."""
+    """Return why KVM cannot work, after quick checks only; empty if it is worth a try."""
     host = host or host_uname()
     if host != arch.uname:
-        return f"the host is {host}, KVM runs no {arch} guest there"
+        return f"the host is {host}, where KVM cannot run {arch} guests"
     try:
         descriptor = os.open(device, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -183,7 +183,7 @@ def kvm_obstacle(arch: Arch, device: Path = _KVM_DEVICE, host: str | None = None
     try:
         version = fcntl.ioctl(descriptor, _KVM_GET_API_VERSION)
     except OSError as exc:
-        return f"{device} is no KVM device: {exc.strerror}"
+        return f"{device} is not a KVM device: {exc.strerror}"
     finally:
         os.close(descriptor)
     return "" if version == _KVM_API_VERSION else f"{device} has API version {version}"
@@ -191,7 +191,7 @@ def kvm_obstacle(arch: Arch, device: Path = _KVM_DEVICE, host: str | None = None
 
 @dataclass(frozen=True)
 class _Memory:
-    """What is known of KVM, by host, QEMU, architecture and kernel series."""
+    """The results known so far, by host, QEMU, architecture and kernel series."""
 
     path: Path
     proofs: Mapping[str, Proof]
@@ -204,7 +204,7 @@ class _Memory:
 
 @contextmanager
 def _memory(settings: Settings) -> Iterator[_Memory]:
-    """The memory, for this process alone: of two runs that know nothing, one proves."""
+    """Yield the memory, locked: of two runs that know nothing of KVM, only one tries it."""
     settings.state_dir.mkdir(parents=True, exist_ok=True)
     path = settings.state_dir / "accel.json"
     with path.with_suffix(".lock").open("ab") as lock:
@@ -213,7 +213,7 @@ def _memory(settings: Settings) -> Iterator[_Memory]:
 
 
 def _read_proofs(path: Path) -> dict[str, Proof]:
-    # Whatever cannot be read is not known: it will be proven again.
+    # An unreadable memory counts as empty: KVM is tried again.
     try:
         return {key: Proof(**value) for key, value in json.loads(path.read_text()).items()}
     except (OSError, ValueError, TypeError, AttributeError):
@@ -222,12 +222,12 @@ def _read_proofs(path: Path) -> dict[str, Proof]:
 
 def _without_kvm(reason: str, asked: bool) -> AccelDecision:
     if asked:
-        raise SetupError(f"KVM cannot be used: {reason}", hint="give --accel tcg, or auto")
+        raise SetupError(f"KVM cannot be used: {reason}", hint="give --accel tcg or --accel auto")
     return AccelDecision(Accel.TCG, reason)
 
 
 def _place(arch: Arch) -> str:
-    """Where a proof holds: on this host, with this QEMU, for this architecture."""
+    """Return the scope of a proof: this host, this QEMU, this architecture."""
     host = f"{platform.node()}, Linux {platform.release()}, CPU {digest(*_cpu_facts())}"
     return f"{host} | QEMU {qemu_version(arch)} | {arch}"
 
@@ -238,5 +238,5 @@ def _cpu_facts() -> list[str]:
 
 
 def _series(kernel: Kernel) -> str:
-    """Major and minor number, such as 7.3."""
+    """Return the major and minor version, such as 7.3."""
     return ".".join(map(str, release(kernel.version)))

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The guest's serial console: evidence, never a way for results. Only user of pexpect.
+"""The guest's serial console: evidence, never a channel for results. Only user of pexpect.
 
-A thread of its own reads whatever comes, all the time that the VM lives: a
-console that nobody reads would in the end block the guest.
+A thread reads all output as long as the VM lives: a console that nobody reads
+would eventually block the guest.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from pexpect.socket_pexpect import SocketSpawn
 
 _CHUNK = 65536
 
-# For what the guest prints while a busy host does not run the reader.
-_ROOM = 16 << 20  # bytes
+# Bytes of room for output of the guest while a busy host does not run the reader.
+_ROOM = 16 << 20
 
 _SO_SNDBUFFORCE = 32  # socket(7); Python has no name for it
 
@@ -44,11 +44,11 @@ class Console:
         return self._closed
 
     def text(self) -> str:
-        """What was shown, with plain line ends."""
+        """Return all output so far, with plain line ends."""
         return self._shown.decode(errors="replace").replace("\r", "")
 
     def type(self, text: str) -> None:
-        """Give the guest input, as if typed."""
+        """Send input to the guest, as if a user typed it."""
         self._spawn.send(text.encode())
 
     def close(self) -> None:
@@ -58,7 +58,7 @@ class Console:
         self._reader.join()
 
     def _read(self) -> None:
-        # A guest that is killed may leave a reset connection behind instead of an end.
+        # A killed QEMU may reset the connection instead of closing it.
         with contextlib.suppress(EOF, OSError):
             while True:
                 chunk = self._spawn.read_nonblocking(_CHUNK, timeout=None)
@@ -70,11 +70,12 @@ class Console:
 
 
 def make_room(sock: socket.socket) -> None:
-    """Let QEMU's end of the console hold as much as it may.
+    """Make the send buffer of QEMU's end of the console as large as allowed.
 
     QEMU writes each character by itself, which takes 768 bytes of the buffer: 278 of them fill
-    the usual one. A guest waits 160 ms for a UART that is stuck, and then overruns it
-    (drivers/tty/serial/8250/8250_port.c): the beginning of a panic's line was lost so.
+    a buffer of the default size. A guest waits 160 ms for a stuck UART, and then overruns it
+    (drivers/tty/serial/8250/8250_port.c, wait_for_lsr()). The beginning of a panic's line was
+    lost that way.
     """
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _ROOM)  # net.core.wmem_max bounds it
     with contextlib.suppress(PermissionError):
@@ -85,7 +86,7 @@ def make_room(sock: socket.socket) -> None:
 def open_console(
     sock: socket.socket, log: Path, on_change: Callable[[], None]
 ) -> Iterator[Console]:
-    """Read a console until the block ends, all of it into `log` as well.
+    """Read a console until the block ends. Write all of it to `log` as well.
 
     Args:
         on_change: called from the reading thread after each piece of text, and at the end.

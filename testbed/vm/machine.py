@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A VM from its start to its end."""
+"""The life of a VM, from its start to its end."""
 
 from __future__ import annotations
 
@@ -41,14 +41,15 @@ __all__ = ["VirtualMachine", "VmSpec", "boot", "clone"]
 
 logger = logging.getLogger(__name__)
 
-# Seconds. What QEMU itself does under a loaded host; the guest has no part in it.
+# Seconds for work of QEMU alone on a loaded host; the guest has no part in it.
 _QMP_PATIENCE = 10.0
 _QUIT_PATIENCE = 5.0
 
-# A panic's text comes through a slow serial port before the machine resets.
+# Seconds until the machine resets: a panic's text first passes a slow serial port.
 _END_PATIENCE = 5.0
 
-# One try to see an SSH server: slirp takes every connection, whether the guest does or not.
+# Seconds of one try to see an SSH server. slirp accepts every connection, even if the guest does
+# not.
 _BANNER_PATIENCE = 3.0
 _BANNER_PAUSE = 0.1
 _SSH_BANNER = b"SSH-2.0"
@@ -68,10 +69,10 @@ class VirtualMachine:
     reseed_port: socket.socket = field(repr=False)
     notifier: Notifier = field(repr=False)
     ssh_port: int = 0  # on 127.0.0.1
-    slowdown: float = 0.0  # of the guest, against what is usual; 0: not measured yet
+    slowdown: float = 0.0  # factor by which the guest is slower than usual; 0: not measured yet
 
     def why_dead(self) -> str | None:
-        """What ended the guest; None while it lives."""
+        """Return what ended the guest; None while it lives."""
         phase = self._phase()
         if phase is Phase.PANICKED:
             return f"{phase}: {find_panic(self.console.text())}"
@@ -80,18 +81,18 @@ class VirtualMachine:
         return str(phase) if phase.is_end else None
 
     def wait_until_gone(self) -> str:
-        """Wait as long as the guest lives; what ended it."""
+        """Wait until the guest ends. Return what ended it."""
         reason = self.notifier.wait_for(self.why_dead, None)
         assert reason is not None
         return reason
 
     def connect(self, deadline: Deadline, sock: socket.socket) -> None:
-        """Reach the monitor, and learn the SSH port.
+        """Connect to the monitor, and read the SSH port from it.
 
         Raises:
-            LaunchError: QEMU has ended; has what it said.
-            BootPanic: the guest was quicker in its end than the testbed in its start.
-            QmpError: QEMU runs but its monitor does not answer.
+            LaunchError: QEMU has ended; the evidence is its output.
+            BootPanic: the guest ended before the testbed was connected.
+            QmpError: QEMU runs, but its monitor does not answer.
         """
         patience = deadline.capped(_QMP_PATIENCE)
         try:
@@ -104,7 +105,7 @@ class VirtualMachine:
             raise self._boot_error(deadline) from error
         port = parse_ssh_port(usernet)
         if port is None:
-            raise QmpError("QEMU does not tell the forwarded port", evidence=usernet)
+            raise QmpError("QEMU does not report the forwarded port", evidence=usernet)
         self.ssh_port = port
 
     def wait_until_up(self, deadline: Deadline) -> None:
@@ -120,7 +121,7 @@ class VirtualMachine:
         if phase is not Phase.READY:
             raise self._boot_error(deadline)
         while not _ssh_answers(self.ssh_port, deadline.capped(_BANNER_PATIENCE)):
-            # Nothing tells when slirp forwards; the bell tells when waiting is in vain.
+            # Nothing signals that slirp forwards by now. The notifier signals a dead guest.
             if self.notifier.wait_for(self.why_dead, deadline.capped(_BANNER_PAUSE)):
                 raise self._boot_error(deadline)
             if deadline.expired:
@@ -128,13 +129,13 @@ class VirtualMachine:
                 raise self._explain(BootNoSsh, message)
 
     def save(self, template: Template, deadline: Deadline) -> None:
-        """Put the VM down as a template, and end it. Nobody may be connected any more.
+        """Save the VM as a template, then quit. All connections must be closed by the caller.
 
         Raises:
-            QmpError: QEMU cannot.
+            QmpError: QEMU cannot save it, or slirp still has a connection at the deadline.
         """
         while parse_connections(self._usernet(deadline)):
-            # Nothing tells when slirp has seen the last packet of a connection.
+            # Nothing signals that slirp has seen the last packet of a connection.
             dead = self.notifier.wait_for(self.why_dead, deadline.capped(_BANNER_PAUSE))
             if dead or deadline.expired:
                 raise QmpError(f"the guest's connections did not end within {deadline}")
@@ -147,11 +148,11 @@ class VirtualMachine:
         return str(self.qmp.execute("human-monitor-command", command, deadline=deadline))
 
     def resume(self, deadline: Deadline) -> None:
-        """Load the state of the template that this is a clone of, and make the clone itself.
+        """Load the state of this clone's template, let it run, and reseed it.
 
         Raises:
-            LaunchError, QmpError: it cannot be loaded.
-            BootHang: the guest does not go on.
+            LaunchError, QmpError: QEMU cannot load the template.
+            BootHang: the guest does not continue.
         """
         assert self.spec.template is not None
         try:
@@ -164,18 +165,18 @@ class VirtualMachine:
         self.reseed(deadline)
 
     def reseed(self, deadline: Deadline) -> None:
-        """Give the guest a random state of its own, and the time.
+        """Give the guest fresh random bytes and the time.
 
         Raises:
-            BootHang: it does not take them.
+            BootHang: the guest does not accept them.
         """
         try:
             reseed(self.reseed_port, deadline)
         except OSError as error:
-            raise self._explain(BootHang, f"the guest does not reseed: {error}") from error
+            raise self._explain(BootHang, f"the guest did not reseed: {error}") from error
 
     def stop(self) -> None:
-        """End QEMU: it is asked to quit, and killed when it does not."""
+        """End QEMU: ask it to quit, and kill it if it does not."""
         deadline = Deadline.after(_QUIT_PATIENCE)
         try:
             if self.process.returncode is None and not self.qmp.closed:
@@ -195,13 +196,13 @@ class VirtualMachine:
         return None if phase is Phase.BOOTING else phase
 
     def _boot_error(self, deadline: Deadline) -> TestbedError:
-        """What kept the guest from coming up, with the evidence for it."""
+        """Return the error that says why the guest did not come up, with its evidence."""
         phase, text = self._phase(), self.console.text()
         if cause := find_panic(text):
             message = f"the kernel panicked at boot: {cause}"
             return self._explain(BootPanic, message, panic_text(text))
         if phase in (Phase.PANICKED, Phase.RESET, Phase.POWERED_OFF):
-            return self._explain(BootPanic, f"{phase} at boot, without a panic's text")
+            return self._explain(BootPanic, f"{phase} at boot, and printed no panic")
         if phase is Phase.STOPPED:
             return self._launch_error("QEMU stopped the guest while it booted")
         if phase is Phase.QEMU_DIED:
@@ -210,12 +211,12 @@ class VirtualMachine:
         return self._explain(BootHang, f"the kernel did not reach userspace within {deadline}")
 
     def _launch_error(self, message: str) -> LaunchError:
-        said = (self.spec.log_dir / "qemu.log").read_text(errors="replace")
-        shown = f"{last_lines(said)}\n{last_lines(self.console.text())}".strip()
+        output = (self.spec.log_dir / "qemu.log").read_text(errors="replace")
+        shown = f"{last_lines(output)}\n{last_lines(self.console.text())}".strip()
         return self._explain(LaunchError, message, shown)
 
     def _explain(self, kind: type[E], message: str, shown: str = "") -> E:
-        """An error with the console's last lines and the command line to run by hand."""
+        """Return an error with the console's last lines and the command line to run by hand."""
         shown = shown or last_lines(self.console.text()) or "(the console is empty)"
         evidence = f"{shown}\nby hand: {command_by_hand(self.spec)}"
         logs = tuple(self.spec.log_dir / name for name in ("console.log", "qemu.log"))
@@ -223,15 +224,15 @@ class VirtualMachine:
 
     def _exit_status(self) -> str:
         status = self.process.wait(Deadline.after(1.0))
-        return "and is not gone yet" if status is None else f"exit status {status}"
+        return "but still exists" if status is None else f"exit status {status}"
 
 
 @contextmanager
 def boot(spec: VmSpec, deadline: Deadline) -> Iterator[VirtualMachine]:
     """Boot a VM and yield it once its SSH server answers; QEMU is gone when the block ends.
 
-    In spec.log_dir are then: console.log, qemu.log (what QEMU said), qmp.log,
-    and qemu.sh, which boots the same by hand.
+    It leaves in spec.log_dir: console.log, qemu.log (the output of QEMU), qmp.log,
+    and qemu.sh, which boots the same VM by hand.
 
     Raises:
         SetupError: QEMU is not installed.
@@ -247,12 +248,13 @@ def boot(spec: VmSpec, deadline: Deadline) -> Iterator[VirtualMachine]:
 def clone(spec: VmSpec, deadline: Deadline) -> Iterator[VirtualMachine]:
     """Start a clone of spec.template and yield it once it runs; it is gone when the block ends.
 
-    Its random state and its clock are its own. In spec.log_dir is what `boot` leaves there.
+    The clone is reseeded: its random state and its time are fresh. It leaves the same files in
+    spec.log_dir as `boot`.
 
     Raises:
         SetupError: QEMU is not installed.
         LaunchError, QmpError: QEMU did not start, or cannot load the template.
-        BootHang: the guest does not go on.
+        BootHang: the guest does not continue.
     """
     with _started(spec, deadline) as vm:
         vm.resume(deadline)
@@ -261,7 +263,7 @@ def clone(spec: VmSpec, deadline: Deadline) -> Iterator[VirtualMachine]:
 
 @contextmanager
 def _started(spec: VmSpec, deadline: Deadline) -> Iterator[VirtualMachine]:
-    """A QEMU whose monitor answers."""
+    """Start QEMU and yield the VM once the monitor answers."""
     find_qemu(spec.arch)
     spec.shared_dir.mkdir(parents=True, exist_ok=True)
     (spec.log_dir / "qemu.sh").write_text(f"#!/bin/sh\n{command_by_hand(spec)}\n")
@@ -273,7 +275,7 @@ def _started(spec: VmSpec, deadline: Deadline) -> Iterator[VirtualMachine]:
 
 
 def _launch(spec: VmSpec, stack: ExitStack) -> tuple[VirtualMachine, socket.socket]:
-    """Start QEMU with channels that exist before it does; the VM and the monitor's socket."""
+    """Start QEMU with channels that exist before it. Return the VM and the monitor's socket."""
     notifier = Notifier()
     our_monitor, monitor = stack.enter_context(_socketpair())
     our_console, console = stack.enter_context(_socketpair())
@@ -287,7 +289,7 @@ def _launch(spec: VmSpec, stack: ExitStack) -> tuple[VirtualMachine, socket.sock
     argv = qemu_argv(spec, channels)
     fds = tuple(sock.fileno() for sock in theirs)
     process = stack.enter_context(spawn(argv, log=spec.log_dir / "qemu.log", pass_fds=fds))
-    # QEMU has them now; ours would keep the channels open after its end.
+    # QEMU has copies now. These would keep the channels open after its end.
     for sock in theirs:
         sock.close()
     return VirtualMachine(

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A VM's state into a file and out of it: QEMU's migration, without the memory.
+"""Saving a VM's state to a file, and loading it: QEMU's migration, without the memory.
 
-Memory that is shared with a file stays where it is (x-ignore-shared); the file that a template's
-guest had as its memory is what its clones begin with.
+Memory that is shared with a file stays in that file (x-ignore-shared). Clones start from the
+file that was the memory of the template's guest.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _CAPABILITIES = [
     {"capability": "events", "state": True},
 ]
 
-# QEMU opens no file by itself in its sandbox: it is handed one, under this name.
+# QEMU receives an open file under this name: in its sandbox it opens none itself.
 _FILE = "state"
 _URI = f"fd:{_FILE}"
 
@@ -31,27 +31,27 @@ _ENDS = frozenset({_DONE, "failed"})
 
 
 def save_state(qmp: Qmp, path: Path, notifier: Notifier, deadline: Deadline) -> None:
-    """Stop the VM, and write all but its memory to `path`.
+    """Stop the VM, and write all of its state except the memory to `path`.
 
     Raises:
-        QmpError: QEMU cannot, or not in time.
+        QmpError: QEMU fails, or does not finish in time.
     """
     qmp.execute("stop", deadline=deadline)
     _prepare(qmp, path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, deadline)
     qmp.execute("migrate", {"uri": _URI}, deadline=deadline)
-    _await(qmp, "putting the VM down", notifier, deadline)
+    _await(qmp, "saving the VM", notifier, deadline)
 
 
 def load_state(qmp: Qmp, path: Path, notifier: Notifier, deadline: Deadline) -> None:
-    """Read what `save_state` wrote into a VM that waits for it, and let it run.
+    """Load a file of `save_state` into a VM that waits for it, and let the VM run.
 
     Raises:
-        QmpError: QEMU cannot, or not in time.
+        QmpError: QEMU fails, or does not finish in time.
     """
     _prepare(qmp, path, os.O_RDONLY, deadline)
     qmp.execute("migrate-incoming", {"uri": _URI}, deadline=deadline)
     _await(qmp, "loading the template", notifier, deadline)
-    # It is as it was when it was put down: stopped.
+    # The VM was saved in the stopped state.
     qmp.execute("cont", deadline=deadline)
 
 
@@ -73,7 +73,7 @@ def _await(qmp: Qmp, what: str, notifier: Notifier, deadline: Deadline) -> None:
 
 
 def _end(qmp: Qmp) -> str | None:
-    """How a migration has ended; None so far."""
+    """Return how the migration ended; None while it runs."""
     for event in qmp.events:
         if event.name == "MIGRATION" and (status := str(event.data.get("status"))) in _ENDS:
             return status

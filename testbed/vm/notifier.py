@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""How threads that watch a VM wake the one that waits for it."""
+"""Notification from the threads that watch a VM to the one that waits for it."""
 
 from __future__ import annotations
 
@@ -13,18 +13,21 @@ T = TypeVar("T")
 
 
 class Notifier:
-    """Rung when something about a VM has changed: console text, a QMP event, an end."""
+    """Signals that something about a VM has changed: console text, a QMP event, its end."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
 
     def notify(self) -> None:
-        """Wake who waits; call it after the change can be seen."""
+        """Wake the waiting thread. Call this only after the change is visible."""
         with self._changed:
             self._changed.notify_all()
 
     def wait_for(self, look: Callable[[], T | None], deadline: Deadline | None) -> T | None:
-        """What `look` finds, which is asked after every ring; None when the deadline passes."""
+        """Call `look` after every notification, until it finds something; return that.
+
+        Return None when the deadline passes first.
+        """
         with self._changed:
             while (found := look()) is None:
                 remaining = None if deadline is None else deadline.remaining

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The state machine of a VM's life: what console, monitor and process together mean.
+"""The phase of a VM's life, as console, monitor and process together show it.
 
-Pure: a snapshot in, a phase out.
+Pure functions: a snapshot in, a phase out.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ _READY = re.compile(r"(?:^|\] )testbed: ready$", re.MULTILINE)
 _PANIC = re.compile(r"Kernel panic - not syncing: (?P<cause>.*)")
 _PANIC_END = "end Kernel panic - not syncing"
 
-# Where the text that belongs to a panic may begin, some lines before it.
+# The lines that may begin a panic's text, and how far before the panic they can be.
 _PREAMBLE = re.compile(r"\bBUG: |\bOops\b|Internal error: |Unable to handle kernel")
 _PREAMBLE_LINES = 80
 
 
 class Phase(StrEnum):
-    """How far a VM is."""
+    """A phase of a VM's life."""
 
     BOOTING = "booting"
     READY = "userspace is up"
@@ -37,11 +37,11 @@ class Phase(StrEnum):
 
     @property
     def is_end(self) -> bool:
-        """Whether nothing more can come of this VM."""
+        """Whether the VM can make no further progress."""
         return self not in (Phase.BOOTING, Phase.READY, Phase.ENDING)
 
 
-# The SHUTDOWN event's reasons that are the guest's own doing; any other is QEMU's end.
+# The reasons of a SHUTDOWN event that the guest itself causes. Any other is QEMU's end.
 _END_BY_REASON = {
     "guest-reset": Phase.RESET,
     "guest-shutdown": Phase.POWERED_OFF,
@@ -51,18 +51,18 @@ _END_BY_REASON = {
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What is known of a VM at one moment."""
+    """The facts that are known about a VM at one moment."""
 
     console: str
     events: tuple[Event, ...] = ()
-    gone: bool = False  # console and monitor have both been closed by QEMU
+    gone: bool = False  # QEMU has closed both console and monitor
 
 
 def judge(snapshot: Snapshot) -> Phase:
-    """The phase that a VM is in. What the guest said counts before what QEMU made of it.
+    """Return the phase of a VM. The guest's own output outweighs QEMU's events.
 
-    Console and monitor are read by two threads: only when both have come to
-    their end is it known that there was no panic before a reset.
+    Two threads read console and monitor. Only when both channels have ended is
+    it certain that no panic preceded a reset.
     """
     shutdown = [event.reason for event in snapshot.events if event.name == "SHUTDOWN"]
     panicked = bool(find_panic(snapshot.console))
@@ -82,13 +82,13 @@ def _ended_by(reasons: list[str]) -> Phase:
 
 
 def find_panic(console: str) -> str:
-    """The cause of the panic as the kernel gave it; empty when there was none."""
+    """Return the cause of the panic in the kernel's words; empty if there was none."""
     match = _PANIC.search(console)
     return match["cause"].strip() if match else ""
 
 
 def panic_text(console: str) -> str:
-    """A panic with the oops that led to it, to the end of the console."""
+    """Return the console from a panic on, with the oops that led to it."""
     lines = console.splitlines()
     panic = next(i for i, line in enumerate(lines) if _PANIC.search(line))
     start = max(0, panic - _PREAMBLE_LINES)
@@ -97,5 +97,5 @@ def panic_text(console: str) -> str:
 
 
 def last_lines(console: str, count: int = 25) -> str:
-    """The console's end."""
+    """Return the last lines of the console."""
     return "\n".join(console.splitlines()[-count:])

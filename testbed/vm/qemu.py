@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""QEMU's command line: pure functions from what a VM should be."""
+"""QEMU's command line: pure functions from the specification of a VM."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from testbed.image import Disk, Image
 from testbed.kernel.build import Kernel
 from testbed.process import check_output, find_tool
 
-# Where a human who boots by hand finds the guest's SSH server on the host.
+# The host's port of the guest's SSH server after a boot by hand.
 PORT_BY_HAND = 2222
 
-# The memory behind the PCI BAR of the guest's ivshmem device: as many of the largest pages as
-# the pool of mmap_stack.ko has.
+# Bytes of memory behind the PCI BAR of the guest's ivshmem device: as many of the largest pages
+# as the pool of mmap_stack.ko has.
 BAR_SIZE = 64 * (64 << 10)
 
-# By what name the guest mounts the shared folder.
+# The guest mounts the shared folder by this name.
 SHARED_TAG = "shared"
 
-# By what name its first program mounts a folder of the user's (image/init.sh).
+# The guest's first program mounts a folder of the user by this name (image/init.sh).
 _USER_TAG = "user"
 
-_ADDRESS = "10.0.2.15"  # what slirp expects of its first guest
+_ADDRESS = "10.0.2.15"  # the address that slirp expects of its first guest
 _GATEWAY = "10.0.2.2"
 _NETMASK = "255.255.255.0"
 
 _SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
 
-# Seconds after which a guest that runs at full speed is taken for stuck: the kernel's defaults
-# but for hung tasks, which nothing here can wait 120 s for.
+# Seconds after which the kernel reports a guest at full speed as stuck: the kernel's defaults,
+# except for hung tasks, because nothing here can wait 120 s.
 _WATCHDOG = 10  # a CPU's soft lockup is reported after twice this
 _RCU_STALL = 21
 _HUNG_TASK = 20
@@ -47,42 +47,42 @@ _FORWARD = re.compile(r"TCP\[HOST_FORWARD\]\s+\S+\s+127\.0\.0\.1\s+(?P<port>\d+)
 
 
 class Accel(StrEnum):
-    """QEMU's name of an accelerator."""
+    """An accelerator, by QEMU's name."""
 
     KVM = "kvm"
     TCG = "tcg"
 
     @property
     def slowdown(self) -> int:
-        """How many times longer a guest's patience must be than on a machine of its own."""
+        """The factor by which a guest's timeouts are longer than on a real machine."""
         return 1 if self is Accel.KVM else 3
 
 
 @dataclass(frozen=True)
 class Template:
-    """A VM that was stopped and put down in files, for clones to begin from."""
+    """A VM that was stopped and saved in files, from which clones start."""
 
     folder: Path
 
     @property
     def memory(self) -> Path:
-        """The guest's; clones read it, and write to copies of its pages."""
+        """The guest's memory. Clones read it, and write to copies of its pages."""
         return self.folder / "memory"
 
     @property
     def state(self) -> Path:
-        """Of processor and devices: QEMU's migration stream."""
+        """The state of processor and devices: QEMU's migration stream."""
         return self.folder / "state"
 
     @property
     def slowdown(self) -> Path:
-        """How slow the guest is, as it was measured before: one number."""
+        """The factor by which the guest is slow, measured before it was saved: one number."""
         return self.folder / "slowdown"
 
 
 @dataclass(frozen=True)
 class Channels:
-    """The numbers of the sockets that QEMU inherits."""
+    """The descriptors of the sockets that QEMU inherits."""
 
     qmp: int
     console: int
@@ -91,20 +91,20 @@ class Channels:
 
 @dataclass(frozen=True, kw_only=True)
 class VmSpec:
-    """What a VM should be."""
+    """The specification of a VM."""
 
     kernel: Kernel
     image: Image
     accel: Accel
     memory_mib: int
     log_dir: Path
-    slowdown: int = 1  # of what the kernel is built with
+    slowdown: int = 1  # factor of the kernel's configuration
     cpus: int = 1  # under TCG a second one makes the boot a fifth longer
     cmdline: tuple[str, ...] = ()  # more words for the kernel; the last of a kind counts
-    disks: tuple[Disk, ...] = ()  # their content stays: a VM writes to an overlay of its own
+    disks: tuple[Disk, ...] = ()  # their content stays: each VM writes to its own overlay
     user_dir: Path | None = None  # a folder of the host that the guest may read
-    memory_file: Path | None = None  # where a template's memory is to be; on tmpfs
-    template: Template | None = None  # what it is a clone of
+    memory_file: Path | None = None  # for the memory of a future template; on tmpfs
+    template: Template | None = None  # the template of which this is a clone
 
     @property
     def arch(self) -> Arch:
@@ -112,21 +112,21 @@ class VmSpec:
 
     @property
     def shared_dir(self) -> Path:
-        """The folder that the guest can mount by 9P."""
+        """The folder that the guest can mount through 9P."""
         return self.log_dir / "shared"
 
 
 def find_qemu(arch: Arch) -> str:
-    """QEMU for an architecture. Raises SetupError when it is not installed."""
+    """Return the path of QEMU for an architecture. Raises SetupError if it is not installed."""
     return find_tool(_program(arch), package=arch.qemu_package)
 
 
 def qemu_version(arch: Arch) -> str:
-    """The version of the installed QEMU, such as 10.0.2.
+    """Return the version of the installed QEMU, such as 10.0.2.
 
     Raises:
-        SetupError: it is not installed.
-        InfraError: it does not tell.
+        SetupError: QEMU is not installed.
+        InfraError: QEMU does not print its version.
     """
     try:
         text = check_output([find_qemu(arch), "--version"], deadline=Deadline.after(10))
@@ -134,15 +134,15 @@ def qemu_version(arch: Arch) -> str:
         raise InfraError(f"{_program(arch)} does not run", evidence=str(exc)) from exc
     match = _VERSION.search(text)
     if match is None:
-        raise InfraError(f"{_program(arch)} does not tell its version", evidence=text)
+        raise InfraError(f"{_program(arch)} does not print its version", evidence=text)
     return match["version"]
 
 
 def qemu_argv(spec: VmSpec, channels: Channels) -> list[str]:
-    """The command line of a VM whose monitor, console and reseed port are inherited sockets.
+    """Return the command of a VM whose monitor, console and reseed port are inherited sockets.
 
-    The host's port for SSH is the kernel's choice: `parse_ssh_port` tells it. A clone waits for
-    the template's state, and has neither kernel nor initramfs: they are in its memory.
+    The kernel chooses the host's port for SSH: see `parse_ssh_port`. A clone waits for the
+    template's state. It needs no kernel and no initramfs: they are in its memory.
     """
     begin = ["-incoming", "defer"] if spec.template else _direct_boot(spec, kernel_cmdline(spec))
     # fmt: off
@@ -162,9 +162,9 @@ def qemu_argv(spec: VmSpec, channels: Channels) -> list[str]:
 
 
 def argv_by_hand(spec: VmSpec) -> list[str]:
-    """The same VM with console and monitor on the terminal, and a shell on the console.
+    """Return the command of the same VM with console and monitor on the terminal.
 
-    It shares no folder: nobody has made one.
+    A shell runs on the console. The VM shares no folder: the testbed is not there to make one.
     """
     cmdline = f"{kernel_cmdline(spec)} testbed.shell"
     boot = _direct_boot(spec, cmdline)
@@ -172,7 +172,7 @@ def argv_by_hand(spec: VmSpec) -> list[str]:
 
 
 def command_by_hand(spec: VmSpec) -> str:
-    """`argv_by_hand` for a shell: one option a line. Ctrl-A x ends the VM."""
+    """Return `argv_by_hand` for a shell, one option per line. Ctrl-A x ends the VM."""
     lines: list[list[str]] = []
     for word in argv_by_hand(spec):
         if not lines or word.startswith("-"):
@@ -182,16 +182,16 @@ def command_by_hand(spec: VmSpec) -> str:
 
 
 def kernel_cmdline(spec: VmSpec) -> str:
-    """The guest kernel's command line."""
+    """Return the guest kernel's command line."""
     slowdown = spec.accel.slowdown * spec.slowdown
     words = (
         f"console={spec.arch.console}",
-        # What precedes the console's driver is seen too, also when the kernel stops there.
+        # Shows the messages before the console's driver is up, even if the kernel stops there.
         f"earlycon={spec.arch.earlycon}",
-        # A panic ends the VM at once, together with -no-reboot.
+        # Together with -no-reboot: a panic ends the VM at once.
         "panic=-1",
         f"ip={_ADDRESS}::{_GATEWAY}:{_NETMASK}:testbed:eth0:off",
-        # Marks that are written to /dev/kmsg must not be rate limited away.
+        # No rate limit for /dev/kmsg, or the log would lose marks.
         "printk.devkmsg=on",
         f"watchdog_thresh={_WATCHDOG * slowdown}",
         f"rcupdate.rcu_cpu_stall_timeout={_RCU_STALL * slowdown}",
@@ -202,13 +202,13 @@ def kernel_cmdline(spec: VmSpec) -> str:
 
 
 def parse_ssh_port(usernet: str) -> int | None:
-    """The forwarded port on the host, out of what the monitor's `info usernet` prints."""
+    """Return the forwarded port on the host. `usernet`: the output of `info usernet`."""
     match = _FORWARD.search(usernet)
     return int(match["port"]) if match else None
 
 
 def parse_connections(usernet: str) -> int:
-    """How many TCP connections with the guest that text shows, beside the forwarded port."""
+    """Return the number of the guest's TCP connections, without the forwarded port."""
     return len(_CONNECTION.findall(usernet))
 
 
@@ -217,14 +217,14 @@ def _program(arch: Arch) -> str:
 
 
 def _value(path: Path) -> str:
-    """A path within an option: what would end it is doubled."""
+    """Return a path for use in an option: commas, which end a value, are doubled."""
     return str(path).replace(",", ",,")
 
 
 def _disks(disks: tuple[Disk, ...]) -> list[str]:
     words = []
     for disk in disks:
-        # The overlay is a file without a name: nothing of it is left when QEMU is gone.
+        # The overlay is a file without a name: it vanishes with QEMU.
         drive = f"file={_value(disk.path)},format=raw,if=none,id={disk.name},snapshot=on"
         device = f"virtio-blk-pci,drive={disk.name},serial={disk.name}"
         words += ["-drive", drive, "-device", device]
@@ -232,7 +232,7 @@ def _disks(disks: tuple[Disk, ...]) -> list[str]:
 
 
 def _folder(tag: str, path: Path, *options: str) -> list[str]:
-    """A folder of the host that the guest may mount by its tag."""
+    """Return the options for a folder of the host that the guest may mount by its tag."""
     backend = f"local,id={tag},path={_value(path)},security_model=none"
     device = f"virtio-9p-pci,fsdev={tag},mount_tag={tag}"
     return ["-fsdev", ",".join((backend, *options)), "-device", device]
@@ -244,11 +244,11 @@ def _direct_boot(spec: VmSpec, cmdline: str) -> list[str]:
 
 
 def _memory(spec: VmSpec) -> tuple[str, list[str]]:
-    """What -machine says of the guest's memory, and the options that make it."""
+    """Return the part of -machine on the guest's memory, and the options that create it."""
     path = spec.template.memory if spec.template else spec.memory_file
     if path is None:
         return "", []
-    # Private memory is copied where it is written to.
+    # With share=off a write goes to a copy of the page.
     share = "off" if spec.template else "on"
     backend = f"memory-backend-file,id=ram,size={spec.memory_mib}M"
     return ",memory-backend=ram", ["-object", f"{backend},mem-path={_value(path)},share={share}"]
@@ -274,17 +274,17 @@ def _machine(spec: VmSpec, *, ssh_port: int) -> list[str]:
         "-no-reboot",
         "-sandbox", _SANDBOX,
         "-netdev", f"user,id=net0,restrict=on,ipv6=off,{forward}",
-        # No boot ROM: nothing boots from the network. No word of a clone to others on the network:
-        # there are none.
+        # No boot ROM: nothing boots from the network. No announcement of a clone: there is nobody
+        # else on the network.
         "-device", "virtio-net-pci,netdev=net0,romfile=,guest_announce=off",
         "-device", "virtio-rng-pci",
         # RAM behind a PCI BAR, for mappings that ordinary memory cannot have.
         "-object", f"memory-backend-ram,id=bar,size={BAR_SIZE}",
-        # Only its master may be put down in a template.
+        # QEMU can migrate only the master of an ivshmem device.
         "-device", "ivshmem-plain,memdev=bar,master=on",
         *_disks(spec.disks),
         *(_folder(_USER_TAG, spec.user_dir, "readonly=on") if spec.user_dir else []),
-        # Tells a memory dump's reader where the kernel's symbols are.
+        # Shows the reader of a memory dump where the kernel's symbols are.
         "-device", "vmcoreinfo",
     ]
     # fmt: on

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """QEMU's monitor, as plain calls with deadlines. Only user of qemu.qmp.
 
-The library is asyncio; its loop runs in a thread of its own, so that events
-are seen when they come and not when the next command is given.
+The library uses asyncio. Its loop runs in a separate thread: an event is seen
+when it comes, and not only at the next command.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Event:
-    """Something that QEMU told by itself, such as SHUTDOWN."""
+    """An asynchronous message of QEMU, such as SHUTDOWN."""
 
     name: str
     data: Mapping[str, Any]
-    seconds: float = field(default=0.0, compare=False)  # since the epoch, by QEMU
+    seconds: float = field(default=0.0, compare=False)  # since the epoch, by QEMU's clock
 
     @property
     def reason(self) -> str:
-        """Why, of the events that say so; as QEMU's ShutdownCause, such as guest-reset."""
+        """The event's reason, if it has one: QEMU's ShutdownCause, such as guest-reset."""
         return str(self.data.get("reason", ""))
 
 
@@ -56,19 +56,19 @@ class Qmp:
 
     @property
     def events(self) -> tuple[Event, ...]:
-        """All events so far, in the order in which they came."""
+        """All events so far, in the order of arrival."""
         return tuple(_event(message) for message in self._client.events.history)
 
     @property
     def closed(self) -> bool:
-        """Whether the connection has ended: no event will come any more."""
+        """Whether the connection has ended: no more events will come."""
         return self._closed
 
     def connect(self, sock: socket.socket, deadline: Deadline) -> None:
-        """Greet and negotiate.
+        """Wait for the greeting, and negotiate capabilities.
 
         Raises:
-            QmpError: no greeting in time, or QEMU has hung up.
+            QmpError: no greeting came in time, or QEMU hung up.
         """
         try:
             self._wait(self._connect(sock), "its greeting", deadline)
@@ -79,10 +79,10 @@ class Qmp:
     def execute(
         self, command: str, arguments: Mapping[str, Any] | None = None, *, deadline: Deadline
     ) -> Any:
-        """What a command returns.
+        """Execute a command and return its result.
 
         Raises:
-            QmpError: QEMU refuses it, has hung up, or does not answer in time.
+            QmpError: QEMU refuses the command, hangs up, or does not answer in time.
         """
         self._note("->", {"execute": command, "arguments": dict(arguments or {})})
         request = self._client.execute(command, dict(arguments or {}))
@@ -91,19 +91,19 @@ class Qmp:
         return answer
 
     def send_file(self, name: str, fd: int, deadline: Deadline) -> None:
-        """Give QEMU an open file, which commands then know by `name`.
+        """Send QEMU an open file, to which commands then refer by `name`.
 
         Raises:
-            QmpError: it does not take it.
+            QmpError: QEMU does not accept it.
         """
-        self._wait(self._send_fd(fd), f"a place for {name}", deadline)
+        self._wait(self._send_fd(fd), f"a receipt for the file {name}", deadline)
         self.execute("getfd", {"fdname": name}, deadline=deadline)
 
     def quit(self, deadline: Deadline) -> None:
-        """Ask QEMU to end. It may hang up before it has answered.
+        """Ask QEMU to end. It may hang up before it answers.
 
         Raises:
-            QmpError: it does neither in time.
+            QmpError: QEMU neither answers nor hangs up in time.
         """
         try:
             self.execute("quit", deadline=deadline)
@@ -128,7 +128,7 @@ class Qmp:
         self._client.send_fd_scm(fd)
 
     async def _disconnect(self) -> None:
-        # A connect that was given up tidies up after itself: two at that would collide.
+        # An abandoned connect cleans up after itself. A concurrent disconnect would collide.
         async with self._connecting:
             with contextlib.suppress(QMPError, OSError, EOFError):
                 await self._client.disconnect()
@@ -153,7 +153,7 @@ class Qmp:
         try:
             return future.result()
         except TimeoutError as exc:
-            raise QmpError(f"QEMU's monitor did not give {what} within {deadline}") from exc
+            raise QmpError(f"QEMU's monitor did not send {what} within {deadline}") from exc
         except ExecuteError as exc:
             raise QmpError(f"QEMU's monitor refused: {exc}") from exc
         except (QMPError, OSError, EOFError) as exc:
@@ -168,14 +168,14 @@ class Qmp:
 
 def _event(message: Message) -> Event:
     data, stamp = message.get("data"), message["timestamp"]
-    assert isinstance(stamp, dict)  # QMP's specification: every event has one
+    assert isinstance(stamp, dict)  # QMP's specification: every event has a timestamp
     seconds = stamp["seconds"] + stamp["microseconds"] / 1e6
     return Event(str(message["event"]), data if isinstance(data, dict) else {}, seconds)
 
 
 @contextmanager
 def open_qmp(log: Path, on_event: Callable[[], None]) -> Iterator[Qmp]:
-    """A monitor that is not yet connected; its traffic goes to `log`.
+    """Yield a monitor that is not yet connected. Its traffic goes to `log`.
 
     Args:
         on_event: called from the monitor's thread after each event, and when QEMU hangs up.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Making a clone a machine of its own: random bytes and the time, through its reseed port."""
+"""Reseeding a clone: fresh random bytes and the time, through its reseed port."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import time
 
 from testbed.deadline import Deadline
 
-# tests/probes/reseed has the other end.
+# The other end is tests/probes/reseed.
 _SEED = 64
 _MESSAGE = struct.Struct(f">QI{_SEED}s")
 _ANSWER = struct.Struct(">I")
 
 
 def reseed(port: socket.socket, deadline: Deadline) -> None:
-    """Give the guest fresh random bytes and the host's time, and wait until it has them.
+    """Give the guest fresh random bytes and the host's time, and wait for its answer.
 
     Raises:
-        OSError: it does not answer in time, hangs up, or cannot use them.
+        OSError: the guest does not answer in time, hangs up, or cannot use them.
     """
     now = time.time_ns()
     message = _MESSAGE.pack(now // 10**9, now % 10**9, os.urandom(_SEED))
@@ -28,7 +28,7 @@ def reseed(port: socket.socket, deadline: Deadline) -> None:
     port.sendall(message)
     answer = port.recv(_ANSWER.size, socket.MSG_WAITALL)
     if len(answer) < _ANSWER.size:
-        raise OSError("its reseed port was closed")
+        raise OSError("the reseed port was closed")
     (errno,) = _ANSWER.unpack(answer)
     if errno:
         raise OSError(errno, f"in the guest: {os.strerror(errno)}")

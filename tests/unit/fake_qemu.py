@@ -1,20 +1,19 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""A QEMU that runs no guest: it plays one, as a word on the guest's command line says, or as
-the name of the folder says that a clone's template is in.
+"""A QEMU that runs no guest but plays one. A word on the guest's command line names the role; for
+a clone, the name of its template's folder does.
 
 fake=up        ready, and an SSH server
 fake=panic     panics and resets
-fake=reset     resets without a word
+fake=reset     resets silently
 fake=hang      prints a line and then nothing
-fake=no-ssh    ready, and a port where nobody speaks
-fake=dies      ready to boot, then ends by itself
+fake=dies      begins to boot, then ends by itself
 fake=refuses   does not start
-fake=stubborn  as up, and takes no notice of quit
-fake=dies-late as up, and ends by itself when it is told to `stop`
+fake=stubborn  as up, but ignores `quit`
+fake=dies-late as up, but ends by itself at the command `stop`
 fake=no-load   cannot load or save a template
 fake=sleeps    does not reseed
-fake=no-seed   reseeds, and cannot use the seed
+fake=no-seed   answers, but cannot use the seed
 """
 
 from __future__ import annotations
@@ -74,7 +73,7 @@ class FakeQemu:
         return USERNET.format(port=self.listener.getsockname()[1])
 
     def play_on(self) -> None:
-        """What happens once the testbed listens."""
+        """Play the rest of the role, once the testbed listens."""
         if self.plays == "panic":
             self.say("Kernel panic - not syncing: fake")
         if self.plays in ("panic", "reset"):

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-"""QEMU's side of the monitor, as far as the testbed talks to it. No testbed module is used here:
-fake_qemu.py runs this as a program of its own.
+"""QEMU's side of the monitor, as far as the testbed uses it. It imports no module of the testbed:
+fake_qemu.py is a separate program.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class FakeQmp:
                     return
 
     def _requests(self) -> Iterator[Mapping[str, Any]]:
-        # Clients put nothing between one request and the next.
+        # Clients put nothing between two requests.
         text = ""
         while chunk := self._sock.recv(65536):
             text += chunk.decode()

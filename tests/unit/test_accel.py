@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Which accelerator is chosen, why, and what is remembered of it."""
+"""The choice of an accelerator, its reason, and the memory of past results."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def moment(ago: timedelta = timedelta()) -> str:
 
 @dataclasses.dataclass
 class Host:
-    """A host whose /dev/kvm opens; `proofs` are what booting under it comes to, in order."""
+    """A host whose /dev/kvm opens. `proofs` are the results of boots under KVM, in order."""
 
     settings: Settings
     proofs: list[Proof | Exception]
@@ -75,27 +75,27 @@ def test_kvm_is_used_once_it_has_booted_the_kernel(host: MakeHost) -> None:
     assert "booted 7.3.4-testbed-k to userspace" in decision.reason
 
 
-def test_kvm_that_boots_nothing_is_not_used(host: MakeHost) -> None:
+def test_kvm_that_does_not_boot_the_kernel_is_not_used(host: MakeHost) -> None:
     decision = host(FAILS).choose()
     assert decision.accel is Accel.TCG
     assert "no userspace within 20 s" in decision.reason
 
 
 @pytest.mark.parametrize("proof", [WORKS, FAILS], ids=["works", "fails"])
-def test_what_was_proven_is_remembered_for_the_series(host: MakeHost, proof: Proof) -> None:
+def test_a_result_is_remembered_for_the_series(host: MakeHost, proof: Proof) -> None:
     machine = host(proof)
     first, second = machine.choose(), machine.choose(version="7.3.9")
     assert first == second
     assert machine.booted == ["7.3.4"]
 
 
-def test_another_series_is_proven_by_itself(host: MakeHost) -> None:
+def test_another_series_is_tried_separately(host: MakeHost) -> None:
     machine = host(WORKS, FAILS)
     assert machine.choose(version="7.2.1").accel is Accel.KVM
     assert machine.choose(version="7.3.4").accel is Accel.TCG
 
 
-def test_another_qemu_is_proven_by_itself(host: MakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_qemu_is_tried_separately(host: MakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
     machine = host(FAILS, WORKS)
     assert machine.choose().accel is Accel.TCG
     monkeypatch.setattr(accel, "qemu_version", lambda arch: "10.0.2")
@@ -108,29 +108,29 @@ def test_a_failure_is_tried_again_after_a_week(host: MakeHost) -> None:
     assert machine.choose().accel is Accel.KVM
 
 
-def test_asking_for_kvm_tries_again_what_had_failed(host: MakeHost) -> None:
+def test_a_request_for_kvm_tries_again_after_a_failure(host: MakeHost) -> None:
     machine = host(FAILS, WORKS)
     machine.choose()
     assert machine.choose(AccelChoice.KVM).accel is Accel.KVM
     assert machine.choose().accel is Accel.KVM
 
 
-def test_asking_for_kvm_that_fails_is_an_error_that_says_why(host: MakeHost) -> None:
+def test_a_request_for_kvm_that_fails_is_an_error_with_the_reason(host: MakeHost) -> None:
     with pytest.raises(SetupError, match="KVM cannot be used: KVM did not boot"):
         host(FAILS).choose(AccelChoice.KVM)
 
 
-def test_asking_for_tcg_boots_nothing(host: MakeHost) -> None:
-    assert host().choose(AccelChoice.TCG) == AccelDecision(Accel.TCG, "asked for")
+def test_a_request_for_tcg_boots_nothing(host: MakeHost) -> None:
+    assert host().choose(AccelChoice.TCG) == AccelDecision(Accel.TCG, "requested")
 
 
-def test_a_panic_under_kvm_says_nothing_of_the_next_kernel(host: MakeHost) -> None:
+def test_a_panic_under_kvm_is_not_remembered(host: MakeHost) -> None:
     machine = host(BootPanic("the kernel panicked at boot: x"), WORKS)
     assert "panicked at boot: x" in machine.choose().reason
     assert machine.choose().accel is Accel.KVM
 
 
-def test_a_damaged_memory_is_no_memory(host: MakeHost) -> None:
+def test_a_damaged_memory_counts_as_empty(host: MakeHost) -> None:
     machine = host(WORKS, WORKS)
     machine.choose()
     (machine.settings.state_dir / "accel.json").write_text("{")
@@ -138,7 +138,7 @@ def test_a_damaged_memory_is_no_memory(host: MakeHost) -> None:
     assert len(machine.booted) == 2
 
 
-def test_the_memory_can_be_read_by_people(host: MakeHost) -> None:
+def test_people_can_read_the_memory(host: MakeHost) -> None:
     machine = host(FAILS)
     machine.choose()
     [(key, value)] = json.loads((machine.settings.state_dir / "accel.json").read_text()).items()
@@ -154,7 +154,8 @@ def test_the_outlook_boots_nothing(host: MakeHost) -> None:
 
 
 def test_a_foreign_architecture_has_no_kvm() -> None:
-    assert kvm_obstacle(ARM64, host="x86_64") == "the host is x86_64, KVM runs no arm64 guest there"
+    obstacle = kvm_obstacle(ARM64, host="x86_64")
+    assert obstacle == "the host is x86_64, where KVM cannot run arm64 guests"
     assert "the host is aarch64" in kvm_obstacle(X86_64, host="aarch64")
 
 
@@ -163,8 +164,8 @@ def test_a_host_without_the_device_has_no_kvm(tmp_path: Path) -> None:
 
 
 def test_a_device_that_is_not_kvm_is_noticed() -> None:
-    assert "is no KVM device" in kvm_obstacle(X86_64, Path("/dev/null"), "x86_64")
+    assert "is not a KVM device" in kvm_obstacle(X86_64, Path("/dev/null"), "x86_64")
 
 
-def test_a_device_that_does_not_open_is_told_with_the_reason(tmp_path: Path) -> None:
+def test_a_device_that_does_not_open_is_reported_with_the_reason(tmp_path: Path) -> None:
     assert "cannot be opened: Is a directory" in kvm_obstacle(X86_64, tmp_path, "x86_64")

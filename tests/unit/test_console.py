@@ -38,7 +38,7 @@ def line(tmp_path: Path) -> Iterator[Line]:
 
 
 def _characters_that_fit(guest: socket.socket) -> int:
-    """Written one by one, as QEMU does, while nobody reads."""
+    """Return how many characters fit. They are written one by one, as QEMU does; nobody reads."""
     guest.setblocking(False)
     count = 0
     with contextlib.suppress(BlockingIOError):
@@ -47,7 +47,7 @@ def _characters_that_fit(guest: socket.socket) -> int:
     return count
 
 
-def test_a_guest_may_print_more_before_it_is_read() -> None:
+def test_make_room_lets_a_guest_print_more_before_anyone_reads() -> None:
     ours, usual = socket.socketpair()
     theirs, guest = socket.socketpair()
     with ours, usual, theirs, guest:
@@ -55,13 +55,13 @@ def test_a_guest_may_print_more_before_it_is_read() -> None:
         assert _characters_that_fit(guest) > _characters_that_fit(usual)
 
 
-def test_all_that_comes_is_kept_and_logged_as_it_came(line: Line) -> None:
+def test_all_output_is_kept_and_logged_unchanged(line: Line) -> None:
     line.guest.sendall(b"one\r\ntwo\r\n")
     line.wait(lambda: line.console.text() == "one\ntwo\n")
     assert line.log.read_bytes() == b"one\r\ntwo\r\n"
 
 
-def test_bytes_that_are_no_text_do_no_harm(line: Line) -> None:
+def test_bytes_that_are_not_text_do_no_harm(line: Line) -> None:
     line.guest.sendall(b"\xff\xfe kept\n")
     line.wait(lambda: line.console.text().endswith(" kept\n"))
 
@@ -73,7 +73,7 @@ def test_a_flood_never_blocks_the_guest(line: Line) -> None:
     line.wait(lambda: len(line.console.text()) == len(flood))
 
 
-def test_a_console_is_closed_when_the_guests_end_is(line: Line) -> None:
+def test_a_console_closes_when_the_guest_closes_its_end(line: Line) -> None:
     line.guest.sendall(b"last words")
     assert not line.console.closed
     line.guest.close()
@@ -81,6 +81,6 @@ def test_a_console_is_closed_when_the_guests_end_is(line: Line) -> None:
     assert line.console.text() == "last words"
 
 
-def test_what_is_typed_reaches_the_guest(line: Line) -> None:
+def test_typed_text_reaches_the_guest(line: Line) -> None:
     line.console.type("ls\n")
     assert line.guest.recv(100) == b"ls\n"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A VM's life, with a QEMU that plays every way in which it can go."""
+"""The life of a VM, with a fake QEMU that plays each way in which it can go."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def start(tmp_path: Path, logs: Path, monkeypatch: pytest.MonkeyPatch) -> Boot:
 
 @pytest.fixture
 def begin(start: Boot, tmp_path: Path, logs: Path) -> Boot:
-    """Starts a clone; `start` has put the QEMU in place."""
+    """Starts a clone; `start` has installed the fake QEMU."""
 
     def begin(plays: str, seconds: float = 10.0) -> AbstractContextManager[VirtualMachine]:
         folder = tmp_path / f"fake={plays}"
@@ -72,7 +72,7 @@ def is_running(vm: VirtualMachine) -> bool:
     return Path(f"/proc/{vm.process.pid}").exists()
 
 
-def test_a_vm_is_there_in_the_block_and_gone_after_it(start: Boot) -> None:
+def test_a_vm_lives_in_the_block_and_is_gone_after_it(start: Boot) -> None:
     with start("up") as vm:
         assert vm.why_dead() is None
         assert vm.ssh_port > 0
@@ -96,7 +96,7 @@ def test_a_run_leaves_its_logs(start: Boot, logs: Path) -> None:
     assert (logs / "qemu.log").exists()
 
 
-def test_a_panic_at_boot_is_told_in_the_kernels_words(start: Boot) -> None:
+def test_a_panic_at_boot_is_reported_in_the_kernels_words(start: Boot) -> None:
     error = failure(start, "panic")
     assert isinstance(error, BootPanic)
     assert error.message == "the kernel panicked at boot: fake"
@@ -108,7 +108,7 @@ def test_a_reset_without_a_panic_is_the_kernels_fault_too(start: Boot) -> None:
     assert "reset itself at boot" in error.message
 
 
-def test_a_kernel_that_falls_silent_hangs(start: Boot) -> None:
+def test_a_silent_kernel_is_a_boot_hang(start: Boot) -> None:
     error = failure(start, "hang", 1.5)
     assert isinstance(error, BootHang)
     assert "userspace within 1.5 s" in error.message
@@ -116,7 +116,7 @@ def test_a_kernel_that_falls_silent_hangs(start: Boot) -> None:
     assert "by hand: qemu-system-x86_64" in error.evidence
 
 
-def test_a_guest_without_ssh_is_no_hang(start: Boot) -> None:
+def test_a_guest_without_ssh_is_not_a_hang(start: Boot) -> None:
     with start("up") as vm, socket.create_server(("127.0.0.1", 0)) as mute:
         vm.ssh_port = mute.getsockname()[1]
         with pytest.raises(BootNoSsh, match="SSH server did not answer"):
@@ -130,7 +130,7 @@ def test_qemu_that_dies_while_the_guest_boots_is_at_fault_itself(start: Boot) ->
     assert "out of memory" in error.evidence
 
 
-def test_qemu_that_does_not_start_tells_why(start: Boot) -> None:
+def test_qemu_that_does_not_start_is_an_error_with_its_output(start: Boot) -> None:
     error = failure(start, "refuses")
     assert isinstance(error, LaunchError)
     assert "no such machine" in error.evidence
@@ -155,7 +155,7 @@ def test_qemu_that_ignores_quit_is_killed(start: Boot, monkeypatch: pytest.Monke
     assert vm.process.returncode == -9
 
 
-def test_a_vm_that_ends_by_itself_says_how(start: Boot) -> None:
+def test_a_vm_that_ends_by_itself_has_an_exit_status(start: Boot) -> None:
     with start("dies-late") as vm:
         with pytest.raises(QmpError):
             vm.qmp.execute("stop", deadline=Deadline.after(5))
@@ -163,7 +163,7 @@ def test_a_vm_that_ends_by_itself_says_how(start: Boot) -> None:
         assert vm.why_dead() is not None
 
 
-def test_a_vm_is_put_down_as_a_template(start: Boot, tmp_path: Path) -> None:
+def test_a_vm_is_saved_as_a_template(start: Boot, tmp_path: Path) -> None:
     template = Template(tmp_path)
     with start("up") as vm:
         vm.reseed(Deadline.after(5))
@@ -174,11 +174,11 @@ def test_a_vm_is_put_down_as_a_template(start: Boot, tmp_path: Path) -> None:
 
 def test_a_template_that_cannot_be_saved_is_an_error(start: Boot, tmp_path: Path) -> None:
     template = Template(tmp_path)
-    with start("no-load") as vm, pytest.raises(QmpError, match="putting the VM down failed"):
+    with start("no-load") as vm, pytest.raises(QmpError, match="saving the VM failed"):
         vm.save(template, Deadline.after(5))
 
 
-def test_a_clone_is_given_the_time_and_random_bytes_of_its_own(begin: Boot, logs: Path) -> None:
+def test_each_clone_gets_the_time_and_fresh_random_bytes(begin: Boot, logs: Path) -> None:
     seeds = []
     for plays in ("up", "up-again"):
         before = int(time.time())
@@ -205,7 +205,7 @@ def test_a_clone_whose_template_cannot_be_loaded_is_the_hosts_fault(begin: Boot)
 
 
 @pytest.mark.parametrize(("plays", "why"), [("sleeps", "timed out"), ("no-seed", "in the guest")])
-def test_a_clone_that_does_not_reseed_hangs(begin: Boot, plays: str, why: str) -> None:
+def test_a_clone_that_does_not_reseed_is_a_hang(begin: Boot, plays: str, why: str) -> None:
     error = failure(begin, plays, 1.5)
     assert isinstance(error, BootHang)
     assert why in error.message

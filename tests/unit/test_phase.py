@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What a console, the monitor's events and the end of QEMU mean together; recorded consoles."""
+"""The phase of a VM, from recorded consoles, the monitor's events and the end of QEMU."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def test_userspace_is_up_when_init_says_so(machine: str) -> None:
     assert judge(Snapshot(text.rpartition("testbed: ready")[0])) is Phase.BOOTING
 
 
-def test_a_kernel_that_prints_the_caller_gets_ready_too() -> None:
+def test_a_ready_line_with_a_caller_counts() -> None:
     assert judge(Snapshot("[    1.910226][   T40] testbed: ready\n")) is Phase.READY
 
 
-def test_the_ready_line_on_the_kernels_command_line_is_no_sign_of_life() -> None:
+def test_a_ready_line_on_the_kernels_command_line_does_not_count() -> None:
     line = "[    0.000000] Command line: note='testbed: ready' console=ttyS0\n"
     assert judge(Snapshot(line)) is Phase.BOOTING
 
@@ -70,13 +70,15 @@ def test_a_panic_after_ready_is_a_panic() -> None:
     [(RESET, Phase.RESET), (POWERED_OFF, Phase.POWERED_OFF), (QUIT, Phase.QEMU_DIED)],
     ids=["reset", "poweroff", "quit"],
 )
-def test_the_shutdown_event_tells_the_guests_end_from_qemus(event: Event, phase: Phase) -> None:
+def test_the_shutdown_event_distinguishes_the_guests_end_from_qemus(
+    event: Event, phase: Phase
+) -> None:
     text = recorded("ready-arm64")
     assert judge(Snapshot(text, (event,))) is Phase.ENDING
     assert judge(Snapshot(text, (event,), gone=True)) is phase
 
 
-def test_qemu_that_ends_without_a_word_has_died() -> None:
+def test_qemu_that_ends_silently_has_died() -> None:
     assert judge(Snapshot(recorded("hang-arm64"), gone=True)) is Phase.QEMU_DIED
 
 
@@ -87,7 +89,7 @@ def test_a_stopped_guest_is_stopped_until_it_is_resumed() -> None:
     assert judge(Snapshot(text, (stop, resume))) is Phase.READY
 
 
-def test_a_panic_that_only_a_device_reported_counts() -> None:
+def test_a_panic_that_only_a_device_reports_counts() -> None:
     shutdown = Event("SHUTDOWN", {"guest": True, "reason": "guest-panic"})
     assert judge(Snapshot("", (shutdown,), gone=True)) is Phase.PANICKED
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""QEMU's command lines, and what its monitor's text means."""
+"""QEMU's command lines, and the text of its monitor."""
 
 from __future__ import annotations
 
@@ -79,13 +79,13 @@ def test_monitor_and_console_are_sockets_that_qemu_inherits() -> None:
     assert value(argv, "-serial") == "chardev:console"
 
 
-def test_the_guest_reaches_nothing_and_is_reached_on_loopback_alone() -> None:
+def test_the_guest_reaches_nothing_and_is_reached_only_through_loopback() -> None:
     network = value(qemu_argv(vm_parts.spec(), CHANNELS), "-netdev")
     assert "restrict=on" in network
     assert "hostfwd=tcp:127.0.0.1:0-:22" in network
 
 
-def test_qemu_is_in_its_sandbox() -> None:
+def test_qemu_runs_in_its_sandbox() -> None:
     sandbox = value(qemu_argv(vm_parts.spec(), CHANNELS), "-sandbox")
     assert sandbox.startswith("on,")
     for what in ("obsolete", "elevateprivileges", "spawn", "resourcecontrol"):
@@ -107,7 +107,7 @@ def test_a_comma_in_a_path_does_not_end_an_option() -> None:
     assert "path=/c,,d/shared," in value(argv, "-fsdev")
 
 
-def test_the_guest_shares_a_folder_of_its_own_logs() -> None:
+def test_the_shared_folder_is_in_the_log_folder() -> None:
     argv = qemu_argv(vm_parts.spec(log_dir=Path("/logs")), CHANNELS)
     assert "path=/logs/shared" in value(argv, "-fsdev").split(",")
 
@@ -118,7 +118,7 @@ def test_a_panic_ends_the_machine() -> None:
     assert "panic=-1" in value(argv, "-append").split()
 
 
-def test_a_slow_guest_has_more_patience() -> None:
+def test_a_slow_guest_has_longer_timeouts() -> None:
     fast = kernel_cmdline(vm_parts.spec(accel=Accel.KVM)).split()
     slow = kernel_cmdline(vm_parts.spec(accel=Accel.TCG)).split()
     checked = kernel_cmdline(vm_parts.spec(accel=Accel.TCG, slowdown=4)).split()
@@ -127,7 +127,7 @@ def test_a_slow_guest_has_more_patience() -> None:
     assert "watchdog_thresh=120" in checked
 
 
-def test_words_of_the_caller_come_after_the_testbeds() -> None:
+def test_the_callers_words_come_after_the_testbeds() -> None:
     words = kernel_cmdline(vm_parts.spec(cmdline=("ip=off", "nokaslr"))).split()
     assert words[-2:] == ["ip=off", "nokaslr"]
 
@@ -135,7 +135,7 @@ def test_words_of_the_caller_come_after_the_testbeds() -> None:
 @pytest.mark.parametrize(
     ("name", "console"), [("x86_64", "console=ttyS0"), ("arm64", "console=ttyAMA0")]
 )
-def test_the_kernel_speaks_on_the_machines_serial_port(name: str, console: str) -> None:
+def test_the_kernel_prints_on_the_machines_serial_port(name: str, console: str) -> None:
     assert console in kernel_cmdline(vm_parts.spec(name)).split()
 
 
@@ -158,9 +158,9 @@ def test_the_ssh_port_is_the_listening_one() -> None:
     assert parse_ssh_port("Hub -1 (net0):\r\n") is None
 
 
-def fake_qemu(folder: Path, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def fake_qemu(folder: Path, output: str, monkeypatch: pytest.MonkeyPatch) -> None:
     program = folder / "qemu-system-x86_64"
-    program.write_text(f"#!/bin/sh\necho '{says}'\n")
+    program.write_text(f"#!/bin/sh\necho '{output}'\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
 
@@ -170,15 +170,15 @@ def test_the_version_is_the_programs_own(tmp_path: Path, monkeypatch: pytest.Mon
     assert qemu_version(find_arch("x86_64")) == "10.0.2"
 
 
-def test_a_program_that_is_no_qemu_is_noticed(
+def test_a_program_that_is_not_qemu_is_noticed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake_qemu(tmp_path, "hello", monkeypatch)
-    with pytest.raises(InfraError, match="does not tell its version"):
+    with pytest.raises(InfraError, match="does not print its version"):
         qemu_version(find_arch("x86_64"))
 
 
-def test_a_missing_qemu_is_named_with_its_package(
+def test_a_missing_qemu_is_an_error_with_its_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -202,7 +202,7 @@ def test_a_templates_memory_is_a_shared_file_and_a_clones_a_private_one() -> Non
 
 
 def test_a_clone_is_the_same_machine_as_its_template() -> None:
-    """But for what it begins with: devices in the same slots."""
+    """Only the start differs: the devices are in the same slots."""
     template = Template(Path("/t"))
     made = qemu_argv(dataclasses.replace(vm_parts.spec(), memory_file=template.memory), CHANNELS)
     cloned = qemu_argv(dataclasses.replace(vm_parts.spec(), template=template), CHANNELS)
@@ -210,13 +210,13 @@ def test_a_clone_is_the_same_machine_as_its_template() -> None:
     assert value(cloned, "-incoming") == "defer"
 
 
-def test_connections_are_counted_beside_the_forwarded_port() -> None:
+def test_connections_are_counted_without_the_forwarded_port() -> None:
     assert parse_connections(USERNET) == 1
     assert parse_connections(USERNET.replace("ESTABLISHED", "FIN_WAIT_2")) == 1
     assert parse_connections("\r\n".join(USERNET.splitlines()[-1:])) == 0
 
 
-def test_a_users_folder_is_given_read_only_to_every_vm_that_is_asked_for() -> None:
+def test_a_folder_of_the_user_is_read_only_in_the_vm() -> None:
     spec = vm_parts.spec(user_dir=Path("/home/a,b"))
     for argv in (qemu_argv(spec, CHANNELS), argv_by_hand(spec)):
         (folder,) = [text for text in values(argv, "-fsdev") if "id=user" in text]
@@ -225,6 +225,6 @@ def test_a_users_folder_is_given_read_only_to_every_vm_that_is_asked_for() -> No
     assert "testbed.user" in kernel_cmdline(spec).split()
 
 
-def test_a_vm_has_no_folder_of_the_user_unasked() -> None:
+def test_without_a_request_a_vm_has_no_folder_of_the_user() -> None:
     assert not any("id=user" in text for text in values(argv_by_hand(vm_parts.spec()), "-fsdev"))
     assert "testbed.user" not in kernel_cmdline(vm_parts.spec()).split()

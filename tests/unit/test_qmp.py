@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The monitor, against a server that speaks QMP over a socket pair."""
+"""The monitor's client, against a server that speaks QMP over a socket pair."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_the_log_has_commands_answers_and_events(tmp_path: Path) -> None:
     assert third.startswith("<- ")
 
 
-def test_a_command_that_qemu_refuses_says_why(tmp_path: Path) -> None:
+def test_a_command_that_qemu_refuses_is_an_error_with_the_reason(tmp_path: Path) -> None:
     with monitor(tmp_path) as (qmp, _), pytest.raises(QmpError, match="nonsense has not been"):
         qmp.execute("nonsense", deadline=Deadline.after(5))
 
@@ -78,7 +78,7 @@ def test_a_command_without_an_answer_ends_with_its_deadline(tmp_path: Path) -> N
         qmp.execute("query-status", deadline=Deadline.after(0.05))
 
 
-def test_a_late_answer_is_not_taken_for_the_next_ones(tmp_path: Path) -> None:
+def test_a_late_answer_is_not_taken_for_the_next_one(tmp_path: Path) -> None:
     late: list[FakeQmp] = []
 
     def answer_late(_: Mapping[str, Any]) -> str:
@@ -92,12 +92,12 @@ def test_a_late_answer_is_not_taken_for_the_next_ones(tmp_path: Path) -> None:
         assert qmp.execute("query-name", deadline=Deadline.after(5)) == "right"
 
 
-def test_qemu_that_hangs_up_amid_a_command_is_an_error(tmp_path: Path) -> None:
+def test_qemu_that_hangs_up_during_a_command_is_an_error(tmp_path: Path) -> None:
     with monitor(tmp_path, query_status=hang_up) as (qmp, _), pytest.raises(QmpError, match="hung"):
         qmp.execute("query-status", deadline=Deadline.after(5))
 
 
-def test_qemu_that_hangs_up_when_told_to_quit_has_obeyed(tmp_path: Path) -> None:
+def test_qemu_that_hangs_up_on_quit_has_obeyed(tmp_path: Path) -> None:
     with monitor(tmp_path, quit=hang_up) as (qmp, _):
         qmp.quit(Deadline.after(5))
 
@@ -117,7 +117,7 @@ def test_no_greeting_is_an_error(tmp_path: Path) -> None:
         qmp.connect(ours, Deadline.after(0.05))
 
 
-def test_events_are_kept_in_order_and_ring(tmp_path: Path) -> None:
+def test_events_are_kept_in_order_and_notify(tmp_path: Path) -> None:
     notifier = Notifier()
     with monitor(tmp_path, notifier) as (qmp, server):
         server.event("STOP")
@@ -132,7 +132,7 @@ def test_events_are_kept_in_order_and_ring(tmp_path: Path) -> None:
         assert qmp.events[1].seconds == 1.5
 
 
-def test_the_end_of_the_connection_rings(tmp_path: Path) -> None:
+def test_the_end_of_the_connection_notifies(tmp_path: Path) -> None:
     notifier = Notifier()
     with monitor(tmp_path, notifier, quit=hang_up) as (qmp, _):
         assert not qmp.closed

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What a VM is made of, as values that no build has made."""
+"""The parts of a VM, as values that need no build."""
 
 from __future__ import annotations
 
