@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The subject: what is asked of a mapping, and what must be true of it."""
+"""Scenarios of mmap, their execution in a guest, and the rules for their results."""

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""An execution reduced to what must be equal on all paths: flat, without places.
+"""An execution reduced to flat values that must be equal on all paths, without addresses.
 
-Addresses become `m+2p`, pages of the mapping that they lie in; which file stands where is
-told by the path and is a rule's business, not a comparison's.
+An address becomes `m+2p`: the mapping that contains it, and the offset in pages. The files
+depend on the path, so that rules check them and the comparison does not.
 """
 
 from __future__ import annotations
@@ -14,39 +14,40 @@ from testbed.mmap.execution import Execution
 from testbed.mmap.observation import Fact, Observation
 from testbed.mmap.prediction import POOL_PAGES
 
-# Say where something lies, not what it is.
+# Values that are addresses.
 _ADDRESSES = frozenset({"start", "end", "addr", "from", "to", "fault_addr", "a_start"})
 
-# Which file, which process, which number of an open: not the mapping's.
+# Values that identify a file, a process or an open file, and do not describe the mapping.
 _DROPPED = frozenset(
     {
         *("step", "op", "child", "name", "path", "line", "dev", "inode", "fd", "id", "pid"),
         *("file", "vm_file", "node", "word", "pfn", "pte_pfn", "events"),
         *("lower", "replacement", "pool_pfn", "release", "machine"),
-        # Depends on what else has touched the pool's pages.
+        # These depend on other users of the pool's pages.
         *("Pss", "Pss_Dirty", "Pss_Anon", "Pss_File", "Pss_Shmem", "MemFree", "PageTables"),
         # Counted when a batch is full (mm/mlock.c).
         "Mlocked",
-        # Whether a page of the pool is dirty, and was used, it keeps from earlier mappings.
+        # A page of the pool stays dirty and referenced after earlier mappings.
         *("Private_Clean", "Private_Dirty", "Shared_Clean", "Shared_Dirty", "Referenced"),
         *("Mapped", "AnonPages", "VmPeak", "VmHWM", "VmRSS", "VmPTE", "lost"),
     }
 )
 
-# Flags that say nothing of the hook: KSM's early flag, and soft-dirty where they are merged.
+# Flags that do not depend on the hook: mergeable, which KSM may set early, and soft-dirty, which
+# changes where VMAs are merged.
 DROPPED_VMFLAGS = frozenset({"mg", "sd"})
 
-# Counters of the whole machine or process: only what has changed is told.
+# Counters of the machine, a process or a file: only their changes are compared.
 _LEDGER = frozenset({"counts", "status", "meminfo"})
 
-# Hooks whose calls are what a path is made of, not what comes of it.
+# Hooks whose calls depend on the path alone.
 _OUTER = frozenset({"mmap", "mmap_done"})
 _PREPARE = frozenset({"prepare", "prepare_done", "mapped"})
 
-# Steps that tell of the machine: another kernel's numbers are others, and so are another boot's.
+# Steps that describe the machine: their values differ between kernels and between boots.
 _UNSTEADY = frozenset({"env", "show", "perflog"})
 
-# Pages: a test's offsets are less, page frame numbers are more.
+# In pages: offsets in tests are lower than this, page frame numbers are higher.
 _OFFSETS = 0x400
 
 _ELSEWHERE = "elsewhere"
@@ -55,7 +56,7 @@ Canonical = dict[str, str]
 
 
 def canonical_facts(observation: Observation) -> Canonical:
-    """What any script saw, but for the counters of the machine: equal on equal kernels."""
+    """Reduce the facts of any script, without the machine's counters: equal on equal kernels."""
     environment = next((fact for fact in observation.facts.values() if fact.op == "env"), None)
     values = environment.values if environment else {}
     size, pfn = int(values.get("page_size", 1)), int(values.get("pool_pfn", "0"), 16)
@@ -68,20 +69,20 @@ def canonical_facts(observation: Observation) -> Canonical:
         who = " in the child" if child else ""
         turn = f" round {number}" if number else ""
         label = f"{step} {fact.op}{who}{turn}"
-        if fact.values.get("lost"):  # which records are left of the log is chance
+        if fact.values.get("lost"):  # which records survive is chance
             found[f"{label}.lost"] = "records"
             continue
-        found |= {f"{label}{where}": value for where, value in _told(fact, places, frozenset())}
+        found |= {f"{label}{where}": value for where, value in _entries(fact, places, frozenset())}
     return found
 
 
 def canonical(execution: Execution, *, prepares: bool = True) -> Canonical:
-    """All that an execution saw from its `map` on, as `where -> value`.
+    """Reduce the facts of an execution, from its `map` on, to `where -> value`.
 
-    Without `prepares` the hooks are left out that only an mmap_prepare file has.
+    Without `prepares`, hooks that only an mmap_prepare file has are omitted.
 
-    `where` begins with the step's place after the mapping and what it is, as in
-    `3 vma.page_prot` or `1 log.2 mapped.pgoff`.
+    `where` begins with the step's distance from `map` and its name, as in `3 vma.page_prot` or
+    `1 hooklog.2 mapped.pgoff`.
     """
     places = Places(execution.page_size, execution.pool_pfn)
     found: Canonical = {}
@@ -98,7 +99,7 @@ def canonical(execution: Execution, *, prepares: bool = True) -> Canonical:
 
 
 class Places:
-    """Where the mappings lie, so that an address can be told without its number."""
+    """The ranges of the mappings, by which addresses and page offsets are described."""
 
     def __init__(self, page_size: int, pool_pfn: int | None) -> None:
         self.page_size = page_size
@@ -106,22 +107,23 @@ class Places:
         self.ranges: dict[str, tuple[int, int]] = {}
 
     def learn(self, fact: Fact) -> None:
-        """Later mappings of a name replace earlier ones."""
+        """Store the range of a mapping. A later mapping of the same name replaces it."""
         if fact.op in ("map", "mremap", "shmat") and "addr" in fact.values:
             self.ranges[str(fact.values["name"])] = (fact.address, int(fact.values["len"]))
 
     def offset(self, pgoff: float) -> str:
-        """A page offset; of a copy-on-write remap it is a frame, which is the pool's."""
+        """Describe a page offset. A copy-on-write remap has a page frame of the pool there."""
         if self.pool_pfn is None:
             return f"{pgoff:g}p" if pgoff < _OFFSETS else _ELSEWHERE
         page = pgoff - self.pool_pfn
         if 0 <= page < POOL_PAGES:
             return f"pool+{page:g}"
-        # Anonymous memory that moves before it is touched is numbered by its new address.
-        place = self.tell(int(pgoff * self.page_size))
+        # If anonymous memory moves before it is touched, its pgoff follows its new address.
+        place = self.address(int(pgoff * self.page_size))
         return f"{pgoff:g}p" if place == _ELSEWHERE else f"address of {place}"
 
-    def tell(self, address: int) -> str:
+    def address(self, address: int) -> str:
+        """Describe an address as a mapping and an offset in pages."""
         for name in ("m", *self.ranges):
             start, length = self.ranges.get(name, (0, -1))
             if start <= address <= start + length:
@@ -135,10 +137,10 @@ def _fact(
     if fact.op in _LEDGER:
         yield from _change(execution, fact)
     else:
-        yield from _told(fact, places, hidden)
+        yield from _entries(fact, places, hidden)
 
 
-def _told(fact: Fact, places: Places, hidden: frozenset[str]) -> Iterator[tuple[str, str]]:
+def _entries(fact: Fact, places: Places, hidden: frozenset[str]) -> Iterator[tuple[str, str]]:
     if fact.op == "hooklog":
         events = (event for event in fact.events if event.name not in hidden)
         for index, event in enumerate(events):
@@ -149,7 +151,7 @@ def _told(fact: Fact, places: Places, hidden: frozenset[str]) -> Iterator[tuple[
 
 
 def _change(execution: Execution, fact: Fact) -> Iterator[tuple[str, str]]:
-    """A ledger's entries, less what they were before the mapping."""
+    """Yield the change of each entry of a ledger since before the mapping."""
     ledger = (execution.seen[step] for step in execution.steps.before.values())
     same = (each for each in ledger if _account(each) == _account(fact))
     before = dict(_numbers(next(same).values))
@@ -158,7 +160,7 @@ def _change(execution: Execution, fact: Fact) -> Iterator[tuple[str, str]]:
 
 
 def _account(fact: Fact) -> tuple[str, object]:
-    """What a ledger's fact is about: an open file by its number, or all of the machine."""
+    """Return the subject of a ledger's fact: an open file by its number, or the machine."""
     return fact.op, fact.values.get("id")
 
 
@@ -183,6 +185,6 @@ def _flat(where: str, value: Any, places: Places, key: str = "") -> Iterator[tup
     elif key in ("pgoff", "a_pgoff", "at") and isinstance(value, str):
         yield where, places.offset(int(value, 16))
     elif key in _ADDRESSES and isinstance(value, str):
-        yield where, places.tell(int(value, 16))
+        yield where, places.address(int(value, 16))
     else:
         yield where, str(value)

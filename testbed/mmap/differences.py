@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The differences between paths that are no bugs: all there are, each with its reason.
+"""All allowed differences between paths, each with its reason.
 
-A difference that is not here is a failure. Open defects of the kernel are never here.
+Any other difference is a failure. Open defects of the kernel do not belong here.
 """
 
 from __future__ import annotations
@@ -20,43 +20,43 @@ _COMPAT = frozenset(path for path in HookPath if path.shape.compat)
 
 @dataclass(frozen=True, kw_only=True)
 class AllowedDifference:
-    """What may differ from the reference, where, and why."""
+    """A difference from the reference that is not a bug."""
 
     reason: str
-    source: str  # where the kernel does it
-    paths: frozenset[HookPath]  # of the execution that is compared; the reference is another one
-    where: re.Pattern[str]  # of the canonical form, matched whole
+    source: str  # the function of the kernel that causes it
+    paths: frozenset[HookPath]  # of the compared execution; the reference is on another path
+    where: re.Pattern[str]  # a place in the canonical form, matched whole
     given: Callable[[Scenario], bool] = lambda scenario: True
-    kernels: tuple[str, str] = ("7.2", "")  # first and last version; empty: no end known
+    kernels: tuple[str, str] = ("7.2", "")  # first and last version; an empty string: no end known
 
     def allows(self, scenario: Scenario, path: HookPath, where: str) -> bool:
-        """Whether a difference at `where` of an execution on `path` is this one."""
+        """Whether it covers a difference at `where` of an execution on `path`."""
         return path in self.paths and bool(self.where.fullmatch(where)) and self.given(scenario)
 
 
 DIFFERENCES = (
     AllowedDifference(
-        reason="mapped() runs before the VMA is in the tree: the outer .mmap has not returned",
+        reason="mapped() runs before the VMA is in the tree: the outer .mmap has not returned yet",
         source="mm/util.c __compat_vma_mmap(), mm/vma.c __mmap_new_vma()",
         paths=_COMPAT,
         where=re.compile(r".*hooklog\.\d+ mapped\.visible"),
     ),
     AllowedDifference(
-        reason="only the direct path hides a mapping: below .mmap its file is not linked yet",
+        reason="only the direct path hides a mapping: below .mmap the VMA is not in the rmap yet",
         source="mm/vma.c __mmap_new_vma() calls vma_link_file() once .mmap has returned",
         paths=_COMPAT,
         where=re.compile(r".*hooklog\.\d+ mapped\.rmap_locked"),
         given=lambda scenario: bool(scenario.plan.hide),
     ),
     AllowedDifference(
-        reason="error_override is for errors that only the direct path can undo itself",
+        reason="error_override replaces only errors after which the direct path itself unmaps",
         source="mm/util.c mmap_action_finish() returns early when is_compat",
         paths=_COMPAT,
         where=re.compile(r"0 map\.(errno|error)"),
         given=lambda scenario: bool(scenario.plan.error_override),
     ),
     AllowedDifference(
-        reason="pages are inserted before vma_set_page_prot() takes write access away",
+        reason="pages are inserted before vma_set_page_prot() removes write access",
         source="mm/vma.c __mmap_complete() runs after .mmap, before the direct path's action",
         paths=_COMPAT | {HookPath.DIRECT},
         where=re.compile(r".*(hooklog\..*|\.soft_dirty|smaps\..*)"),
@@ -66,7 +66,7 @@ DIFFERENCES = (
 
 
 def is_allowed(scenario: Scenario, path: HookPath, where: str, version: str) -> bool:
-    """Whether a difference of an execution on `path` from its reference is one that may be."""
+    """Whether a difference between an execution on `path` and its reference is allowed."""
     return any(
         entry.allows(scenario, path, where) and _in_range(version, *entry.kernels)
         for entry in DIFFERENCES

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""An execution: one scenario on one path, from open files to a balanced ledger."""
+"""An execution: one scenario on one path, from opening the files to a balanced ledger."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from testbed.mmap.script import Script
 
 @dataclass
 class Steps:
-    """The numbers of an execution's own steps; those of the scenario lie in between."""
+    """The numbers of an execution's own steps. The scenario's steps lie in between."""
 
     env: int = 0
-    ready: int = 0  # all files are open, and have their plans
-    before: dict[str, int] = field(default_factory=dict)  # the ledger, when all files are open
+    ready: int = 0  # all files are open and have their plans
+    before: dict[str, int] = field(default_factory=dict)  # the ledger with all files open
     map: int = 0
     log: int = 0  # of the mmap call alone
     maps: int = 0
     query: int = 0
     vma: int = 0
-    early: dict[str, int] = field(default_factory=dict)  # the ledger, when it is mapped
+    early: dict[str, int] = field(default_factory=dict)  # the ledger right after mmap
     ptes: int = 0
     pagemap: int = 0
     read: int = 0
     read_log: int = 0
     after: range = range(0)
     after_log: int = 0
-    end_log: int = 0  # of unmapping
-    end: dict[str, int] = field(default_factory=dict)  # the ledger, when all is unmapped
+    end_log: int = 0  # of munmap
+    end: dict[str, int] = field(default_factory=dict)  # the ledger after munmap
 
 
 @dataclass(frozen=True)
 class Execution:
-    """What was seen of a scenario on a path."""
+    """The observation of a scenario on a path."""
 
     scenario: Scenario
     path: HookPath
@@ -61,14 +61,18 @@ class Execution:
 
     @property
     def events(self) -> list[HookEvent]:
-        """The whole hook log, in its order."""
+        """The whole hook log, in order."""
         steps = self.steps
         logs = (steps.log, steps.read_log, steps.after_log, steps.end_log)
         return [event for step in logs if step for event in self.log(step)]
 
 
 def run_execution(prober: Prober, scenario: Scenario, path: HookPath) -> Execution:
-    """Run a scenario on a path, in a process of its own."""
+    """Run a scenario on a path, in a fresh process.
+
+    Raises:
+        AssertionError: a file cannot be opened, or the module refuses a plan.
+    """
     script, steps = execution_script(scenario, path)
     seen = prober.run(script)
     for number in range(steps.env, steps.ready + 1):
@@ -77,7 +81,7 @@ def run_execution(prober: Prober, scenario: Scenario, path: HookPath) -> Executi
 
 
 def execution_script(scenario: Scenario, path: HookPath) -> tuple[Script, Steps]:
-    """The script of an execution. From its `map` on it is the same on every path."""
+    """Return the script of an execution. From `map` on, it is the same on every path."""
     script, steps = Script(), Steps()
     steps.env = script.step("env")
     if scenario.spare:
@@ -121,14 +125,14 @@ def _lines(script: Script, lines: tuple[str, ...], path: HookPath) -> None:
 
 
 def _take_log(script: Script) -> int:
-    """The hook log so far; the next one begins here."""
+    """Read the hook log and clear it, so that the next log begins here."""
     step = script.hooklog()
     script.step("clearlog")
     return step
 
 
 def _ledger(script: Script, path: HookPath) -> dict[str, int]:
-    """What must be back where it was when all is over."""
+    """Read the counters that must return to these values in the end."""
     return {
         "top": script.step("counts", TOP),
         "hook": script.step("counts", hook_name(path)),

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Allocations that fail one after the other, and what must be true after each.
+"""Fault injection: allocations that fail one after the other, and the checks after each failure.
 
-One script does all rounds of one call on one path. In round N the call's Nth allocation
-fails; then the books must be as before, and the same call must work.
+One script does all rounds of one call on one path. In round N the call's Nth allocation fails.
+Then all counters must be as before, and the same call must succeed.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from testbed.mmap.plan import NOTHING, Plan
 from testbed.mmap.probe import path_script
 from testbed.mmap.script import Script
 
-# No call here allocates so often: a sweep that comes this far does not end.
+# No call here makes so many allocations: a sweep that reaches this round does not end.
 MAX_ROUNDS = 200
 
 _FILL = "fill:0x11"
 
-# Every allocation can fail, also one that may sleep, of any cache and of any size; nothing is
-# printed of it (mm/failslab.c, mm/fail_page_alloc.c).
+# Every allocation can fail, even if it may sleep, from any cache and of any size. The kernel prints
+# nothing about it (mm/failslab.c, mm/fail_page_alloc.c).
 _SETTINGS = (
     ("failslab/ignore-gfp-wait", b"N"),
     ("failslab/cache-filter", b"N"),
@@ -39,25 +39,25 @@ _STATUS = ("VmSize", "VmLck", "VmPTE", "RssFile", "RssShmem")
 _MEMINFO = ("Committed_AS", "Shmem", "Mlocked")
 _COUNTS = ("file", "lower", "replacement", "page_count", "page_mapcount")
 
-# Changes behind a program's back, and says nothing of the call.
+# Soft-dirty changes without the program's doing, and does not depend on the call.
 _DROPPED_VMFLAGS = frozenset({"sd"})
 
 
 @dataclass(frozen=True, kw_only=True)
 class InjectedCall:
-    """A call whose allocations fail: an mmap, or `operation` on a mapping `m` that was made."""
+    """A call whose allocations fail: an mmap, or `operation` on an existing mapping `m`."""
 
     plan: Plan = NOTHING
     flags: str = "shared"
-    over: bool = False  # in the middle of another mapping
+    over: bool = False  # the call maps into the middle of another mapping
     operation: tuple[str, ...] = ()
-    errors: tuple[str, ...] = ("ENOMEM",)  # beside the hook's own; none: any
-    replacement: bool = False  # the plan's replace=file wants a file
+    errors: tuple[str, ...] = ("ENOMEM",)  # permitted besides the hook's own; empty: any
+    replacement: bool = False  # open a file for the plan's replace=file
     pages: int = 4
     offset: int = 0  # pages
     prot: str = "rw"
 
-    # Where all happens, in pages: a range that is free unless a round maps something there.
+    # Places in pages of `room`, a range that is free except for the mappings of a round.
 
     @property
     def room(self) -> int:
@@ -65,102 +65,102 @@ class InjectedCall:
 
     @property
     def place(self) -> range:
-        """What the call maps, or works on."""
+        """The pages that the call maps or works on."""
         return range(6, 6 + self.pages)
 
     @property
     def old(self) -> range:
-        """The mapping that a call maps over."""
+        """The mapping that the call maps over."""
         return range(2, self.place.stop + 4)
 
     @property
     def around(self) -> str:
-        """What is left of that one."""
+        """The pages that remain of the old mapping."""
         return ",".join(str(page) for page in self.old if page not in self.place)
 
     @property
     def behind(self) -> str:
-        """Where a mapping can be moved to."""
+        """A free address to which a mapping can be moved."""
         return f"room+{self.old.stop + 2}p"
 
 
-# The end of a hook in the log.
+# The events at the end of a hook.
 _DONE = frozenset({"prepare_done", "mmap_done"})
 
-# What the VMA of a page shows: access, file, offset in the file, flags.
+# The VMA of one page: access, file, offset in the file, flags.
 _Page = tuple[str, str, int, frozenset[str]]
 
 
 @dataclass(frozen=True)
 class CountSteps:
-    """The steps whose facts must be as they were before anything was tried."""
+    """The steps whose counters must keep their initial values."""
 
     counts: tuple[int, ...]
     status: int
     meminfo: int
 
     def values(self, seen: Observation) -> dict[str, int]:
-        books = {
+        counters = {
             key: seen[self.status].values["fields"][key]
             for key in _STATUS
             if key in seen[self.status].values["fields"]
         }
-        books |= {key: seen[self.meminfo].values["fields"][key] for key in _MEMINFO}
+        counters |= {key: seen[self.meminfo].values["fields"][key] for key in _MEMINFO}
         for number, step in enumerate(self.counts):
-            books |= {f"{key} of {number}": seen[step].values[key] for key in _COUNTS}
-        return books
+            counters |= {f"{key} of {number}": seen[step].values[key] for key in _COUNTS}
+        return counters
 
 
 @dataclass(frozen=True)
 class SweepRound:
-    """The steps of one call: before it, itself, and what is there afterwards."""
+    """The steps of one call: before it, the call itself, and after it."""
 
     before: int
     call: int
     after: int
-    neighbours: int  # 0 where there are none
+    neighbours: int  # 0 if there are none
     log: int
     ledger: CountSteps
 
 
 def let_allocations_fail(session: Session) -> None:
-    """Settings without which `fail_nth` finds few allocations. Needs CONFIG_FAULT_INJECTION."""
+    """Let `fail_nth` reach all allocations instead of a few. Needs CONFIG_FAULT_INJECTION."""
     session.write(*((f"/sys/kernel/debug/{name}", value) for name, value in _SETTINGS))
 
 
 @dataclass
 class Sweep:
-    """A script that lets a call fail in every way, and what its facts must say."""
+    """A script that fails each allocation of a call in turn, and the checks of its facts."""
 
     path: HookPath
     call: InjectedCall
-    only: int = 0  # just this allocation; 0: one after the other
+    only: int = 0  # just this allocation; 0: each in turn
     script: Script = field(init=False)
     top: str = field(init=False)  # the script's name of the file that is mapped
-    counted: tuple[str, ...] = field(init=False)  # the files of our own, whose counts are kept
+    counted: tuple[str, ...] = field(init=False)  # our own files, whose counts must stay
 
     def __post_init__(self) -> None:
         self._begin()
         pages = self.call.room
         self._room = self.script.map("room", "anon", pages=pages, prot="none", flags="private")
         self.script.step("munmap", "room")
-        self._attempt(fails=False)  # whatever is allocated once and kept
+        self._attempt(fails=False)  # some memory is allocated once and kept
         self._reference = self._attempt(fails=False)
         with self.script.sweep(1 if self.only else MAX_ROUNDS):
             self._tried = self._attempt(fails=True)
             self._again = self._attempt(fails=False)
 
     def complaints(self, seen: Observation) -> Iterator[tuple[int, str]]:
-        """What is wrong, each with the number of the allocation that had failed."""
+        """Yield each problem with the number of the allocation that failed."""
         rounds = seen.rounds
         if not self.only and rounds[-1][self._tried.call].injected:
-            yield len(rounds), "it still allocates: the sweep does not end"
+            yield len(rounds), "the call still allocates: the sweep does not end"
         for one in rounds:
             for text in self._complaints(one):
                 yield self.only or one.round, text
 
     def reached(self, seen: Observation) -> int:
-        """How many allocations failed, one in each round."""
+        """Return the number of allocations that failed, one in each round."""
         return sum(one[self._tried.call].injected for one in seen.rounds)
 
     def _complaints(self, seen: Observation) -> Iterator[str]:
@@ -171,12 +171,12 @@ class Sweep:
         if tried.error:
             yield from self._failed(seen, tried, before, after)
         elif after != whole:
-            yield f"it succeeded, and is not as without a failure: {_difference(whole, after)}"
+            yield f"the call succeeds, but not as without a failure: {_difference(whole, after)}"
         yield from self._kept(seen, self._tried, "after the call")
         if again.error:
-            yield f"tried again it fails with {again.error}"
+            yield f"the next try fails with {again.error}"
         elif (state := self._state(seen, self._again.after)) != whole:
-            yield f"tried again it is not as without a failure: {_difference(whole, state)}"
+            yield f"the next try is not as without a failure: {_difference(whole, state)}"
         yield from self._kept(seen, self._again, "after the next try")
 
     def _failed(
@@ -187,18 +187,18 @@ class Sweep:
         after: Mapping[int, _Page],
     ) -> Iterator[str]:
         if not tried.injected:
-            yield f"it fails with {tried.error} although no allocation failed"
+            yield f"the call fails with {tried.error} although no allocation failed"
         events = seen[self._tried.log].events
         allowed = _hooks_errors(events) or set(self.call.errors)
         if self.call.errors and tried.error not in allowed:
-            yield f"it fails with {tried.error}, not {' or '.join(sorted(allowed))}"
+            yield f"the call fails with {tried.error}, not {' or '.join(sorted(allowed))}"
         hole = {page: state for page, state in before.items() if page not in self.call.place}
-        # What is mapped over is gone once the old mapping was taken out (mm/vma.c, __mmap_setup()).
+        # After __mmap_setup() (mm/vma.c) has removed the old mapping, a failure leaves a hole.
         if after != before and not (self.call.over and after == hole):
-            yield f"it fails and leaves another state: {_difference(before, after)}"
+            yield f"the call fails and changes the mappings: {_difference(before, after)}"
 
     def _state(self, seen: Observation, step: int) -> dict[int, _Page]:
-        """What is mapped in the room, page by page: whether one VMA or two is all the same."""
+        """Return the mappings in the room page by page, whatever VMAs they are split into."""
         room, size = seen[self._room].address, seen[self._room].values["len"] // self.call.room
         return {
             (address - room) // size: (
@@ -263,7 +263,7 @@ class Sweep:
         return CountSteps(counts, self.script.step("status"), self.script.step("meminfo"))
 
     def _begin(self) -> None:
-        """Open the files of the path."""
+        """Start the script, and open the files of the path."""
         self.script = path_script(self.path, self.call.plan)
         self.top = TOP
         self.counted = tuple(dict.fromkeys((TOP, hook_name(self.path))))
@@ -273,7 +273,7 @@ class Sweep:
 
 
 def _hooks_errors(events: list[HookEvent]) -> set[str]:
-    """What the hooks said to the call that failed."""
+    """Return the errors that the hooks returned to the failed call."""
     codes = (-event.number("err") for event in events if event.name in _DONE)
     return {errno.errorcode[code] for code in codes if code}
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Scenarios that nobody thought of: made from a seed, the same on each machine and run.
+"""Random scenarios: made from a seed, the same on each machine and in each run.
 
-Only what cannot show an open defect is combined here; those have scenarios of their own.
+They combine only what cannot show an open defect. Defects have named scenarios.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from testbed.mmap.plan import (
 from testbed.mmap.prediction import HAVE_MAPPED, action_extent, failure
 from testbed.mmap.scenario import Call, Scenario
 
-# What the model is asked with to tell whether a helper will warn: any size serves.
+# For the prediction of a warning, which is the same for any page size.
 _PAGE = 4096
 
 _SETTABLE = (VM_DONTCOPY, VM_DONTDUMP, VM_DONTEXPAND, VM_RAND_READ, VM_SEQ_READ, VM_NOHUGEPAGE)
@@ -50,7 +50,7 @@ _STEPS = (
 
 
 def generate(seed: int) -> Scenario:
-    """The scenario of a seed."""
+    """Make the scenario of a seed."""
     rng = random.Random(seed)
     call = Call(
         pages=rng.randint(2, 6),
@@ -107,7 +107,7 @@ def _bits(rng: random.Random, bits: tuple[int, ...]) -> int | None:
 
 
 def _warning(scenario: Scenario) -> tuple[SplatKind, str] | None:
-    """The helpers of a remap warn of a range outside the mapping (include/linux/mm.h)."""
+    """Predict the warning of a remap helper: a range outside the mapping (include/linux/mm.h)."""
     plan, extent = scenario.plan, action_extent(scenario, _PAGE)
     if plan.action not in (Action.REMAP, Action.IOREMAP) or extent is None:
         return None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""An observation: the facts that the guest program printed, as values."""
+"""An observation: the facts that the guest program printed, as Python values."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from typing import Any
 from testbed.errors import ProbeKilled, ProbeProtocolError
 from testbed.mmap.script import Script
 
-_SHOWN = 400  # characters of an answer that an error quotes
+_SHOWN = 400  # characters of the output that an error quotes
 
 
 @dataclass(frozen=True)
 class Vma:
-    """One VMA as /proc/self/maps and smaps show it (proc_pid_smaps(5))."""
+    """One VMA as /proc/self/maps and /proc/self/smaps show it (proc_pid_smaps(5))."""
 
     start: int
     end: int
@@ -26,7 +26,7 @@ class Vma:
     offset: int  # bytes
     path: str
     vmflags: frozenset[str]
-    smaps: Mapping[str, int]  # kB, but for ProtectionKey
+    smaps: Mapping[str, int]  # kB, except ProtectionKey
 
     @property
     def size(self) -> int:
@@ -43,29 +43,29 @@ class HookEvent:
     values: Mapping[str, str]
 
     def number(self, key: str) -> int:
-        """A value as an integer, whatever its base."""
+        """Return a value as an integer, in any base."""
         return int(self.values[key], 0)
 
     def node(self, key: str) -> str:
-        """A file's tag without the number of the open file: `mmap_stack#3` is `mmap_stack`."""
+        """Return a file's tag without the number of the open: `mmap_stack` for `mmap_stack#3`."""
         return self.values[key].partition("#")[0]
 
 
 class FactDict(dict[str, Any]):
-    """What a step told. To look for more than that is an expectation which it does not meet."""
+    """The values that a step reported. A missing key fails the test, not the testbed."""
 
     def __missing__(self, key: str) -> Any:
-        raise AssertionError(f"no {key} is told, only {dict(self)}")
+        raise AssertionError(f"the fact has no {key}, only {dict(self)}")
 
 
 @dataclass(frozen=True)
 class Fact:
-    """What one step reported."""
+    """The report of one step."""
 
     step: int
     op: str
     child: bool
-    round: int  # of a sweep, from 1; 0 outside
+    round: int  # of a sweep, from 1; 0 outside a sweep
     values: Mapping[str, Any]
 
     @property
@@ -74,7 +74,7 @@ class Fact:
 
     @property
     def injected(self) -> bool:
-        """Whether one of its allocations was made to fail."""
+        """Whether fault injection made one of the step's allocations fail."""
         return bool(self.values.get("injected"))
 
     @property
@@ -103,24 +103,24 @@ class Fact:
 
     @property
     def vma(self) -> Vma:
-        """The only VMA. Raises AssertionError when there are none or several."""
+        """The only VMA. Raises AssertionError if there are none or several."""
         vmas = self.vmas
         assert len(vmas) == 1, f"expected one VMA, found {len(vmas)}: {self.values['vmas']}"
         return vmas[0]
 
     @property
     def results(self) -> list[str]:
-        """Per page: `ok` or the signal that touching it raised."""
+        """For each page: `ok`, or the signal that the access raised."""
         return [page["result"] for page in self.values["pages"]]
 
     @property
     def contents(self) -> list[str]:
-        """Per page: what is in it, or the signal that reading it raised."""
+        """For each page: its content, or the signal that the read raised."""
         return [page.get("content", page.get("result")) for page in self.values["pages"]]
 
     @property
     def events(self) -> list[HookEvent]:
-        """The hook log. Raises ProbeProtocolError when records were lost."""
+        """The hook log. Raises ProbeProtocolError if records were lost."""
         if self.values.get("lost"):
             raise ProbeProtocolError(f"the hook log lost {self.values['lost']} records")
         return [_parse_event(line) for line in self.values["lines"]]
@@ -128,36 +128,36 @@ class Fact:
 
 @dataclass(frozen=True)
 class Observation:
-    """All facts of one script, by the number of their step, in a sweep also of their round."""
+    """All facts of one script, by the number of the step and, in a sweep, of the round."""
 
     script: str
     output: str
     facts: Mapping[tuple[int, bool, int], Fact] = field(repr=False)
-    round: int = 0  # whose facts `[]` gives; of steps outside the sweep in any round
+    round: int = 0  # whose facts `[]` returns; a step outside the sweep is in every round
 
     def __getitem__(self, step: int) -> Fact:
-        """The fact of a step; of a step in a fork, the child's."""
+        """Return the fact of a step. For a step in a fork this is the child's fact."""
         for number in dict.fromkeys((self.round, 0)):
             for child in (False, True):
                 if (step, child, number) in self.facts:
                     return self.facts[step, child, number]
         if self._is_a_childs(step):
-            raise AssertionError(f"step {step} has no fact: no child took it\n{self.report()}")
+            raise AssertionError(f"step {step} has no fact: no child ran it\n{self.report()}")
         raise ProbeProtocolError(f"step {step} has no fact", evidence=self.report())
 
     def _is_a_childs(self, step: int) -> bool:
-        """Whether a step lies between `fork` and `endfork`: the child may have failed to be."""
+        """Whether a step lies between `fork` and `endfork`. The fork may have failed."""
         before = [line for line in self.script.splitlines()[:step] if line in ("fork", "endfork")]
         return before[-1:] == ["fork"]
 
     @property
     def rounds(self) -> list[Observation]:
-        """The same facts as each round of a sweep sees them."""
+        """This observation as each round of the sweep sees it."""
         last = max((number for _, _, number in self.facts), default=0)
         return [dataclasses.replace(self, round=number) for number in range(1, last + 1)]
 
     def report(self) -> str:
-        """Script and facts, for a failure's evidence."""
+        """Return the script and its facts, as evidence of a failure."""
         lines = self.script.splitlines()
         return "\n".join(f"{n:3} {line}" for n, line in enumerate(lines, 1)) + "\n" + self.output
 
@@ -165,18 +165,19 @@ class Observation:
 def parse_observation(
     script: Script, output: str, status: str, *, killed: bool = False
 ) -> Observation:
-    """The facts that a script's run printed; `status` tells how the program ended.
+    """Parse the facts that a script's run printed. `status` describes the program's end.
 
     Raises:
-        ProbeKilled: the end is missing, since it was killed.
-        ProbeProtocolError: a line is no JSON, the script is refused, or the end is missing.
+        ProbeKilled: the last line is missing, and the program was killed.
+        ProbeProtocolError: a line is not JSON, the program refused the script, or the last
+            line is missing.
     """
     facts = {}
     last: dict[str, Any] = {}
     for line in output.splitlines():
         last = _parse_line(line)
         if last.get("error") == "usage":
-            text = f"the guest program refuses line {last['step']}: {last['text']}"
+            text = f"the guest program refused line {last['step']}: {last['text']}"
             raise ProbeProtocolError(text, evidence=script.lines[last["step"] - 1])
         if "step" in last:
             fact = Fact(
@@ -191,7 +192,7 @@ def parse_observation(
 
 
 def names(events: Sequence[HookEvent]) -> list[str]:
-    """The sequence of events, for comparison with an expected order."""
+    """Return the names of the events, for comparison with an expected order."""
     return [event.name for event in events]
 
 
@@ -200,7 +201,7 @@ def named(events: Sequence[HookEvent], name: str) -> Iterator[HookEvent]:
 
 
 def only(events: Sequence[HookEvent], name: str) -> HookEvent:
-    """The one event of that name. Raises AssertionError when there are none or several."""
+    """Return the only event of that name. Raises AssertionError if there are none or several."""
     found = list(named(events, name))
     assert len(found) == 1, f"expected one {name}, found {len(found)} in {names(events)}"
     return found[0]
@@ -211,10 +212,12 @@ def _parse_line(line: str) -> dict[str, Any]:
         value = json.loads(line, object_hook=FactDict)
     except json.JSONDecodeError as exc:
         raise ProbeProtocolError(
-            "the guest program printed no JSON", evidence=line[:_SHOWN]
+            "the guest program printed a line that is not JSON", evidence=line[:_SHOWN]
         ) from exc
     if not isinstance(value, dict):
-        raise ProbeProtocolError("the guest program printed no object", evidence=line[:_SHOWN])
+        raise ProbeProtocolError(
+            "the guest program printed a line that is not an object", evidence=line[:_SHOWN]
+        )
     return value
 
 
@@ -224,7 +227,9 @@ _EVENT = re.compile(r"(?P<sequence>\d+) pid=(?P<pid>\d+) (?P<name>\w+) ?(?P<valu
 def _parse_event(line: str) -> HookEvent:
     match = _EVENT.fullmatch(line)
     if match is None:
-        raise ProbeProtocolError("a record of the hook log cannot be read", evidence=line[:_SHOWN])
+        raise ProbeProtocolError(
+            "a record of the hook log cannot be parsed", evidence=line[:_SHOWN]
+        )
     pairs = (word.partition("=") for word in match["values"].split())
     values = {key: value for key, _, value in pairs}
     return HookEvent(int(match["sequence"]), int(match["pid"]), match["name"], values)

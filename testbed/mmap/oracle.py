@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The verdict on an execution: by the contract's rules, and beside the same scenario elsewhere."""
+"""The verdict on an execution: by the contract's rules, and by comparison with another path."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from testbed.mmap.path import HookPath
 from testbed.mmap.rules import Violation, violations
 from testbed.mmap.scenario import OpenDefect
 
-# Descriptor fields that depend on where the mapping was put or on which file stands where.
+# Descriptor fields that depend on the address of the mapping or on the files of the path.
 _PLACED = frozenset({"start", "end", "file", "vm_file"})
 
 _ABSENT = "-"
@@ -25,7 +25,7 @@ _ABSENT = "-"
 
 @dataclass(frozen=True)
 class Disagreement:
-    """One place in which two executions of a scenario differ, and may not."""
+    """One unexpected difference between two executions of a scenario."""
 
     where: str
     reference: str
@@ -33,13 +33,13 @@ class Disagreement:
 
 
 def reference_path(path: HookPath, paths: Iterable[HookPath]) -> HookPath | None:
-    """The path that an execution is compared with: stacks with direct, direct with legacy."""
+    """Return the path to compare with: legacy for the direct path, direct for all others."""
     wanted = HookPath.LEGACY if path is HookPath.DIRECT else HookPath.DIRECT
     return wanted if wanted in paths else None
 
 
 def disagreements(execution: Execution, reference: Execution, version: str) -> list[Disagreement]:
-    """Where an execution differs from its reference without leave."""
+    """Return the unexpected differences between an execution and its reference."""
     prepares = execution.path.shape.prepares and reference.path.shape.prepares
     seen, wanted = (canonical(each, prepares=prepares) for each in (execution, reference))
     places = [where for where in {**wanted, **seen} if wanted.get(where) != seen.get(where)]
@@ -51,10 +51,10 @@ def disagreements(execution: Execution, reference: Execution, version: str) -> l
 
 
 def check(execution: Execution, reference: Execution | None, version: str) -> None:
-    """Raise AssertionError, with both sides, when an execution is not as it must be.
+    """Raise AssertionError, with both executions, if a rule is violated or the paths differ.
 
-    An open defect that the scenario is known to show excuses its own symptom: whatever
-    else is wrong is told without it.
+    An open defect that the scenario is known to show excuses its own symptom only. If anything
+    else is wrong, the message leaves the symptom out.
     """
     broken = violations(execution)
     differing = disagreements(execution, reference, version) if reference is not None else []
@@ -97,7 +97,7 @@ def _complaint(
 
 
 def _promises(broken: list[Violation]) -> Iterator[str]:
-    """What was promised, and where the kernel keeps it."""
+    """The text and the source of each violated guarantee."""
     numbers = {number for each in broken for number in each.guarantees}
     for guarantee in GUARANTEES:
         if guarantee.number in numbers:
@@ -117,7 +117,7 @@ def _shown(event: HookEvent) -> str:
 
 
 def canonical_vma(vma: Vma) -> dict[str, object]:
-    """A VMA without its place and its file: equal on all paths for the same plan."""
+    """A VMA without its address and its file: equal on all paths for the same plan."""
     return {
         "size": vma.size,
         "perms": vma.perms,
@@ -128,11 +128,11 @@ def canonical_vma(vma: Vma) -> dict[str, object]:
 
 
 def without_may_exec(vma: Vma) -> Vma:
-    """The VMA as the file of a noexec mount has it: that is up to the file that is mapped."""
+    """Drop VM_MAYEXEC, which depends on the mount of the mapped file (noexec)."""
     return dataclasses.replace(vma, vmflags=vma.vmflags - {"me"})
 
 
 def canonical_descriptor(event: HookEvent) -> dict[str, object]:
-    """A descriptor without its place and its files: equal on all paths that run the hook."""
+    """A descriptor without its address and its files: equal on all paths that run the hook."""
     kept = {key: value for key, value in event.values.items() if key not in _PLACED}
     return {**kept, "size": event.number("end") - event.number("start")}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The paths that an mmap can take to a hook, as nodes of mmap_stack.ko."""
+"""The paths by which an mmap reaches a hook, as nodes of mmap_stack.ko."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from testbed.mmap.script import Script
 MODULE = "mmap_stack"
 RING_MODULE = "mmap_ring"
 
-# The names that a script gives to the file that is mapped, and to the one whose hook runs.
+# A script's names for the mapped file and for the file whose hook runs.
 TOP = "top"
 HOOK = "hook"
 
 
 class HookPath(StrEnum):
-    """Through which stack a hook is reached. The value is the test id."""
+    """The stack through which an mmap reaches the hook. The value is the test id."""
 
     DIRECT = "direct"
     STACK = "stack"
@@ -35,13 +35,13 @@ class HookPath(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class PathShape:
-    """What a path is made of, and what of it userspace and the hook can see."""
+    """The nodes of a path, and how userspace and the hook see them."""
 
-    nodes: tuple[str, ...]  # from the mapped file down to the one whose hook runs
-    entry_vm_file: str  # the node that desc->vm_file is when the hook is entered
-    final_vm_file: str  # the node that the VMA carries in the end, which maps shows
+    nodes: tuple[str, ...]  # from the mapped file down to the file whose hook runs
+    entry_vm_file: str  # the node in desc->vm_file on entry to the hook
+    final_vm_file: str  # the node in vm_file of the final VMA, as maps shows it
     compat: bool  # the compatibility layer runs the hook
-    prepares: bool = True  # the hook is an mmap_prepare
+    prepares: bool = True  # the hook is mmap_prepare, not mmap
 
 
 SHAPES = {
@@ -93,7 +93,7 @@ SHAPES = {
 PREPARING = tuple(path for path in HookPath if path.shape.prepares)
 STACKS = tuple(path for path in HookPath if len(path.shape.nodes) > 1)
 
-# What switches the file: the VMA that stands carries another one than mmap was asked for.
+# Paths that switch the file: the final VMA does not carry the file that was passed to mmap(2).
 SWITCHING = tuple(path for path in HookPath if path.shape.final_vm_file != path.shape.nodes[0])
 KEEPING = tuple(path for path in HookPath if path not in SWITCHING)
 
@@ -101,11 +101,11 @@ KEEPING = tuple(path for path in HookPath if path not in SWITCHING)
 def open_path(
     script: Script, path: HookPath, plan: Plan, *, outer: Plan = NOTHING, replacement: str = ""
 ) -> None:
-    """Open the files of a path: TOP is the one to map, HOOK the one that carries `plan`.
+    """Open the files of a path: TOP is the file to map, `hook_name(path)` the file with `plan`.
 
     Args:
-        outer: the plan of the outermost stack node; only a stack has one.
-        replacement: an open file that a plan with `replace=file` puts into vm_file.
+        outer: the plan of the outermost stack node. Only a stack has one.
+        replacement: an open file that a plan with `replace=file` stores in vm_file.
     """
     nodes = path.shape.nodes
     names = [HOOK, *(f"level{n}" for n in range(1, len(nodes) - 1)), TOP]
@@ -123,9 +123,9 @@ def open_path(
 
 
 def stack_over(script: Script, path: HookPath, lower: str, mode: str = "rw") -> str:
-    """Open the nodes of a path above an open file; the script's name of the one to map.
+    """Open the nodes of a path above an open file. Return the script's name of the file to map.
 
-    On the direct path that is the file itself.
+    On the direct path this is the open file itself.
     """
     for level, node in enumerate(reversed(path.shape.nodes[:-1]), 1):
         name = f"over{level}"
@@ -136,5 +136,5 @@ def stack_over(script: Script, path: HookPath, lower: str, mode: str = "rw") -> 
 
 
 def hook_name(path: HookPath) -> str:
-    """The script's name of the file whose hook runs: TOP itself where nothing is stacked."""
+    """Return the script's name of the file whose hook runs: TOP if nothing is stacked."""
     return HOOK if len(path.shape.nodes) > 1 else TOP

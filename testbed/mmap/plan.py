@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A plan: what a hook does, as the kernel module takes it (docs/probe.md, "The plan")."""
+"""A plan: the actions of a hook, as the kernel module accepts them (docs/probe.md, "The plan")."""
 
 from __future__ import annotations
 
@@ -33,17 +33,18 @@ VM_SOFTDIRTY = 1 << 27
 VM_MIXEDMAP = 1 << 28
 VM_NOHUGEPAGE = 1 << 30
 VM_MERGEABLE = 1 << 31
-VM_PKEY_SHIFT = 32  # x86: the protection key's lowest bit
+VM_PKEY_SHIFT = 32  # x86: lowest bit of the protection key
 VM_MTE_ALLOWED = 1 << 37  # arm64
 
-# What a PFN mapping is marked with (VMA_REMAP_FLAGS of include/linux/mm.h), and which
-# mappings are special: never merged, never locked (VMA_SPECIAL_FLAGS).
+# VMA_REMAP_FLAGS of include/linux/mm.h: the flags of a PFN mapping.
 VM_REMAP_FLAGS = VM_IO | VM_PFNMAP | VM_DONTEXPAND | VM_DONTDUMP
+
+# VMA_SPECIAL_FLAGS: a mapping with one of these is never merged and never locked.
 VM_SPECIAL = VM_IO | VM_DONTEXPAND | VM_PFNMAP | VM_MIXEDMAP
 
 
 class VmOps(StrEnum):
-    """The vm_ops that a hook sets; `full` has every operation that the log knows."""
+    """The vm_ops that a hook sets. `full` has all logged operations except page_mkwrite."""
 
     LEAVE = "leave"
     NULL = "null"  # vma_desc_set_anonymous()
@@ -54,7 +55,7 @@ class VmOps(StrEnum):
 
 
 class Action(StrEnum):
-    """The mmap_action that a hook asks for (enum mmap_action_type)."""
+    """The mmap_action that a hook requests (enum mmap_action_type)."""
 
     NONE = "none"
     REMAP = "remap"
@@ -66,9 +67,9 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What the hook of one open file does. None: the hook leaves it alone.
+    """The actions of one open file's hook. The hook leaves a field alone if it is None here.
 
-    Sizes and offsets are NUMBERs of the probe's language: bytes, or "2p" for pages.
+    Sizes and offsets are NUMBERs of the probe's language: bytes, or pages as in "2p".
     """
 
     set_flags: int | None = None
@@ -100,7 +101,7 @@ class Plan:
     bad_page: int | None = None
 
     def words(self) -> Iterator[str]:
-        """`key=value` for each field that is set, in the order of the declaration."""
+        """Yield `key=value` for each field that is set, in the order of declaration."""
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if value is not None:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What the contract says must come of a scenario, computed without any kernel.
+"""The results that the contract predicts for a scenario, computed without a kernel.
 
-Pure: from a plan and a call to the errno, the VMA's fields and each page's content. The
-numbers in the comments are the guarantees' (testbed/mmap/guarantees.py).
+Pure functions from a plan and a call to the errno, the VMA's fields and the content of each
+page. Numbers in parentheses and comments are guarantees (testbed/mmap/guarantees.py).
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ POOL_PAGES = 64
 
 _PROT_BITS = {"r": VM_READ, "w": VM_WRITE, "x": VM_EXEC}
 
-# An area of so many bytes goes on beyond the last address, and begins again at 0.
+# An area of this many bytes or more wraps around the end of the address space.
 _WRAPS = 1 << 63
 
 _REMAPS = (Action.REMAP, Action.IOREMAP, Action.SIMPLE_IOREMAP)
 
-# The vm_ops that have the operation.
+# The vm_ops that have each operation.
 HAVE_CLOSE = (VmOps.FULL, VmOps.NO_MAPPED, VmOps.MKWRITE)
 HAVE_MAPPED = (VmOps.FULL, VmOps.NO_CLOSE, VmOps.MKWRITE)
 HAVE_FAULT = (VmOps.FULL, VmOps.NO_CLOSE, VmOps.NO_MAPPED, VmOps.MKWRITE)
@@ -50,15 +50,15 @@ HAVE_FAULT = (VmOps.FULL, VmOps.NO_CLOSE, VmOps.NO_MAPPED, VmOps.MKWRITE)
 
 @dataclass(frozen=True)
 class Extent:
-    """The pages of the mapping that an action fills, and from where in the pool."""
+    """The part of the mapping that an action fills, and its first page in the pool."""
 
-    start: int  # bytes from the mapping's start
+    start: int  # bytes from the start of the mapping
     size: int  # bytes
     pool_page: int
 
 
 def number(text: str | None, page_size: int) -> int:
-    """A NUMBER of the probe's language (docs/probe.md) in bytes."""
+    """Convert a NUMBER of the probe's language (docs/probe.md) to bytes."""
     if not text:
         return 0
     scale = {"p": page_size, "k": 1 << 10, "m": 1 << 20}.get(text[-1])
@@ -66,7 +66,7 @@ def number(text: str | None, page_size: int) -> int:
 
 
 def entry_flags(call: Call, outer: Plan) -> int:
-    """vm_flags when the hook is entered: the full computed set (13), after the outer hook."""
+    """Return vm_flags on entry to the hook: the full computed set (13), after the outer hook."""
     flags = VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC
     for letter, bit in _PROT_BITS.items():
         flags |= bit if letter in call.prot and call.prot != "none" else 0
@@ -80,13 +80,13 @@ def entry_flags(call: Call, outer: Plan) -> int:
 
 
 def hook_flags(scenario: Scenario) -> int:
-    """vm_flags as the hook leaves them: cleared and set, not only added to (19)."""
+    """Return vm_flags as the hook leaves them. The hook sets flags and clears them (19)."""
     flags = entry_flags(scenario.call, scenario.outer)
     return flags & ~(scenario.plan.clear_flags or 0) | (scenario.plan.set_flags or 0)
 
 
 def final_flags(scenario: Scenario) -> int:
-    """vm_flags of the VMA that stands in the end, but for the soft-dirty bit."""
+    """Return vm_flags of the final VMA, without the soft-dirty bit."""
     flags = hook_flags(scenario)
     if scenario.plan.action in _REMAPS:
         flags |= VM_REMAP_FLAGS  # 34
@@ -98,24 +98,24 @@ def final_flags(scenario: Scenario) -> int:
 
 
 def vm_ops(scenario: Scenario) -> VmOps:
-    """The vm_ops of the VMA: the hook's, or what the outer hook had set before (15, 23)."""
+    """Return the vm_ops of the VMA: the hook's, or else the outer hook's (15, 23)."""
     ops = scenario.plan.vm_ops or VmOps.LEAVE
     return ops if ops is not VmOps.LEAVE else scenario.outer.vm_ops or VmOps.LEAVE
 
 
 def is_cow(scenario: Scenario) -> bool:
-    """Whether a remap is of a private mapping that could be written (36)."""
+    """Whether the mapping is copy-on-write: private, and may be written (36)."""
     return hook_flags(scenario) & (VM_SHARED | VM_MAYWRITE) == VM_MAYWRITE
 
 
 def hook_pgoff(scenario: Scenario) -> int:
-    """The page offset that the hook leaves (12, 18)."""
+    """Return the page offset that the hook leaves (12, 18)."""
     pgoff = scenario.call.offset if scenario.outer.pgoff is None else scenario.outer.pgoff
     return pgoff if scenario.plan.pgoff is None else scenario.plan.pgoff
 
 
 def final_pgoff(scenario: Scenario, page_size: int, pool_pfn: int) -> int:
-    """The page offset of the VMA: a copy-on-write remap puts the page frame there (36)."""
+    """Return the page offset of the VMA. A copy-on-write remap stores the page frame there (36)."""
     extent = action_extent(scenario, page_size)
     if scenario.plan.action in _REMAPS and extent is not None and is_cow(scenario):
         return pool_pfn + extent.pool_page
@@ -123,21 +123,21 @@ def final_pgoff(scenario: Scenario, page_size: int, pool_pfn: int) -> int:
 
 
 def action_extent(scenario: Scenario, page_size: int) -> Extent | None:
-    """What the hook asks the core to map; None without an action."""
+    """Return the part that the hook asks the core to map, or None without an action."""
     plan, length = scenario.plan, _hook_length(scenario, page_size)
     if plan.action in (None, Action.NONE, Action.UNKNOWN):
         return None
     page = plan.pool_page or 0
     if plan.action is Action.SIMPLE_IOREMAP:  # 40
         return Extent(number(plan.shrink_start, page_size), length, page + hook_pgoff(scenario))
-    asked = plan.shrink_start if plan.action_offset is None else plan.action_offset
-    start = number(asked, page_size)
+    offset = plan.shrink_start if plan.action_offset is None else plan.action_offset
+    start = number(offset, page_size)
     size = length if plan.action_size is None else number(plan.action_size, page_size)
     return Extent(start, size, page)
 
 
 def contents(scenario: Scenario, page_size: int) -> list[str]:
-    """What reading each page of the fresh mapping finds."""
+    """Return what a read finds in each page of the new mapping: its content or a signal."""
     extent = action_extent(scenario, page_size)
     return [
         _filled(scenario, extent, page, page_size) or _faulted(scenario, page)
@@ -146,7 +146,7 @@ def contents(scenario: Scenario, page_size: int) -> list[str]:
 
 
 def failure(scenario: Scenario, path: HookPath, page_size: int) -> str:
-    """The errno of mmap by name, empty when it must succeed."""
+    """Return the name of mmap's errno, or an empty string if mmap must succeed."""
     plan = scenario.plan
     if scenario.outer.hook_error:
         return _name(scenario.outer.hook_error)
@@ -163,21 +163,21 @@ def failure(scenario: Scenario, path: HookPath, page_size: int) -> str:
 
 
 def fails_late(scenario: Scenario, path: HookPath, page_size: int) -> bool:
-    """Whether the failure comes when the VMA stands already: in the action or in mapped()."""
+    """Whether mmap fails after the VMA was made: in the action or in mapped()."""
     early = _hook_failure(scenario, page_size) or _action_failure(scenario, page_size)
     late = _late_failure(scenario, path)
     return bool(not early and late and failure(scenario, path, page_size))
 
 
 def number_of(error: str) -> int:
-    """An ERROR of the probe's language as a number: -EINVAL is -22."""
+    """Convert an ERROR of the probe's language to a number: -EINVAL to -22."""
     text = error.removeprefix("-")
     value = getattr(errno, text) if text.isidentifier() else int(text, 0)
     return -value if error.startswith("-") else value
 
 
 def _hook_length(scenario: Scenario, page_size: int) -> int:
-    """The length of the mapping as the hook has left it in the descriptor (21)."""
+    """Return the length in the descriptor after the hook, in bytes (21)."""
     cut = number(scenario.plan.shrink_start, page_size)
     cut += number(scenario.plan.shrink_end, page_size)
     return scenario.call.pages * page_size - cut
@@ -193,7 +193,7 @@ def _filled(scenario: Scenario, extent: Extent | None, page: int, page_size: int
 
 
 def _faulted(scenario: Scenario, page: int) -> str:
-    """What a page shows that no action has filled (15, 23, 37)."""
+    """Return what a read finds in a page that no action has filled (15, 23, 37)."""
     if not _readable(scenario):
         return "SIGSEGV"
     ops = vm_ops(scenario)
@@ -209,7 +209,7 @@ def _readable(scenario: Scenario) -> bool:
 
 
 def _hook_failure(scenario: Scenario, page_size: int) -> str:
-    """What the hook of mmap_stack.ko itself returns (docs/probe.md)."""
+    """Return the error of the hook of mmap_stack.ko itself (docs/probe.md)."""
     plan = scenario.plan
     if plan.hook_error:
         return _name(plan.hook_error)
@@ -232,7 +232,7 @@ def _leaves_pool(scenario: Scenario, page_size: int) -> bool:
 
 
 def _action_failure(scenario: Scenario, page_size: int) -> str:
-    """Whether the core refuses the action before anything is mapped (33)."""
+    """Return the error with which the core refuses the action before it maps anything (33)."""
     plan = scenario.plan
     if plan.action is Action.UNKNOWN:
         return "EINVAL"  # 43
@@ -253,7 +253,7 @@ def _action_failure(scenario: Scenario, page_size: int) -> str:
 
 
 def _area_failure(scenario: Scenario, page_size: int) -> str:
-    """vm_iomap_memory()'s checks of an area (40)."""
+    """Return the error of vm_iomap_memory()'s checks of an area (40)."""
     plan = scenario.plan
     byte = plan.pool_byte or 0
     room = (POOL_PAGES - (plan.pool_page or 0)) * page_size - byte
@@ -268,11 +268,11 @@ def _area_failure(scenario: Scenario, page_size: int) -> str:
 def _late_failure(scenario: Scenario, path: HookPath) -> str:
     plan = scenario.plan
     if plan.bad_page is not None:
-        return "EINVAL"  # vm_insert_page()'s validate_page_before_insert()
+        return "EINVAL"  # mm/memory.c, validate_page_before_insert()
     has_mapped = path.shape.prepares and vm_ops(scenario) in HAVE_MAPPED
     return _name(plan.mapped_error) if has_mapped else ""  # 51
 
 
 def _name(error: str | None) -> str:
-    """EINVAL of -EINVAL or -22; empty of none."""
+    """Return EINVAL for -EINVAL or -22, and an empty string for no error."""
     return errno.errorcode[-number_of(error)] if error and error != "0" else ""

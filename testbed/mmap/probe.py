@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Runs scripts in the guest."""
+"""Run scripts in the guest."""
 
 from __future__ import annotations
 
@@ -14,24 +14,25 @@ from testbed.mmap.script import Script
 
 PROGRAM = "/bin/probe"
 
-# The kernel kills who has an area for restartable sequences that it cannot write (kernel/rseq.c):
-# so after a fork, when the copy of that page is the allocation that fails.
+# Without an area for restartable sequences: the kernel kills a process whose area it cannot write
+# (kernel/rseq.c, rseq_slowpath_update_usr()). After a fork it cannot if the failed allocation was
+# the copy of that page.
 _ENVIRONMENT = {"GLIBC_TUNABLES": "glibc.pthread.rseq=0"}
 
-# A sweep of a fork looks at everything a hundred times.
+# A sweep of a fork prints its facts a hundred times.
 _OUTPUT = 8 << 20  # bytes
 
-# A script is milliseconds of work; this is for an emulated guest on a busy host.
+# A script takes milliseconds; this limit is for an emulated guest on a busy host.
 _SECONDS = 60.0
 
 
 @dataclass(frozen=True)
 class Mapped:
-    """One mapping that was made through a path, looked at, and read page by page."""
+    """One mapping through a path: its VMA, its hooks, and the content of each page."""
 
     made: Fact
-    events: list[HookEvent]  # up to and without the faults of reading it
-    seen: Fact  # /proc/self/maps and smaps, before it was read
+    events: list[HookEvent]  # without the faults of the read
+    seen: Fact  # /proc/self/maps and smaps, before the read
     read: Fact
 
     @property
@@ -40,22 +41,22 @@ class Mapped:
 
     @property
     def descriptor(self) -> HookEvent:
-        """The descriptor on entry of the hook, which must have run once."""
+        """The descriptor on entry to the hook, which must have run once."""
         return only(self.events, "prepare")
 
 
 @dataclass
 class Prober:
-    """The guest program in one guest; keeps what it observed, as evidence."""
+    """The guest program in one guest. It keeps its observations as evidence."""
 
     session: Session
     observations: list[Observation] = field(default_factory=list)
-    scripts: dict[int, str] = field(default_factory=dict)  # what each process was given
+    scripts: dict[int, str] = field(default_factory=dict)  # by pid
 
     def make_ready(self) -> None:
-        """Have a process that waits for its script, as there is one after each run.
+        """Start a process that waits for its script, as after each run.
 
-        Without it the first run would change what the guest has in memory.
+        Otherwise the first run would change the guest's memory.
         """
         self.session.make_ready([PROGRAM], env=_ENVIRONMENT)
 
@@ -64,8 +65,8 @@ class Prober:
 
         Raises:
             ProbeKilled: the kernel killed the process.
-            ProbeProtocolError: the output does not parse, or is cut short.
-            GuestTimeout, GuestLost, SessionError: as the session raises them.
+            ProbeProtocolError: the output cannot be parsed, or is cut off.
+            GuestTimeout, GuestLost, SessionError: from the session.
         """
         result = self.session.run(
             [PROGRAM],
@@ -92,7 +93,7 @@ class Prober:
         prot: str = "rw",
         flags: str = "shared",
     ) -> Mapped:
-        """Map once through a path, and look at what came of it."""
+        """Map once through a path, and observe the result."""
         script = path_script(path, plan, outer=outer)
         made = script.map("m", TOP, pages=pages, offset=offset, prot=prot, flags=flags)
         log = script.hooklog()
@@ -103,7 +104,7 @@ class Prober:
 
 
 def path_script(path: HookPath, plan: Plan = NOTHING, *, outer: Plan = NOTHING) -> Script:
-    """A script that begins with an empty hook log and the files of a path."""
+    """Begin a script: clear the hook log, and open the files of a path."""
     script = Script()
     script.step("clearlog")
     open_path(script, path, plan, outer=outer)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The contract's absolute statements, as rules that hold for every execution.
+"""The contract's rules, which hold for every execution.
 
-A rule takes what was seen, asks the model what must be, and yields what is wrong. It names
-the guarantees that it stands for (testbed/mmap/guarantees.py).
+A rule compares an execution with the prediction of the model, and yields the violations. Each
+violation names the guarantees that it breaks (testbed/mmap/guarantees.py).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _OPS_NAMES = {VmOps.LEAVE: "dummy", VmOps.NULL: "NULL"}
 
 @dataclass(frozen=True)
 class Violation:
-    """One thing that is not as a guarantee says."""
+    """One deviation from a guarantee."""
 
     guarantees: tuple[int, ...]
     what: str
@@ -30,7 +30,7 @@ class Violation:
 
     @property
     def headline(self) -> str:
-        """In one line, as the symptom of a defect is told."""
+        """One line, in which the symptom of a defect is searched."""
         return f"{self.what} is {self.seen}, not {self.expected}"
 
     def __str__(self) -> str:
@@ -42,11 +42,11 @@ Rule = Callable[[Execution], Iterator[Violation]]
 
 
 def violations(execution: Execution) -> list[Violation]:
-    """All that the rules find wrong with an execution."""
+    """Return all violations by an execution."""
     return [found for rule in RULES for found in rule(execution)]
 
 
-def errno_is_the_plans(execution: Execution) -> Iterator[Violation]:
+def errno_matches_the_prediction(execution: Execution) -> Iterator[Violation]:
     expected = prediction.failure(execution.scenario, execution.path, execution.page_size)
     if execution.made.error != expected:
         yield Violation(
@@ -54,7 +54,7 @@ def errno_is_the_plans(execution: Execution) -> Iterator[Violation]:
         )
 
 
-def hook_is_entered_with_the_computed_descriptor(execution: Execution) -> Iterator[Violation]:
+def descriptor_is_complete_on_entry(execution: Execution) -> Iterator[Violation]:
     for event in named(execution.log(execution.steps.log), "prepare"):
         expected = _entry(execution)
         seen = {key: event.values.get(key) for key in expected}
@@ -62,13 +62,16 @@ def hook_is_entered_with_the_computed_descriptor(execution: Execution) -> Iterat
             if seen[key] != value:
                 yield Violation(items, f"desc.{key} on entry", value, seen[key])
         yield from _same(
-            (9,), "desc size on entry", execution.scenario.call.pages, _pages(event, execution)
+            (9,),
+            "desc size in pages on entry",
+            execution.scenario.call.pages,
+            _pages(event, execution),
         )
         yield from _files_on_entry(execution, event)
 
 
 def hook_runs_once(execution: Execution) -> Iterator[Violation]:
-    """P1 never calls .mmap, and a nested hook runs once inside each outer one (4, 48)."""
+    """The direct path never calls .mmap. A nested hook runs once inside each outer hook (4, 48)."""
     if execution.scenario.outer.hook_error:
         return
     order = names(execution.log(execution.steps.log))
@@ -79,7 +82,7 @@ def hook_runs_once(execution: Execution) -> Iterator[Violation]:
     yield from _same((4, 48), "calls of .mmap_prepare", wanted, order.count("prepare"))
 
 
-def mapped_is_called_once_with_what_was_mapped(execution: Execution) -> Iterator[Violation]:
+def mapped_runs_once_with_the_final_mapping(execution: Execution) -> Iterator[Violation]:
     found = list(named(execution.events, "mapped"))
     plan = execution.scenario.plan
     wanted = (
@@ -91,38 +94,40 @@ def mapped_is_called_once_with_what_was_mapped(execution: Execution) -> Iterator
         pgoff = prediction.final_pgoff(execution.scenario, execution.page_size, execution.pool_pfn)
         yield from _same((49,), "pgoff of mapped()", pgoff, event.number("pgoff"))
         pages = execution.scenario.call.pages
-        yield from _same((49,), "pages of mapped()", pages, _pages(event, execution))
+        yield from _same((49,), "size in pages in mapped()", pages, _pages(event, execution))
         private = _cookie(_kept(plan.private, execution))
         yield from _same((24, 49), "private data of mapped()", private, event.values["private"])
         visible = "0" if execution.path.shape.compat else "1"
-        yield from _same((50,), "VMA is in the tree in mapped()", visible, event.values["visible"])
+        yield from _same(
+            (50,), "visibility of the VMA in mapped()", visible, event.values["visible"]
+        )
         hidden = str(int(bool(plan.hide) and execution.path is HookPath.DIRECT))
         locked = event.values["rmap_locked"]
-        yield from _same((45,), "rmap is locked in mapped()", hidden, locked)
+        yield from _same((45,), "state of the rmap lock in mapped()", hidden, locked)
         if plan.replace is None:
             wanted_file = execution.path.shape.entry_vm_file
             yield from _same((49,), "file of mapped()", wanted_file, event.node("file"))
 
 
-def hook_leaves_the_action_that_it_asked_for(execution: Execution) -> Iterator[Violation]:
-    """The helpers of include/linux/mm.h write it down; from there on it is the core's."""
+def hook_leaves_the_planned_action(execution: Execution) -> Iterator[Violation]:
+    """The helpers of include/linux/mm.h store the action; from then on the core owns it."""
     plan = execution.scenario.plan
     for event in named(execution.log(execution.steps.log), "prepare_done"):
         if event.number("err") or plan.action is Action.UNKNOWN:
             continue
         action = str(plan.action or Action.NONE)
-        yield from _same((33,), "action that the hook left", action, event.values["action"])
+        yield from _same((33,), "action left by the hook", action, event.values["action"])
         if plan.action is Action.KERNEL_PAGES:
             pgoff = prediction.hook_pgoff(execution.scenario)
-            yield from _same((41,), "pgoff of the pages", pgoff, event.number("a_pgoff"))
+            yield from _same((41,), "pgoff of the kernel pages", pgoff, event.number("a_pgoff"))
 
 
-def vma_is_as_the_hook_left_it(execution: Execution) -> Iterator[Violation]:
+def vma_matches_the_descriptor(execution: Execution) -> Iterator[Violation]:
     if execution.made.error:
         return
     scenario, vma = execution.scenario, execution.seen[execution.steps.vma].values
     pages = (int(vma["end"], 16) - int(vma["start"], 16)) // execution.page_size
-    yield from _same((21,), "pages of the VMA", scenario.call.pages, pages)
+    yield from _same((21,), "size of the VMA in pages", scenario.call.pages, pages)
     yield from _same((9,), "start of the VMA", execution.made.address, int(vma["start"], 16))
     pgoff = prediction.final_pgoff(scenario, execution.page_size, execution.pool_pfn)
     yield from _same((18, 36), "vm_pgoff", pgoff, int(vma["pgoff"], 16))
@@ -136,7 +141,7 @@ def vma_is_as_the_hook_left_it(execution: Execution) -> Iterator[Violation]:
         yield from _same((11, 27), "vm_file", execution.path.shape.final_vm_file, node)
 
 
-def pages_show_what_was_mapped(execution: Execution) -> Iterator[Violation]:
+def pages_show_the_predicted_contents(execution: Execution) -> Iterator[Violation]:
     if execution.made.error or not execution.scenario.touch:
         return
     expected = prediction.contents(execution.scenario, execution.page_size)
@@ -144,8 +149,8 @@ def pages_show_what_was_mapped(execution: Execution) -> Iterator[Violation]:
     yield from _same((15, 34, 37, 40, 41), "contents", expected, seen)
 
 
-def accounts_say_what_is_mapped(execution: Execution) -> Iterator[Violation]:
-    """Before anything is touched: address space, locked memory, charge, resident pages."""
+def accounts_match_the_mapping(execution: Execution) -> Iterator[Violation]:
+    """Before the pages are touched: address space, locked memory, commit charge, resident pages."""
     scenario = execution.scenario
     if execution.made.error or scenario.before or scenario.plan.replace:
         return
@@ -163,11 +168,11 @@ def accounts_say_what_is_mapped(execution: Execution) -> Iterator[Violation]:
             for steps in (execution.steps.before, execution.steps.early)
         )
         grown = (has - had) * 1024 / execution.page_size
-        yield from _same((41, 57, 69), f"pages by which {key} has grown", wanted, grown)
+        yield from _same((41, 57, 69), f"growth of {key} in pages", wanted, grown)
 
 
 def failure_leaves_nothing(execution: Execution) -> Iterator[Violation]:
-    """No call of a VMA's operations but close() of one that mapped() was told of (51, 54)."""
+    """After a failure only close() runs, and only for a VMA that reached mapped() (51, 54)."""
     if not execution.made.error:
         return
     late = prediction.fails_late(execution.scenario, execution.path, execution.page_size)
@@ -183,7 +188,7 @@ def failure_leaves_nothing(execution: Execution) -> Iterator[Violation]:
 
 
 def closes_balance(execution: Execution) -> Iterator[Violation]:
-    """open() is not called for the first mapping, close() once for each VMA (53)."""
+    """mmap does not call open(). close() runs once for each VMA (53)."""
     if execution.made.error:
         return
     order = names(execution.events)
@@ -194,8 +199,8 @@ def closes_balance(execution: Execution) -> Iterator[Violation]:
     yield from _same((53,), "calls of open() by mmap", 0, first.count("open"))
 
 
-def ledger_is_back(execution: Execution) -> Iterator[Violation]:
-    """File and page references, locked and resident memory, the commit charge (27, 28, 56)."""
+def ledger_is_balanced(execution: Execution) -> Iterator[Violation]:
+    """File and page references, locked and resident memory, commit charge (27, 28, 56)."""
     for kind, keys in _LEDGER.items():
         before = execution.seen[execution.steps.before[kind]].values
         after = execution.seen[execution.steps.end[kind]].values
@@ -205,17 +210,17 @@ def ledger_is_back(execution: Execution) -> Iterator[Violation]:
 
 
 RULES: tuple[Rule, ...] = (
-    errno_is_the_plans,
-    hook_is_entered_with_the_computed_descriptor,
+    errno_matches_the_prediction,
+    descriptor_is_complete_on_entry,
     hook_runs_once,
-    hook_leaves_the_action_that_it_asked_for,
-    mapped_is_called_once_with_what_was_mapped,
-    vma_is_as_the_hook_left_it,
-    pages_show_what_was_mapped,
-    accounts_say_what_is_mapped,
+    hook_leaves_the_planned_action,
+    mapped_runs_once_with_the_final_mapping,
+    vma_matches_the_descriptor,
+    pages_show_the_predicted_contents,
+    accounts_match_the_mapping,
     failure_leaves_nothing,
     closes_balance,
-    ledger_is_back,
+    ledger_is_balanced,
 )
 
 _REFERENCES = ("file", "lower", "replacement", "page_count", "page_mapcount")
@@ -228,7 +233,7 @@ _LEDGER = {
 
 
 def _entry(execution: Execution) -> dict[str, tuple[tuple[int, ...], str]]:
-    """The descriptor's fields on entry, with the guarantee of each."""
+    """The descriptor's fields on entry: the guarantees and the expected value of each."""
     call, outer = execution.scenario.call, execution.scenario.outer
     pgoff = call.offset if outer.pgoff is None else outer.pgoff
     return {
@@ -248,11 +253,13 @@ def _files_on_entry(execution: Execution, event: HookEvent) -> Iterator[Violatio
     yield from _same((10,), "desc.file on entry", shape.nodes[-1], event.node("file"))
     yield from _same((11,), "desc.vm_file on entry", shape.entry_vm_file, event.node("vm_file"))
     same = event.values["file"] == event.values["vm_file"]
-    yield from _same((11,), "desc.file is vm_file", shape.entry_vm_file == shape.nodes[-1], same)
+    yield from _same(
+        (11,), "desc.file == desc.vm_file on entry", shape.entry_vm_file == shape.nodes[-1], same
+    )
 
 
 def _inserted(execution: Execution) -> int:
-    """How many pages an action has inserted; page frames do not count."""
+    """The number of pages that the action inserted. Page frames do not count."""
     extent = prediction.action_extent(execution.scenario, execution.page_size)
     if extent is None or execution.scenario.plan.action is not Action.KERNEL_PAGES:
         return 0
@@ -260,7 +267,7 @@ def _inserted(execution: Execution) -> int:
 
 
 def _reaches_mapped(execution: Execution) -> bool:
-    """Whether nothing fails before mapped() is called."""
+    """Whether nothing fails before the call of mapped()."""
     scenario, path = execution.scenario, execution.path
     if not path.shape.prepares or scenario.plan.bad_page is not None:
         return False
@@ -270,7 +277,7 @@ def _reaches_mapped(execution: Execution) -> bool:
 
 
 def _ops(execution: Execution) -> str:
-    """The vm_ops of the VMA, by their tag."""
+    """The tag of the VMA's vm_ops."""
     ops = prediction.vm_ops(execution.scenario)
     return _OPS_NAMES.get(ops, str(ops))
 
@@ -284,7 +291,7 @@ def _final_private(execution: Execution) -> str:
 
 
 def _kept(private: int | None, execution: Execution) -> int:
-    """What a hook leaves alone stays what an outer hook has stored."""
+    """The private data of a hook, or of the outer hook if this one leaves it alone."""
     return private if private is not None else execution.scenario.outer.private or 0
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A scenario: one plan, one mmap call, and what userspace then does to the mapping."""
+"""A scenario: one plan, one mmap call, and the steps of userspace around it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from testbed.guest.splat_patterns import SplatKind
 from testbed.mmap.path import HookPath
 from testbed.mmap.plan import NOTHING, Plan
 
-# What a .mmap hook cannot be told: these are fields of a descriptor, or of mapped().
+# Keys that a .mmap hook does not support: they concern the descriptor or mapped().
 _PREPARE_ONLY = frozenset(
     {
         "late_page_prot",
@@ -29,7 +29,7 @@ _PREPARE_ONLY = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """The call of mmap(2); sizes in pages."""
+    """The arguments of mmap(2). Sizes are in pages."""
 
     pages: int = 4
     offset: int = 0
@@ -59,33 +59,33 @@ class OpenDefect:
     """A recorded defect of the kernel that a scenario shows on some paths (docs/findings.md)."""
 
     name: str
-    symptom: str  # a regular expression, searched in the failure
-    recorded: tuple[str, str]  # first and last version it was seen on
+    symptom: str  # a regular expression, searched in the failure message
+    recorded: tuple[str, str]  # first and last version that shows it
     paths: tuple[HookPath, ...]
-    fixed: str = ""  # the first version that has the fix, if one has
-    touches: str = ""  # where else it shows, in the canonical form: a regular expression
+    fixed: str = ""  # first version with the fix, if there is one
+    touches: str = ""  # a regular expression for the canonical places that differ too
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scenario:
-    """The same on every path that can express it.
+    """A plan, a call and its steps, identical on every path that can express them.
 
-    `before` and `after` are steps of the probe's language (docs/probe.md) around the
-    mapping, which is called `m`; the mapped file is `top`, and `{hook}` stands for the
-    file whose hook runs.
+    `before` and `after` are steps of the probe's language (docs/probe.md) before and after
+    the mmap call. The mapping is called `m`, and the mapped file `top`. `{hook}` stands for
+    the file whose hook runs.
     """
 
     name: str
     guarantees: tuple[int, ...] = ()
     plan: Plan = NOTHING
-    outer: Plan = NOTHING  # of a stack's outermost node
+    outer: Plan = NOTHING  # the plan of a stack's outermost node
     call: Call = Call()
     before: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
     spare: str = ""  # the step that opens the file `spare`, which replaces vm_file
-    touch: bool = True  # whether the mapping is read before `after`
+    touch: bool = True  # read the whole mapping before `after`
     only_paths: tuple[HookPath, ...] = tuple(HookPath)
-    splat: tuple[SplatKind, str] | None = None  # what the kernel must print
+    splat: tuple[SplatKind, str] | None = None  # the kernel must print it
     defects: tuple[OpenDefect, ...] = ()
 
     def __str__(self) -> str:
@@ -93,26 +93,26 @@ class Scenario:
 
     @property
     def paths(self) -> tuple[HookPath, ...]:
-        """The paths that can express it."""
+        """The paths that can express the scenario."""
         return tuple(path for path in self.only_paths if self._fits(path))
 
     @property
     def mappings(self) -> tuple[str, ...]:
-        """The names of all mappings that it makes, `m` first."""
+        """The names of all mappings that the scenario makes, `m` first."""
         lines = [*self.before, *self.after]
         found = [match[1] for line in lines if (match := _MAPS.match(line))]
         found += [match[1] for line in lines if (match := _AS.search(line))]
         return tuple(dict.fromkeys(["m", *found]))
 
     def defect(self, path: HookPath) -> OpenDefect | None:
-        """The defect that this scenario shows on a path."""
+        """Return the defect that this scenario shows on a path, or None."""
         return next((defect for defect in self.defects if path in defect.paths), None)
 
     def _fits(self, path: HookPath) -> bool:
-        asked = {field.name for field in dataclasses.fields(Plan) if getattr(self.plan, field.name)}
-        if not path.shape.prepares and asked & _PREPARE_ONLY:
+        used = {field.name for field in dataclasses.fields(Plan) if getattr(self.plan, field.name)}
+        if not path.shape.prepares and used & _PREPARE_ONLY:
             return False
-        # What switches the file after the hook puts its lower file in the replacement's place.
+        # This path stores its lower file in vm_file after the hook, over the replacement.
         if path is HookPath.STACK_AFTER and self.plan.replace:
             return False
         return self.outer is NOTHING or len(path.shape.nodes) > 1

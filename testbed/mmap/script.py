@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A script for the guest program: one line per step (docs/probe.md, "The language")."""
+"""A script for the guest program: one step per line (docs/probe.md, "The language")."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from testbed.mmap.plan import Plan
 
 @dataclass
 class Script:
-    """Steps in their order. Each method returns the step's number, by which its fact is found."""
+    """Steps in order. Each method returns the step's number, which is the key of its fact."""
 
     lines: list[str] = field(default_factory=list)
 
@@ -21,7 +21,7 @@ class Script:
         return "".join(f"{line}\n" for line in self.lines)
 
     def step(self, *words: str, **keys: str | int | None) -> int:
-        """Any step of the language; a key whose value is None is left out."""
+        """Add any step of the language. A key whose value is None is omitted."""
         pairs = [f"{key}={value}" for key, value in keys.items() if value is not None]
         self.lines.append(" ".join([*words, *pairs]))
         return len(self.lines)
@@ -43,7 +43,7 @@ class Script:
         flags: str = "shared",
         addr: str | None = None,
     ) -> int:
-        """mmap(2) of `pages` pages from page `offset` of the file."""
+        """Add mmap(2) of `pages` pages from page `offset` of the file."""
         return self.step(
             "map", name, file, len=f"{pages}p", off=f"{offset}p", prot=prot, flags=flags, addr=addr
         )
@@ -62,13 +62,13 @@ class Script:
 
     @contextmanager
     def sweep(self, rounds: int) -> Iterator[None]:
-        """The steps of the block run in rounds, until a round has nothing that `fail_nth` fails."""
+        """Run the block's steps in rounds, at most `rounds`, until `fail_nth` fails nothing."""
         self.step("sweep", str(rounds))
         yield
         self.step("endsweep")
 
     @contextmanager
     def fork(self) -> Iterator[int]:
-        """The steps of the block run in a child; yields the number of the fork's own fact."""
+        """Run the steps of the block in a child. Yield the number of the fork's own fact."""
         yield self.step("fork")
         self.step("endfork")

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The oracle on executions that a guest with Linux 7.3.4 ran: as they were, and doctored.
+"""The oracle on recorded executions of Linux 7.3.4: original, and manipulated.
 
-A file of data/executions is what the guest program printed for a scenario on a path (x86_64);
-a change of execution_script() asks for new ones.
+Each file in data/executions is the output of the guest program for a scenario on a path (x86_64).
+Record new ones after a change of execution_script().
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def scenario_of(name: str) -> Scenario:
 
 
 def execution_of(name: str, path: HookPath, doctor: Doctor | None = None) -> Execution:
-    """A recorded execution; `doctor` changes the facts, by the number of their step."""
+    """Return a recorded execution. `doctor` changes its facts, which it gets by step number."""
     scenario = scenario_of(name)
     script, steps = execution_script(scenario, path)
     output = (_DATA / f"{name}-{path}.jsonl").read_text()
@@ -60,20 +60,20 @@ def execution_of(name: str, path: HookPath, doctor: Doctor | None = None) -> Exe
 
 
 @pytest.mark.parametrize(("name", "path"), RECORDED)
-def test_a_recorded_execution_is_as_it_must_be(name: str, path: HookPath) -> None:
+def test_a_recorded_execution_passes(name: str, path: HookPath) -> None:
     execution = execution_of(name, path)
     assert [str(each) for each in violations(execution)] == []
     assert disagreements(execution, execution_of(name, HookPath.DIRECT), VERSION) == []
     check(execution, None, VERSION)
 
 
-def test_addresses_become_places() -> None:
+def test_addresses_become_offsets_in_mappings() -> None:
     seen = canonical(execution_of(MAP, HookPath.STACK))
     assert seen["0 map.addr"] == "m+0p"
     assert not [value for value in seen.values() if value.startswith("0x7f")]
 
 
-def test_an_execution_at_another_address_is_the_same() -> None:
+def test_an_execution_at_another_address_is_equal() -> None:
     here, there = execution_of(MAP, HookPath.STACK), execution_of(MAP, HookPath.DIRECT)
     assert here.made.address != there.made.address
     ours, theirs = canonical(here), canonical(there)
@@ -144,7 +144,7 @@ def _charge(facts: Facts, steps: Steps) -> None:
 
 def _replace(fact: dict[str, Any], old: str, new: str, event: str) -> None:
     lines = [line.replace(old, new) if event in line else line for line in fact["lines"]]
-    assert lines != fact["lines"], f"nothing to doctor: {fact['lines']}"
+    assert lines != fact["lines"], f"nothing to change in {fact['lines']}"
     fact["lines"] = lines
 
 
@@ -166,7 +166,7 @@ def _replace(fact: dict[str, Any], old: str, new: str, event: str) -> None:
         (_charge, 56),
     ],
 )
-def test_a_rule_tells_what_is_wrong(doctor: Doctor, guarantee: int) -> None:
+def test_a_rule_finds_the_violation(doctor: Doctor, guarantee: int) -> None:
     execution = execution_of(MAP, HookPath.STACK, doctor)
     assert guarantee in {number for each in violations(execution) for number in each.guarantees}
     with pytest.raises(AssertionError, match=rf"{MAP} on stack: "):
@@ -177,7 +177,7 @@ def _permission(facts: Facts, steps: Steps) -> None:
     facts[steps.maps]["vmas"][0]["perms"] = "r--s"
 
 
-def test_what_no_rule_looks_at_is_told_by_comparison() -> None:
+def test_the_comparison_finds_what_no_rule_checks() -> None:
     execution, reference = (
         execution_of(MAP, HookPath.STACK, _permission),
         execution_of(MAP, HookPath.DIRECT),
@@ -188,7 +188,7 @@ def test_what_no_rule_looks_at_is_told_by_comparison() -> None:
         check(execution, reference, VERSION)
 
 
-def test_each_difference_says_why_and_where() -> None:
+def test_each_allowed_difference_has_a_reason_and_a_source() -> None:
     for difference in DIFFERENCES:
         assert len(difference.reason) > 20
         assert ".c " in difference.source
@@ -207,18 +207,18 @@ def test_each_difference_says_why_and_where() -> None:
         (Plan(error_override="-EAGAIN"), HookPath.STACK, "3 mprotect.errno", False),
     ],
 )
-def test_a_difference_allows_what_it_says(
+def test_a_difference_is_allowed_at_its_place_only(
     plan: Plan, path: HookPath, where: str, *, allowed: bool
 ) -> None:
     assert is_allowed(Scenario(name="x", plan=plan), path, where, VERSION) == allowed
 
 
-def test_a_difference_is_of_its_kernels() -> None:
+def test_a_difference_is_allowed_on_its_kernels_only() -> None:
     assert not is_allowed(Scenario(name="x"), HookPath.STACK, "1 hooklog.2 mapped.visible", "7.1")
 
 
 class Recorded:
-    """Has seen a recorded execution whose plan the module did not take."""
+    """A prober whose recorded execution has a plan that the module refused."""
 
     def run(self, script: Script) -> Observation:
         def refuse(facts: Facts, steps: Steps) -> None:
@@ -227,7 +227,7 @@ class Recorded:
         return execution_of(MAP, HookPath.DIRECT, refuse).seen
 
 
-def test_an_execution_whose_plan_was_not_taken_is_no_execution() -> None:
+def test_an_execution_whose_plan_was_refused_is_an_error() -> None:
     prober = cast(Prober, Recorded())
     with pytest.raises(AssertionError, match=r"^plan top .*: EINVAL"):
         run_execution(prober, scenario_of(MAP), HookPath.DIRECT)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What a sweep complains of, against a guest program that is played here."""
+"""The complaints of a sweep about the facts of a simulated guest program."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ALLOCATIONS = 3
 
 
 class Played:
-    """Answers a sweep's script as a kernel does whose mmap allocates three times."""
+    """Answers a sweep's script like a kernel whose mmap makes three allocations."""
 
     def __init__(self, sweep: Sweep, fault: str = "") -> None:
         self.script = sweep.script
@@ -102,7 +102,7 @@ class Played:
 ENOMEM = {"errno": 12, "error": "ENOMEM"}
 
 
-def test_a_kernel_that_cleans_up_is_not_complained_of() -> None:
+def test_a_kernel_that_cleans_up_gets_no_complaint() -> None:
     sweep = Sweep(HookPath.DIRECT, InjectedCall())
     seen = Played(sweep).observe()
     assert list(sweep.complaints(seen)) == []
@@ -113,13 +113,11 @@ def test_a_kernel_that_cleans_up_is_not_complained_of() -> None:
     ("fault", "complaint"),
     [
         ("leak", "file of 0 is 3 after the call, was 2"),
-        ("half", "it fails and leaves another state"),
-        ("errno", "it fails with EINVAL, not ENOMEM"),
+        ("half", "the call fails and changes the mappings"),
+        ("errno", "the call fails with EINVAL, not ENOMEM"),
     ],
 )
-def test_a_failure_that_leaves_something_is_told_with_its_allocation(
-    fault: str, complaint: str
-) -> None:
+def test_a_complaint_names_the_failed_allocation(fault: str, complaint: str) -> None:
     sweep = Sweep(HookPath.DIRECT, InjectedCall())
     complaints = list(sweep.complaints(Played(sweep, fault).observe()))
     first, text = complaints[0]

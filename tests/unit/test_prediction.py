@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The model against values worked out by hand from the contract."""
+"""The model, against values derived from the contract by hand."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def scenario(plan: Plan, call: Call | None = None, outer: Plan = NOTHING) -> Sce
 @pytest.mark.parametrize(
     ("text", "value"), [(None, 0), ("17", 17), ("0x10", 16), ("3p", 12288), ("2k", 2048)]
 )
-def test_numbers_of_the_language(text: str | None, value: int) -> None:
+def test_numbers_of_the_probes_language(text: str | None, value: int) -> None:
     assert number(text, PAGE) == value
 
 
@@ -50,7 +50,7 @@ def test_flags_on_entry(prot: str, flags: str, expected: int) -> None:
     assert entry_flags(Call(prot=prot, flags=flags), NOTHING) == expected
 
 
-def test_the_outer_hook_comes_first() -> None:
+def test_the_outer_hook_changes_the_flags_on_entry() -> None:
     outer = Plan(set_flags=VM_DONTCOPY, clear_flags=VM_MAYWRITE)
     assert entry_flags(Call(), outer) == 0xFB & ~0x20 | 0x20000
 
@@ -66,7 +66,7 @@ def test_the_outer_hook_comes_first() -> None:
     ],
     ids=str,
 )
-def test_flags_in_the_end(plan: Plan, flags: str, expected: int) -> None:
+def test_final_flags(plan: Plan, flags: str, expected: int) -> None:
     assert final_flags(scenario(plan, Call(flags=flags))) == expected
 
 
@@ -83,7 +83,7 @@ def test_the_page_offset(plan: Plan, call: Call, expected: int) -> None:
     assert final_pgoff(scenario(plan, call), PAGE, 0x1000) == expected
 
 
-def test_an_action_of_a_part() -> None:
+def test_an_action_for_a_part() -> None:
     plan = Plan(
         action=Action.REMAP,
         action_offset="1p",
@@ -156,14 +156,14 @@ def test_failure(plan: Plan, call: Call, path: HookPath, expected: str) -> None:
     assert failure(scenario(plan, call), path, PAGE) == expected
 
 
-def test_an_outer_hook_that_fails() -> None:
+def test_failure_of_the_outer_hook() -> None:
     before = scenario(FULL, outer=Plan(hook_error="-EPERM"))
     after = scenario(FULL, outer=Plan(outer_error="-ENOMEM"))
     assert failure(before, HookPath.STACK, PAGE) == "EPERM"
     assert failure(after, HookPath.STACK, PAGE) == "ENOMEM"
 
 
-def test_what_fails_late() -> None:
+def test_late_failures() -> None:
     assert fails_late(scenario(LATE), HookPath.DIRECT, PAGE)
     assert not fails_late(scenario(LATE), HookPath.LEGACY, PAGE)
     assert not fails_late(scenario(Plan(hook_error="-EIO")), HookPath.DIRECT, PAGE)

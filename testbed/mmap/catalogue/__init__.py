@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The named scenarios, by what they are about."""
+"""The named scenarios, by subject."""
 
 from __future__ import annotations
 

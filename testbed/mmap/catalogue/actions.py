@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The four actions, whole and in part, and how they are refused."""
+"""The four actions: for the whole mapping, for a part, and refused."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _REMAPS = (Action.REMAP, Action.IOREMAP)
 _PLACED = (*_REMAPS, Action.KERNEL_PAGES)
 _ALL = (*_PLACED, Action.SIMPLE_IOREMAP)
 
-# The helper warns of a range that it can see is wrong (include/linux/mm.h).
+# The helper warns about a range outside the mapping (include/linux/mm.h).
 _WARNS = (SplatKind.WARNING, "")
 
 
@@ -89,7 +89,7 @@ def _out_of_range() -> list[Scenario]:
         "too-long": Plan(action_offset="0", action_size="5p"),
         "behind": Plan(action_offset="4p", action_size="1p"),
         "across": Plan(action_offset="3p", action_size="2p"),
-        # Inside the VMA, and outside what the hook has left of the descriptor.
+        # Inside the VMA, but outside the range that the hook leaves in the descriptor.
         "before-the-shrunk-start": Plan(shrink_start="1p", action_offset="0", action_size="1p"),
     }
     return [

@@ -13,7 +13,7 @@ COMPAT = tuple(path for path in HookPath if path.shape.compat)
 _RECORDED = ("7.2", "7.3.4")
 _REPLACEMENT = r"replacement of (top|hook) after munmap is \d+, not \d+"
 
-# The layer takes a reference of its own beside the one that the hook hands over.
+# The layer takes a reference in addition to the one that the hook hands over.
 KEPT = OpenDefect("KD1", _REPLACEMENT, _RECORDED, COMPAT, touches=r"\d+ counts\.replacement")
 KEPT_SHMEM = OpenDefect(
     "KD1",
@@ -23,7 +23,7 @@ KEPT_SHMEM = OpenDefect(
     touches=r"\d+ meminfo\.(Committed_AS|Shmem)",
 )
 
-# The layer leaves it to the outer hook's caller to undo a mapping, who knows of no close().
+# The layer leaves the clean-up to the outer hook's caller, which does not call close().
 NO_CLOSE = OpenDefect(
     "KD7",
     r"calls of close\(\) is 0, not 1",
@@ -32,16 +32,16 @@ NO_CLOSE = OpenDefect(
     touches=r"\d+ hooklog\.\d+( close\..*)?",
 )
 
-# The layer overwrites what the outer hook has stored, though the nested one left it alone.
+# The layer overwrites the outer hook's private data, even if the nested hook left it alone.
 LOST_PRIVATE = OpenDefect(
     "KD8", r"(vm_private_data|private data of mapped\(\)) is \w+, not 0x77", _RECORDED, STACKS
 )
 
-# A hook whose action is refused: nobody knows of its replacement any more.
+# If the core refuses the action of a hook, it never puts the replacement of that hook.
 REFUSED = OpenDefect("KD12", _REPLACEMENT, _RECORDED, PREPARING)
 
-# A failed mapping keeps the commit charge of what it has replaced, or the one beside it does.
-# Where mapped() fails only the layer's: the direct path undoes it by munmap.
+# A failed mapping keeps the commit charge of what it replaced, here or on the reference path.
+# After an error of mapped() only the layer shows this: the direct path undoes it by munmap.
 KEPT_CHARGE = OpenDefect(
     "R13",
     r"Committed_AS (of meminfo after munmap is \d+|differs from the reference)",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Hooks, actions and mapped() that fail, over nothing and over neighbours."""
+"""Hooks, actions and mapped() that fail, in free space and over another mapping."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def _overrides() -> list[Scenario]:
 
 
 def _over_neighbours() -> list[Scenario]:
-    """A fixed mapping in the middle of another one: the middle is gone when it fails."""
+    """A fixed mapping in the middle of another one. If it fails, the middle is gone."""
     plans = {
         "works": Plan(vm_ops=VmOps.FULL),
         "remaps": Plan(vm_ops=VmOps.FULL, action=Action.REMAP),
@@ -108,7 +108,7 @@ def _over_neighbours() -> list[Scenario]:
 
 
 def _charges(name: str) -> tuple[OpenDefect, ...]:
-    """Of a mapping that is charged for, over one that is."""
+    """Return the defects of a charged mapping over another charged mapping."""
     if not name.endswith("fails"):
         return ()
     return (KEPT_CHARGE_OF_MAPPED if name == "mapped-fails" else KEPT_CHARGE,)
@@ -142,7 +142,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         name="hide-from-rmap",
         guarantees=(45,),
         plan=Plan(vm_ops=VmOps.FULL, hide=1),
-        # On the custom path this never returns: KD5, tests/vm/contract/test_defects.py.
+        # On the custom path mmap never returns: KD5, tests/vm/contract/test_defects.py.
         only_paths=tuple(path for path in PREPARING if path is not HookPath.CUSTOM),
     ),
     Scenario(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What a hook finds in its descriptor, and what becomes of what it writes."""
+"""The fields of the descriptor on entry to the hook, and the effect of the hook's changes."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What userspace does to a mapping later: the same whatever path has made it."""
+"""Later operations of userspace on a mapping, which do not depend on its path."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def _crossed() -> list[Scenario]:
 
 
 def _wanted(plan: str, operation: str, sharing: str) -> bool:
-    """All pairs, but not all triples: a private mapping is tried where it copies pages."""
+    """Whether to make the scenario: all pairs, but private mappings only where pages are copied."""
     if plan in ("anonymous",):
         return sharing == "private"
     if plan == "dummy":

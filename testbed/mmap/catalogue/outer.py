@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Outer hooks that do something of their own before or after the nested one."""
+"""Outer hooks that change fields or fail, before or after the nested hook."""
 
 from __future__ import annotations
 

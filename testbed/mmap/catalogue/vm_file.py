@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A hook that puts another file into vm_file."""
+"""Hooks that replace vm_file by another file."""
 
 from __future__ import annotations
 
