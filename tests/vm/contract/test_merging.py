@@ -246,7 +246,7 @@ def test_the_offset_that_the_hook_sets_is_part_of_the_comparison(stack: Prober) 
 
 
 def _place(script: Script, name: str, page: int, sharing: str) -> None:
-    """Map two pages of the file into `room`, at the same page of both."""
+    """Map two pages of the file into `room`; both offsets are `page`."""
     addr = f"room+{page}p"
     script.map(name, TOP, pages=2, offset=page, flags=f"{sharing},fixed", addr=addr)
 
@@ -309,7 +309,7 @@ def test_only_a_close_keeps_the_next_vma_from_being_merged_away(
 def test_a_moved_private_mapping_is_not_merged(
     guest: Guest, stack: Prober, path: HookPath, moved: str
 ) -> None:
-    """Since Linux 7.3 its anonymous pages keep the offsets of their first address."""
+    """Since Linux 7.3 its anonymous pages keep the offsets of their first address (anon_pgoff)."""
     script = path_script(path, OTHER)
     script.map("room", "anon", pages=4, prot="none", flags="private")
     script.map("n", TOP, pages=2, offset=2, flags="private")

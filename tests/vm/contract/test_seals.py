@@ -98,7 +98,5 @@ def test_a_sealed_memfd_below_a_stack_of_the_kernel_is_not_written(
     script = _sealed(seal)
     script.step("publish", "sealed", f"{FOLDER}/base/memfd")
     script.open("f", f"{FOLDER}/one/memfd")
-    script.step(
-        "pread", "f", off=0, len="1p"
-    )  # KD33: a mapping must not be the first to call Coda's server
+    script.step("pread", "f", off=0, len="1p")  # KD33: mmap() must not call Coda's server
     _check_refusal(guest.prober, script)

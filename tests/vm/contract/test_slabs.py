@@ -59,7 +59,7 @@ def test_a_mapping_made_often_leaves_no_object(
 ) -> None:
     if guest.prepared.kernel.symbol("KASAN") == "y":
         pytest.skip("KASAN delays the reuse of freed objects; kmemleak finds leaks there")
-    _often(stack, path, case)  # allocations that happen only once happen here
+    _often(stack, path, case)  # warm up: some allocations happen only once
     before = _objects(guest.session)
     _often(stack, path, case)
     after = _objects(guest.session)
