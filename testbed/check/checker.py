@@ -59,7 +59,7 @@ class Checker:
     plan: CheckPlan
     base_mappings: tuple[BaseMapping, ...] = ()  # empty: the survey finds them
     _outcomes: list[TrialResult] = field(default_factory=list)
-    _furnished: Guest | None = None  # the last guest that got the modules
+    _copied_to: Guest | None = None  # the last guest that got the modules
     _step: Step = field(init=False)
 
     @property
@@ -154,7 +154,7 @@ class Checker:
             facts = script.facts(seen)
             complaints = list(rules(seen))
             if first is not None and first.facts:
-                complaints += _unlike(first, facts)
+                complaints += _path_complaints(first, facts)
             return complaints, facts
 
         return self._try(trial.name, path, script.probe_script, judge, unloads=trial.unloads)
@@ -183,7 +183,7 @@ class Checker:
         facts: Mapping[str, str] = {}
         self._step.update(len(self._outcomes), note=f"{name} on {path}")
         with self.lab.guest(self.arch, disks=False) as guest:
-            self._furnish(guest)
+            self._copy_modules(guest)
             guest.begin(f"{name} on {path}")
             try:
                 self._load(guest, unloads=unloads)
@@ -192,7 +192,7 @@ class Checker:
                 before = self._counters(guest)
                 seen = guest.prober.run(script)
                 complaints, facts = judge(seen)
-                complaints += _moved(before, self._counters(guest))
+                complaints += _counter_complaints(before, self._counters(guest))
                 evidence = [seen.report()] if complaints else []
             except (GuestError, ProbeProtocolError) as error:
                 errors.append(error)
@@ -212,14 +212,14 @@ class Checker:
             broke=any(isinstance(error, GuestLost | GuestTimeout) for error in errors),
         )
 
-    def _furnish(self, guest: Guest) -> None:
+    def _copy_modules(self, guest: Guest) -> None:
         """Copy the modules into a guest, once: a replaced file is freed later."""
-        if guest is self._furnished:
+        if guest is self._copied_to:
             return
         for module in self.driver.modules:
             guest.session.put(module.path.read_bytes(), f"/{module.path.name}")
         # The files use memory, so the ledger starts after them.
-        guest.ledger, self._furnished = None, guest
+        guest.ledger, self._copied_to = None, guest
 
     def _load(self, guest: Guest, *, unloads: bool) -> None:
         guest.load(MODULE)
@@ -250,7 +250,7 @@ def _swept(
     return [f"when allocation {number} fails: {text}" for number, text in complaints(seen)], {}
 
 
-def _unlike(first: TrialResult, facts: Mapping[str, str]) -> list[str]:
+def _path_complaints(first: TrialResult, facts: Mapping[str, str]) -> list[str]:
     changes = path_changes(first.facts, facts)
     complaints = [
         f"{each.where} is {each.new}, but {each.base} on {first.path}" for each in changes[:_SHOWN]
@@ -260,7 +260,7 @@ def _unlike(first: TrialResult, facts: Mapping[str, str]) -> list[str]:
     return complaints
 
 
-def _moved(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
+def _counter_complaints(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
     return [
         f"{path} is {after[path].strip()}, was {text.strip()}"
         for path, text in before.items()

@@ -16,8 +16,8 @@ _EXECUTED = re.compile(r" map m .* prot=\w*x.*:\.error$")
 _SYNCED = re.compile(r"^\d+ msync ")
 
 # Flags of a VMA that depend on the mapped file: VM_MAYEXEC, and arm64's VM_MTE_ALLOWED.
-_OUTERS_VMFLAGS = frozenset({"me", "mt"})
-_OUTERS_FLAGS = VM_MAYEXEC | VM_MTE_ALLOWED
+_FILE_VMFLAGS = frozenset({"me", "mt"})
+_FILE_FLAGS = VM_MAYEXEC | VM_MTE_ALLOWED
 
 
 class TrialStatus(StrEnum):
@@ -100,16 +100,16 @@ def path_changes(first: Mapping[str, str], facts: Mapping[str, str]) -> list[Fac
     """
     if any(_EXECUTED.search(where) and value == "EPERM" for where, value in first.items()):
         return []
-    return [each for each in fact_changes(first, facts) if not _is_outers(each)]
+    return [each for each in fact_changes(first, facts) if not _depends_on_file(each)]
 
 
-def _is_outers(change: FactChange) -> bool:
+def _depends_on_file(change: FactChange) -> bool:
     if ABSENT in (change.base, change.new):
         return _SYNCED.search(change.where) is not None
     if change.where.endswith(".vmflags"):
-        return {*change.base.split()} ^ {*change.new.split()} <= _OUTERS_VMFLAGS
+        return {*change.base.split()} ^ {*change.new.split()} <= _FILE_VMFLAGS
     if change.where.endswith(":.flags"):
-        return not (int(change.base, 0) ^ int(change.new, 0)) & ~_OUTERS_FLAGS
+        return not (int(change.base, 0) ^ int(change.new, 0)) & ~_FILE_FLAGS
     return _SYNCED.search(change.where) is not None
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The command line. Only this room and suite/plugin.py print or exit."""
+"""The command line. Only this package and suite/plugin.py print or exit."""
 
 from __future__ import annotations
 
@@ -29,13 +29,16 @@ from testbed.cli.exit import end_with
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="mmap-testbed", prog_name="testbed")
-@click.option("-v", "--verbose", is_flag=True, help="Show each command that is run.")
+@click.option("-v", "--verbose", is_flag=True, help="Log each external command before it runs.")
 def cli(verbose: bool) -> None:
-    """Build Linux kernels, boot them in QEMU, and test their mmap hooks through every stack."""
+    """Build Linux kernels, boot them in QEMU, and test their mmap hooks on every stack.
+
+    `testbed COMMAND --help` describes the options of a command, with examples.
+    """
     logging.basicConfig(
         level=logging.DEBUG if verbose else logging.WARNING, format="%(name)s: %(message)s"
     )
-    # At debug level the libraries report on themselves.
+    # At debug level these libraries log their own internals.
     for library in ("paramiko", "qemu", "asyncio"):
         logging.getLogger(library).setLevel(logging.CRITICAL)
 

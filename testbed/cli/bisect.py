@@ -24,13 +24,23 @@ from testbed.results.store import new_run_dir
 @click.command()
 @kernel_options
 @question_options
-@click.option("--good", metavar="COMMIT", help="A commit without the symptom.")
-@click.option("--bad", metavar="COMMIT", help="A commit with the symptom.")
+@click.option(
+    "--good", metavar="COMMIT",
+    help="Search from COMMIT, which lacks the symptom; not with --series.",
+)  # fmt: skip
+@click.option(
+    "--bad", metavar="COMMIT",
+    help="Search from COMMIT, which shows the symptom; not with --series.",
+)  # fmt: skip
 @click.option(
     "--tree", type=click.Path(path_type=Path), default=Path(), metavar="PATH",
-    help="The git tree of both. It is never written to. Default: the current folder.",
+    help="Search the commits of the git tree at PATH, which is never written to. Default: the "
+    "current folder.",
 )  # fmt: skip
-@click.option("--fresh", is_flag=True, help="Forget what was tried before.")
+@click.option(
+    "--fresh", is_flag=True,
+    help="Discard the saved state of this search. Default: continue from it.",
+)  # fmt: skip
 def bisect(
     tests: tuple[str, ...],
     pattern: str,
@@ -42,20 +52,28 @@ def bisect(
     fresh: bool,
     **options: Any,
 ) -> None:
-    """Find the commit, or the patch of a series, that brought a symptom.
+    """Find the commit or patch that introduced a symptom.
 
-    TEST is a test's name as a report has it, or an expression as of pytest -k. The symptom is
-    what fails on the bad end and not on the good one.
+    The search covers the commits between --good and --bad, or the patches of --series. TEST is a
+    test's name as a report prints it, or an expression as for pytest -k. By default the symptom is
+    every failure of the bad end that the good end does not show in the same way. Kernels are built
+    for the first architecture of --arch.
+
+    Exit status: 0 one commit is left, 1 several are left or the ends do not differ; 2, 3 and 130
+    as for `testbed run`.
 
     \b
-    testbed bisect --good v7.3 --bad HEAD --tree ~/linux --arch arm64 test_descriptor
-    testbed bisect --series fixes/ --kernel debian:7.3 "descriptor and stack"
+    Examples:
+      testbed bisect --good v7.3 --bad HEAD --tree ~/linux --arch arm64 test_descriptor
+      testbed bisect --series fixes/ --kernel debian:7.3 "descriptor and stack"
     """
     question = Question.of(tests, pattern, repeat, find_fix=find_fix)
     with opened(options) as invocation:
         if invocation.series.patches:
             if good or bad:
-                raise SetupError("--series has ends of its own", hint="leave --good and --bad out")
+                raise SetupError(
+                    "--good and --bad do not apply to --series", hint="leave out --good and --bad"
+                )
             invocation.show_series()
             subject = patches(invocation.series, invocation.ctx)
         else:
@@ -63,7 +81,10 @@ def bisect(
             if not (old and new):
                 raise SetupError("nothing to search", hint="give --good and --bad, or --series")
             if options["kernel"] is not None:
-                raise SetupError("the kernels are the commits of --tree", hint="drop --kernel")
+                raise SetupError(
+                    "--kernel does not apply: the kernels are the commits of --tree",
+                    hint="leave out --kernel",
+                )
             subject = commits(tree, old, new, invocation.ctx)
         with subject as found:
             lines, known = _search(question, found, fresh=fresh)
@@ -72,7 +93,7 @@ def bisect(
 
 
 def _search(question: Question, subject: Subject, *, fresh: bool) -> tuple[list[str], bool]:
-    """The report, and whether one commit is left."""
+    """Run the search. Return its report, and whether it leaves one commit."""
     ctx, settings = subject.ctx, subject.ctx.settings
     folder = new_run_dir(settings.results_dir, latest=False)
     key = question.key(subject)
@@ -90,7 +111,7 @@ def _search(question: Question, subject: Subject, *, fresh: bool) -> tuple[list[
     try:
         answer = bisection.run()
     except KeyboardInterrupt:
-        ctx.progress.note("the same command goes on from here")
+        ctx.progress.note("run the same command to continue the search")
         raise
     write_report(folder, bisection, answer)
     return [*report_lines(bisection, answer, whole=False), f"results: {folder}"], bool(answer.first)

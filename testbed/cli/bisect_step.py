@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""`testbed bisect-step`: one kernel judged for `git bisect run`."""
+"""`testbed bisect-step`: judges one kernel for `git bisect run`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _GOOD, _BAD, _SKIP, _ABORT = 0, 1, 125, 255
 
 
 class StepCommand(click.Command):
-    """Ends with a status of 128 or more when nothing was learned of the kernel."""
+    """Exits with 255 if the kernel could not be judged, which ends `git bisect run`."""
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
         with _aborting():
@@ -41,15 +41,19 @@ class StepCommand(click.Command):
 def bisect_step(
     tests: tuple[str, ...], pattern: str, repeat: int, find_fix: bool, **options: Any
 ) -> None:
-    """Judge one kernel, for `git bisect run`; by default that of the tree in the current folder.
+    """Judge one kernel for `git bisect run`.
 
-    The exit status is 0 good, 1 bad, 125 cannot tell, 255 the host or the caller is at fault. Bad
-    is a kernel with the symptom; without --symptom that is any test that fails. With --find-fix
-    0 and 1 are swapped, as git's old and new terms want it.
+    The default of --kernel is tree:. here, the git tree in the current folder. A kernel is bad if
+    it shows the symptom. By default the symptom is any test that fails. TEST is a test's name as a
+    report prints it, or an expression as for pytest -k.
+
+    Exit status: 0 good, 1 bad, 125 untestable, 255 the caller or the host is at fault. --find-fix
+    swaps 0 and 1, as the terms old and new of git bisect require.
 
     \b
-    git bisect run testbed bisect-step --arch x86_64 test_descriptor
-    testbed bisect-step --kernel tree:~/linux --symptom "KASAN" "stack and fields"
+    Examples:
+      git bisect run testbed bisect-step --arch x86_64 test_descriptor
+      testbed bisect-step --kernel tree:~/linux --symptom "KASAN" "stack and fields"
     """
     question = Question.of(tests, pattern, repeat, find_fix=find_fix)
     options["kernel"] = options["kernel"] or "tree:."
@@ -62,7 +66,7 @@ def bisect_step(
 
 
 def step_status(verdict: Presence, *, find_fix: bool) -> int:
-    """What `git bisect run` is told."""
+    """Return the exit status for `git bisect run`."""
     if verdict is Presence.UNKNOWN:
         return _SKIP
     return _BAD if (verdict is Presence.PRESENT) is not find_fix else _GOOD
@@ -70,7 +74,7 @@ def step_status(verdict: Presence, *, find_fix: bool) -> int:
 
 @contextmanager
 def _aborting() -> Iterator[None]:
-    """git takes a status below 128 for a verdict: what is none must not look like one."""
+    """Exit with 255 on an error: git takes every status below 128 for a verdict."""
     try:
         yield
     except click.ClickException as error:

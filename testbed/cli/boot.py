@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""`testbed boot`: a guest that stays until Ctrl-C."""
+"""`testbed boot`: a guest that runs until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -20,13 +20,16 @@ from testbed.vm.qemu import command_by_hand
 @click.command()
 @kernel_options
 @share_option
-@click.option("--print", "only_print", is_flag=True, help="Print the QEMU command line only.")
+@click.option(
+    "--print", "only_print", is_flag=True, help="Print QEMU's command line, and do not boot."
+)
 def boot(only_print: bool, share: Path | None, **options: Any) -> None:
-    """Boot a kernel and keep it until Ctrl-C; tells how to log in.
+    """Boot a kernel, print how to log in, and wait for Ctrl-C.
 
     \b
-    testbed boot --arch arm64
-    testbed boot --arch x86_64 --print
+    Examples:
+      testbed boot --arch arm64
+      testbed boot --arch x86_64 --print
     """
     with opened(options) as invocation:
         prepared = invocation.first_kernel(share)

@@ -16,8 +16,11 @@ from testbed.cli.options import kernel_options
 def build(**options: Any) -> None:
     """Build kernels with their modules, guest programs and images.
 
+    It prints the release and the files of each kernel.
+
     \b
-    testbed build --kernel tree:~/linux --arch x86_64
+    Example:
+      testbed build --kernel tree:~/linux --arch x86_64
     """
     with opened(options) as invocation:
         for prepared in invocation.prepared_kernels():

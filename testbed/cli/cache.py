@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""`testbed cache`: what is kept between runs."""
+"""`testbed cache`: kernels, images and object files that are kept between runs."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ from testbed.cli.options import json_option, settings_option
 
 @click.group()
 def cache() -> None:
-    """List what is kept between runs and the room it takes, or make room."""
+    """List or remove what is kept between runs."""
 
 
 @cache.command("list")
 @settings_option
 @json_option
 def cache_list(**options: Any) -> None:
-    """List what is kept, the least recently used first.
+    """List the entries and their sizes, least recently used first.
 
     \b
-    testbed cache list
+    Example:
+      testbed cache list
     """
     with opened(options) as invocation:
         store = invocation.ctx.cache
@@ -45,14 +46,18 @@ def cache_list(**options: Any) -> None:
 
 @cache.command("prune")
 @click.option(
-    "--limit", type=float, show_default="the setting cache_limit", help="Gigabytes to keep."
-)
+    "--limit", type=float, metavar="GB",
+    help="Keep at most GB gigabytes. Default: the setting cache_limit.",
+)  # fmt: skip
 @settings_option
 def cache_prune(limit: float | None, **options: Any) -> None:
-    """Remove the least recently used; what a live run holds stays.
+    """Remove the least recently used entries.
+
+    Entries that a running command uses are kept.
 
     \b
-    testbed cache prune --limit 5
+    Example:
+      testbed cache prune --limit 5
     """
     with opened(options) as invocation:
         store = invocation.ctx.cache

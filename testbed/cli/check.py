@@ -34,12 +34,39 @@ _MODULE = click.Path(exists=True, path_type=Path)
 @click.command()
 @kernel_options
 @json_option
-@click.option("--module", type=_MODULE, metavar="DIR|FILE.ko", help="The driver.")
-@click.option("--before", type=_MODULE, metavar="DIR|FILE.ko", help="The driver as it was.")
-@click.option("--after", type=_MODULE, metavar="DIR|FILE.ko", help="The same, converted.")
-@click.option("--node", required=True, metavar="FILE", help="What it makes, such as /dev/foo.")
-@click.option("--plan", type=click.Path(path_type=Path), help="A TOML file: what is tried.")
-@click.option("--lower", is_flag=True, help="Try it below our stacks only.")
+@click.option(
+    "--module",
+    type=_MODULE,
+    metavar="DIR|FILE.ko",
+    help="Check one driver: a folder with its Kbuild or Makefile, which is never written to, or a "
+    "built module.",
+)
+@click.option(
+    "--before",
+    type=_MODULE,
+    metavar="DIR|FILE.ko",
+    help="Compare this older version of a driver with the one that --after names.",
+)
+@click.option(
+    "--after",
+    type=_MODULE,
+    metavar="DIR|FILE.ko",
+    help="Compare this newer version with the one that --before names.",
+)
+@click.option(
+    "--node",
+    required=True,
+    metavar="FILE",
+    help="Map FILE, an absolute path: the driver's device node, such as /dev/foo, or its file in "
+    "debugfs or sysfs.",
+)
+@click.option(
+    "--plan",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Read the choice of trials from a TOML file. Default: all trials.",
+)
+@click.option("--lower", is_flag=True, help="Leave out the direct path: test below stacks only.")
 def check(
     module: Path | None,
     before: Path | None,
@@ -49,19 +76,25 @@ def check(
     lower: bool,
     **options: Any,
 ) -> None:
-    """Try on a driver's node what userspace can do to a mapping, directly and below stacks.
+    """Test a driver's mappings, directly and below stacks.
 
-    Exit status: 0 all holds, and nothing differs; 1 something does.
+    It performs every operation that userspace can perform on a mapping, each in a guest with the
+    driver freshly loaded. With --before and --after it shows every difference between the versions
+    that userspace can see.
+
+    Exit status: 0 everything holds and nothing differs, 1 otherwise; 2, 3 and 130 as for `testbed
+    run`.
 
     \b
-    testbed check --module ~/foo --node /dev/foo
-    testbed check --module foo.ko --node /dev/foo --plan foo.toml --flavour debug
-    testbed check --before foo-old --after foo-new --node /dev/foo --arch arm64
+    Examples:
+      testbed check --module ~/foo --node /dev/foo
+      testbed check --module foo.ko --node /dev/foo --plan foo.toml --flavour debug
+      testbed check --before foo-old --after foo-new --node /dev/foo --arch arm64
     """
     if (module is None) == (before is None) or (before is None) != (after is None):
         raise click.UsageError("give --module, or --before and --after")
     if not node.startswith("/"):
-        raise click.UsageError(f"--node {node} is no absolute path")
+        raise click.UsageError(f"--node {node} is not an absolute path")
     chosen = _only_lower(load_check_plan(plan)) if lower else load_check_plan(plan)
     with opened(options) as invocation:
         invocation.show_series()
@@ -78,14 +111,14 @@ def check(
 def _only_lower(plan: CheckPlan) -> CheckPlan:
     paths = tuple(path for path in plan.paths if path is not HookPath.DIRECT)
     if not paths:
-        raise SetupError("--lower leaves no path of the plan")
+        raise SetupError("--lower leaves no path: the plan has only direct")
     return dataclasses.replace(plan, paths=paths)
 
 
 def _check(
     invocation: Invocation, lab: Lab, modules: list[Path | None], node: str, plan: CheckPlan
 ) -> Iterator[Checked | Conversion]:
-    """One result for each architecture; both versions start from what the older one maps."""
+    """Yield one result per architecture. Both versions start from the older one's mappings."""
     for arch in invocation.ctx.settings.arch:
         sides: list[Checked] = []
         base_mappings: tuple[BaseMapping, ...] = ()

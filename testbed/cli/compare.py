@@ -31,15 +31,18 @@ from testbed.suite.sides import recorded_side, run_side, side_settings
 @click.argument("base")
 @click.argument("new")
 def compare(base: str, new: str, expression: str | None, **options: Any) -> None:
-    """Run the same tests on two kernels, and show only what differs.
+    """Run the same tests on two kernels, and show the differences.
 
-    BASE and NEW are each KERNEL, KERNEL+SERIES or +SERIES (on top of --kernel), or the folder
-    of a run. Exit status: 0 nothing differs, 1 something does.
+    BASE and NEW are each KERNEL, KERNEL+SERIES, +SERIES (on top of --kernel), or the folder of an
+    earlier run.
+
+    Exit status: 0 nothing differs, 1 something differs; 2, 3 and 130 as for `testbed run`.
 
     \b
-    testbed compare debian:7.3 debian:7.3+fixes/
-    testbed compare tree:~/linux@v7.3 tree:~/linux --arch x86_64 -k stack
-    testbed compare results/2026-11-20T10-00-00 results/latest
+    Examples:
+      testbed compare debian:7.3 debian:7.3+fixes/
+      testbed compare tree:~/linux@v7.3 tree:~/linux --arch x86_64 -k stack
+      testbed compare results/2026-11-20T10-00-00 results/latest
     """
     with opened(options) as invocation:
         folder = new_run_dir(invocation.ctx.settings.results_dir, latest=False)
@@ -55,7 +58,7 @@ def compare(base: str, new: str, expression: str | None, **options: Any) -> None
 
 
 def _side(invocation: Invocation, name: str, results: Path, expression: str | None) -> Side:
-    """One side of a comparison: recorded, or run now."""
+    """Return one side of a comparison: an earlier run, or one that is run now."""
     recorded = recorded_side(name)
     if recorded is not None:
         return recorded

@@ -21,10 +21,15 @@ from testbed.settings import Settings
 @kernel_options
 @json_option
 def doctor(**options: Any) -> None:
-    """Show what the host has, what it lacks with a hint, and which accelerator is used and why.
+    """Show what the host has and lacks, and the settings.
+
+    It shows which accelerator is used and why, and a hint for each missing part.
+
+    Exit status: 0 nothing is missing, 2 something is missing.
 
     \b
-    testbed doctor
+    Example:
+      testbed doctor
     """
     with opened(options) as invocation:
         settings = invocation.ctx.settings

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""How a program of the testbed ends: errors become exit statuses, signals clean up first."""
+"""The end of a program of the testbed: errors become exit statuses, signals clean up first."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ import click
 from testbed.errors import GuestError, SetupError, TestbedError, TreeError
 from testbed.results.model import EXIT_FINDINGS, EXIT_INFRA, EXIT_SETUP
 
-# The shell's convention: 128 and the number of the signal.
+# As in shells: 128 plus the number of the signal.
 _EXIT_INTERRUPT = 128 + signal.SIGINT
 
 
 def end_with(name: str, command: Callable[[], int]) -> NoReturn:
     """Run a command and exit with its status, or with that of its error (docs/running.md)."""
-    # Both clean up, also where a shell that started us in the background had us ignore the former.
+    # Clean up after both. A shell makes a background process ignore SIGINT: undo that.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     try:
@@ -35,10 +35,10 @@ def end_with(name: str, command: Callable[[], int]) -> NoReturn:
         click.echo(f"{name}: {type(error).__name__}: {error}", err=True)
         sys.exit(_exit_status(error))
     except OSError as error:
-        click.echo(f"{name}: the host: {error}", err=True)
+        click.echo(f"{name}: host error: {error}", err=True)
         sys.exit(EXIT_INFRA)
     except Exception:
-        # A fault of the testbed's own must not look like one of the kernel's.
+        # A bug of the testbed must not look like a finding about the kernel.
         traceback.print_exc()
         sys.exit(EXIT_INFRA)
 

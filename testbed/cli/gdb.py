@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""`testbed gdb`: a guest under a debugger, by QEMU's gdb stub."""
+"""`testbed gdb`: debugs a guest through QEMU's gdb stub."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from testbed.lab.guest import Guest
 from testbed.lab.login import ssh_argv
 from testbed.process import find_tool, interact
 
-# Where the layer is entered, in the order in which a nested mmap comes by.
+# The functions of the layer (mm/vma.c, mm/util.c), in the order in which a nested mmap calls them.
 LAYER = (
     "call_mmap_prepare",
     "compat_vma_mmap",
@@ -42,27 +42,30 @@ _PATIENCE = 10.0
 @share_option
 @click.option(
     "--break", "breakpoints", multiple=True, metavar="FUNCTION",
-    help=f"Stop there; may be repeated. Default: {', '.join(LAYER)}, as far as there are such.",
+    help="Set a breakpoint on FUNCTION; may be repeated. Default: the functions of the layer, "
+    f"unless the compiler inlined them: {', '.join(LAYER)}.",
 )  # fmt: skip
 @click.argument("words", nargs=-1, metavar="[-- GDB...]")
 def gdb(
     breakpoints: tuple[str, ...], words: tuple[str, ...], share: Path | None, **options: Any
 ) -> None:
-    """Boot a kernel and open gdb on it, with breakpoints on the layer's functions.
+    """Boot a kernel and debug it with gdb.
 
-    It prints how to log in: what is mapped from there stops at the breakpoints. The kernel has
-    symbols, and no debug information. Without gdb on this host the command is printed, and the
-    guest is kept until Ctrl-C.
+    gdb starts with breakpoints on the functions of the compatibility layer. The command prints how
+    to log in; mappings that you make there stop at the breakpoints. The kernel has symbols, but no
+    debug information. If gdb is not installed, the command prints gdb's command line, and the guest
+    runs until Ctrl-C. Arguments after -- go to gdb.
 
     \b
-    testbed gdb --arch x86_64
-    testbed gdb --arch x86_64 --break do_mmap
-    testbed gdb --arch arm64 -- -ex continue
+    Examples:
+      testbed gdb --arch x86_64
+      testbed gdb --arch x86_64 --break do_mmap
+      testbed gdb --arch arm64 -- -ex continue
     """
     with (
         opened(options) as invocation,
         booted(invocation, invocation.first_kernel(share)) as guest,
-        # Not among the results: the path of a socket may have 107 bytes.
+        # Not in the folder of results: a socket's path has at most 107 bytes (unix(7)).
         tempfile.TemporaryDirectory(prefix="testbed-gdb-") as folder,
     ):
         stub = Path(folder) / "stub"
@@ -72,9 +75,7 @@ def gdb(
         try:
             find_tool(argv[0])
         except SetupError:
-            _show(
-                invocation, f"{argv[0]} is not installed (apt install {argv[0]}); where it is", argv
-            )
+            _show(invocation, f"{argv[0]} is not installed: apt install {argv[0]}, then run", argv)
             guest.vm.wait_until_gone()
         else:
             with ignore_sigint():
@@ -83,7 +84,7 @@ def gdb(
 
 @contextmanager
 def ignore_sigint() -> Iterator[None]:
-    """Ctrl-C is gdb's, which stops the guest by it. A handler, for gdb would inherit SIG_IGN."""
+    """Leave Ctrl-C to gdb, which stops the guest. A handler, because gdb would inherit SIG_IGN."""
     before = signal.signal(signal.SIGINT, lambda *_: None)
     try:
         yield
@@ -92,7 +93,7 @@ def ignore_sigint() -> Iterator[None]:
 
 
 def open_stub(guest: Guest, stub: Path) -> None:
-    """Have QEMU listen for a gdb; the guest runs on until one comes."""
+    """Make QEMU listen for gdb. The guest runs until gdb attaches."""
     command = f"gdbserver unix:{stub},server=on,wait=off"
     guest.vm.qmp.execute(
         "human-monitor-command", {"command-line": command}, deadline=Deadline.after(_PATIENCE)
@@ -100,14 +101,14 @@ def open_stub(guest: Guest, stub: Path) -> None:
 
 
 def gdb_argv(kernel: Kernel, stub: Path, breakpoints: Sequence[str] = ()) -> list[str]:
-    """gdb for a kernel, attached to the stub and stopped.
+    """Return a gdb command line for a kernel: gdb attaches to the stub, which stops the guest.
 
-    A function that the compiler has inlined has no symbol: of our own list it is left out, one
-    that the user names is gdb's to complain about.
+    An inlined function lacks a symbol. The default list leaves it out. Names that the user gave
+    are passed to gdb, which reports unknown ones.
     """
     symbols = set() if breakpoints else _symbols(kernel)
     wanted = breakpoints or tuple(name for name in LAYER if name in symbols)
-    # Modules are loaded later: a function of theirs is not known yet.
+    # Modules are loaded later, so their functions are unknown now.
     argv = [_program(kernel.arch), "-q", "-ex", "set breakpoint pending on"]
     argv += ["-ex", f"target remote {stub}"]
     for name in wanted:

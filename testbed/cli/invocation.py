@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What stands behind a command: its settings, its series, and where it prints."""
+"""The environment of a command: its settings, its series, and its output."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from testbed.results.store import new_run_dir
 from testbed.settings import load_settings
 from testbed.terminal import make_progress, plain
 
-# A guest that a user looks around in has these loaded, as far as its kernel allows.
+# The modules in a guest that a user explores, as far as its kernel supports them.
 _MODULES = (MODULE, RING_MODULE)
 
 
 @dataclass(frozen=True)
 class FittedSeries:
-    """The fit of each patch of a series on one source."""
+    """The way in which each patch of a series applies to one source."""
 
     source: str
     fits: tuple[PatchFit, ...]
@@ -51,7 +51,7 @@ class Invocation:
 
     ctx: Context
     series: Series
-    console: Console  # for people; stderr where stdout is for a program
+    console: Console  # for people; stderr if a program reads stdout
     as_json: bool = False
 
     def show(self, lines: Iterable[str]) -> None:
@@ -67,7 +67,7 @@ class Invocation:
             self.show(lines)
 
     def fit_series(self) -> FittedSeries:
-        """Try each patch of the series on the source; a note says when the base is another."""
+        """Try each patch of the series on the source. Print a note if the base differs."""
         kernel = self.ctx.settings.kernel
         source = resolve(kernel, self.ctx)
         fits = examine_series(self.series, unpack(source, self.ctx).path)
@@ -76,10 +76,10 @@ class Invocation:
         return FittedSeries(source.description, tuple(fits))
 
     def show_series(self) -> None:
-        """Show how each patch fits, before anything is built from it.
+        """Show how each patch applies, before anything is built.
 
         Raises:
-            PatchError: one conflicts.
+            PatchError: a patch conflicts.
         """
         if self.series.patches:
             fitted = self.fit_series()
@@ -87,15 +87,15 @@ class Invocation:
             refuse_conflicts(fitted.fits)
 
     def prepared_kernels(self) -> Iterator[PreparedKernel]:
-        """One prepared kernel after the other, in the order asked for."""
+        """Yield a prepared kernel for each architecture, in the requested order."""
         self.show_series()
         for arch in self.ctx.settings.arch:
             yield prepare_kernel(arch, self.series, self.ctx)
 
     def first_kernel(self, share: Path | None = None) -> PreparedKernel:
-        """The only kernel of a command that is about one VM; the first when none was chosen.
+        """Return the prepared kernel of the first architecture, for a command with one VM.
 
-        `share` is the folder that its guest has at /mnt.
+        Its guest has the folder `share` at /mnt.
         """
         settings = self.ctx.settings
         first = dataclasses.replace(settings, arch=settings.arch[:1])
@@ -106,9 +106,9 @@ class Invocation:
 
 @contextmanager
 def opened(options: dict[str, Any]) -> Iterator[Invocation]:
-    """The invocation that a command's options describe; its cache is closed with the block.
+    """Open the invocation that a command's options describe. The block closes its cache.
 
-    With `as_json` among the options nothing but the result goes to stdout.
+    With the option `as_json` only the result goes to stdout.
     """
     file, as_json = options.pop("settings_file"), options.pop("as_json", False)
     settings = load_settings(file, options)
@@ -122,7 +122,7 @@ def opened(options: dict[str, Any]) -> Iterator[Invocation]:
 
 @contextmanager
 def booted(invocation: Invocation, prepared: PreparedKernel) -> Iterator[Guest]:
-    """A guest of that kernel with the test modules loaded; it is gone when the block ends."""
+    """Boot a guest of that kernel, and load the test modules. It ends with the block."""
     log_dir = new_run_dir(invocation.ctx.settings.results_dir, latest=False)
     with ExitStack() as stack:
         with invocation.ctx.progress.step(f"boot {prepared.arch} {prepared.kernel.release}"):

@@ -28,14 +28,27 @@ from testbed.results.store import new_run_dir
 @click.command()
 @kernel_options
 @json_option
-@click.option("-k", "expression", metavar="EXPR", help="Only mutations that match, as pytest -k.")
-@click.option("--list", "only_list", is_flag=True, help="List the mutations only.")
+@click.option(
+    "-k",
+    "expression",
+    metavar="EXPR",
+    help="Try only mutations whose name or files match EXPR, as pytest -k. Default: all.",
+)
+@click.option("--list", "only_list", is_flag=True, help="List the mutations, and try none.")
 @click.option(
     "--from", "origin", type=click.Path(path_type=Path), default=MUTANTS, metavar="DIR",
-    show_default="the testbed's own", help="A folder of *.patch, *.diff or *.cocci.",
+    help="Read the mutations from DIR: *.patch, *.diff and *.cocci. Default: the testbed's own.",
 )  # fmt: skip
-@click.option("--tests", metavar="EXPR", help="Only these tests, as pytest -k.")
-@click.option("--fresh", is_flag=True, help="Try also what was tried before with these tests.")
+@click.option(
+    "--tests",
+    metavar="EXPR",
+    help="Run only tests that match EXPR, as pytest -k. Default: all.",
+)
+@click.option(
+    "--fresh",
+    is_flag=True,
+    help="Repeat mutations with a recorded outcome. Default: take the outcome from the record.",
+)
 def mutants(
     expression: str | None,
     only_list: bool,
@@ -44,14 +57,19 @@ def mutants(
     fresh: bool,
     **options: Any,
 ) -> None:
-    """Run the tests on known-bad kernels, and show which of them the tests catch.
+    """Show which known-bad kernels the tests catch.
 
-    Exit status: 0 every mutation was caught, 1 one survived.
+    It builds a kernel with each mutation, and runs the tests on it until the first unexpected
+    failure.
+
+    Exit status: 0 every mutation was caught, 1 one survived, 3 the host failed on one; 2 and 130 as
+    for `testbed run`.
 
     \b
-    testbed mutants --arch x86_64
-    testbed mutants --list -k "util or vma"
-    testbed mutants --from ~/mutations --kernel debian:7.2
+    Examples:
+      testbed mutants --arch x86_64
+      testbed mutants --list -k "util or vma"
+      testbed mutants --from ~/mutations --kernel debian:7.2
     """
     chosen = select(load_mutations(origin), expression)
     with opened(options) as invocation:
@@ -69,7 +87,7 @@ def _line(mutation: Mutation) -> str:
 def _run_campaign(
     invocation: Invocation, mutations: Sequence[Mutation], *, fresh: bool, tests: str | None
 ) -> list[Outcome]:
-    """Try them all; an interrupted campaign shows what it has found so far."""
+    """Try all mutations. An interrupted campaign shows its outcomes so far."""
     folder = new_run_dir(invocation.ctx.settings.results_dir, latest=False)
     campaign = Campaign(invocation.ctx, invocation.series, folder, fresh=fresh, tests=tests)
     try:

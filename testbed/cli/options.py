@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Options that several commands have."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from testbed.settings import AccelChoice, Isolation, Toolchain
 
 
 def kernel_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options of every command that needs a kernel."""
+    """Add the options of every command that needs a kernel."""
     for option in reversed(_KERNEL_OPTIONS):
         command = option(command)
     return command
 
 
 def _one_of(words: Iterable[str]) -> Callable[[click.Context, click.Parameter, str], list[str]]:
-    """A completion in the shell: those of `words` that go on from what was typed."""
+    """Return a shell completion: those of `words` that begin with the typed text."""
 
     def complete(_ctx: click.Context, _param: click.Parameter, typed: str) -> list[str]:
         return [word for word in words if word.startswith(typed)]
@@ -31,12 +31,14 @@ def _one_of(words: Iterable[str]) -> Callable[[click.Context, click.Parameter, s
 
 
 def settings_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The option of every command."""
+    """Add the option of every command."""
     return click.option(
         "--settings",
         "settings_file",
         type=click.Path(path_type=Path),
-        help="A TOML file; keys are those of `testbed doctor`'s list.",
+        metavar="FILE",
+        help="Read settings from a TOML file; `testbed doctor` lists the keys. Options override "
+        "settings. Default: ~/.config/mmap-testbed/testbed.toml.",
     )(command)
 
 
@@ -45,72 +47,89 @@ _KERNEL_OPTIONS: tuple[Callable[..., Any], ...] = (
         "--arch",
         metavar="A[,B]",
         shell_complete=_one_of((*ARCHES, ",".join(ARCHES))),
-        help="Architectures: x86_64, arm64. Default both.",
+        help="Use these architectures, of x86_64 and arm64. Default: both.",
     ),
     click.option(
         "--kernel",
         metavar="SOURCE",
-        help="debian (the newest), debian:7.2, tree:PATH, tree:PATH@COMMIT or tarball:PATH.",
+        help="Use this kernel: debian (the newest), debian:7.2, tree:PATH, tree:PATH@COMMIT or "
+        "tarball:PATH. Default: debian.",
     ),
     click.option(
         "--series",
         metavar="SERIES",
-        help="Patches to apply on top: a patch, a folder of them, an mbox, a maildir, A..B of "
-        "the git tree that --kernel names, or a message-id.",
+        help="Apply patches on top: a patch, a folder of patches, an mbox, a maildir, A..B of the "
+        "git tree that --kernel names, or a message-id. Default: none.",
     ),
     click.option(
         "--flavour",
         metavar="NAME",
         shell_complete=_one_of(FLAVOURS),
-        help=f"{', '.join(FLAVOURS)}. Default base.",
+        help=f"Configure the kernel as one of {', '.join(FLAVOURS)}. Default: base.",
     ),
     click.option(
         "--isolation",
         type=click.Choice([choice.value for choice in Isolation]),
-        help="Whose kernel a test has. Default clone.",
+        help="Give each test a clone of a booted VM, boot a VM for each, or share one VM between "
+        "tests. Default: clone.",
     ),
     click.option(
-        "--accel", type=click.Choice([choice.value for choice in AccelChoice]), help="Default auto."
+        "--accel",
+        type=click.Choice([choice.value for choice in AccelChoice]),
+        help="Run VMs with this accelerator; auto is KVM where it works, TCG otherwise. "
+        "Default: auto.",
     ),
     click.option(
         "--toolchain",
         type=click.Choice([choice.value for choice in Toolchain]),
-        help="Default gcc.",
+        help="Compile with this toolchain. Default: gcc.",
     ),
     click.option(
-        "--results", "results_dir", metavar="DIR", help="Where runs are written. Default results/."
+        "--results",
+        "results_dir",
+        metavar="DIR",
+        help="Write each run to a folder below DIR. Default: results/ in the checkout.",
     ),
-    click.option("-j", "--jobs", type=int, help="Compiler jobs. Default: one per CPU."),
+    click.option(
+        "-j",
+        "--jobs",
+        type=int,
+        metavar="N",
+        help="Run N compiler jobs at a time. Default: one per CPU.",
+    ),
     settings_option,
 )
 
 
 def share_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The option of every command that leaves a guest to the user."""
+    """Add the option of every command that gives the user a guest."""
     return click.option(
         "--share",
         type=click.Path(exists=True, file_okay=False, resolve_path=True, path_type=Path),
         metavar="DIR",
-        help="The guest has this folder at /mnt, read-only.",
+        help="Mount DIR at /mnt in the guest, read-only. Default: none.",
     )(command)
 
 
 def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The option of every command that prints a table."""
+    """Add the option of every command that prints a table."""
     return click.option(
-        "--json", "as_json", is_flag=True, help="Print JSON on stdout; all else goes to stderr."
+        "--json", "as_json", is_flag=True, help="Print the result as JSON; all else goes to stderr."
     )(command)
 
 
 def expression_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The option of every command that runs some of the tests."""
+    """Add the option of every command that runs some of the tests."""
     return click.option(
-        "-k", "expression", metavar="EXPR", help="Only tests that match, as pytest -k."
+        "-k",
+        "expression",
+        metavar="EXPR",
+        help="Run only tests that match EXPR, as pytest -k. Default: all.",
     )(command)
 
 
 def question_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """What is asked of each kernel."""
+    """Add the tests to run on each kernel, and the options that define the symptom."""
     for option in reversed(_QUESTION):
         command = option(command)
     return command
@@ -120,13 +139,15 @@ _QUESTION: tuple[Callable[..., Any], ...] = (
     click.argument("tests", nargs=-1, required=True, metavar="TEST..."),
     click.option(
         "--symptom", "pattern", metavar="REGEX", default="",
-        help="What the symptom is: searched in what each bad case prints.",
+        help="Define the symptom: REGEX matches a test that did not pass, or its evidence. "
+        "Default: see above.",
     ),
     click.option(
         "--repeat", type=click.IntRange(1), default=1, metavar="N",
-        help="Run the tests up to N times: for symptoms that come and go.",
+        help="Run the tests up to N times, for intermittent symptoms. Default: 1.",
     ),
     click.option(
-        "--find-fix", is_flag=True, help="Look for what took the symptom away: bad is older."
+        "--find-fix", is_flag=True,
+        help="Look for the commit that removed the symptom: bad is the older end.",
     ),
 )  # fmt: skip

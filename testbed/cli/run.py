@@ -20,13 +20,19 @@ from testbed.suite.runner import run_suite
 @click.command()
 @kernel_options
 @expression_option
-@click.option("--keep", is_flag=True, help="A VM whose test failed stays until Enter is pressed.")
+@click.option("--keep", is_flag=True, help="Keep the VM of a failed test until you press Enter.")
 def run(expression: str | None, keep: bool, **options: Any) -> None:
-    """Build, boot and test; a table of paths and architectures at the end.
+    """Build kernels, boot them, and run the tests on them.
+
+    It prints a table of paths and architectures, and the unexpected results with their evidence.
+
+    Exit status: 0 all results are as expected, 1 the kernel misbehaved, 2 wrong usage or the host
+    lacks something, 3 the host or the testbed broke, 130 interrupted.
 
     \b
-    testbed run
-    testbed run --kernel debian:7.2 --arch arm64 -k "flags and stack"
+    Examples:
+      testbed run
+      testbed run --kernel debian:7.2 --arch arm64 -k "flags and stack"
     """
     with opened(options) as invocation:
         invocation.show_series()

@@ -18,11 +18,16 @@ from testbed.kernel.fit import refuse_conflicts
 @kernel_options
 @json_option
 def series(**options: Any) -> None:
-    """Show how each patch of a series fits the text of a kernel; nothing is built.
+    """Show how each patch of a series applies to a kernel.
+
+    Nothing is built.
+
+    Exit status: 0 no patch conflicts, 1 one conflicts; 2, 3 and 130 as for `testbed run`.
 
     \b
-    testbed series --series fixes.mbox --kernel debian:7.2
-    testbed series --series v7.3..topic --kernel tree:~/linux@v7.3
+    Examples:
+      testbed series --series fixes.mbox --kernel debian:7.2
+      testbed series --series v7.3..topic --kernel tree:~/linux@v7.3
     """
     with opened(options) as invocation:
         if not invocation.series.patches:

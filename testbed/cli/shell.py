@@ -20,21 +20,26 @@ from testbed.vm.qemu import argv_by_hand
 @click.command()
 @kernel_options
 @share_option
-@click.option("--console", "on_console", is_flag=True, help="On the serial console, without SSH.")
+@click.option(
+    "--console", "on_console", is_flag=True, help="Use the serial console instead of SSH."
+)
 @click.argument("command", nargs=-1)
 def shell(command: tuple[str, ...], on_console: bool, share: Path | None, **options: Any) -> None:
-    """Boot a kernel and open a shell in it, or run one command there.
+    """Boot a kernel and open a shell in it, or run one command.
 
-    The test modules are loaded; on the console, where all that the kernel prints is seen, they
-    are in /lib/testbed. Ctrl-A x ends a VM on the console.
+    Over SSH the test modules are loaded. On the console, which also shows the kernel's messages,
+    load them from /lib/testbed; Ctrl-A x ends the VM.
+
+    Exit status: the shell's or the command's.
 
     \b
-    testbed shell --arch arm64
-    testbed shell --arch x86_64 --share ~/driver -- insmod /mnt/driver.ko
-    testbed shell --arch x86_64 --console
+    Examples:
+      testbed shell --arch arm64
+      testbed shell --arch x86_64 --share ~/driver -- insmod /mnt/driver.ko
+      testbed shell --arch x86_64 --console
     """
     if on_console and command:
-        raise click.UsageError("--console runs no command")
+        raise click.UsageError("--console does not run a command")
     with opened(options) as invocation:
         prepared = invocation.first_kernel(share)
         if on_console:

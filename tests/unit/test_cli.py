@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The command line: help that shows examples, errors that name cause and cure."""
+"""The command line: help with examples, errors with a cause and a hint."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Ended:
 
 
 class Testbed:
-    """Runs the command line in this process, in a folder and with settings of its own."""
+    """Runs the command line in this process, in an empty folder and without the user's settings."""
 
     __test__ = False
 
@@ -79,11 +79,11 @@ def test_help_shows_an_example(testbed: Testbed, command: str) -> None:
         (("bisect", "a"), "--good and --bad, or --series"),
         (("bisect", "--good", "a", "--bad", "b", "a"), "not the top of a git tree"),
         (("bisect", "--good", "a", "--bad", "b", "--kernel", "debian", "a"), "--kernel"),
-        (("bisect", "--symptom", "(", "a"), "no regular expression"),
-        (("bisect", "a and"), "names no tests"),
+        (("bisect", "--symptom", "(", "a"), "is not a regular expression"),
+        (("bisect", "a and"), "is not a test expression"),
         (("check", "--node", "/dev/foo"), "give --module, or --before and --after"),
         (("check", "--node", "/dev/foo", "--before", "."), "give --module, or --before and"),
-        (("check", "--node", "foo", "--module", "."), "foo is no absolute path"),
+        (("check", "--node", "foo", "--module", "."), "foo is not an absolute path"),
         (("check", "--node", "/dev/foo", "--module", "nowhere"), "nowhere"),
         (("check", "--node", "/dev/foo", "--module", ".", "--plan", "nowhere"), "the plan nowhere"),
     ],
@@ -108,17 +108,17 @@ def test_help_shows_an_example(testbed: Testbed, command: str) -> None:
         "check-plan",
     ],
 )
-def test_bad_usage_is_named_and_ends_with_2(
+def test_wrong_usage_is_reported_and_exits_with_2(
     testbed: Testbed, words: tuple[str, ...], complaint: str
 ) -> None:
     done = testbed(*words)
     assert (done.status, complaint in done.stderr) == (2, True), done.stderr
 
 
-def test_ends_are_not_for_a_series(testbed: Testbed, tmp_path: Path) -> None:
+def test_bisecting_a_series_takes_no_ends(testbed: Testbed, tmp_path: Path) -> None:
     (tmp_path / "1.patch").write_text(diff("mm/vma.c", "int vma;\n", "int more;\n"))
     done = testbed("bisect", "--series", "1.patch", "--good", "a", "test")
-    assert (done.status, "leave --good and --bad out" in done.stderr) == (2, True), done.stderr
+    assert (done.status, "leave out --good and --bad" in done.stderr) == (2, True), done.stderr
 
 
 @pytest.mark.parametrize(
@@ -126,14 +126,14 @@ def test_ends_are_not_for_a_series(testbed: Testbed, tmp_path: Path) -> None:
     [(), ("--repeat", "none", "a"), ("--kernel", "debain", "a"), ("a and",), ("a",)],
     ids=["no-test", "option", "kernel", "tests", "no-tree"],
 )
-def test_what_is_no_verdict_aborts_a_git_bisect_run(
+def test_bisect_step_ends_git_bisect_run_after_wrong_usage(
     testbed: Testbed, words: tuple[str, ...]
 ) -> None:
     done = testbed("bisect-step", *words)
     assert (done.status, done.stderr != "") == (255, True)
 
 
-def test_a_fault_of_the_testbeds_own_is_no_verdict_either(
+def test_bisect_step_ends_git_bisect_run_after_a_bug_of_the_testbed(
     testbed: Testbed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("testbed.cli.bisect_step.judge", lambda *_: 1 / 0)
@@ -152,7 +152,7 @@ def test_a_fault_of_the_testbeds_own_is_no_verdict_either(
         (Presence.UNKNOWN, ("--find-fix",), 125),
     ],
 )
-def test_a_verdict_is_told_as_git_bisect_run_wants_it(
+def test_bisect_step_exits_as_git_bisect_run_expects(
     testbed: Testbed,
     monkeypatch: pytest.MonkeyPatch,
     verdict: Presence,
@@ -171,7 +171,7 @@ def test_an_empty_cache_is_listed_as_empty(testbed: Testbed) -> None:
     assert "0.0 GB of 20 GB" in done.stdout
 
 
-def test_a_series_is_shown_as_it_fits(testbed: Testbed, tmp_path: Path) -> None:
+def test_series_shows_how_each_patch_applies(testbed: Testbed, tmp_path: Path) -> None:
     kernel = f"tree:{Path(__file__).parent / 'fake_kernel'}"
     (text,) = (Path(kernel.removeprefix("tree:")) / "mm/vma.c").read_text().splitlines()
     series = tmp_path / "series"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What gdb is told."""
+"""gdb's command line, and its signals."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from testbed.arch import ARCHES, host_uname
 from testbed.cli.gdb import LAYER, gdb_argv, ignore_sigint
 
 
-def map_of(folder: Path, *names: str) -> None:
+def write_system_map(folder: Path, *names: str) -> None:
     lines = [f"ffffffff8113c1{number:02x} T {name}" for number, name in enumerate(names)]
     (folder / "System.map").write_text("\n".join(lines) + "\n")
 
@@ -22,27 +22,27 @@ def breakpoints(argv: list[str]) -> list[str]:
     return [word.removeprefix("break ") for word in argv if word.startswith("break ")]
 
 
-def test_the_layers_functions_are_broken_at_unless_they_were_inlined(tmp_path: Path) -> None:
-    map_of(tmp_path, *LAYER[1:], "do_mmap")
+def test_the_default_breakpoints_are_the_functions_of_the_layer_that_have_symbols(tmp_path: Path) -> None:
+    write_system_map(tmp_path, *LAYER[1:], "do_mmap")
     argv = gdb_argv(vm_parts.kernel(path=tmp_path), Path("/tmp/stub"))
     assert breakpoints(argv) == list(LAYER[1:])
     assert argv[-1] == str(tmp_path / "vmlinux")
     assert argv.index("target remote /tmp/stub") < argv.index(f"break {LAYER[1]}")
 
 
-def test_what_the_user_names_is_taken_instead_as_it_is(tmp_path: Path) -> None:
+def test_breakpoints_of_the_user_replace_the_default(tmp_path: Path) -> None:
     argv = gdb_argv(vm_parts.kernel(path=tmp_path), Path("stub"), ("do_mmap", "nowhere"))
     assert breakpoints(argv) == ["do_mmap", "nowhere"]
 
 
 @pytest.mark.parametrize("name", ARCHES)
-def test_another_architecture_wants_a_gdb_that_knows_it(tmp_path: Path, name: str) -> None:
+def test_another_architecture_needs_gdb_multiarch(tmp_path: Path, name: str) -> None:
     argv = gdb_argv(vm_parts.kernel(name, tmp_path), Path("stub"), ("do_mmap",))
     native = ARCHES[name].uname == host_uname()
     assert argv[0] == ("gdb" if native else "gdb-multiarch")
 
 
-def test_an_interrupt_is_gdbs_alone() -> None:
+def test_the_testbed_ignores_an_interrupt_while_gdb_runs() -> None:
     before = signal.getsignal(signal.SIGINT)
     with ignore_sigint():
         signal.raise_signal(signal.SIGINT)
