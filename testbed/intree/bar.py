@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The PCI BAR with memory behind it that each guest has (testbed/vm/qemu.py)."""
+"""The memory-backed PCI BAR of each guest (testbed/vm/qemu.py)."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from testbed.lab.guest import Guest
 
-# ivshmem's vendor and device (QEMU's docs/specs/ivshmem-spec.rst); its BAR 2 is the memory.
+# Vendor and device of ivshmem, whose BAR 2 is memory (QEMU, docs/specs/ivshmem-spec.rst).
 _VENDOR, _DEVICE = "0x1af4", "0x1110"
 _BAR = 2
 
-# Its lines are the BARs: start, end and flags.
+# One line of `resource` per BAR: start, end and flags.
 _FIND = """
 for d in /sys/bus/pci/devices/*; do
     [ "$(cat $d/vendor) $(cat $d/device)" = "$1 $2" ] || continue
@@ -26,7 +26,7 @@ done
 class Bar:
     """A memory BAR of an enabled device."""
 
-    resource: str  # its file in sysfs, which can be mapped; with `_wc` behind it write-combining
+    resource: str  # its mappable file in sysfs; the suffix `_wc` gives write-combining
     start: int  # physical address
 
     def pfn(self, page_size: int) -> int:
@@ -34,7 +34,7 @@ class Bar:
 
 
 def find_bar(guest: Guest) -> Bar:
-    """Find the BAR, and have its device answer."""
+    """Find the BAR, and enable its device."""
     found = guest.session.check(["sh", "-ec", _FIND, "sh", _VENDOR, _DEVICE]).out
     folder, *bars = found.splitlines()
     return Bar(f"{folder}/resource{_BAR}", int(bars[_BAR].split()[0], 16))

@@ -1,23 +1,23 @@
 # SPDX-License-Identifier: GPL-2.0
 """The mmap_prepare hooks of the kernel's files, and why some are not reached.
 
-A hook is one initialiser of file_operations in 7.3; the names are ours. Whether a hook was
-reached is not said here: the tests of a run tell, by their marker `reaches`.
+Each hook is one initialiser of file_operations in Linux 7.3. The names are ours. This table does
+not record which hooks a run reaches: the tests declare that with the marker `reaches`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-# What the file systems with nothing special to do have in common (mm/filemap.c).
+# Hooks that several file systems share (mm/filemap.c).
 _GENERIC = "generic_file_mmap_prepare"
 _READONLY = "generic_file_readonly_mmap_prepare"
 
-_NO_DISK = "a file system of which no disk is made"
+_NO_DISK = "the testbed makes no disk with this file system"
 _NO_FLASH = "needs flash memory"
-_NO_HARDWARE = "hardware that QEMU does not have"
+_NO_HARDWARE = "needs hardware that QEMU does not emulate"
 _NO_MMU = "only without an MMU"
-_NO_SERVER = "its server is no part of the guest"
+_NO_SERVER = "the guest lacks its server"
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class Hook:
 
     name: str
     function: str
-    file: str  # of the kernel's source
-    why_not: str = ""  # it is reached not at all, or only directly
+    file: str  # in the kernel source
+    why_not: str = ""  # why it is not reached, or only directly
 
 
 HOOKS = (
@@ -40,7 +40,7 @@ HOOKS = (
         "aio",
         "aio_ring_mmap_prepare",
         "fs/aio.c",
-        "not stacked: the kernel maps it itself, there is no file to put below another",
+        "not stacked: the kernel maps it itself, without a file that could be stacked",
     ),
     Hook("blkdev", "blkdev_mmap_prepare", "block/fops.c"),
     Hook("hpet", "hpet_mmap_prepare", "drivers/char/hpet.c"),
@@ -59,7 +59,7 @@ HOOKS = (
         "open-dice",
         "open_dice_mmap_prepare",
         "drivers/misc/open-dice.c",
-        "virt's device tree would need a reserved area",
+        "needs a reserved area in the device tree of the virt machine",
     ),
     Hook(
         "device-dax", "dax_mmap_prepare", "drivers/dax/device.c", "needs an NVDIMM and ZONE_DEVICE"

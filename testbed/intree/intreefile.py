@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The kernel's own files that have an mmap_prepare hook: how a guest comes by each.
+"""The kernel's own files that have an mmap_prepare hook, and their setup in a guest.
 
-Which paths a file can be stacked below follows from what its hook and its vm_ops look at:
-what stands on the page cache of vma->vm_file needs a path that switches vm_file, what never
-looks at vm_file, or replaces it, can be below any.
+The hook and the vm_ops of a file decide which stacks it can be below. If they use the page cache
+of vma->vm_file, the stack must switch vm_file. If they ignore vm_file or replace it, any stack
+will do.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ _BACKING = "/tmp/user.img"
 _ANY = (HookPath.STACK, HookPath.STACK_FIRST, HookPath.STACK_AFTER, HookPath.THREE_LEVEL)
 
 
-# `load MODULE...` those that are not; `disk NAME`: the device that has this serial number.
-# No program is started where the shell alone can tell: each costs milliseconds under TCG.
+# `load MODULE...` loads the modules that are not loaded. `disk NAME` prints the device with this
+# serial number. The shell starts no program without need: each costs milliseconds under TCG.
 _SHELL = """
 load() {
     for m in "$@"; do [ -d /sys/module/$m ] || modprobe $m; done
@@ -45,28 +45,28 @@ disk() {
 
 @dataclass(frozen=True, kw_only=True)
 class InTreeFile:
-    """One file, and what can be done to it."""
+    """One file of the kernel, and the operations that it supports."""
 
     name: str
     hook: str  # its name in testbed/intree/hooks.py
-    steps: tuple[str, ...]  # lines of a script that open it as LOW
+    steps: tuple[str, ...]  # lines of a script that opens it as LOW
     stacks: tuple[HookPath, ...]
-    symbols: tuple[str, ...]  # of the kernel's configuration
+    symbols: tuple[str, ...]  # that the kernel's configuration must set
     modules: tuple[str, ...] = ()  # of the kernel
-    own_modules: tuple[str, ...] = ()
+    own_modules: tuple[str, ...] = ()  # of this project
     up: str = ""  # shell lines
     down: str = ""
     flags: tuple[str, ...] = ("shared", "private")
     prot: str = "rw"
     pages: int = 4
-    offset: int = 0  # page of the file at which a mapping begins
-    seekable: bool = True  # pread(2) shows what is mapped
-    fsync: bool = True  # it has one, without which msync(2) of a shared mapping is refused
-    stable: bool = True  # reading twice gives the same
+    offset: int = 0  # first page of a mapping in the file
+    seekable: bool = True  # pread(2) reads what is mapped
+    fsync: bool = True  # it has fsync(); without, msync(2) of a shared mapping fails
+    stable: bool = True  # two reads give the same
     one_memory: bool = True  # two mappings show each other's writes
     shrinks: bool = False
-    noexec: bool = False  # its mount, which the file on top of a stack need not share
-    page_sized_blocks: bool = False  # of a disk that was made for pages of 4 KiB
+    noexec: bool = False  # its mount; the file on top of a stack can be on another mount
+    page_sized_blocks: bool = False  # its disk was made for pages of 4 KiB
 
     def __str__(self) -> str:
         return self.name
@@ -77,12 +77,12 @@ class InTreeFile:
 
     @property
     def disks(self) -> bool:
-        """Whether it needs a guest with disks."""
+        """Whether the file needs a guest with disks."""
         return "virtio_blk" in self.modules
 
     @property
     def mode(self) -> str:
-        """How it is opened, and so what a shared mapping may become."""
+        """The mode of open(2), which limits the access of a shared mapping."""
         return "rw" if "w" in self.prot else "ro"
 
     @property
@@ -98,7 +98,7 @@ def _file(
     symbols: tuple[str, ...],
     page_sized_blocks: bool = False,
 ) -> InTreeFile:
-    """A file of four pages, all different, on a file system that is empty before."""
+    """A file of four different pages, on an empty file system."""
     return InTreeFile(
         name=name,
         hook=name,
@@ -116,7 +116,7 @@ def _file(
 
 
 def _on_disk(name: str, *, page_sized_blocks: bool = False) -> InTreeFile:
-    """A file on a file system of a disk."""
+    """A file on the file system of a disk."""
     return _file(
         name,
         f"mount -t {name} $(disk {name})",
@@ -128,7 +128,7 @@ def _on_disk(name: str, *, page_sized_blocks: bool = False) -> InTreeFile:
 
 
 def _read_only(name: str, symbol: str) -> InTreeFile:
-    """The file on a disk with a read-only file system."""
+    """The existing file on a disk with a read-only file system."""
     return InTreeFile(
         name=name,
         hook=name,
@@ -152,8 +152,8 @@ def _mount_9p(version: str, cache: str) -> str:
     return f"mount -t 9p -o trans=virtio,version={version},cache={cache} {SHARED_TAG}"
 
 
-def _nine(name: str, hook: str, version: str) -> InTreeFile:
-    """A file on the host that the guest does not cache, and so cannot map to be written to."""
+def _uncached_9p(name: str, hook: str, version: str) -> InTreeFile:
+    """A file on the host. The guest does not cache it, so it cannot be mapped for writing."""
     return InTreeFile(
         name=name,
         hook=hook,
@@ -189,7 +189,7 @@ def _zero(flags: str, stacks: tuple[HookPath, ...]) -> InTreeFile:
 _STM_POLICY = "/sys/kernel/config/stp-policy/mmap_stm.test"
 
 INTREE_FILES = (
-    # A shared mapping has a file of shmem's own, which must stay in vm_file.
+    # A shared mapping gets its own shmem file, which must stay in vm_file.
     _zero("shared", (HookPath.STACK, HookPath.STACK_FIRST, HookPath.THREE_LEVEL)),
     _zero("private", _ANY),
     InTreeFile(
@@ -234,9 +234,9 @@ INTREE_FILES = (
     _read_only("squashfs", "SQUASHFS"),
     _read_only("erofs", "EROFS_FS"),
     _file("9p", _mount_9p("9p2000.L", "mmap"), *_9P_MODULES, symbols=_9P_SYMBOLS),
-    # The same hook, which then lets nothing be written; and another one for the older protocol.
-    _nine("9p-uncached", "9p", "9p2000.L"),
-    _nine("9p-2000u", "9p-2000u", "9p2000.u"),
+    # The same hook, which forbids writing without a cache, and the hook of the older protocol.
+    _uncached_9p("9p-uncached", "9p", "9p2000.L"),
+    _uncached_9p("9p-2000u", "9p-2000u", "9p2000.u"),
     InTreeFile(
         name="blkdev",
         hook="blkdev",
@@ -272,8 +272,8 @@ INTREE_FILES = (
         seekable=False,
         fsync=False,
     ),
-    # Its open(), close() and mapped() take the file's own data out of vm_file. They get it
-    # from a path that has switched vm_file before the hook runs, and from no other.
+    # Its open(), close() and mapped() read the file's own data from vm_file. They find it only on a
+    # path that switches vm_file before the hook runs.
     InTreeFile(
         name="stm",
         hook="stm",
@@ -293,24 +293,24 @@ INTREE_FILES = (
 )
 
 
-def set_up(guest: Guest, user: InTreeFile) -> Script:
-    """Make the file ready until the end of the test; a script that has it open as LOW.
+def set_up(guest: Guest, file: InTreeFile) -> Script:
+    """Set up the file until the end of the test. Return a script that opens it as LOW.
 
-    The end fails when a reference has leaked: nothing can be unmounted or unloaded then.
+    The end of the test fails if a reference has leaked: then unmounting or unloading fails.
 
     Raises:
-        GuestCommandError: it cannot be mounted, say.
+        GuestCommandError: a command failed, for example mount.
     """
     guest.load(MODULE)
-    load = f"load {' '.join(user.modules)}"
-    if user.own_modules:  # which stand on those of the kernel
+    load = f"load {' '.join(file.modules)}"
+    if file.own_modules:  # they depend on the kernel's modules
         guest.session.check(["sh", "-ec", _SHELL + load])
-        for module in user.own_modules:
+        for module in file.own_modules:
             guest.load(module)
-    if user.up:
-        guest.session.check(["sh", "-ec", f"{_SHELL}{load}\n{user.up}"])
-        guest.at_end(partial(guest.session.check, ["sh", "-ec", user.down]))
+    if file.up:
+        guest.session.check(["sh", "-ec", f"{_SHELL}{load}\n{file.up}"])
+        guest.at_end(partial(guest.session.check, ["sh", "-ec", file.down]))
     script = Script()
-    for line in user.steps:
+    for line in file.steps:
         script.step(line)
     return script

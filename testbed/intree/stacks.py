@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The kernel's own stacks that serve files: how each is set up in a guest.
+"""The kernel's own stacks that serve files, and their setup in a guest.
 
-A stack stands on a file system of its own, in FOLDER. One file is made before anything is
+Each stack has a base file system of its own, in FOLDER. One file is made on it before anything is
 mounted over it: FILE_PAGES pages, all FILL.
 """
 
@@ -33,11 +33,11 @@ class Layer:
     symbol: str  # of the kernel's configuration
     at: str  # where its files are
     up: str  # shell lines that mount it
-    down: str  # shell lines that unmount it, and wait until its server is gone
+    down: str  # shell lines that unmount it, and wait for its server to end
 
 
 def overlay(at: str, lower: str, upper: str) -> Layer:
-    """overlayfs of two folders; the upper one's file system has to be writable."""
+    """Return overlayfs of two folders. The upper folder's file system must be writable."""
     options = f"lowerdir={lower},upperdir={upper},workdir=base/work-{at}"
     return Layer(
         modules=("overlay",),
@@ -49,9 +49,9 @@ def overlay(at: str, lower: str, upper: str) -> Layer:
 
 
 def fuse(at: str, folder: str, *, depth: int = 1) -> Layer:
-    """A FUSE file system that passes the files of a folder through.
+    """Return a FUSE file system with passthrough to the files of a folder.
 
-    `depth` is the highest stack depth that folder's file system may have, and one more.
+    `depth` is the highest permitted stack depth of the folder's file system, plus one.
     """
     return Layer(
         modules=("fuse",),
@@ -63,7 +63,7 @@ def fuse(at: str, folder: str, *, depth: int = 1) -> Layer:
 
 
 def coda(at: str, folder: str) -> Layer:
-    """A Coda file system whose container files are those of a folder."""
+    """Return a Coda file system whose container files are the files of a folder."""
     return Layer(
         modules=("coda",),
         symbol="CODA_FS",
@@ -75,27 +75,27 @@ def coda(at: str, folder: str) -> Layer:
 
 @dataclass(frozen=True, kw_only=True)
 class FileStack:
-    """Layers over a file system, from below; the last one serves the file."""
+    """Layers over a file system, the lowest first. The last one serves the file."""
 
     name: str
     layers: tuple[Layer, ...]
-    home: str = "base"  # the folder in which the file really lies
+    home: str = "base"  # the folder that really holds the file
     base: str = "tmpfs"
     writable: bool = True  # a write reaches `home`, not a copy
-    shows: str = ""  # the folder whose path a VMA shows, if it is not the uppermost layer's
-    held: int = 0  # references of the open file that a mapping takes, beside those of vm_file
+    shows: str = ""  # the folder in the path that maps shows, if not the top layer's
+    held: int = 0  # references to the open file that a mapping takes besides vm_file's
 
     def __str__(self) -> str:
         return self.name
 
     @property
     def above(self) -> str:
-        """The file as the uppermost layer serves it."""
+        """The path of the file in the top layer."""
         return f"{FOLDER}/{self.layers[-1].at}/file"
 
     @property
     def below(self) -> str:
-        """The same file where it really lies."""
+        """The path of the same file in the folder that really holds it."""
         return f"{FOLDER}/{self.home}/file"
 
     @property
@@ -105,7 +105,7 @@ class FileStack:
 
     @property
     def hook(self) -> str:
-        """The hook at the bottom, by its name in testbed/intree/hooks.py."""
+        """The name of the hook at the bottom, in testbed/intree/hooks.py."""
         return {"tmpfs": "shmem"}.get(self.base, self.base)
 
     @property
@@ -119,7 +119,7 @@ _INNER = overlay("one", "base/lower", "base/upper")
 FILE_STACKS = (
     FileStack(name="overlay-tmpfs", layers=(_INNER,), home="base/upper"),
     FileStack(name="overlay-ext4", layers=(_INNER,), home="base/upper", base="ext4"),
-    # The outer overlay copies a file up, out of the inner one, when it is opened for writing.
+    # When a file is opened for writing, the outer overlay copies it up from the inner one.
     FileStack(
         name="overlay-overlay",
         layers=(_INNER, overlay("two", "one", "base/upper-two")),
@@ -135,8 +135,8 @@ FILE_STACKS = (
         home="base/home",
         writable=False,
     ),
-    # Coda puts the container itself into vm_file (fs/coda/file.c), not a backing file, and
-    # keeps its own file open for the sake of close(). Not on tmpfs: KD34.
+    # Coda stores the container itself in vm_file, not a backing file, and keeps its own file open
+    # for close() (fs/coda/file.c, coda_file_mmap()). Not on tmpfs: KD34.
     FileStack(name="coda-ext4", layers=(coda("one", "base"),), base="ext4", shows="base", held=1),
     FileStack(
         name="coda-overlay",
@@ -151,8 +151,8 @@ FILE_STACKS = (
 def set_up(guest: Guest, stack: FileStack) -> None:
     """Mount a stack with its file until the end of the test.
 
-    The end fails when a reference has leaked: nothing can be unmounted then, or a module
-    is still in use.
+    The end of the test fails if a reference has leaked: then unmounting fails, or a module is
+    still in use.
     """
     if stack.base == "ext4":
         _bring_image(guest)
@@ -161,14 +161,14 @@ def set_up(guest: Guest, stack: FileStack) -> None:
 
 
 def stacked(stack: FileStack) -> list[str]:
-    """The modules of a stack's layers, the lowest first, each once."""
+    """Return the modules of a stack's layers, the lowest first, each once."""
     return list(dict.fromkeys(module for layer in stack.layers for module in layer.modules))
 
 
 def _up(guest: Guest, stack: FileStack) -> str:
     mount = {
         "tmpfs": "mount -t tmpfs tmpfs base",
-        # In two steps: mount -o loop keeps the device open for writing, which a mount refuses.
+        # In two steps: with `mount -o loop` the device stays open for writing, and the mount fails.
         "ext4": f"modprobe loop; modprobe ext4; losetup {_LOOP} {_IMAGE}; mount {_LOOP} base",
     }[stack.base]
     length = f"{FILE_PAGES}p"
@@ -202,7 +202,7 @@ def _shell(guest: Guest, lines: str) -> None:
 
 
 def _bring_image(guest: Guest) -> None:
-    """Put an empty ext4 file system into the guest; most of it is zeros, which are not sent."""
+    """Put an empty ext4 file system into the guest. It is compressed: most of it is zeros."""
     with tempfile.TemporaryDirectory() as folder:
         image = Path(folder) / "image"
         with image.open("wb") as file:

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Many kernels, many runs: what stands ready for the tests, and what became of it."""
+"""The lab: prepared kernels, the guests that run them, and templates for clones."""

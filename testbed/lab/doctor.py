@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What the host has and lacks, with the cure for each lack."""
+"""The examination of the host, with a hint for everything that it lacks."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ from testbed.settings import AccelChoice, Settings
 from testbed.vm.accel import Accel, outlook
 from testbed.vm.qemu import qemu_version
 
-# A fresh run for both architectures: source, two build directories, kernels, compiler cache.
+# Bytes for a first run on both architectures: source, two build directories, kernels, compiler
+# cache.
 _ROOM = 8_000_000_000
 
-# Two VMs, the compiler and the testbed at once.
+# Bytes for two VMs, the compiler and the testbed at once.
 _MEMORY = 2_000_000_000
 
-# What is called by name and comes with no compiler; name and Debian package.
+# Programs that are called by name and do not come with the compiler: name and Debian package.
 _TOOLS = {
     "apt-get": "apt",
     "dpkg-deb": "dpkg",
@@ -38,7 +39,7 @@ _TOOLS = {
 }
 
 
-# Headers for what runs on the host during a build, and for the guest programs.
+# Headers for programs that run on the host during a build, and for the guest programs.
 _HOST_HEADERS = {"gelf.h": "libelf-dev", "openssl/evp.h": "libssl-dev"}
 _LIBC = {
     name: {"stdlib.h": f"libc6-dev-{arch.debian}-cross, or libc6-dev on {name}"}
@@ -48,7 +49,7 @@ _LIBC = {
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     what: str
     good: bool
@@ -57,7 +58,7 @@ class Finding:
 
 
 def examine(settings: Settings, cache: Cache) -> list[Finding]:
-    """Look at everything that a run of these settings needs."""
+    """Check everything that a run with these settings needs."""
     return list(_findings(settings, cache))
 
 
@@ -90,12 +91,12 @@ def _look(what: str, find: Callable[[], object]) -> Finding:
 def _accelerator(arch: Arch, settings: Settings) -> str:
     decision = outlook(arch, settings)
     if settings.accel is AccelChoice.KVM and decision.accel is not Accel.KVM:
-        raise SetupError(f"KVM is asked for: {decision.reason}", hint="accel = auto")
+        raise SetupError(f"KVM cannot be used: {decision.reason}", hint="set accel = auto")
     return str(decision)
 
 
 def _headers(compiler: str, headers: Mapping[str, str]) -> str:
-    """Headers and the packages that bring them, as a compiler finds them."""
+    """Check that a compiler finds the headers. `headers` has the package of each."""
     for header, package in headers.items():
         source = f"#include <{header}>\n".encode()
         if run([compiler, "-E", "-x", "c", "-"], stdin=source, ok=range(256)).status:
@@ -123,5 +124,6 @@ def _room(cache: Cache) -> Finding:
     cache.root.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(cache.root).free
     used = sum(entry.size for entry in cache.entries())
-    hint = f"{(_ROOM - used) / 1e9:.1f} GB more are needed: `testbed cache prune`, or set cache_dir"
+    missing = f"{(_ROOM - used) / 1e9:.1f} GB more are needed"
+    hint = f"{missing}: run `testbed cache prune`, or set cache_dir"
     return Finding("room for the cache", free + used >= _ROOM, f"{free / 1e9:.1f} GB free", hint)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A guest that tests talk to: a VM, its session, its kernel log and the test modules."""
+"""A guest for tests: a VM, its session, its kernel log and the test modules."""
 
 from __future__ import annotations
 
@@ -31,29 +31,29 @@ from testbed.mmap.probe import Prober
 from testbed.vm.machine import VirtualMachine, boot, clone
 from testbed.vm.qemu import Template
 
-# Two scans of all memory, and the age that an object must have.
+# Two scans of all memory, and the minimum age of a leaked object.
 _SCANS = 60.0  # seconds
 
 _RELEASE = "/proc/sys/kernel/osrelease"
 
-# KD1: behind a .mmap a replaced vm_file is never released, whatever the test is about.
+# KD1: below a .mmap hook a replaced vm_file is never released, in any test.
 _REPLACES = re.compile(r" replace=|/dev/zero")
 
-# How fast a guest is: a page is mapped, touched and unmapped so often. The usual time of one
-# round is an emulated guest's on a host that has nothing else to do.
+# The speed of a guest: a page is mapped, touched and unmapped this often. The usual time of one
+# round is for an emulated guest on an idle host.
 _ROUNDS = 500
 _USUAL = 50e-6  # seconds
 _PATIENCE = 60.0  # seconds
 
 MODULE_DIR = "/lib/testbed"
 
-# After these a kernel goes on as it was; after any other splat nothing that it does proves much.
+# A kernel works as before after these. After any other splat its results prove little.
 _SURVIVED = frozenset({SplatKind.WARNING})
 
 
 @dataclass
 class Guest:
-    """A running guest. `broken` tells why it must not be used again."""
+    """A running guest. `broken` is the reason why it must not be used again."""
 
     prepared: PreparedKernel
     vm: VirtualMachine
@@ -62,21 +62,21 @@ class Guest:
     prober: Prober
     broken: str = ""
     given_up: bool = False
-    has_evidence: bool = False  # of something unexpected: its logs are kept
-    test: str = ""  # the test that has it, empty between two
+    has_evidence: bool = False  # of an unexpected event: its logs are kept
+    test: str = ""  # the test that uses it; empty between tests
     endings: list[Callable[[], object]] = field(default_factory=list)
-    server: int = 0  # the SSH server's process
-    ledger: Ledger | None = None  # after the last test; nothing happens between two
-    excused: bool = False  # the test is known to leave something
-    leaky: set[int] = field(default_factory=set)  # processes that are known to leave objects
+    server: int = 0  # pid of the SSH server
+    ledger: Ledger | None = None  # after the last test; nothing happens between tests
+    excused: bool = False  # the test is known to leave something behind
+    leaky: set[int] = field(default_factory=set)  # pids of processes that are known to leak objects
 
     @property
     def usable(self) -> bool:
-        """Whether another test may have it."""
+        """Whether another test may use it."""
         return not (self.broken or self.session.broken or self.vm.why_dead())
 
     def begin(self, test: str) -> None:
-        """Give the guest to a test; its kernel log is watched from here on."""
+        """Give the guest to a test, and start to watch its kernel log."""
         self.test = test
         self.prober.observations.clear()
         self.prober.scripts.clear()
@@ -85,12 +85,13 @@ class Guest:
         self.ledger = self.ledger or read_ledger(self.session, self.server)
 
     def finish(self) -> None:
-        """Take the guest back: modules unload, and the kernel printed nothing unexpected.
+        """Take the guest back: unload the modules, and check the kernel log and the ledger.
 
         Raises:
-            KernelSplat: it did print something; explains better than what it led to.
+            KernelSplat: the kernel printed an unexpected splat. It takes precedence over the
+                errors that it led to, because it explains them.
             GuestFileError: a module is still in use.
-            UnbalancedLedger: memory, references or memory types stay behind.
+            UnbalancedLedger: memory, references or memory types are left behind.
         """
         if self.given_up:
             self.test = ""
@@ -114,28 +115,28 @@ class Guest:
         self.at_end(partial(self.session.unload_module, module))
 
     def at_end(self, ending: Callable[[], object]) -> None:
-        """Call this at the test's end, the latest first, before its kernel log is looked at."""
+        """Call `ending` at the end of the test, latest first, before the kernel log is checked."""
         self.endings.append(ending)
 
     def excuse_leaks(self) -> None:
-        """What the test's programs leave behind is known: nobody tells of it."""
+        """Do not report what the programs of this test leave behind: it is known."""
         self.excused = True
         self.leaky.update(self.prober.scripts)
 
     def leaks(self) -> list[Leak]:
-        """What all tests so far left without a reference, but for what is excused."""
+        """Return the objects that all tests so far have leaked, without the excused ones."""
         self._check_log()
         self.log.begin(self.test)
         found = find_leaks(self.session, Deadline.after(_SCANS * self.session.slowdown))
-        # That there are some is printed as well, whoever is to blame.
+        # The kernel also prints that there are leaks, even if all are excused.
         self._check_log(*([Expectation(SplatKind.KMEMLEAK)] if found else []))
         self.log.begin(self.test)
         return [leak for leak in found if leak.pid not in self.leaky]
 
     def give_up(self, reason: str) -> None:
-        """This test leaves a kernel that no other may have, nor anybody ask for more.
+        """Give the guest up: this test breaks the kernel, and no other test may use it.
 
-        At the test's end nothing is unloaded, and what the kernel prints is not looked at.
+        When the test ends, nothing is unloaded, and the kernel log is not checked.
         """
         self.endings.clear()
         self.broken, self.given_up = reason, True
@@ -144,10 +145,10 @@ class Guest:
     def expect_splat(
         self, kind: SplatKind, title: str = "", *, once: bool = False
     ) -> Iterator[None]:
-        """The block must make the kernel print a splat of this kind, and no other.
+        """Expect the block to make the kernel print a splat of this kind, and no other splat.
 
-        `title` is searched in the splat's title as a regular expression. With `once` a second
-        one is a failure too.
+        `title` is a regular expression, searched in the splat's title. With `once` a second
+        splat is a failure too.
         """
         self._check_log()
         self.log.begin(self.test)
@@ -156,7 +157,7 @@ class Guest:
         self.log.begin(self.test)
 
     def _balance(self) -> None:
-        """Hold the kernel's counters against those before the test."""
+        """Compare the kernel's counters with their values before the test."""
         before, excused = self.ledger, self.excused
         self.ledger, self.excused = read_ledger(self.session, self.server), False
         found = [] if before is None or excused else list(changes(before, self.ledger))
@@ -164,19 +165,19 @@ class Guest:
             raise UnbalancedLedger("after the test " + "; ".join(found))
 
     def _check_log(self, *wishes: Expectation) -> None:
-        """Hold what was printed since the last look against what was expected."""
+        """Compare the splats since the last check with the expected ones."""
         found = self.log.end()
-        # What came between two tests, or at boot, is told by the first test that finds it.
+        # The first test that finds a splat of the boot, or from between two tests, reports it.
         splats = (*found.earlier, *found.splats)
         if found.from_console or any(splat.kind not in _SURVIVED for splat in splats):
-            self.broken = self.broken or "the kernel printed a splat that it does not survive"
+            self.broken = self.broken or "the kernel printed a splat after which it is unreliable"
         matched = match_splats(splats, wishes)
         if matched.unexpected:
             titles = "; ".join(f"{splat.kind}: {splat.title}" for splat in matched.unexpected)
             evidence = "\n".join(splat.text for splat in matched.unexpected)
             raise KernelSplat(titles, evidence=evidence)
         if found.from_console and not splats:
-            # It went without a word: the log alone would look like a clean end.
+            # The guest died silently: the log alone would look like a clean end.
             if (reason := self.vm.why_dead()) is not None:
                 raise GuestLost(reason)
             raise self.session.broken or SessionError("the guest's kernel log cannot be read")
@@ -187,11 +188,11 @@ class Guest:
 
 @contextmanager
 def guest_up(prepared: PreparedKernel, log_dir: Path, deadline: Deadline) -> Iterator[Guest]:
-    """Boot a VM of the prepared kernel and open a session; both are gone when the block ends.
+    """Boot a VM of the prepared kernel and open a session. Both end with the block.
 
     Raises:
-        BootError, LaunchError, SessionError: it did not come up; the class says how.
-        InfraError: it runs another kernel than the prepared kernel's.
+        BootError, LaunchError, SessionError: the guest did not come up; the class says how.
+        InfraError: the guest runs another kernel than the prepared one.
     """
     with boot(prepared.vm_spec(log_dir), deadline) as vm, entered(prepared, vm, deadline) as guest:
         release = guest.session.get(_RELEASE).decode().strip()
@@ -204,10 +205,11 @@ def guest_up(prepared: PreparedKernel, log_dir: Path, deadline: Deadline) -> Ite
 def clone_up(
     prepared: PreparedKernel, template: Template, log_dir: Path, deadline: Deadline
 ) -> Iterator[Guest]:
-    """Start a clone of a template and open a session; both end with the block.
+    """Start a clone of a template and open a session. Both end with the block.
 
     Raises:
-        BootError, LaunchError, QmpError, SessionError: it did not reseed; the class says how.
+        BootError, LaunchError, QmpError, SessionError: the clone did not come up; the class
+            says how.
     """
     spec = dataclasses.replace(prepared.vm_spec(log_dir), template=template)
     with clone(spec, deadline) as vm, entered(prepared, vm, deadline) as guest:
@@ -215,13 +217,13 @@ def clone_up(
 
 
 def find_slowdown(session: Session) -> float:
-    """How many times slower the guest is than those that the deadlines are made for."""
+    """Return how many times slower the guest is than the deadlines assume."""
     return max(1.0, session.pace(_ROUNDS, Deadline.after(_PATIENCE)) / _ROUNDS / _USUAL)
 
 
 @contextmanager
 def entered(prepared: PreparedKernel, vm: VirtualMachine, deadline: Deadline) -> Iterator[Guest]:
-    """A session with a VM that runs."""
+    """Open a session with a running VM."""
     with open_session(
         port=vm.ssh_port,
         host_key=prepared.image.host_key,

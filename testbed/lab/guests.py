@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Where the guests of one architecture come from, and where they go: how tests are isolated."""
+"""The supplies of guests for one architecture: they decide how tests are isolated."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from typing import Protocol
 
 from testbed.lab.guest import Guest
 
-# Starts a guest that ends with the block.
+# Starts a guest, which ends with the block.
 Opener = Callable[[], AbstractContextManager[Guest]]
 
 
 class Guests(Protocol):
-    """A supply of guests for one test after the other."""
+    """A supply of guests for tests that run one after the other."""
 
     def take(self, later: int | None = None) -> Guest:
-        """A healthy guest. Raises what kept it from coming up.
+        """Return a healthy guest. Raises the error that kept it from coming up.
 
-        `later` is how many will be taken after it; None: nobody knows.
+        `later` is the number of guests that will be taken after this one, or None if unknown.
         """
 
     def give_back(self, guest: Guest, *, clean: bool) -> None:
-        """The test is over; `clean` says that another one could follow it."""
+        """Return a guest after its test. `clean` means that another test may use it."""
 
     def close(self) -> None:
         """End every VM."""
@@ -35,13 +35,13 @@ class Guests(Protocol):
 
 @dataclass
 class OpenGuest:
-    """A guest, and what ends it."""
+    """A guest, and the stack that ends it."""
 
     guest: Guest
     stack: ExitStack
 
     def close(self) -> None:
-        """End the VM; its logs go when nobody is told of them."""
+        """End the VM. Remove its logs unless they are evidence."""
         self.stack.close()
         if not self.guest.has_evidence:
             shutil.rmtree(self.guest.vm.spec.log_dir, ignore_errors=True)
@@ -66,7 +66,7 @@ class Shared:
             self.close()
         if self._open is None:
             self._open = open_guest(self.opener)
-            self._open.guest.has_evidence = True  # of every test that it is for
+            self._open.guest.has_evidence = True  # for each of its tests
         return self._open.guest
 
     def give_back(self, guest: Guest, *, clean: bool) -> None:
@@ -81,10 +81,10 @@ class Shared:
 
 @dataclass
 class Fresh:
-    """A guest for each test; the next ones are made ready while a test runs."""
+    """One guest for each test. The next guests are started while a test runs."""
 
     opener: Opener
-    ahead: int = 0  # how many
+    ahead: int = 0  # number of guests to start in advance
     _taken: dict[int, OpenGuest] = field(default_factory=dict)
     _waiting: deque[Future[OpenGuest]] = field(default_factory=deque)
     _ends: deque[Future[None]] = field(default_factory=deque)
@@ -116,9 +116,9 @@ class Fresh:
         self._note_ends()
 
     def _ready(self) -> OpenGuest:
-        """A guest that was made ready and is alive, else a new one. Raises what prevents it."""
+        """Return a waiting guest that is alive, else a new one. Raises the error of its start."""
         while self._waiting:
-            # What kept one from coming up may have passed, and one may have died waiting.
+            # The cause of a failed start may be gone, and a waiting guest may have died.
             if self._waiting[0].exception() is None:
                 made = self._waiting[0].result()
                 if made.guest.usable:
@@ -129,11 +129,11 @@ class Fresh:
         try:
             return self._waiting[0].result()
         finally:
-            if self._waiting[0].done():  # not so after an interrupt: `close` ends it
+            if self._waiting[0].done():  # not done after an interrupt: then `close` ends it
                 self._waiting.popleft()
 
     def _make(self, count: int) -> None:
-        """Let `count` guests be made ready, with those that are."""
+        """Start guests until `count` of them wait or are starting."""
         while len(self._waiting) < count:
             self._waiting.append(self._makers.submit(open_guest, self.opener))
 
@@ -143,6 +143,6 @@ class Fresh:
         self._note_ends()
 
     def _note_ends(self) -> None:
-        """Raise what went wrong in ending a VM: nobody else asks."""
+        """Raise the errors of ended VMs, which nothing else reports."""
         while self._ends and self._ends[0].done():
             self._ends.popleft().result()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The lab of one session: kernels prepared once, and guests for the tests of each architecture."""
+"""The lab of one session: kernels, prepared once, and guests for the tests."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from testbed.results.store import new_run_dir
 from testbed.settings import Isolation
 from testbed.vm.qemu import Template
 
-# How tests are isolated, and whether the guest has disks: one that boots always has.
+# The isolation of tests, and whether the guest has disks. A guest that boots always has them.
 Kind = tuple[Isolation, bool]
 
-# After as many boots in a row that failed, a kernel is not booted again.
+# A kernel is not booted again after this many failed boots in a row.
 _BOOT_FAILURES = 2
 
 
 @dataclass
 class _Place:
-    """The kernel of one architecture, or why there is none, and its supplies of guests."""
+    """The kernel of one architecture, or the error that prevents it, and its supplies of guests."""
 
     prepared: PreparedKernel | TestbedError | None = None
     guests: dict[Kind, Guests] = field(default_factory=dict)
@@ -49,7 +49,7 @@ class Lab:
 
     ctx: Context
     series: Series
-    build_dir_name: str = ""  # as KernelRequest has it
+    build_dir_name: str = ""  # as in KernelRequest
     workers: int = 1  # labs that share the host's processors
     _places: dict[str, _Place] = field(default_factory=dict)
     retried: list[str] = field(default_factory=list)
@@ -67,7 +67,7 @@ class Lab:
         isolation: Isolation | None = None,
         build_dir_name: str = "",
     ) -> Lab:
-        """A lab for one kernel of many: on one architecture, with a results folder of its own."""
+        """Make a lab for one of many kernels: one architecture, and a results folder of its own."""
         settings = dataclasses.replace(
             ctx.settings,
             arch=(arch,),
@@ -80,7 +80,7 @@ class Lab:
 
     @property
     def run_dir(self) -> Path:
-        """The folder of this run, made when it is first needed."""
+        """The folder of this run, created on first use."""
         if self._run_dir is None:
             self._run_dir = new_run_dir(self.ctx.settings.results_dir)
         return self._run_dir
@@ -91,18 +91,18 @@ class Lab:
 
     @property
     def started(self) -> bool:
-        """Whether the lab has a folder for results."""
+        """Whether the folder of this run exists."""
         return self._run_dir is not None
 
     @property
     def templates(self) -> Cache:
-        """The cache of templates, opened when it is first needed."""
+        """The cache of templates, opened on first use."""
         if self._templates is None:
             self._templates = open_store(self.ctx)
         return self._templates
 
     def prepared(self, arch: str) -> PreparedKernel:
-        """The kernel of an architecture, prepared once; a failure is raised again each time."""
+        """Return the kernel of an architecture, prepared once. A failure is raised on each call."""
         place = self._place(arch)
         if place.prepared is None:
             try:
@@ -112,13 +112,13 @@ class Lab:
             except TestbedError as error:
                 place.prepared = error
         if isinstance(place.prepared, TestbedError):
-            # An exception that is raised again would drag along every place it was raised at.
+            # Each time an exception is raised again, its traceback grows.
             raise place.prepared.with_traceback(None)
         return place.prepared
 
     @property
     def kernel_at_fault(self) -> bool:
-        """Whether a kernel did not build, or not boot: a finding, whatever the tests were."""
+        """Whether a kernel failed to build or to boot: a finding, whatever the tests show."""
         return any(
             isinstance(place.prepared, TreeError)
             or (isinstance(place.failed, BootError) and place.failures > 0)
@@ -126,7 +126,7 @@ class Lab:
         )
 
     def all_prepared(self) -> list[PreparedKernel]:
-        """The kernels that are ready."""
+        """Return the kernels that are ready."""
         return [
             place.prepared
             for place in self._places.values()
@@ -142,12 +142,12 @@ class Lab:
         disks: bool = True,
         later: int | None = None,
     ) -> Iterator[Guest]:
-        """A healthy guest, for one test.
+        """Provide a healthy guest for one test.
 
         Args:
-            isolation: whose kernel it is; that of the settings when not given.
-            disks: whether it needs disks. A clone starts sooner without them.
-            later: how many tests will still want such a guest, if that is known.
+            isolation: who shares the guest's kernel; by default as in the settings.
+            disks: whether the test needs disks. A clone starts sooner without them.
+            later: the number of tests that will still need such a guest, if known.
         """
         chosen = isolation or self.ctx.settings.isolation
         kind = (chosen, disks or chosen is not Isolation.CLONE)
@@ -155,11 +155,11 @@ class Lab:
         try:
             yield guest
         finally:
-            # A test that never ran, or whose end was not clean, has it still.
+            # `guest.test` is still set if the test never ran, or did not end cleanly.
             self._guests(arch, kind).give_back(guest, clean=not guest.test)
 
     def log_dir(self, arch: str) -> Path:
-        """A fresh folder for the logs of one VM."""
+        """Create a folder for the logs of one VM."""
         place = self._place(arch)
         with place.numbering:
             while True:
@@ -180,7 +180,7 @@ class Lab:
                 place.guests = {}
 
     def _guests(self, arch: str, kind: Kind) -> Guests:
-        """The supply of one kind of guests."""
+        """Return the supply of one kind of guests."""
         supplies = self._place(arch).guests
         if kind not in supplies:
             supplies[kind] = self._supply(arch, kind)
@@ -192,21 +192,21 @@ class Lab:
         if isolation is Isolation.SHARED:
             return Shared(partial(self._boot, prepared))
         if isolation is Isolation.CLONE and (template := self._template(prepared)) is not None:
-            # Guests with disks are for few tests, and not for one after the other.
+            # Few tests need disks, and they do not follow one another.
             ahead = 0 if disks else max(1, self.ctx.settings.jobs // self.workers)
             return Fresh(partial(self._clone, prepared, template), ahead)
         return Fresh(partial(self._boot, prepared))
 
     def _template(self, prepared: PreparedKernel) -> Template | None:
-        """The template of a prepared kernel; None, with a note, where there is no room for one."""
+        """Return the template of a prepared kernel. Without room: note this, and return None."""
         found = find_template(prepared, self.templates)
         if found is not None:
             return found
         if not has_room(prepared, self.templates):
             root = self.templates.root
             self.ctx.progress.note(
-                f"no room for a template in {root}: every test boots; template_dir may be "
-                "another folder on tmpfs, and --isolation shared is quicker"
+                f"no room for a template in {root}, so every test boots; set template_dir to "
+                "another folder on tmpfs, or use the faster --isolation shared"
             )
             return None
         with self.ctx.progress.step(f"template of {prepared.arch} {prepared.kernel.release}"):
@@ -218,7 +218,7 @@ class Lab:
         return prepared if kind[1] else prepared.without_disks()
 
     def _take_guarded(self, arch: str, kind: Kind, later: int | None) -> Guest:
-        """Take a guest, unless that has failed too often: each further test would wait in vain."""
+        """Take a guest, unless too many boots failed: each further test would wait in vain."""
         place = self._place(arch)
         if place.failed is not None and place.failures >= _BOOT_FAILURES:
             raise place.failed.with_traceback(None)
@@ -231,17 +231,17 @@ class Lab:
         return guest
 
     def _take_twice(self, arch: str, kind: Kind, later: int | None) -> Guest:
-        """Take a guest; what the host broke is tried once more, and both outcomes are kept."""
+        """Take a guest. After an error of the host try once more, and record that error."""
         try:
             return self._guests(arch, kind).take(later)
         except InfraError as error:
             self.retried.append(f"{arch}: {error}")
-            self.ctx.progress.note(f"{arch}: once more after: {error.message}")
+            self.ctx.progress.note(f"{arch}: trying once more after: {error.message}")
             self._renew(arch, kind)
             return self._guests(arch, kind).take(later)
 
     def _renew(self, arch: str, kind: Kind) -> None:
-        """Forget a supply, and the template that it may have stood on."""
+        """Drop a supply of guests, and the template that it may have used."""
         if (guests := self._place(arch).guests.pop(kind, None)) is not None:
             guests.close()
             if kind[0] is Isolation.CLONE:

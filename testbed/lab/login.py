@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0
-"""How a user logs in to a guest."""
+"""The ssh command that logs in to a guest."""
 
 from __future__ import annotations
 
 from testbed.lab.guest import Guest
 
-# The name under which ssh finds the guest's host key: the port is another each time.
+# ssh finds the guest's host key by this name, because the port differs each time.
 _HOST_ALIAS = "testbed-guest"
 
 
 def ssh_argv(guest: Guest) -> list[str]:
-    """The host's ssh, as strict about the host key as our own session is."""
+    """Return the ssh command. It checks the host key as strictly as our own session does."""
     image = guest.prepared.image
     known_hosts = guest.vm.spec.log_dir / "known_hosts"
     known_hosts.write_text(f"{_HOST_ALIAS} {image.host_key.read_text()}")

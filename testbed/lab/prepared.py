@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A prepared kernel: one architecture's kernel with all that it needs to boot."""
+"""A prepared kernel: one architecture's kernel and everything that it needs to boot."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from testbed.vm.qemu import VmSpec, qemu_version
 
 @dataclass(frozen=True, kw_only=True)
 class PreparedKernel:
-    """What `prepare` made ready on one architecture."""
+    """A kernel of one architecture, ready to boot."""
 
     request: KernelRequest
     flavour: Flavour
@@ -33,7 +33,7 @@ class PreparedKernel:
     qemu_version: str
     memory_mib: int
     disks: tuple[Disk, ...]
-    user_dir: Path | None = None  # that the guest has at /mnt
+    user_dir: Path | None = None  # mounted at /mnt in the guest
 
     @property
     def arch(self) -> Arch:
@@ -48,7 +48,7 @@ class PreparedKernel:
         return self.request.series
 
     def vm_spec(self, log_dir: Path) -> VmSpec:
-        """How to start a VM of this kernel that logs into `log_dir`."""
+        """Return the parameters of a VM of this kernel that logs to `log_dir`."""
         return VmSpec(
             kernel=self.kernel,
             image=self.image,
@@ -62,7 +62,7 @@ class PreparedKernel:
         )
 
     def without_disks(self) -> PreparedKernel:
-        """The same with a machine that starts sooner: QEMU makes an overlay for each disk."""
+        """Return the same kernel without disks. Its VMs start sooner: QEMU makes no overlays."""
         return dataclasses.replace(self, disks=())
 
 
@@ -76,11 +76,11 @@ def prepare_kernel(
 ) -> PreparedKernel:
     """Build what is missing for one architecture, and choose its accelerator.
 
-    `fragments` have the last word over those of every kernel, as the flavour's have; with a
-    `workplace` it is built apart from other kernels.
+    `fragments` override the fragments of every kernel, as the flavour's fragments do. With a
+    `build_dir_name` the kernel is built apart from other kernels.
 
     Raises:
-        SetupError: the architecture has no such flavour, or the host lacks something.
+        SetupError: the architecture lacks the flavour, or the host lacks something.
         InfraError: the host is at fault.
         TreeError: the kernel text does not build.
     """
@@ -99,7 +99,7 @@ def prepare_kernel(
         kernel = builder.kernel()
         guest_side = build_guest_side(kernel, builder)
     for name, lacks in guest_side.absent.items():
-        ctx.progress.note(f"{arch}: {name}.ko is not built: the kernel has not {lacks}")
+        ctx.progress.note(f"{arch}: {name}.ko is not built: the kernel lacks {lacks}")
     image = build_image(kernel, guest_side, ctx)
     accel = choose_accel(kernel, image, settings, ctx.progress)
     return PreparedKernel(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Templates: a VM that booted once and is warm, put down on tmpfs for clones to begin from."""
+"""Templates: a warm VM that booted once, saved on tmpfs as the start of clones."""
 
 from __future__ import annotations
 
@@ -21,58 +21,60 @@ from testbed.vm.qemu import Channels, Template, qemu_argv
 
 _KIND = "template"
 
-# Raised when a template is made in another way, so that those of before are not taken for it.
+# Increment this when templates are made in another way, so that old ones are not used.
 _LAYOUT = "1"
 
 _NOWHERE = Path("/")
 
-# Beside the guest's memory: the state, and what a host's other programs may want meanwhile.
+# Besides the guest's memory: the VM's state, and room for other programs of the host.
 _SPARE = 64 << 20  # bytes
 
 
 def open_store(ctx: Context) -> Cache:
-    """The cache of templates.
+    """Open the cache of templates.
 
     Raises:
-        SetupError: its folder is somebody else's: all may write to /dev/shm.
+        SetupError: its folder belongs to another user. Everybody may write to /dev/shm.
     """
     root = ctx.settings.template_dir
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     status = root.stat(follow_symlinks=False)
     if status.st_uid != os.getuid() or not stat.S_ISDIR(status.st_mode):
-        raise SetupError(f"{root} is another user's", hint="set template_dir to a folder on tmpfs")
+        raise SetupError(
+            f"{root} belongs to another user", hint="set template_dir to a folder on tmpfs"
+        )
     store = Cache(root, ctx.settings.template_limit, ctx.progress)
-    store.prune()  # what dead runs left goes now, whether this one takes a template or not
+    store.prune()  # removes what dead runs left, even if this run needs no template
     return store
 
 
 def has_room(prepared: PreparedKernel, store: Cache) -> bool:
-    """Whether a template may be made: at worst a guest writes to all of its memory."""
+    """Whether a template fits: in the worst case a guest writes to all of its memory."""
     return shutil.disk_usage(store.root).free >= (prepared.memory_mib << 20) + _SPARE
 
 
 def find_template(prepared: PreparedKernel, store: Cache) -> Template | None:
-    """The template of a prepared kernel if it is there."""
+    """Return the template of a prepared kernel, or None."""
     entry = store.find(_KIND, template_key(prepared))
     return None if entry is None else Template(entry)
 
 
 def drop_template(prepared: PreparedKernel, store: Cache) -> None:
-    """Remove the template of a prepared kernel, unless another run has it in use."""
+    """Remove the template of a prepared kernel, unless another run uses it."""
     store.drop(_KIND, template_key(prepared))
 
 
 def make_template(
     prepared: PreparedKernel, store: Cache, log_dir: Path, seconds: float
 ) -> Template:
-    """The template of a prepared kernel, taken when it is not there.
+    """Return the template of a prepared kernel. Make it if it is missing.
 
     Args:
-        log_dir: for the VM that boots.
-        seconds: until a VM is up, warm and saved; twice, where a warm-up takes them all.
+        log_dir: for the logs of the VM that boots.
+        seconds: to boot, warm up and save a VM. After a failed warm-up a second VM gets as long.
 
     Raises:
-        BootError, LaunchError, QmpError, SessionError: the VM did not come up, or not down.
+        BootError, LaunchError, QmpError, SessionError: the VM did not boot, or was not saved.
     """
 
     def make(scratch: Path) -> None:
@@ -81,9 +83,9 @@ def make_template(
         except BootError:
             raise
         except (GuestError, ProbeProtocolError, AssertionError) as error:
-            # A test will tell what is wrong with the kernel, better than a warm-up can.
+            # A test will show what is wrong with the kernel, better than a warm-up can.
             store.progress.note(
-                f"{prepared.arch}: a cold template, after {error}".partition("\n")[0]
+                f"{prepared.arch}: the template stays cold after {error}".partition("\n")[0]
             )
             _take(prepared, Template(scratch), log_dir, Deadline.after(seconds), warm=False)
 
@@ -99,30 +101,30 @@ def _take(
         with entered(prepared, vm, deadline) as guest:
             if warm:
                 warm_up(guest)
-        vm.reseed(deadline)  # as clones will: it is tried, and warm
+        vm.reseed(deadline)  # as clones will do: this tests it and warms it up
         vm.save(template, deadline)
 
 
 def template_key(prepared: PreparedKernel) -> str:
-    """Equal for VMs that are alike: kernel, image, machine, accelerator, memory, and QEMU."""
+    """Return a key of kernel, image, machine, accelerator, memory and QEMU."""
     spec = dataclasses.replace(prepared.vm_spec(_NOWHERE), memory_file=_NOWHERE)
     argv = qemu_argv(spec, Channels(0, 0, 0))
     return digest(_LAYOUT, prepared.kernel.key, prepared.image.key, prepared.qemu_version, *argv)
 
 
 def warm_up(guest: Guest) -> None:
-    """Do what tests will do, so that what they need is in the guest's memory.
+    """Do what tests will do, so that the guest's memory holds what they need.
 
-    What the boot printed is then forgotten, so that no clone reads it again.
+    Then clear the kernel log, so that no clone reads the messages of the boot.
 
     Raises:
-        GuestError: something is wrong already, such as a splat at boot.
+        GuestError: something is already wrong, for example a splat at boot.
     """
     guest.begin("warm-up")
     for module in sorted(path.stem for path in guest.prepared.guest_side.modules):
         guest.session.get(f"{MODULE_DIR}/{module}.ko")
     guest.load(MODULE)
-    # A kernel without the layer warns of the second one, and gets a cold template.
+    # A kernel without the layer warns about the second path, and its template stays cold.
     for path in (HookPath.DIRECT, HookPath.STACK):
         guest.prober.map(path)
     guest.finish()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Where guests come from and go to: shared ones, and fresh ones that are made ready ahead."""
+"""The supplies of guests: shared guests, and fresh guests that start in advance."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from testbed.lab.guests import Fresh, Guests, Shared
 
 @dataclass(eq=False)
 class FakeGuest:
-    """As much of a guest as its supply asks for."""
+    """The part of a guest that its supply uses."""
 
     log_dir: Path
     usable: bool = True
@@ -35,7 +35,7 @@ class FakeGuest:
 
 @dataclass
 class Factory:
-    """Makes guests, and remembers them."""
+    """Makes guests, and keeps a list of them."""
 
     root: Path
     made: list[FakeGuest] = field(default_factory=list)
@@ -66,21 +66,21 @@ def use(guests: Guests, *, clean: bool = True) -> FakeGuest:
     return cast(FakeGuest, guest)
 
 
-def test_a_shared_guest_is_the_same_for_all(factory: Factory) -> None:
+def test_all_tests_get_the_same_shared_guest(factory: Factory) -> None:
     guests = Shared(factory.open)
     assert use(guests) is use(guests)
     guests.close()
     assert [guest.ended for guest in factory.made] == [True]
 
 
-def test_a_shared_guest_is_replaced_after_a_test_without_a_clean_end(factory: Factory) -> None:
+def test_a_shared_guest_is_replaced_after_a_test_that_ends_unclean(factory: Factory) -> None:
     guests = Shared(factory.open)
     first = use(guests, clean=False)
     assert first.ended
     assert use(guests) is not first
 
 
-def test_a_shared_guest_that_is_not_usable_is_replaced(factory: Factory) -> None:
+def test_an_unusable_shared_guest_is_replaced(factory: Factory) -> None:
     guests = Shared(factory.open)
     first = use(guests)
     first.usable = False
@@ -89,7 +89,7 @@ def test_a_shared_guest_that_is_not_usable_is_replaced(factory: Factory) -> None
 
 
 @pytest.mark.parametrize("ahead", [0, 1, 3])
-def test_a_fresh_guest_is_for_one_test(factory: Factory, ahead: int) -> None:
+def test_a_fresh_guest_serves_one_test(factory: Factory, ahead: int) -> None:
     guests = Fresh(factory.open, ahead)
     used = [use(guests) for _ in range(5)]
     guests.close()
@@ -98,7 +98,7 @@ def test_a_fresh_guest_is_for_one_test(factory: Factory, ahead: int) -> None:
     assert len(factory.made) == 5 + ahead
 
 
-def test_no_guest_is_made_ready_that_nobody_will_take(factory: Factory) -> None:
+def test_no_more_guests_start_than_will_be_taken(factory: Factory) -> None:
     guests = Fresh(factory.open, ahead=2)
     for later in (2, 1, 0):
         guests.give_back(guests.take(later), clean=True)
@@ -106,7 +106,7 @@ def test_no_guest_is_made_ready_that_nobody_will_take(factory: Factory) -> None:
     assert len(factory.made) == 3
 
 
-def test_a_guest_that_died_while_it_waited_is_not_handed_out(factory: Factory) -> None:
+def test_a_waiting_guest_that_died_is_not_handed_out(factory: Factory) -> None:
     guests = Fresh(factory.open, 1)
     use(guests)
     _settle(lambda: len(factory.made) == 2)
@@ -115,7 +115,7 @@ def test_a_guest_that_died_while_it_waited_is_not_handed_out(factory: Factory) -
     guests.close()
 
 
-def test_what_keeps_a_guest_from_coming_up_is_told_to_who_wants_it(factory: Factory) -> None:
+def test_take_raises_the_error_of_a_failed_start(factory: Factory) -> None:
     guests = Fresh(factory.open, 2)
     factory.broken = True
     for _ in range(2):
@@ -126,7 +126,7 @@ def test_what_keeps_a_guest_from_coming_up_is_told_to_who_wants_it(factory: Fact
     guests.close()
 
 
-def test_the_logs_of_a_fresh_guest_go_unless_they_are_evidence(factory: Factory) -> None:
+def test_the_logs_of_a_fresh_guest_are_removed_unless_they_are_evidence(factory: Factory) -> None:
     guests = Fresh(factory.open)
     use(guests)
     bad = guests.take()
@@ -137,7 +137,7 @@ def test_the_logs_of_a_fresh_guest_go_unless_they_are_evidence(factory: Factory)
 
 
 def _settle(done: Callable[[], bool]) -> None:
-    """Wait for another thread's work; the pool has no event to wait for."""
+    """Poll for the work of another thread, because the pool has no event to wait for."""
     pause = threading.Event()
     for _ in range(500):
         if done():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The guest's probe, built for this host and given scripts that need no module."""
+"""The guest's probe, built for this host, with scripts that need no module."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ def run_script(probe: Path) -> RunScript:
 
 
 def _table(heading: str, end: str) -> list[str]:
-    """The cells of the first column of the tables between two lines of the document."""
+    """Return the cells of the first column of the tables between two lines of the document."""
     text = _DOCUMENT.split(heading, 1)[1].split(end, 1)[0]
     return re.findall(r"^\| (`.*?) \|", text, flags=re.MULTILINE)
 
 
-def test_a_script_that_was_run_to_its_end_says_so(run_script: RunScript) -> None:
+def test_a_complete_script_ends_with_done(run_script: RunScript) -> None:
     assert run_script("# nothing", "")[-1] == {"done": True}
 
 
@@ -79,12 +79,12 @@ def test_an_unknown_step_ends_the_script_with_status_2(run_script: RunScript) ->
         "sweep",
     ],
 )
-def test_what_cannot_be_understood_is_refused(run_script: RunScript, line: str) -> None:
+def test_an_invalid_step_is_refused(run_script: RunScript, line: str) -> None:
     facts = run_script("map m anon len=1p", line, status=2)
     assert facts[-1]["error"] == "usage"
 
 
-def test_odd_bytes_come_out_as_valid_json(run_script: RunScript) -> None:
+def test_odd_bytes_become_valid_json(run_script: RunScript) -> None:
     (fact,) = run_script('a"\\\x01\xe9', status=2)
     assert fact["text"] == "'a\"\\\x01\xe9' is no step"
 
@@ -97,7 +97,7 @@ def test_a_failed_call_is_a_fact_and_the_next_step_runs(run_script: RunScript) -
     assert read["pages"] == []
 
 
-def test_the_signals_of_a_touch_are_told_apart_per_page(run_script: RunScript) -> None:
+def test_each_page_reports_the_signal_of_its_access(run_script: RunScript) -> None:
     facts = run_script(
         "memfd f 1p", "map m f len=3p", "write m 0 0x1234", "munmap m 2", "mprotect m prot=r 0",
         "write m 0 1", "read m all",
@@ -108,7 +108,7 @@ def test_the_signals_of_a_touch_are_told_apart_per_page(run_script: RunScript) -
     assert facts[6]["pages"][0]["content"] == "fill:0x1234"
 
 
-def test_a_mapping_shows_its_vmas_and_the_hole_in_it(run_script: RunScript) -> None:
+def test_maps_shows_the_vmas_and_the_hole_in_a_mapping(run_script: RunScript) -> None:
     facts = run_script("map m anon len=4p prot=r", "munmap m 1", "maps m", "pagemap m")
     addr, page = int(facts[0]["addr"], 16), facts[0]["len"] // 4
     seen = [(int(vma["start"], 16) - addr, int(vma["end"], 16) - addr) for vma in facts[2]["vmas"]]
@@ -117,12 +117,12 @@ def test_a_mapping_shows_its_vmas_and_the_hole_in_it(run_script: RunScript) -> N
     assert [entry["present"] for entry in facts[3]["pages"]] == [False] * 4
 
 
-def test_an_address_may_be_told_by_another_mapping(run_script: RunScript) -> None:
+def test_an_address_can_be_relative_to_another_mapping(run_script: RunScript) -> None:
     facts = run_script("map m anon len=4p", "map n anon len=1p addr=m+2p flags=private,fixed")
     assert int(facts[1]["addr"], 16) - int(facts[0]["addr"], 16) == 2 * facts[1]["len"]
 
 
-def test_a_childs_facts_carry_its_mark_and_change_nothing_here(run_script: RunScript) -> None:
+def test_the_facts_of_a_child_are_marked_and_its_writes_stay_private(run_script: RunScript) -> None:
     facts = run_script(
         "map m anon len=1p", "fork", "write m 0 7", "read m 0", "endfork", "read m 0"
     )  # fmt: skip
@@ -140,7 +140,7 @@ def test_a_sweep_ends_with_the_first_round_in_which_nothing_fails(run_script: Ru
     assert facts[1]["injected"] is False
 
 
-def test_what_an_allocation_is_to_fail_in_is_one_system_call(run_script: RunScript) -> None:
+def test_fail_nth_applies_to_one_system_call(run_script: RunScript) -> None:
     facts = run_script("fail_nth 1", "meminfo", status=2)
     assert facts[-1]["text"] == "fail_nth is not for 'meminfo'"
     facts = run_script("fail_nth 1", "fork", "map m anon len=1p", "endfork")
@@ -148,13 +148,13 @@ def test_what_an_allocation_is_to_fail_in_is_one_system_call(run_script: RunScri
     assert facts[2]["injected"] is False
 
 
-def test_a_usage_error_in_a_child_is_its_status(run_script: RunScript) -> None:
+def test_a_usage_error_in_a_child_is_its_exit_status(run_script: RunScript) -> None:
     facts = run_script("fork", "frobnicate", "endfork")
     assert facts[0]["child"]
     assert facts[1]["status"] == 2
 
 
-def test_steps_do_not_add_to_the_probes_own_memory(run_script: RunScript) -> None:
+def test_steps_do_not_increase_the_probes_memory(run_script: RunScript) -> None:
     facts = run_script(
         "map m anon len=2p", "write m all 1", "status", "maps m", "pagemap m", "meminfo", "query m",
         "status",
@@ -185,7 +185,7 @@ def test_a_documented_key_of_the_plan_is_known(run_script: RunScript, key: str) 
     assert "a plan has no" not in facts[-1]["text"]
 
 
-def test_a_switch_of_a_plan_is_one_in_any_base(run_script: RunScript) -> None:
+def test_a_switch_of_a_plan_can_be_hexadecimal(run_script: RunScript) -> None:
     taken = run_script("memfd f 1p", "plan f hide=0x1 late_page_prot=1")
     assert taken[1]["error"] == "ENOTTY"  # a memfd takes no plan
     refused = run_script("memfd f 1p", "plan f hide=2", status=2)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""How a template is taken, as far as no VM is needed for it."""
+"""Templates, tested without a VM."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from testbed.lab.prepared import PreparedKernel
 from testbed.progress import SilentProgress
 
 
-def test_a_template_that_stays_cold_has_as_long_as_a_warm_one(
+def test_a_cold_template_gets_as_long_as_a_warm_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     left: list[float] = []
@@ -27,7 +27,7 @@ def test_a_template_that_stays_cold_has_as_long_as_a_warm_one(
         deadline = cast(Deadline, words[-1])
         left.append(deadline.remaining)
         while warm and not deadline.expired:
-            pass  # the warm-up hangs as long as it may
+            pass  # the warm-up uses all of its time
         if warm:
             raise GuestTimeout("no answer")
 

@@ -114,8 +114,8 @@ def test_keep_is_refused_without_a_terminal(pytest_words: Command, tmp_path: Pat
     # run() starts its child in a new session, without a terminal.
     done = run(pytest_words(str(tmp_path), "--keep"), ok=range(256))
     assert done.status == pytest.ExitCode.USAGE_ERROR
-    assert "--keep waits at a terminal, and there is none" in done.stderr
-    assert "hint: leave out --keep" in done.stderr
+    assert "--keep needs a terminal to wait for Enter" in done.stderr
+    assert "hint: omit --keep" in done.stderr
 
 
 def test_boot_prints_a_command_line_without_booting(
