@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Known-bad kernels, and whether the tests catch them."""
+"""Known-bad kernels: do the tests catch them?"""

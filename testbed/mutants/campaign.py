@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Runs the VM tests on known-bad kernels, one after the other: `testbed mutants`."""
+"""Runs the VM tests on known-bad kernels, one after another: `testbed mutants`."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ from testbed.suite.identity import suite_identity
 from testbed.suite.pytest_internals import compile_expression
 from testbed.suite.runner import run_suite
 
-# A work directory of their own: other kernels need not be built anew because of them.
+# A separate build directory, so that mutants do not cause rebuilds of other kernels.
 _BUILD_DIR = "mutants"
 
-# Where a semantic patch is tried: the files of the layer.
+# The files of the layer, to which semantic patches are applied.
 _LAYER = (
     "mm/util.c",
     "mm/vma.c",
@@ -69,17 +69,17 @@ _LOG_LINES = 400
 
 @dataclass
 class Campaign:
-    """Mutations tried on a kernel and the architectures of the settings."""
+    """Trials of mutations on one kernel, on the architectures of the settings."""
 
     ctx: Context
     series: Series  # of the good kernel
-    folder: Path  # where the results go
-    fresh: bool = False  # whether to try also what earlier campaigns have tried
-    tests: str | None = None  # the tests that are run, as pytest -k; all
+    folder: Path  # for the results
+    fresh: bool = False  # whether to ignore outcomes of earlier campaigns
+    tests: str | None = None  # the tests to run, as pytest -k; None: all
     outcomes: list[Outcome] = field(default_factory=list)
 
     def run(self, mutations: Sequence[Mutation]) -> None:
-        """Try them all; what was tried before with the same tests is not tried again.
+        """Try all mutations, except those with a recorded outcome for the same tests.
 
         Raises:
             InfraError: the tests are not green on the kernel without a mutation.
@@ -95,7 +95,7 @@ class Campaign:
                     step.update(len(self.outcomes), note=mutation.name)
                     self.outcomes.append(self._outcome(mutation, arch, good))
                     write_results(self.folder, mutations, self.outcomes)
-                # A test that fails because of the order in which it came kills nothing.
+                # Rule out tests that fail only because of the order: they kill nothing.
                 self.good_kernel(arch, killers_first(self._records.kills(arch)))
 
     @cached_property
@@ -116,7 +116,10 @@ class Campaign:
         return unpack(source, self.ctx)
 
     def good_kernel(self, arch: str, first: Sequence[str] = ()) -> str:
-        """The key of the good kernel, on which all tests end as expected in that order."""
+        """Return the key of the good kernel, after proof that all tests are green in this order.
+
+        `first` are the node ids of the tests to run first. A recorded proof is not repeated.
+        """
         with closing(self.lab(arch, self.series, self.folder)) as lab:
             good = lab.prepared(arch).kernel.key
             key = digest("control", good, arch, self._suite, *first)
@@ -148,7 +151,7 @@ class Campaign:
         if known is None:
             known, log = self._try(mutation, arch)
             self._records.keep(key, known, log)
-        # Its file may have another name by now, or say that it is equivalent.
+        # Since the record was made, the file may have been renamed, or marked as equivalent.
         fate = known.fate
         if fate in (Fate.SURVIVED, Fate.EQUIVALENT):
             fate = Fate.EQUIVALENT if mutation.equivalent else Fate.SURVIVED
@@ -158,31 +161,31 @@ class Campaign:
         return outcome
 
     def _try(self, mutation: Mutation, arch: str) -> tuple[Outcome, str]:
-        """Build, boot and test it; what a busy host may have caused is tried once more."""
+        """Build, boot and test a mutation; retry once if a busy host may be the cause."""
         started = time.monotonic()
         with self._rendered(mutation) as patch:
-            trial = self.try_once(mutation, patch, arch)
-            if trial.fate in UNSURE:
-                self.ctx.progress.note(f"{arch} {mutation.name}: again after {trial.reason}")
-                trial = self.try_once(mutation, patch, arch)
-            absent = trial.fate is Fate.ABSENT
+            attempt = self.try_once(mutation, patch, arch)
+            if attempt.fate in UNSURE:
+                self.ctx.progress.note(f"{arch} {mutation.name}: retry after: {attempt.reason}")
+                attempt = self.try_once(mutation, patch, arch)
+            absent = attempt.fate is Fate.ABSENT
             caught = Sieve.NONE if absent else self.judge_on_host(patch)
         outcome = Outcome(
             mutation=mutation.name,
             identity=mutation.identity,
             arch=arch,
-            fate=trial.fate,
-            test=trial.test,
-            reason=trial.reason,
-            evidence=first_lines(trial.log),
+            fate=attempt.fate,
+            test=attempt.test,
+            reason=attempt.reason,
+            evidence=first_lines(attempt.log),
             seconds=round(time.monotonic() - started, 1),
             sieve=caught,
         )
-        return outcome, trial.log
+        return outcome, attempt.log
 
     def try_once(self, mutation: Mutation, patch: Path, arch: str) -> Attempt:
         if not patch.stat().st_size:
-            return Attempt(Fate.ABSENT, reason="it matches nothing in this tree")
+            return Attempt(Fate.ABSENT, reason="it matches no code in this tree")
         first = killers_first(self._records.kills(arch), mutation)
         series = Series((*self.series.patches, read_patch(patch, exact=True)))
         with (
@@ -202,7 +205,7 @@ class Campaign:
             return _tested(found, lab.run_dir)
 
     def judge_on_host(self, patch: Path) -> Sieve:
-        """What the tree's own tests of VMAs say, which need no kernel."""
+        """Return the result of the tree's own userland tests of VMAs, which need no kernel."""
         return self._sieve.judge(patch) if self._sieve else Sieve.NONE
 
     def lab(self, arch: str, series: Series, results: Path) -> Lab:
@@ -211,14 +214,14 @@ class Campaign:
             series,
             arch,
             results,
-            # The first surprise ends it: nothing comes after what may have damaged the kernel.
+            # The run stops at the first unexpected result, so no test runs on a damaged kernel.
             isolation=Isolation.SHARED,
             build_dir_name=_BUILD_DIR if series != self.series else "",
         )
 
     @contextmanager
     def _rendered(self, mutation: Mutation) -> Iterator[Path]:
-        """A patch of the mutation: itself, or what a semantic patch makes of this tree."""
+        """Yield a patch file: the mutation itself, or the result of its semantic patch."""
         if not mutation.semantic:
             yield mutation.path
             return
@@ -230,7 +233,7 @@ class Campaign:
 
 @dataclass(frozen=True)
 class Attempt:
-    """One attempt: what came of it, and all that is kept of it."""
+    """The result of one attempt to kill a mutation."""
 
     fate: Fate
     test: str = ""
@@ -241,7 +244,7 @@ class Attempt:
 def _tested(found: Run, run_dir: Path) -> Attempt:
     fate, case = verdict_of(found)
     if case is None:
-        return Attempt(fate, reason=f"{len(found.cases)} tests, none of them has noticed")
+        return Attempt(fate, reason=f"none of {len(found.cases)} tests noticed it")
     consoles = sorted(run_dir.glob("vm-*/console.log"), key=lambda path: path.stat().st_mtime)
     parts = [case.evidence, *(f"--- {path.parent.name}\n{_tail(path)}" for path in consoles[-1:])]
     return Attempt(fate, case.test, case.reason, "\n".join(parts))
@@ -255,14 +258,14 @@ def _tail(path: Path) -> str:
     try:
         return "\n".join(path.read_text(errors="replace").splitlines()[-_LOG_LINES:])
     except OSError as exc:
-        return f"cannot be read: {exc}"
+        return f"unreadable: {exc}"
 
 
 def render(mutation: Mutation, tree: Path) -> str:
-    """The patch that a semantic patch comes to on the layer's files of a tree.
+    """Return the patch that a semantic patch yields on the files of the layer.
 
     Raises:
-        SetupError: Coccinelle is not installed, or does not understand it.
+        SetupError: Coccinelle is not installed, or cannot parse the semantic patch.
     """
     spatch = find_tool("spatch", package="coccinelle")
     parts = []
@@ -282,10 +285,10 @@ def render(mutation: Mutation, tree: Path) -> str:
 
 
 def select(mutations: Sequence[Mutation], expression: str | None) -> list[Mutation]:
-    """Those whose name or files match, in the language of pytest -k.
+    """Return the mutations whose name or files match `expression`, as pytest -k.
 
     Raises:
-        SetupError: the expression is none, or nothing matches.
+        SetupError: the expression is invalid, or matches nothing.
     """
     if not expression:
         return list(mutations)
@@ -300,7 +303,7 @@ def select(mutations: Sequence[Mutation], expression: str | None) -> list[Mutati
 
 
 def write_results(folder: Path, mutations: Sequence[Mutation], outcomes: Sequence[Outcome]) -> None:
-    """The table for people and for programs, as far as the campaign has come."""
+    """Write the outcomes so far: mutants.md for people, mutants.json for programs."""
     ordered = sorted(mutations, key=lambda mutation: mutation.name)
     lines = [*table_lines(ordered, outcomes), "", *summary_lines(outcomes)]
     (folder / "mutants.md").write_text("\n".join(lines) + "\n")
@@ -309,7 +312,7 @@ def write_results(folder: Path, mutations: Sequence[Mutation], outcomes: Sequenc
 
 
 def exit_status(outcomes: Sequence[Outcome]) -> int:
-    """0 nothing survived, 1 a mutant did, 3 the host failed on one."""
+    """0: no mutant survived; 1: a mutant survived; 3: the host failed on one."""
     fates = {outcome.fate for outcome in outcomes}
     if Fate.SURVIVED in fates:
         return EXIT_FINDINGS

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Known-bad kernels: single-point mutations of the layer, and what the tests made of each."""
+"""Known-bad kernels: mutations of the layer at a single point, and the outcome of each."""
 
 from __future__ import annotations
 
@@ -24,59 +24,59 @@ MUTANTS = KERNEL_CONFIG / "mutants"
 SEMANTIC = ".cocci"
 _SUFFIXES = (".patch", ".diff", SEMANTIC)
 
-# A line of a header, and its continuation lines. Semantic patches have it in comments.
+# A line of a header, and its continuation lines. In semantic patches these are comments.
 _HEADER = re.compile(
     r"^(?://)? ?(What|Undoes|Equivalent|Kernels|Arches): (.*(?:\n(?://)? {2,}\S.*)*)", re.M
 )
 
-# Where a patch begins below its header.
+# The first line of a patch below its header.
 _PATCH = re.compile(r"^(?:diff|---) ", re.M)
 
 
 class Fate(StrEnum):
-    """What became of a mutation on one architecture."""
+    """The fate of a mutation on one architecture."""
 
-    ORACLE = "oracle"  # killed: a test's statement about facts is not true
+    ORACLE = "oracle"  # killed: a test's statement about facts is false
     SPLAT = "splat"  # killed: the kernel printed a warning or worse during a test
     LOST = "lost"  # killed: the guest died or hung in a test
-    BROKE = "broke"  # killed, but by a test that broke down instead of stating what is wrong
-    BOOT = "boot"  # killed: it does not boot
-    BUILD = "build"  # killed: it does not build
+    BROKE = "broke"  # killed, but by a test that broke down
+    BOOT = "boot"  # killed: the kernel does not boot
+    BUILD = "build"  # killed: the kernel does not build
     SURVIVED = "survived"
-    EQUIVALENT = "equivalent"  # survived, and its file says why it must
+    EQUIVALENT = "equivalent"  # survived, and its file explains why it must
     ABSENT = "does not apply"
     UNKNOWN = "unknown"  # the host failed, twice
 
     @property
     def killed_by_suite(self) -> bool:
-        """Whether the suite has killed it, and not the compiler or the boot."""
+        """Whether the suite killed it, not the compiler or the boot."""
         return self in (Fate.ORACLE, Fate.SPLAT, Fate.LOST)
 
 
-# What may come from a busy host as well: such a run is repeated once, and the second counts.
+# Fates that a busy host may cause: such a run is repeated once, and the second run counts.
 UNSURE = frozenset({Fate.LOST, Fate.BROKE, Fate.BOOT, Fate.UNKNOWN})
 
 
 class Sieve(StrEnum):
-    """What the tree's own userland tests of VMAs say of a mutation."""
+    """The result of the tree's own userland tests of VMAs on a mutation."""
 
     CAUGHT = "caught"
     MISSED = "missed"
-    BLIND = "blind"  # they do not contain the file that was mutated
+    BLIND = "blind"  # they do not compile the mutated file
     NONE = "-"  # the tree has no such tests, or they do not pass without a mutation
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mutation:
-    """A patch that makes a good kernel bad at one point."""
+    """A patch that breaks a good kernel at one point."""
 
-    name: str  # the file's, without its suffix
+    name: str  # of the file, without its suffix
     path: Path
-    identity: str  # equal for equal patches, whatever their headers say
-    files: tuple[str, ...] = ()  # of the tree; a semantic patch finds them when it is applied
-    what: str = ""  # what the bad kernel does
-    undoes: str = ""  # numbers of guarantees, and fixes
-    equivalent: str = ""  # why no test can tell it from the good one
+    identity: str  # equal for equal patches; headers do not count
+    files: tuple[str, ...] = ()  # of the tree; empty for a semantic patch
+    what: str = ""  # what the bad kernel does wrong
+    undoes: str = ""  # numbers of guarantees, fixes (R), open defects (KD)
+    equivalent: str = ""  # why no test can distinguish it from the good kernel
     kernels: str = ""  # where it applies, if not everywhere
     arches: str = ""  # where its code is compiled, if not everywhere
 
@@ -86,7 +86,7 @@ class Mutation:
 
     @property
     def cost(self) -> int:
-        """How much is compiled anew: 2 nearly everything, 1 what is in mm/, 0 one file."""
+        """How much to recompile: 2 nearly everything, 1 the files in mm/, 0 one file."""
         headers = [name for name in self.files if name.endswith(".h")]
         return 2 if any(name.startswith("include/") for name in headers) else bool(headers)
 
@@ -101,19 +101,19 @@ class Outcome:
     fate: Fate
     test: str = ""  # the node id of the test that killed it
     reason: str = ""  # one line
-    evidence: str = ""  # the first lines
+    evidence: str = ""  # its first lines
     seconds: float = 0.0
     sieve: Sieve = Sieve.NONE
 
 
 def load_mutations(folder: Path) -> list[Mutation]:
-    """The mutations of a folder, by name.
+    """Return the mutations of a folder, sorted by name.
 
     Raises:
-        SetupError: there is no such folder, no mutation in it, or a file is no patch.
+        SetupError: the folder does not exist or has no mutation, or a file is not a patch.
     """
     if not folder.is_dir():
-        raise SetupError(f"there is no folder of mutations at {folder}")
+        raise SetupError(f"{folder} is not a folder")
     files = sorted(path for path in folder.iterdir() if path.suffix in _SUFFIXES)
     if not files:
         raise SetupError(f"{folder} has no {', '.join(f'*{suffix}' for suffix in _SUFFIXES)}")
@@ -124,7 +124,7 @@ def _load(path: Path) -> Mutation:
     semantic = path.suffix == SEMANTIC
     files = () if semantic else tuple(sorted(read_patch(path).files))
     text = path.read_text(errors="replace")
-    # Only what is above the patch: a changed line may look like a header.
+    # Search above the patch only: a changed line may look like a header.
     patch = None if semantic else _PATCH.search(text)
     body = text[patch.start() :] if patch else text
     found = _HEADER.findall(text[: patch.start()] if patch else text)
@@ -137,12 +137,15 @@ def _joined(value: str) -> str:
 
 
 def by_cost(mutations: Iterable[Mutation]) -> list[Mutation]:
-    """Those that are quick to build first: a header that all include costs a whole kernel."""
+    """Return the mutations, quickest build first: a header that every file includes comes last."""
     return sorted(mutations, key=lambda mutation: mutation.cost)
 
 
 def verdict_of(run: Run) -> tuple[Fate, Case | None]:
-    """What a run that stopped at the first surprise says of the kernel, and the case that does."""
+    """Return the fate of a kernel, and the case that decided it.
+
+    The run stopped at its first unexpected result. None: no case was unexpected.
+    """
     case = next((case for case in run.cases if not case.status.as_expected), None)
     if case is None:
         passed = any(case.status is Status.PASS for case in run.cases)
@@ -159,7 +162,7 @@ def _fate(case: Case) -> Fate:
     return Fate.BROKE if case.status is Status.ERROR else Fate.UNKNOWN
 
 
-# The first that fits. What a guest command says is a fact like others: an oracle's.
+# The first match counts. A failed guest command is a fact like any other: ORACLE.
 _FATES = (
     (errors.KernelSplat, Fate.SPLAT),
     (errors.BootError, Fate.BOOT),
@@ -171,13 +174,13 @@ _FATES = (
 
 
 class Records:
-    """Outcomes that are kept from run to run, one file each, beside the log of the kill."""
+    """Outcomes recorded across campaigns: per outcome one file, and the log of the kill."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     def find(self, key: str) -> Outcome | None:
-        """What was kept under this key, if it can be read."""
+        """Return the outcome recorded under `key`; None if it is absent or unreadable."""
         try:
             values = json.loads((self.root / f"{key}.json").read_text())
             values |= {"fate": Fate(values["fate"]), "sieve": Sieve(values["sieve"])}
@@ -186,7 +189,7 @@ class Records:
             return None
 
     def keep(self, key: str, outcome: Outcome, log: str) -> None:
-        """Keep an outcome, all of it or nothing."""
+        """Record an outcome and its log. The outcome is written atomically."""
         self.root.mkdir(parents=True, exist_ok=True)
         self.log(key).write_text(log)
         write_whole(self.root / f"{key}.json", json.dumps(asdict(outcome), indent=1))
@@ -195,16 +198,16 @@ class Records:
         return self.root / f"{key}.log"
 
     def kills(self, arch: str) -> list[Outcome]:
-        """What tests have killed on an architecture, the oldest first, whatever the suite was."""
+        """Return the kills by tests on `arch`, oldest first, of any version of the suite."""
         files = sorted(self.root.glob("*.json"), key=lambda path: path.stat().st_mtime)
         found = (self.find(path.stem) for path in files)
         return [seen for seen in found if seen and seen.arch == arch and seen.fate.killed_by_suite]
 
 
 def killers_first(kills: Sequence[Outcome], mutation: Mutation | None = None) -> list[str]:
-    """Tests in the order that kills soonest, as far as earlier kills tell.
+    """Return tests in the order that, judging by earlier kills, kills soonest.
 
-    What killed this very mutation last comes first, then who killed most.
+    First the test that killed this mutation last, then the tests with the most kills.
     """
     own = [kill.test for kill in kills if mutation and kill.identity == mutation.identity]
     counts: dict[str, int] = {}
@@ -214,7 +217,7 @@ def killers_first(kills: Sequence[Outcome], mutation: Mutation | None = None) ->
 
 
 def table_lines(mutations: Sequence[Mutation], outcomes: Sequence[Outcome]) -> list[str]:
-    """A Markdown table: one row for each mutation, one column for each architecture."""
+    """Return a Markdown table: a row for each mutation, a column for each architecture."""
     arches = list(dict.fromkeys(outcome.arch for outcome in outcomes))
     found = {(outcome.mutation, outcome.arch): outcome for outcome in outcomes}
     heads = ("mutation", "what it does", "undoes", *arches, "tools/testing/vma")
@@ -235,14 +238,14 @@ def _cell(outcome: Outcome | None, mutation: Mutation) -> str:
 
 
 def _short(outcome: Outcome) -> str:
-    """The killing test without its folder, or the reason where no test did it."""
+    """Return the killing test without its folder, or the reason if no test killed it."""
     if outcome.test and outcome.fate not in (Fate.BOOT, Fate.BUILD):
         return outcome.test.rpartition("/")[2]
     return outcome.reason
 
 
 def summary_lines(outcomes: Sequence[Outcome]) -> list[str]:
-    """One line per architecture: how many of each fate."""
+    """Return one line per architecture: the number of mutations of each fate."""
     lines = []
     for arch in dict.fromkeys(outcome.arch for outcome in outcomes):
         fates = [outcome.fate for outcome in outcomes if outcome.arch == arch]

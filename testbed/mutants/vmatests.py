@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """The tree's own userland tests of VMAs, tools/testing/vma, as a first sieve of mutations.
 
-They compile mm/vma.c and its neighbours into a program of the host; of mm/util.c and
-mm/memory.c they have copies and stubs, so of a mutation there they see nothing.
+They compile mm/vma.c and its neighbours into a program of the host. They contain copies and stubs
+of mm/util.c and mm/memory.c, so they are blind to mutations there.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ from testbed.process import run
 
 _FOLDER = "tools/testing/vma"
 
-# They take five seconds; a mutation may make them run in circles.
+_SKIPPED = "no userland tests of mutations"
+
+# The tests take five seconds, but a mutation may cause an endless loop.
 _LIMIT = 120.0  # seconds
 
 _PASSED = re.compile(r"^([1-9]\d*) tests run, \1 passed, 0 failed\.$", re.M)
@@ -36,15 +38,15 @@ _PASSED = re.compile(r"^([1-9]\d*) tests run, \1 passed, 0 failed\.$", re.M)
 
 @dataclass(frozen=True)
 class VmaTests:
-    """The tests of a tree with a series, which pass without a mutation."""
+    """The tests of a tree with a series. They pass without a mutation."""
 
     tree: SourceTree
     base: Series
     cache: Cache
-    files: frozenset[str]  # of the tree: what they are compiled from
+    files: frozenset[str]  # of the tree, that they compile
 
     def judge(self, patch: Path) -> Sieve:
-        """What they say of the tree with a patch that applies."""
+        """Run the tests on the tree with `patch`, which must apply."""
         mutant = read_patch(patch, exact=True)
         if self.files.isdisjoint(mutant.files):
             return Sieve.BLIND
@@ -53,13 +55,13 @@ class VmaTests:
 
 
 def find_vma_tests(tree: SourceTree, base: Series, ctx: Context) -> VmaTests | None:
-    """The tests of a tree with a series, or None, with a note, where they are of no use."""
+    """Return the tests of a tree with a series; None, with a note, if they are unusable."""
     if not (tree.path / _FOLDER).is_dir():
-        ctx.progress.note(f"{tree.source.version} has no {_FOLDER}: mutations are not sieved")
+        ctx.progress.note(f"{tree.source.version} has no {_FOLDER}: {_SKIPPED}")
         return None
     if tree.in_place and not base.patches:
-        # It would be built in the user's own tree.
-        ctx.progress.note(f"{_FOLDER} is not built in {tree.path}: mutations are not sieved")
+        # The build would write into the user's own tree.
+        ctx.progress.note(f"{_FOLDER} is not built in {tree.path}: {_SKIPPED}")
         return None
     with (
         _work_tree(tree, base, ctx.cache) as src,
@@ -67,7 +69,7 @@ def find_vma_tests(tree: SourceTree, base: Series, ctx: Context) -> VmaTests | N
     ):
         if _pass(src):
             return VmaTests(tree, base, ctx.cache, _compiled_from(src))
-    ctx.progress.note(f"{_FOLDER} does not pass (liburcu-dev?): mutations are not sieved")
+    ctx.progress.note(f"{_FOLDER} does not pass (is liburcu-dev installed?): {_SKIPPED}")
     return None
 
 
@@ -82,16 +84,16 @@ def _pass(src: Path) -> bool:
     try:
         deadline = Deadline.after(_LIMIT)
         run(["make", "-C", folder, "clean"], deadline=deadline)
-        # Dependency files tell what it was compiled from.
+        # -MMD writes dependency files, which name the compiled files.
         run(["make", "-C", folder, "EXTRA_CFLAGS=-MMD"], deadline=deadline)
-        told = run([folder / "vma"], cwd=folder, deadline=deadline).stdout
+        output = run([folder / "vma"], cwd=folder, deadline=deadline).stdout
     except CommandError:
         return False
-    return _PASSED.search(told) is not None
+    return _PASSED.search(output) is not None
 
 
 def _compiled_from(src: Path) -> frozenset[str]:
-    """Files below `src` that the dependency files of the tests name."""
+    """Return the files below `src` that the dependency files of the tests name."""
     folder = src / _FOLDER
     names = set()
     for file in folder.glob("*.d"):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Known-bad kernels: what a mutation's file says, what a run says of it, and what is kept."""
+"""Known-bad kernels: the files of mutations, their fates, and the records of outcomes."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def case(status: Status, error: str = "") -> Case:
     return Case(test=f"t.py::{status}", status=status, error=error)
 
 
-def test_a_header_says_what_a_mutation_does(tmp_path: Path) -> None:
+def test_a_header_describes_a_mutation(tmp_path: Path) -> None:
     write(tmp_path, "U2.patch", HEADER + PATCH)
     [found] = load_mutations(tmp_path)
     assert (found.name, found.files) == ("U2", ("mm/util.c",))
@@ -87,12 +87,12 @@ def test_a_header_says_what_a_mutation_does(tmp_path: Path) -> None:
     assert found.equivalent == ""
 
 
-def test_a_mutation_needs_no_header_and_is_the_same_with_one(tmp_path: Path) -> None:
+def test_a_header_is_optional_and_does_not_change_the_identity(tmp_path: Path) -> None:
     write(tmp_path, "bare.diff")
-    write(tmp_path, "told.patch", HEADER + PATCH)
-    bare, told = load_mutations(tmp_path)
+    write(tmp_path, "headed.patch", HEADER + PATCH)
+    bare, headed = load_mutations(tmp_path)
     assert bare.what == bare.equivalent == ""
-    assert bare.identity == told.identity
+    assert bare.identity == headed.identity
 
 
 def test_a_semantic_patch_has_its_header_in_comments(tmp_path: Path) -> None:
@@ -101,22 +101,22 @@ def test_a_semantic_patch_has_its_header_in_comments(tmp_path: Path) -> None:
     assert (found.what, found.semantic, found.files) == ("no zapping, ever", True, ())
 
 
-def test_a_folder_without_mutations_is_the_callers_fault(tmp_path: Path) -> None:
-    with pytest.raises(SetupError, match="no folder"):
+def test_a_folder_without_mutations_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SetupError, match="is not a folder"):
         load_mutations(tmp_path / "absent")
     write(tmp_path, "README", "none")
     with pytest.raises(SetupError, match=r"\*\.patch"):
         load_mutations(tmp_path)
 
 
-def test_our_own_mutations_say_what_they_do_and_undo() -> None:
+def test_our_own_mutations_have_complete_headers() -> None:
     ours = load_mutations(MUTANTS)
     assert [found.name for found in ours if not (found.what and found.undoes)] == []
     assert len({found.identity for found in ours}) == len(ours)
     assert all(len(found.files) == 1 for found in ours)
 
 
-def test_headers_of_the_whole_tree_come_last() -> None:
+def test_mutations_of_headers_come_last() -> None:
     costs = [
         mutation("a", "include/linux/fs.h"),
         mutation("b", "mm/vma.h"),
@@ -144,7 +144,7 @@ def test_headers_of_the_whole_tree_come_last() -> None:
     ],
     ids=lambda value: f"{value.status}-{value.error}" if isinstance(value, Case) else value,
 )
-def test_the_first_surprise_tells_who_killed(wrong: Case, fate: Fate) -> None:
+def test_the_first_unexpected_case_decides_the_fate(wrong: Case, fate: Fate) -> None:
     assert verdict_of(run_of(case(Status.PASS), case(Status.XFAIL), wrong)) == (fate, wrong)
 
 
@@ -155,9 +155,9 @@ def test_a_mutant_survives_only_tests_that_ran() -> None:
     assert verdict_of(run_of())[0] is Fate.UNKNOWN
 
 
-def test_build_and_boot_are_no_merit_of_the_suite() -> None:
-    merits = {fate for fate in Fate if fate.killed_by_suite}
-    assert merits == {Fate.ORACLE, Fate.SPLAT, Fate.LOST}
+def test_build_and_boot_do_not_count_as_kills_by_the_suite() -> None:
+    kills = {fate for fate in Fate if fate.killed_by_suite}
+    assert kills == {Fate.ORACLE, Fate.SPLAT, Fate.LOST}
 
 
 def test_records_are_kept_from_run_to_run(tmp_path: Path) -> None:
@@ -170,12 +170,12 @@ def test_records_are_kept_from_run_to_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"fate": "no such"}'])
-def test_a_damaged_record_is_none(tmp_path: Path, text: str) -> None:
+def test_a_damaged_record_is_ignored(tmp_path: Path, text: str) -> None:
     (tmp_path / "key.json").write_text(text)
     assert Records(tmp_path).find("key") is None
 
 
-def test_kills_are_those_of_tests_on_that_architecture(tmp_path: Path) -> None:
+def test_only_kills_by_tests_on_that_architecture_count(tmp_path: Path) -> None:
     records = Records(tmp_path)
     records.keep("1", outcome("a", Fate.ORACLE, test="t"), "")
     records.keep("2", outcome("b", Fate.BOOT, test="t"), "")
@@ -183,7 +183,7 @@ def test_kills_are_those_of_tests_on_that_architecture(tmp_path: Path) -> None:
     assert [kill.mutation for kill in records.kills("x86_64")] == ["a"]
 
 
-def test_who_killed_it_last_comes_before_who_killed_most() -> None:
+def test_the_last_killer_of_a_mutation_comes_before_the_most_frequent_killers() -> None:
     kills = [
         outcome(name, Fate.ORACLE, test=test)
         for name, test in (("a", "t1"), ("b", "t2"), ("c", "t2"), ("d", "t3"), ("a", "t3"))
@@ -192,7 +192,7 @@ def test_who_killed_it_last_comes_before_who_killed_most() -> None:
     assert killers_first(kills[:3]) == ["t2", "t1"]
 
 
-def test_the_table_tells_killed_survived_and_equivalent_apart() -> None:
+def test_the_table_distinguishes_killed_survived_and_equivalent() -> None:
     same = mutation("same", equivalent="it takes | and gives")
     names = [mutation("killed"), mutation("lives"), same, mutation("dead"), mutation("late")]
     found = [
@@ -224,7 +224,7 @@ def test_the_summary_counts_each_architecture() -> None:
     ]
 
 
-def test_evidence_is_the_first_lines_that_say_something() -> None:
+def test_evidence_is_the_first_lines_that_are_not_empty() -> None:
     assert first_lines("\n".join(["", *"abcdefghijklmnop"])).split() == list("abcdefghijkl")
 
 
@@ -238,7 +238,7 @@ def test_mutations_are_chosen_by_name_and_file() -> None:
         select(names, "a b (")
 
 
-def test_only_a_survivor_is_held_against_the_suite() -> None:
+def test_only_a_survivor_counts_against_the_suite() -> None:
     good = [outcome("a", Fate.ORACLE), outcome("b", Fate.EQUIVALENT), outcome("c", Fate.ABSENT)]
     assert exit_status(good) == 0
     assert exit_status([*good, outcome("d", Fate.UNKNOWN)]) == 3
@@ -265,10 +265,10 @@ def test_a_semantic_patch_needs_coccinelle(tmp_path: Path, monkeypatch: pytest.M
     assert raised.value.hint == "apt install coccinelle"
 
 
-class Trials(Campaign):
-    """A campaign whose builds and guests are a list of what they come to."""
+class FakeCampaign(Campaign):
+    """A campaign without builds and guests: `attempts` lists their results in order."""
 
-    trials: list[Attempt]
+    attempts: list[Attempt]
     tried: list[str]
     interrupted_at = ""
 
@@ -279,26 +279,26 @@ class Trials(Campaign):
         if mutation.name == self.interrupted_at:
             raise KeyboardInterrupt
         self.tried.append(f"{mutation.name} {arch}")
-        return self.trials.pop(0)
+        return self.attempts.pop(0)
 
     def judge_on_host(self, patch: Path) -> Sieve:
         return Sieve.MISSED
 
 
-Make = Callable[..., Trials]
+Make = Callable[..., FakeCampaign]
 
 
 @pytest.fixture
 def campaign(ctx: Context, tmp_path: Path) -> Make:
     def make(
-        *trials: Attempt, fresh: bool = False, arches: tuple[str, ...] = ("x86_64",)
-    ) -> Trials:
+        *attempts: Attempt, fresh: bool = False, arches: tuple[str, ...] = ("x86_64",)
+    ) -> FakeCampaign:
         settings = dataclasses.replace(ctx.settings, arch=arches)
         folder = tmp_path / "results"
         folder.mkdir(exist_ok=True)
         own = dataclasses.replace(ctx, settings=settings)
-        made = Trials(own, Series(), folder, fresh=fresh)
-        made.trials, made.tried = list(trials), []
+        made = FakeCampaign(own, Series(), folder, fresh=fresh)
+        made.attempts, made.tried = list(attempts), []
         return made
 
     return make
@@ -318,7 +318,7 @@ def test_outcomes_and_logs_are_written(campaign: Make, tmp_path: Path) -> None:
     assert "| a |  |  | oracle: t | missed |" in (tmp_path / "results/mutants.md").read_text()
 
 
-def test_what_was_tried_with_the_same_tests_is_not_tried_again(
+def test_a_recorded_outcome_for_the_same_tests_is_reused(
     campaign: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = [mutation("a"), mutation("b")]
@@ -336,7 +336,7 @@ def test_what_was_tried_with_the_same_tests_is_not_tried_again(
     assert len(other.tried) == 2
 
 
-def test_what_decides_a_verdict_is_in_the_suites_identity() -> None:
+def test_the_suites_identity_covers_all_modules_that_contract_tests_import() -> None:
     values = {"testbed.arch", "testbed.deadline", "testbed.errors", "testbed.settings"}
     values |= {"testbed.kernel.request"}
     tests = [*(CHECKOUT / "tests/vm/contract").glob("*.py"), CHECKOUT / "tests/conftest.py"]
@@ -351,7 +351,7 @@ def test_what_decides_a_verdict_is_in_the_suites_identity() -> None:
     assert all((CHECKOUT / name).exists() for name in SUITE)
 
 
-def test_an_interrupt_leaves_what_was_found(campaign: Make, tmp_path: Path) -> None:
+def test_an_interrupt_keeps_the_outcomes_so_far(campaign: Make, tmp_path: Path) -> None:
     made = campaign(KILLED)
     made.interrupted_at = "b"
     names = [mutation("a"), mutation("b")]
@@ -364,7 +364,7 @@ def test_an_interrupt_leaves_what_was_found(campaign: Make, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("unsure", [Fate.LOST, Fate.BOOT, Fate.BROKE, Fate.UNKNOWN])
-def test_what_a_busy_host_may_have_caused_is_tried_twice(campaign: Make, unsure: Fate) -> None:
+def test_a_fate_that_a_busy_host_may_cause_is_tried_twice(campaign: Make, unsure: Fate) -> None:
     made = campaign(Attempt(unsure), KILLED)
     made.run([mutation("a")])
     assert [seen.fate for seen in made.outcomes] == [Fate.ORACLE]

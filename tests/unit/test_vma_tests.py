@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The tree's userland tests of VMAs as a sieve: a fake tree whose tests take milliseconds."""
+"""The tree's userland tests of VMAs as a sieve, on a fake tree whose tests take milliseconds."""
 
 from __future__ import annotations
 
@@ -82,20 +82,20 @@ def test_a_mutation_is_caught_or_missed(setup: VmaSetup) -> None:
     assert not (setup.tree / "tools/testing/vma/vma").exists()
 
 
-def test_what_they_do_not_contain_they_cannot_see(setup: VmaSetup) -> None:
+def test_they_are_blind_to_a_file_that_they_do_not_compile(setup: VmaSetup) -> None:
     found = setup.find()
     assert found is not None
     assert found.judge(setup.patch("mm/util.c", "int x;", "int y;")) is Sieve.BLIND
 
 
-def test_a_tree_without_them_is_no_error(setup: VmaSetup, notes: Notes) -> None:
+def test_a_tree_without_them_is_not_an_error(setup: VmaSetup, notes: Notes) -> None:
     (setup.tree / "tools/testing/vma").rename(setup.tree / "gone")
     assert setup.find() is None
     assert "has no tools/testing/vma" in notes.texts[0]
 
 
 @pytest.mark.parametrize(("good", "bad"), [("2;", "1;"), ("2;", "x;"), ("2 tests", "0 tests")])
-def test_tests_that_do_not_pass_without_a_mutation_are_no_sieve(
+def test_tests_that_do_not_pass_without_a_mutation_are_not_used(
     setup: VmaSetup, notes: Notes, good: str, bad: str
 ) -> None:
     for name in ("mm/vma.c", "tools/testing/vma/main.c"):
@@ -105,6 +105,6 @@ def test_tests_that_do_not_pass_without_a_mutation_are_no_sieve(
     assert "does not pass" in notes.texts[0]
 
 
-def test_nothing_is_built_in_a_users_own_tree(setup: VmaSetup, notes: Notes) -> None:
+def test_they_are_not_built_in_a_users_own_tree(setup: VmaSetup, notes: Notes) -> None:
     assert setup.find(in_place=True) is None
     assert "is not built in" in notes.texts[0]
