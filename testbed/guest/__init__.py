@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A VM to a session that runs things and notices trouble."""
+"""From a VM to a session that runs commands and notices trouble."""

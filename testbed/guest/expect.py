@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Splats that a test expects, against those that came. Pure."""
+"""Comparison of the splats that a test expects with those that occurred. Pure functions."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from testbed.guest.splat import Splat, SplatKind
 
 @dataclass(frozen=True)
 class Expectation:
-    """A splat that must come, once or more: its kind, and what its title must contain."""
+    """A splat that must occur once or more: its kind, and a pattern that its title must contain."""
 
     kind: SplatKind
-    title: str = ""  # a regular expression, searched for
-    once: bool = False  # and no second time
+    title: str = ""  # a regular expression to search for
+    once: bool = False  # exactly once
 
     def matches(self, splat: Splat) -> bool:
         return splat.kind is self.kind and re.search(self.title, splat.title) is not None
 
     def is_met(self, times: int) -> bool:
-        """Whether so many splats are what is expected."""
+        """Whether this number of splats meets the expectation."""
         return times == 1 if self.once else times > 0
 
     def __str__(self) -> str:
@@ -43,7 +43,7 @@ class Matched:
 
 
 def match_splats(splats: Sequence[Splat], expectations: Sequence[Expectation]) -> Matched:
-    """Hold splats against expectations. One expectation covers all the splats that match it."""
+    """Compare splats with expectations. One expectation covers all splats that match it."""
     return Matched(
         unexpected=tuple(
             splat for splat in splats if not any(wish.matches(splat) for wish in expectations)

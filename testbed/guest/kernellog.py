@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The kernel log of each test: marks in the log itself, and what stands between them.
+"""The kernel log of each test: the records between two marks in the log itself.
 
-Two calls to the guest's agent per test. The marks are in the log and so on the
-console too: when the guest has died, the console tells what came after them.
+A test costs two calls to the guest's agent. The marks also reach the console:
+after the guest has died, the console shows the rest of the log.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from testbed.guest.taint import HARMLESS, taint_letters
 
 _CLEAR_WARN_ONCE = "/sys/kernel/debug/clear_warn_once"
 
-# KERN_NOTICE: what a console shows unless the kernel was booted with "quiet".
+# KERN_NOTICE: a console shows it unless the kernel was booted with "quiet".
 _LEVEL = "<5>"
 
-# A record has room for about 1000 bytes; a test's name is for people, the token for us.
+# A record has room for about 1000 bytes. The name of a test may be cut: it is for people, and the
+# testbed searches for the token.
 _NAME_LENGTH = 200
 
 _EVIDENCE_LENGTH = 2000
@@ -30,11 +31,11 @@ _EVIDENCE_LENGTH = 2000
 
 @dataclass(frozen=True)
 class LogSlice:
-    """What the kernel printed during one test.
+    """The kernel's output during one test.
 
-    `earlier` are splats between the end of the test before and the start of this
-    one. `tainted` are the taint letters that appeared during the test, without
-    those of out-of-tree modules. `lost` counts records that were overwritten
+    `earlier`: splats between the end of the previous test and the start of this
+    one. `tainted`: the taint letters that appeared during the test, without those
+    of out-of-tree modules. `lost`: the number of records that were overwritten
     before they could be read. `from_console`: the guest was dead at the end.
     """
 
@@ -50,17 +51,17 @@ class KernelLog:
     """Cuts the kernel log of a guest into tests: `begin`, then `end`."""
 
     def __init__(self, session: Session, console: Callable[[], str]) -> None:
-        """`console` gives all that the guest's console has shown so far."""
+        """`console` returns all output of the guest's console so far."""
         self._session = session
         self._console = console
         self._token = os.urandom(4).hex()
         self._test = 0
-        self._next: int | None = None  # sequence number of the record to be read next
+        self._next: int | None = None  # sequence number of the next record
         self._tainted = 0
         self._unclaimed: list[Record] = []
 
     def begin(self, test_id: str) -> None:
-        """Let WARN_ON_ONCE speak again, and mark the start of a test.
+        """Reset WARN_ON_ONCE, and mark the start of a test.
 
         Raises GuestLost, SessionError, GuestFileError.
         """
@@ -71,10 +72,10 @@ class KernelLog:
         self._session.write((_CLEAR_WARN_ONCE, b"1"), ("/dev/kmsg", mark))
 
     def end(self) -> LogSlice:
-        """Mark the end of the test, and take what was printed since its start.
+        """Mark the end of the test, and return the log since its start.
 
         Raises:
-            InfraError: records were lost, and in what is left there is no splat.
+            InfraError: records were lost, and the rest of the log has no splat.
         """
         before = self._tainted
         try:
@@ -85,7 +86,7 @@ class KernelLog:
         self._unclaimed = []
         start = self._find("begin", records)
         stop = self._find("end", records)
-        # A flood can have washed the start away; what is left is the test's.
+        # A flood may have overwritten the start. The remaining records belong to the test.
         inside = records[0 if start is None else start + 1 : stop]
         text = console_text(inside)
         found = LogSlice(
@@ -104,7 +105,7 @@ class KernelLog:
         return found
 
     def _read(self, mark: str) -> tuple[list[Record], int]:
-        """The records since the last call, and how many are missing."""
+        """Return the records since the last call, and the number of missing ones."""
         answer = self._session.log(mark)
         records = [record for raw in answer.records if (record := parse_record(raw)) is not None]
         expected = self._next
@@ -120,7 +121,7 @@ class KernelLog:
     def _from_console(self) -> LogSlice:
         shown = self._console().replace("\r", "")
         _, mark, after = shown.rpartition(self._head("begin"))
-        # A console that shows no marks is evidence all the same.
+        # A console without marks is evidence, too.
         text = after.partition("\n")[2] if mark else shown
         return LogSlice(text=text, splats=tuple(find_splats(text)), from_console=True)
 
@@ -140,9 +141,9 @@ class KernelLog:
 def _incomplete(found: LogSlice) -> InfraError:
     evidence = found.text[-_EVIDENCE_LENGTH:]
     if not found.lost:
-        return InfraError("the kernel log does not hold the test's marks", evidence=evidence)
+        return InfraError("the kernel log does not contain the test's marks", evidence=evidence)
     return InfraError(
         f"{found.lost} records of the kernel log were overwritten before they were read",
-        hint="a longer log: log_buf_len= on the kernel's command line",
+        hint="make the log longer with log_buf_len= on the kernel's command line",
         evidence=evidence,
     )

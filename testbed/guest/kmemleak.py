@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Memory that nothing refers to any more, as kmemleak finds it.
+"""Memory that nothing refers to any more. kmemleak finds it.
 
 Needs CONFIG_DEBUG_KMEMLEAK (mm/kmemleak.c, Documentation/dev-tools/kmemleak.rst).
 """
@@ -26,7 +26,7 @@ _OWNER = re.compile(r'\s+comm "(?P<command>.*)", pid (?P<pid>\d+), jiffies \d+')
 
 @dataclass(frozen=True)
 class Leak:
-    """One object: who allocated it, and the whole of what kmemleak says of it."""
+    """One object: its size, the process that allocated it, and kmemleak's whole report."""
 
     size: int  # bytes
     command: str
@@ -35,10 +35,10 @@ class Leak:
 
 
 def find_leaks(session: Session, deadline: Deadline) -> list[Leak]:
-    """Look through all memory twice: an object counts that is old enough and did not change.
+    """Scan all memory twice. Return the lost objects that are old enough and did not change.
 
     Raises:
-        GuestTimeout: the guest's clock stands still.
+        GuestTimeout: the guest's clock does not advance.
     """
     _scan(session, deadline)
     _wait_for_age(session, deadline)
@@ -47,7 +47,7 @@ def find_leaks(session: Session, deadline: Deadline) -> list[Leak]:
 
 
 def parse_leaks(text: str) -> Iterator[Leak]:
-    """The objects of /sys/kernel/debug/kmemleak."""
+    """Yield the objects in the text of /sys/kernel/debug/kmemleak."""
     for part in re.split(r"^(?=unreferenced object )", text, flags=re.MULTILINE):
         head, owner = _HEAD.match(part), _OWNER.search(part)
         if head and owner:
@@ -59,7 +59,7 @@ def _scan(session: Session, deadline: Deadline) -> None:
 
 
 def _wait_for_age(session: Session, deadline: Deadline) -> None:
-    """Until what was allocated before now is old enough to be reported."""
+    """Wait until all present allocations are old enough to be reported."""
     until = _uptime(session) + _MIN_AGE
     while _uptime(session) < until:
         if deadline.expired:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Kernel log lines without what stands before them: stamps, levels, callers, record heads.
+"""Kernel log lines without their prefixes: time stamps, levels, callers, record headers.
 
-Two forms come in: what a serial console shows, and records as /dev/kmsg gives
-them (Documentation/ABI/testing/dev-kmsg).
+The input is the text of a serial console, or records of /dev/kmsg
+(Documentation/ABI/testing/dev-kmsg).
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-# "<4>[   12.345678][  T123] text": the level and the caller are there on demand only.
+# "<4>[   12.345678][  T123] text": the level and the caller are optional.
 _CONSOLE = re.compile(r"(?:<\d+>)?\[ *\d+\.\d{6}\](?:\[ *[CT]\d+\])? ?")
 
 # "4,299,2297649,-;text", with "caller=T123" and the like before the semicolon.
 _KMSG = re.compile(r"(?P<priority>\d+),(?P<sequence>\d+),(?P<usec>\d+),[^;]*;")
 
-# A record's dictionary, a line each: " SUBSYSTEM=pci".
+# A line of a record's dictionary: " SUBSYSTEM=pci".
 _DICTIONARY = re.compile(r" [A-Z_]+=")
 
 _ESCAPE = re.compile(r"\\x([0-9a-f]{2})")
@@ -25,7 +25,7 @@ _ESCAPE = re.compile(r"\\x([0-9a-f]{2})")
 
 @dataclass(frozen=True)
 class Record:
-    """One record of /dev/kmsg. `text` can have several lines."""
+    """One record of /dev/kmsg. `text` may have several lines."""
 
     sequence: int
     usec: int
@@ -34,12 +34,12 @@ class Record:
 
 
 def plain_lines(log: str) -> list[str]:
-    """The lines' own text, of a console log or of /dev/kmsg records, even of both mixed."""
+    """Return the plain lines of a console log, of /dev/kmsg records, or of a mix of both."""
     return list(_plain(log.replace("\r", "").split("\n")))
 
 
 def parse_record(raw: bytes) -> Record | None:
-    """One record as read from /dev/kmsg; None when it is none."""
+    """Parse one record as read from /dev/kmsg; return None for anything else."""
     head, *_dictionary = raw.decode(errors="replace").split("\n")
     match = _KMSG.match(head)
     if match is None:
@@ -50,7 +50,7 @@ def parse_record(raw: bytes) -> Record | None:
 
 
 def console_text(records: Sequence[Record]) -> str:
-    """Records as a console shows them."""
+    """Format records as a console shows them."""
     return "".join(
         f"[{record.usec // 1_000_000:5d}.{record.usec % 1_000_000:06d}] {line}\n"
         for record in records
@@ -72,7 +72,7 @@ def _plain(lines: list[str]) -> Iterator[str]:
 
 
 def _unescape(text: str) -> str:
-    # /dev/kmsg escapes byte by byte all that is not printable ASCII, and the backslash.
+    # /dev/kmsg escapes each byte that is a backslash or not printable ASCII.
     if "\\x" not in text:
         return text
     raw = _ESCAPE.sub(lambda match: chr(int(match[1], 16)), text)

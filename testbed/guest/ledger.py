@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What a guest's kernel counts of all memory, files and modules: equal before and after a test."""
+"""The kernel's counters of memory, files and modules. A test must leave them as they were."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PAT = "/sys/kernel/debug/x86/pat_memtype_list"
 
 _MEMINFO = re.compile(r"^(Committed_AS|Shmem): +(\d+) kB$", re.MULTILINE)
 
-# Private writable memory and the stack: what a process has in Committed_AS.
+# Private writable memory and the stack: a process's part of Committed_AS.
 _CHARGED = re.compile(r"^(?:VmData|VmStk):\s+(\d+) kB$", re.MULTILINE)
 
 _PARENT = re.compile(r"^PPid:\s+(\d+)$", re.MULTILINE)
@@ -24,23 +24,23 @@ _PARENT = re.compile(r"^PPid:\s+(\d+)$", re.MULTILINE)
 class Ledger:
     """The kernel's counters at one moment."""
 
-    committed: int  # kB of Committed_AS, but for what the session's own programs have
+    committed: int  # kB of Committed_AS, without the session's own programs
     shmem: int  # kB
-    modules: Mapping[str, int] = field(default_factory=dict)  # references, but for other modules'
-    memtypes: frozenset[str] = frozenset()  # x86: ranges with a caching attribute of their own
+    modules: Mapping[str, int] = field(default_factory=dict)  # references, except by modules
+    memtypes: frozenset[str] = frozenset()  # x86: ranges that have their own caching attribute
 
 
 def read_ledger(session: Session, server: int) -> Ledger:
-    """Read a guest's ledger; `server` is what `find_server` has found.
+    """Read a guest's ledger. `server` is the result of `find_server`.
 
     Raises:
         GuestFileError: a file that every kernel has cannot be read.
     """
     answers = session.get_all(
-        # Shmem is kept per CPU; reading this file adds it up.
+        # Each CPU counts a part of Shmem; a read of this file adds them up.
         "/proc/sys/vm/stat_refresh",
         "/proc/meminfo",
-        # The agent and the SSH server that feeds it grow when they please.
+        # The agent and its SSH server may grow at any time.
         "/proc/self/status",
         f"/proc/{server}/status",
         "/proc/modules",
@@ -54,7 +54,7 @@ def read_ledger(session: Session, server: int) -> Ledger:
 
 
 def find_server(session: Session) -> int:
-    """The SSH server that the agent was started by."""
+    """Return the pid of the SSH server that started the agent."""
     status = session.get("/proc/self/status").decode()
     found = _PARENT.search(status)
     assert found is not None, f"no {_PARENT.pattern} in {status}"
@@ -64,7 +64,7 @@ def find_server(session: Session) -> int:
 def parse_ledger(
     memory: str, programs: tuple[str, ...], modules: str, memtypes: str = ""
 ) -> Ledger:
-    """A ledger of what the kernel shows.
+    """Parse the kernel's files into a ledger.
 
     Args:
         memory: /proc/meminfo.
@@ -83,10 +83,10 @@ def parse_ledger(
 
 
 def changes(before: Ledger, after: Ledger) -> Iterator[str]:
-    """What has changed, in words.
+    """Yield each change in words.
 
-    Modules that a test leaves loaded, as those of file systems, have references and memory
-    types of their own.
+    A test may leave modules loaded, such as those of file systems. Their references do not
+    count, and memory types are not compared then.
     """
     if after.committed != before.committed:
         yield f"Committed_AS is {after.committed} kB, was {before.committed} kB"
@@ -102,6 +102,6 @@ def changes(before: Ledger, after: Ledger) -> Iterator[str]:
 
 
 def _module(line: str) -> tuple[str, int]:
-    """Name and references of a line of /proc/modules, less one for each module that uses it."""
+    """Return name and references from /proc/modules, less one for each module that uses it."""
     name, _, count, users = line.split()[:4]
     return name, int(count) - len(re.findall(r"\w+(?=,)", users))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The guest agent's wire format: frames, and what is in them. Pure; see docs/agent.md.
+"""The guest agent's wire format: frames and their payloads. Pure functions; see docs/agent.md.
 
 The other end is tests/probes/agent/agent.h.
 """
@@ -69,7 +69,7 @@ class LogFlag(IntFlag):
 
 @dataclass(frozen=True)
 class Frame:
-    """One message: `type` is a Request, or that of an answer."""
+    """One message. `type` is a Request, or the type of an answer."""
 
     type: int
     id: int
@@ -78,7 +78,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class Hello:
-    """Who answers: the kernel as `uname -r` and `-m` show it, and the agent itself."""
+    """The agent's introduction: its pid, and the kernel as `uname -r` and `-m` show it."""
 
     nonce: bytes
     pid: int
@@ -105,9 +105,10 @@ class GetAnswer:
 
 @dataclass(frozen=True)
 class LogAnswer:
-    """Records as read from /dev/kmsg; whether more are there; whether some are gone.
+    """Records as read from /dev/kmsg.
 
-    `tainted` is the mask of /proc/sys/kernel/tainted, read after them.
+    `more`: there are more records. `overrun`: some records were overwritten. `tainted`:
+    the mask of /proc/sys/kernel/tainted, read after the records.
     """
 
     records: tuple[bytes, ...]
@@ -133,7 +134,7 @@ def encode_frame(frame: Frame) -> bytes:
 
 
 class FrameReader:
-    """Finds frames in a stream of bytes that comes in pieces."""
+    """Finds frames in a stream of bytes that arrives in pieces."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
@@ -142,17 +143,17 @@ class FrameReader:
         self._buffer += data
 
     def next_frame(self) -> Frame | None:
-        """The next whole frame, or None until more bytes have come.
+        """Return the next whole frame, or None if more bytes are needed.
 
         Raises:
-            ProbeProtocolError: what came is no frame of this version.
+            ProbeProtocolError: the bytes are not a frame of this version.
         """
         if len(self._buffer) < _HEADER.size:
             return None
         magic, version, kind, number, length = _HEADER.unpack_from(self._buffer)
         if magic != MAGIC or version != VERSION or length > _MAX_ANSWER:
             raise ProbeProtocolError(
-                "the guest agent sent something that is no frame",
+                "the guest agent sent bytes that are not a frame",
                 evidence=f"first bytes: {bytes(self._buffer[:64])!r}",
             )
         end = _HEADER.size + length
@@ -164,24 +165,24 @@ class FrameReader:
 
     @property
     def pending(self) -> int:
-        """Bytes of a frame that is not whole yet."""
+        """The number of bytes of an incomplete frame."""
         return len(self._buffer)
 
 
 def check_answer(request: Frame, answer: Frame) -> bytes:
-    """The payload of an answer that belongs to a request.
+    """Return the payload of the answer to a request.
 
     Raises:
         AgentRefusal: the agent answered with an error.
-        ProbeProtocolError: it is not the answer to this request.
+        ProbeProtocolError: the answer belongs to another request.
     """
     if answer.type == _ANSWER_ERROR:
         raise _refusal(answer)
     if (answer.type, answer.id) != (request.type | _ANSWER_OK, request.id):
         raise ProbeProtocolError(
-            "the guest agent answered another request than it was asked",
-            evidence=f"asked type {request.type} id {request.id}, "
-            f"answered type {answer.type:#x} id {answer.id}",
+            "the guest agent answered a different request",
+            evidence=f"request of type {request.type} id {request.id}, "
+            f"answer of type {answer.type:#x} id {answer.id}",
         )
     return answer.payload
 
@@ -199,13 +200,13 @@ def run_request(
     timeout: float,
     limit: int,
 ) -> bytes:
-    """`timeout` in seconds; `limit` in bytes, for stdout and stderr each."""
+    """Encode a RUN. `timeout` is in seconds; `limit` is in bytes of stdout and of stderr."""
     numbers = (_U32.pack(int(timeout * 1000)), _U32.pack(limit), _U32.pack(limit))
     return b"".join((*numbers, ready_request(argv, cwd=cwd, env=env), _bytes(stdin)))
 
 
 def ready_request(argv: Sequence[str], *, cwd: str, env: Mapping[str, str]) -> bytes:
-    """A command, without what makes one run of it another."""
+    """Encode a READY: a command, without the values that differ between its runs."""
     words = (_U32.pack(len(argv)), *map(_string, argv))
     variables = (_U32.pack(len(env)), *(_string(f"{name}={env[name]}") for name in env))
     return b"".join((_string(cwd), *words, *variables))
@@ -241,7 +242,7 @@ def pace_request(rounds: int) -> bytes:
 
 
 def parse_pace(payload: bytes) -> float:
-    """Seconds."""
+    """Return the answer to a PACE, in seconds."""
     cursor = _Cursor(payload)
     return cursor.ended(cursor.microseconds())
 
@@ -289,7 +290,7 @@ def _bytes(data: bytes) -> bytes:
 
 
 def _string(text: str) -> bytes:
-    # With its NUL: the agent uses strings where they lie.
+    # The NUL is sent too: the agent uses strings in place.
     data = text.encode(errors="surrogateescape")
     if b"\0" in data:
         raise ValueError(f"a NUL byte in {text!r}")
@@ -297,7 +298,7 @@ def _string(text: str) -> bytes:
 
 
 class _Cursor:
-    """What is still to be taken from a payload."""
+    """The rest of a payload, which calls consume."""
 
     def __init__(self, payload: bytes) -> None:
         self._payload = payload
@@ -306,7 +307,7 @@ class _Cursor:
     def take(self, length: int) -> bytes:
         end = self._at + length
         if end > len(self._payload):
-            raise self._malformed("it ends too early")
+            raise self._malformed("it is too short")
         data = self._payload[self._at : end]
         self._at = end
         return data
@@ -317,7 +318,7 @@ class _Cursor:
         return value
 
     def microseconds(self) -> float:
-        """A u64 of them, in seconds."""
+        """Take a u64 of microseconds. Return it in seconds."""
         return ((self.u32() << 32) + self.u32()) / 1e6
 
     def bytes(self) -> bytes:
@@ -326,7 +327,7 @@ class _Cursor:
     def decimal(self) -> int:
         text = self.bytes()
         if not text.strip().isdigit():
-            raise self._malformed(f"{text!r} is no number")
+            raise self._malformed(f"{text!r} is not a number")
         return int(text)
 
     @property
@@ -334,9 +335,9 @@ class _Cursor:
         return self._at == len(self._payload)
 
     def ended(self, value: T) -> T:
-        """`value`, when all of the payload has been taken."""
+        """Return `value` if the whole payload was taken."""
         if not self.at_end:
-            raise self._malformed("it goes on after its end")
+            raise self._malformed("it is too long")
         return value
 
     def _malformed(self, how: str) -> ProbeProtocolError:

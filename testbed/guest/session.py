@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 """A session with the guest: commands and files, over one long-lived channel to its agent.
 
-A command that does not end in time is killed by the agent, which goes on
-answering (GuestTimeout). When no answer comes at all the session is broken:
-later calls raise what broke it.
+The agent kills a command that does not end in time (GuestTimeout), and answers
+the next call. When no answer comes at all, the session is broken: later calls
+raise the error that broke it.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ WhyDead = Callable[[], str | None]
 
 AGENT = "/bin/agent"
 
-# What a call may take when its caller names no deadline, in seconds.
+# Seconds for a call without a deadline.
 _DEFAULT = 30.0
 
-# The agent answers first: it needs up to 2 s to see a killed group die, 2 s for
-# leftovers, and a busy host may let a TCG guest stand still for a while.
+# Seconds after the deadline in which the agent may still answer. It needs up to 2 s to see a
+# killed group die and 2 s for leftovers, and a busy host may stall a TCG guest for a while.
 _ANSWER_MARGIN = 15.0
 
-# How often a silent session asks whether its guest is still alive.
+# Seconds between two checks whether a silent guest is still alive.
 _PULSE = 0.25
 
-# A connection can end before QMP or the console have told why.
+# Seconds for QMP and the console to report why a connection ended.
 _DEATH_NEWS = 2.0
 
 _EVIDENCE_BYTES = 4000
@@ -62,12 +62,12 @@ class Channel(Protocol):
         """Raises SessionError when the peer is gone or does not take them in time."""
 
     def receive(self, deadline: Deadline) -> bytes:
-        """What has come, b"" when nothing came in time. Raises SessionError at the end."""
+        """Return the bytes that came; b"" if none came in time. Raises SessionError at the end."""
         ...
 
 
 class RunOptions(TypedDict, total=False):
-    """What `Session.run` may be told beside the command."""
+    """The options of `Session.run`."""
 
     stdin: bytes
     env: Mapping[str, str] | None
@@ -80,9 +80,9 @@ class RunOptions(TypedDict, total=False):
 class Result:
     """A command that ended in the guest.
 
-    `status` is negative for a signal, as in subprocess. `truncated` says that
-    stdout or stderr went on beyond the limit; the command then still ran to its
-    end. `leftovers`: processes of its group outlived it, and were killed.
+    `status` is negative for a signal, as in subprocess. `truncated`: stdout or
+    stderr exceeded the limit; the command still ran to its end. `leftovers`:
+    processes of its group outlived it, and were killed.
     """
 
     argv: tuple[str, ...]
@@ -119,22 +119,22 @@ class Session:
         self._reader = protocol.FrameReader()
         self._lock = threading.Lock()
         self._number = 0
-        self._unheard = 0  # answers under way that nobody asks for
+        self._unheard = 0  # pending answers that no caller waits for
         self._broken: BaseException | None = None
-        self.slowdown = 1.0  # how many times longer than usual the guest is waited for
+        self.slowdown = 1.0  # factor by which waits for the guest are longer than usual
 
     @property
     def broken(self) -> BaseException | None:
-        """What broke this session, if it is: it is then never used again."""
+        """The error that broke this session, if any. A broken session must not be used again."""
         return self._broken
 
     def hello(self, deadline: Deadline | None = None) -> Hello:
-        """Ask the agent who it is; proves that it is alive and in step."""
+        """Return the agent's introduction. This proves that the agent is alive and in step."""
         nonce = os.urandom(16)
         payload = self._call(Request.HELLO, protocol.hello_request(nonce), deadline)
         hello = protocol.parse_hello(payload)
         if hello.nonce != nonce:
-            raise ProbeProtocolError("the guest agent returned another nonce than it was sent")
+            raise ProbeProtocolError("the guest agent did not return the nonce of the request")
         return hello
 
     def run(
@@ -151,15 +151,15 @@ class Session:
         """Run a command to its end, whatever its status.
 
         Args:
-            env: variables over the agent's own.
-            deadline: the command and its group are killed then; 30 s when not given.
-            limit: bytes kept of stdout and of stderr; what comes beyond is dropped.
-            again: it will be run again: after the answer the agent `make_ready`s it.
+            env: variables to add to the agent's own, or to override there.
+            deadline: the agent then kills the command and its group; the default is 30 s.
+            limit: bytes to keep of stdout and of stderr; the rest is dropped.
+            again: the command will run again, so the agent makes it ready after the answer.
 
         Raises:
-            GuestTimeout: it did not end in time, and was killed.
-            GuestCommandError: it could not be started (status 127, or 126).
-            GuestLost: the guest died meanwhile.
+            GuestTimeout: the command did not end in time, and was killed.
+            GuestCommandError: the command could not be started (status 127, or 126).
+            GuestLost: the guest died.
             SessionError: no answer came although the guest is alive.
         """
         until = deadline or Deadline.after(_DEFAULT * self.slowdown)
@@ -192,17 +192,17 @@ class Session:
     def make_ready(
         self, argv: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: str = "/"
     ) -> None:
-        """Have a command started that the next run of the same one gives its input to.
+        """Start a command in advance. The next run of the same command gives it its input.
 
-        It must close descriptor 3 when it waits for its input.
+        The command must close descriptor 3 when it waits for its input.
 
         Raises:
-            GuestFileError: it could not be started.
+            GuestFileError: the command could not be started.
         """
         self._call(Request.READY, protocol.ready_request(argv, cwd=cwd, env=env or {}), None)
 
     def check(self, argv: Sequence[str], **options: Unpack[RunOptions]) -> Result:
-        """As `run`, but a status other than 0 raises GuestCommandError."""
+        """Do as `run`, but raise GuestCommandError for a status other than 0."""
         result = self.run(argv, **options)
         if result.status == 0:
             return result
@@ -217,32 +217,33 @@ class Session:
     def put(
         self, content: bytes, path: str, *, mode: int = 0o644, deadline: Deadline | None = None
     ) -> None:
-        """Make a file of at most 16 MiB; readers see the old one or the whole new one.
+        """Write a file of at most 16 MiB; readers see the old one or the whole new one.
 
         Raises GuestFileError.
         """
         self._call(Request.PUT, protocol.put_request(path, content, mode), deadline)
 
     def write(self, *writes: tuple[str, bytes], deadline: Deadline | None = None) -> None:
-        """One write(2) for each (path, bytes), in order, into files that exist.
+        """Do one write(2) for each (path, bytes), in order, to existing files.
 
-        For proc, sysfs, debugfs: GuestFileError carries the errno of the first that failed.
+        This is for proc, sysfs and debugfs. GuestFileError has the errno of the first failure.
         """
         self._call(Request.WRITE, protocol.write_request(writes), deadline)
 
     def get(
         self, path: str, *, limit: int = protocol.MAX_PAYLOAD, deadline: Deadline | None = None
     ) -> bytes:
-        """A file's content. Raises GuestFileError, also when it is longer than `limit`."""
+        """Return a file's content. Raises GuestFileError, also if it is longer than `limit`."""
         request = protocol.get_request(path, limit)
         return _content(self._call(Request.GET, request, deadline), path, limit)
 
     def get_all(
         self, *paths: str, deadline: Deadline | None = None
     ) -> tuple[bytes | TestbedError, ...]:
-        """The content of each file, read in this order: one wait for all instead of one for each.
+        """Return the content of each file, read in this order, after one wait for all of them.
 
-        A file that cannot be read gives its error. Raises GuestFileError for one that is too long.
+        The result for an unreadable file is its error. Raises GuestFileError for one that is too
+        long.
         """
         limit = protocol.MAX_PAYLOAD
         calls = [(Request.GET, protocol.get_request(path, limit)) for path in paths]
@@ -260,18 +261,18 @@ class Session:
         """Unload a kernel module (delete_module(2)).
 
         Raises:
-            GuestFileError: EAGAIN when it is still in use.
+            GuestFileError: EAGAIN if the module is still in use.
         """
         self._call(Request.UNLOAD, protocol.unload_request(name), None)
 
     def pace(self, rounds: int, deadline: Deadline | None = None) -> float:
-        """Seconds that mapping, touching and unmapping a page takes there, `rounds` times."""
+        """Map, touch and unmap a page in the guest `rounds` times. Return the seconds taken."""
         return protocol.parse_pace(
             self._call(Request.PACE, protocol.pace_request(rounds), deadline)
         )
 
     def log(self, mark: str = "", *, deadline: Deadline | None = None) -> protocol.LogAnswer:
-        """The kernel log's records since the last call of this; first writes `mark` into it."""
+        """Write `mark` to the kernel log. Return the log's records since the last call."""
         records: tuple[bytes, ...] = ()
         overrun = False
         while True:
@@ -290,7 +291,7 @@ class Session:
         deadline: Deadline | None,
         *then: tuple[Request, bytes],
     ) -> bytes:
-        """The answer to a request; what is asked for behind it is answered to nobody."""
+        """Send a request and return its answer. Send `then` too, but drop the answers to those."""
         (answer,) = self._call_all([(kind, payload), *then], deadline, heard=1)
         if isinstance(answer, TestbedError):
             raise answer
@@ -299,10 +300,7 @@ class Session:
     def _call_all(
         self, calls: Sequence[tuple[Request, bytes]], deadline: Deadline | None, *, heard: int
     ) -> list[bytes | TestbedError]:
-        """One answer, or one refusal, for each of the first `heard` requests.
-
-        All are sent before the first answer.
-        """
+        """Send all requests, then return one answer or refusal for each of the first `heard`."""
         for _, payload in calls:
             if len(payload) > protocol.MAX_PAYLOAD:
                 raise InfraError(
@@ -322,7 +320,7 @@ class Session:
                 )
                 return [_checked(*pair) for pair in zip(requests[:heard], answers, strict=True)]
             except BaseException as exc:
-                # An interrupted call leaves an answer under way that no later call may take.
+                # An interrupted call leaves a pending answer, which no later call may take.
                 self._broken = exc if isinstance(exc, TestbedError) else _interrupted(exc)
                 raise
 
@@ -334,7 +332,7 @@ class Session:
         try:
             self._channel.send(b"".join(map(protocol.encode_frame, requests)), until)
             while self._unheard:
-                # A command that could not be made ready is started when it is run.
+                # Ignore a failure of READY: the next RUN then starts the command.
                 self._receive(until)
                 self._unheard -= 1
             self._unheard = len(requests) - heard
@@ -361,7 +359,7 @@ class Session:
         return frame
 
     def _death(self, until: Deadline) -> str | None:
-        """Why the guest is dead, if it is: the news can be slower than the connection's end."""
+        """Return why the guest is dead, if it is. The news may come after the connection's end."""
         while (reason := self._why_dead()) is None and not until.expired:
             time.sleep(0.02)
         return reason
@@ -385,7 +383,7 @@ class Session:
 
 _LOG_PIECE = 4 << 20
 
-# Where a process is that a SIGKILL does not end.
+# Files of /proc/PID that show where an unkillable process is.
 _STUCK_FILES = ("wchan", "stack", "syscall")
 
 
@@ -399,18 +397,18 @@ def open_session(
     why_dead: WhyDead = lambda: None,
     address: str = "127.0.0.1",
 ) -> Iterator[Session]:
-    """A session with the guest whose SSH port is forwarded to `port` on this host.
+    """Yield a session with the guest whose SSH port is forwarded to `port` on this host.
 
     Args:
         host_key: file with the guest's public key line, verified strictly.
-        client_key: private key file.
-        deadline: for the connection; it is retried until then, nothing else is.
-        why_dead: asked when the guest falls silent; its answer becomes the error's cause.
+        client_key: file with the private key.
+        deadline: the connection, and nothing else, is retried until then.
+        why_dead: called when the guest falls silent; its result becomes the error's cause.
 
     Raises:
         BootNoSsh: nothing answered in time.
         GuestLost: the guest died first.
-        SessionError: something else than this guest answered.
+        SessionError: something other than this guest answered.
     """
     with ssh.connect(
         address=address,

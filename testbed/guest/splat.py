@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Splats in a kernel log: what the kernel prints when something is wrong with it. Pure.
+"""Splats in a kernel log: the kernel's reports that something is wrong. Pure functions.
 
-A splat's title is the same from run to run and from architecture to
-architecture: its class and the function, without offsets and without what
-compilers put behind a name. Where it stands in the source moves, and is kept apart.
+The title of a splat is the same in every run and on every architecture. It has the
+class and the function, without offsets and compiler suffixes. The location in the
+source changes between versions, so it is a separate field.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from testbed.guest.splat_patterns import (
 
 __all__ = ["Splat", "SplatKind", "find_splats"]
 
-# How far from the line "cut here" the line that says what it is can be: the message
-# between them, and what other CPUs print meanwhile.
+# The longest distance from the line "cut here" to the line that names the splat: a message
+# stands between them, and output of other CPUs.
 _HEADER_LINES = 12
 
-# The longest report that is believed: lockdep's with two chains.
+# The longest report: lockdep's with two chains.
 _MOST_LINES = 400
 
 _END_TRACE = re.compile(r"---\[ end trace ")
@@ -47,7 +47,7 @@ class Splat:
     text: str
     truncated: bool = False
     function: str = ""
-    location: str = ""  # file:line, where it says so
+    location: str = ""  # file:line, if the splat has it
 
     def __str__(self) -> str:
         return f"{self.title}{' (truncated)' if self.truncated else ''}"
@@ -55,7 +55,7 @@ class Splat:
 
 @dataclass(frozen=True)
 class _Found:
-    """An opening line: where its splat starts, and where the line is."""
+    """An opening: the first line of its splat, and the line that matched."""
 
     start: int
     line: int
@@ -64,7 +64,7 @@ class _Found:
 
 
 def find_splats(log: str) -> list[Splat]:
-    """All splats in console text or in /dev/kmsg records, in order."""
+    """Return all splats in console text or in /dev/kmsg records, in order."""
     lines = plain_lines(log)
     splats = []
     at = 0
@@ -85,7 +85,7 @@ def find_splats(log: str) -> list[Splat]:
 
 
 def _opening_at(lines: Sequence[str], at: int) -> _Found | None:
-    """The splat that starts at this line; a bar or "cut here" belongs to what follows it."""
+    """Return the splat that starts at a line. A bar or "cut here" belongs to the lines after it."""
     if CUT_HERE.match(lines[at]):
         for line in range(at + 1, min(at + _HEADER_LINES, len(lines))):
             if CUT_HERE.match(lines[line]):
@@ -108,7 +108,7 @@ def _match(lines: Sequence[str], line: int, *, start: int) -> _Found | None:
 
 
 def _find_end(lines: Sequence[str], found: _Found) -> tuple[int, bool]:
-    """Where the splat ends (exclusive), and whether that end was seen."""
+    """Return the end of the splat (exclusive), and whether that end is in the log."""
     begin = found.line + 1
     stop = _next_splat(lines, found, begin)
     match found.opening.end:
@@ -130,10 +130,10 @@ def _find_end(lines: Sequence[str], found: _Found) -> tuple[int, bool]:
 
 
 def _next_splat(lines: Sequence[str], found: _Found, begin: int) -> int:
-    """The line that belongs to the next splat already.
+    """Return the first line that belongs to the next splat.
 
-    An oops is told twice, by what noticed it and by die(): these are one. So are
-    a maple tree's BUG and its dump.
+    The kernel prints an oops twice: the code that noticed it does, and die() does. Both
+    belong to one splat. So do a maple tree's BUG and its dump.
     """
     one_more = found.opening.announces
     stop = min(begin + _MOST_LINES, len(lines))
@@ -159,7 +159,7 @@ def _after(
 
 
 def _end_of_panic(lines: Sequence[str], begin: int, stop: int) -> tuple[int, bool]:
-    # The machine is gone after it: all that comes is its own, up to the last line of that kind.
+    # The machine ends after a panic: the splat goes on to the last line of that kind.
     ends = [line for line in range(begin, stop) if _END_PANIC.match(lines[line])]
     return (ends[-1] + 1, True) if ends else (stop, False)
 
@@ -169,9 +169,10 @@ def _splat(lines: Sequence[str], found: _Found, *, truncated: bool) -> Splat:
     kind, phrase, site = opening.kind, opening.phrase.format(**groups), opening.site
     head = lines[1 : found.line - found.start]
     for message in MESSAGES:
-        said = next(filter(None, map(message.pattern.match, head)), None)
-        if said is not None:
-            kind, phrase, site = message.kind, message.phrase.format(**said.groupdict()), Site.TRACE
+        match = next(filter(None, map(message.pattern.match, head)), None)
+        if match is not None:
+            phrase = message.phrase.format(**match.groupdict())
+            kind, site = message.kind, Site.TRACE
             break
     function = _function(lines, site, groups)
     phrase = _without_numbers(phrase)
@@ -198,6 +199,6 @@ def _function(lines: Sequence[str], site: Site, groups: dict[str, str | None]) -
 
 
 def _without_numbers(phrase: str) -> str:
-    """A title must not change with addresses and pids."""
+    """Replace addresses and pids, which a title must not depend on."""
     phrase = re.sub(r"\b(?:0x)?[0-9a-f]{12,}\b", "ADDR", phrase)
     return re.sub(r"(?<![\w.-])\d{2,}\b", "N", phrase).strip(" .")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The lines that open a splat: a table. Each cites who prints it in 7.3's text."""
+"""A table of the lines that open a splat. Each entry cites its source in the text of 7.3."""
 
 from __future__ import annotations
 
@@ -31,34 +31,35 @@ class SplatKind(StrEnum):
     MAPLE_TREE = "maple tree"
     KMEMLEAK = "kmemleak"
     TAINT = "taint"
-    UNKNOWN = "unknown"  # it opens, and is cut before it says what it is
+    UNKNOWN = "unknown"  # the log ends before the splat is named
 
 
 class End(Enum):
-    """What a splat ends with."""
+    """The end of a splat."""
 
-    LINE = auto()  # itself
+    LINE = auto()  # the opening line itself
     MARK = auto()  # ---[ end trace
     BAR = auto()  # a line of =
     TRACE = auto()  # the end of its call trace
-    ANY_TRACE = auto()  # the end of its call trace if it has one, else itself
+    ANY_TRACE = auto()  # the end of its call trace if it has one, else the opening line
     PANIC = auto()  # the machine
 
 
 class Site(Enum):
-    """Where the function stands that a splat is named after."""
+    """The place of the function that a splat is named after."""
 
     NONE = auto()
     LINE = auto()  # in the opening line
     COUNTER = auto()  # RIP or pc
-    TRACE = auto()  # the first frame that is not only the messenger
+    TRACE = auto()  # the first frame that does more than report
 
 
 @dataclass(frozen=True)
 class Opening:
-    """`phrase` is the title's beginning; it may name groups of `pattern`.
+    """A line that opens a splat. `phrase` begins the title; it may name groups of `pattern`.
 
-    `announces`: another opening follows that belongs to it. `follows`: this is such a one.
+    `announces`: a second opening may follow that belongs to the same splat. `follows`: this
+    can be such a second opening.
     """
 
     kind: SplatKind
@@ -72,7 +73,7 @@ class Opening:
 
 @dataclass(frozen=True)
 class Message:
-    """What stands between "cut here" and a WARNING or BUG can say more than these do."""
+    """A line between "cut here" and a WARNING or BUG that says more than these do."""
 
     kind: SplatKind
     pattern: re.Pattern[str]
@@ -107,9 +108,9 @@ MESSAGES = (
 _AT = r"(?P<location>[\w./-]+:\d+)"
 _FUNCTION = r"(?P<function>[\w.$]+)"
 
-# The first that matches is taken.
+# The first match counts.
 OPENINGS = (
-    # kernel/panic.c: __warn(); before 6.18 or so the CPU stood first
+    # kernel/panic.c: __warn(); before about 6.18 the CPU came first
     _opening(SplatKind.WARNING, rf"WARNING: {_AT} at {_FUNCTION}",
              "WARNING", End.MARK, Site.LINE),
     _opening(SplatKind.WARNING, rf"WARNING: CPU: \d+ PID: \d+ at {_AT} {_FUNCTION}",
@@ -195,8 +196,8 @@ OPENINGS = (
     # mm/kmemleak.c
     _opening(SplatKind.KMEMLEAK, r"kmemleak: \d+ new suspected memory leaks",
              "kmemleak: new suspected memory leaks", End.LINE, Site.NONE),
-    # kernel/module/main.c. That a module is out of tree (O), unsigned (E) or a test (N) is no
-    # splat: those of this project are.
+    # kernel/module/main.c. A module that is out of tree (O), unsigned (E) or a test (N) does not
+    # make a splat: the modules of this project are like that.
     _opening(SplatKind.TAINT, r"\w+: module license '(?P<what>[^']*)' taints kernel",
              "taint P: module license '{what}'", End.LINE, Site.NONE),
     _opening(SplatKind.TAINT, r"\w+: module is from the staging directory",

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """SSH to the guest: one connection, one exec channel. The only module that uses paramiko.
 
-No agent, nothing of ~/.ssh, no key that was not named: the guest's host key was
-made with its image and must be the one that answers.
+It uses no SSH agent, nothing from ~/.ssh, and only the keys that the caller names.
+The server must have the host key that was made with the guest's image.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ import paramiko
 from testbed.deadline import Deadline
 from testbed.errors import BootNoSsh, GuestLost, SessionError, SetupError
 
-# A library must not print: without a handler, logging writes paramiko's complaints to stderr.
+# A library must not print. Without a handler, logging writes paramiko's messages to stderr.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
-# Its login shell is the agent (image/userland.py).
+# The login shell of this user is the agent (image/userland.py).
 _USER = "agent"
 
-# In order of preference; all are sound, and dropbear knew them in 2022.83 as in 2025.89. Left
-# to themselves both sides take mlkem768x25519-sha256: the answer of a guest on 127.0.0.1 needs
-# no protection from quantum computers, and emulated code is paid for by the instruction.
+# In order of preference. All are secure, and dropbear has them in 2022.83 and in 2025.89. By
+# default both sides choose mlkem768x25519-sha256. A connection on 127.0.0.1 needs no protection
+# from quantum computers, and an emulated guest pays for each instruction.
 _KEX = ("curve25519-sha256@libssh.org", "ecdh-sha2-nistp256")
 _CIPHERS = ("aes128-ctr", "aes256-ctr")
 _MACS = ("hmac-sha2-256",)
 
-# Slirp accepts a connection before anything listens in the guest, and such a one may never
-# come to life: give it up and try the next.
+# Seconds for one connection. slirp accepts it before anything listens in the guest, and it may
+# stay dead: give it up and try another one.
 _BANNER_TIMEOUT = 5.0
 
 # Between two attempts to connect, in seconds.
@@ -67,7 +67,7 @@ class Channel:
             raise self._closed() from exc
 
     def receive(self, deadline: Deadline) -> bytes:
-        """What has come; b"" when nothing came in time. Raises SessionError at the end."""
+        """Return the bytes that came; b"" if none came in time. Raises SessionError at the end."""
         self.channel.settimeout(deadline.remaining)
         try:
             data = self.channel.recv(_PIECE)
@@ -80,14 +80,15 @@ class Channel:
         return data
 
     def _closed(self) -> SessionError:
-        said = b""
+        output = b""
         if self.channel.recv_stderr_ready():
-            said = self.channel.recv_stderr(_PIECE)
-        # -1: the channel was closed without a word on it.
+            output = self.channel.recv_stderr(_PIECE)
+        # -1: the channel was closed without an exit status.
         status = self.channel.exit_status
         how = "" if status < 0 else f": its program ended with status {status}"
         return SessionError(
-            f"the SSH channel to the guest was closed{how}", evidence=said.decode(errors="replace")
+            f"the SSH channel to the guest was closed{how}",
+            evidence=output.decode(errors="replace"),
         )
 
 
@@ -121,16 +122,16 @@ def connect(
     deadline: Deadline,
     why_dead: Callable[[], str | None] = lambda: None,
 ) -> Iterator[Connection]:
-    """A connection to an SSH server that proves to have `host_key` (a public key line).
+    """Yield a connection to the SSH server that has `host_key` (a public key line).
 
-    Only the connect is retried until the deadline, and only until the server has
-    said who it is.
+    Until the deadline, connecting is retried. Nothing is retried after a server has
+    identified itself.
 
     Raises:
         SetupError: a key cannot be read.
         BootNoSsh: nothing answered in time.
-        GuestLost: `why_dead` gave a reason first.
-        SessionError: another host key, another protocol, or the client key was refused.
+        GuestLost: `why_dead` returned a reason first.
+        SessionError: another host key, another protocol, or a refused client key.
     """
     expected = _parse_public_key(host_key)
     key = _load_private_key(client_key)
@@ -164,7 +165,7 @@ def _reach(
 
 
 class _Unreached(Exception):
-    """No SSH server has spoken yet."""
+    """No SSH server has answered yet."""
 
 
 def _handshake(
@@ -186,7 +187,7 @@ def _handshake(
         raise SessionError(f"the SSH handshake with {address}:{port} failed: {exc}") from exc
     if not transport.initial_kex_done:
         transport.close()
-        raise _Unreached("the handshake did not end")
+        raise _Unreached("the handshake did not finish")
     return transport
 
 
@@ -208,8 +209,8 @@ def _verify(transport: paramiko.Transport, expected: paramiko.PKey) -> None:
     found = transport.get_remote_server_key()
     if found != expected:
         raise SessionError(
-            "another SSH server answered than this guest: its host key is not the image's",
-            hint="something else listens on the forwarded port, or the image was rebuilt meanwhile",
+            "the SSH server that answered is not this guest: its host key is not the image's",
+            hint="something else listens on the forwarded port, or the image was rebuilt",
             evidence=f"expected {expected.fingerprint}\nfound    {found.fingerprint}",
         )
 

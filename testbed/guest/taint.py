@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The kernel's taint mask as letters. Pure."""
+"""The kernel's taint mask as letters. Pure functions."""
 
 from __future__ import annotations
 
-# Bit by bit, as taint_flags of kernel/panic.c names them in 7.3.
+# In the order of the bits: kernel/panic.c, taint_flags, in 7.3.
 _LETTERS = "PFSRMBUDAWCIOELKXTNJ"
 
-# What this project's own modules do: they are out of tree, and nobody signed them.
+# The project's own modules set these: they are out of tree and unsigned.
 HARMLESS = frozenset("OE")
 
 
 def taint_letters(mask: int) -> str:
-    """The letters of a mask of /proc/sys/kernel/tainted; "?" for a bit without a name."""
+    """Return the letters of a mask of /proc/sys/kernel/tainted; "?" for an unknown bit."""
     bits = [bit for bit in range(mask.bit_length()) if mask >> bit & 1]
     return "".join(_LETTERS[bit] if bit < len(_LETTERS) else "?" for bit in bits)

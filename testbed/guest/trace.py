@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Call traces as x86 and arm64 print them: where one ends, and which function it blames. Pure."""
+"""Call traces of x86 and arm64: their ends, and the functions that they blame. Pure functions."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ _HEADER = re.compile(r"Call [Tt]race:")
 _FRAME = re.compile(r" *(?P<unsure>\? )?(?P<name>[\w.$]+)\+0x[0-9a-f]+/0x[0-9a-f]+(?: |$)")
 _COUNTER = re.compile(r"(?:RIP: \w+:|pc : )(?P<name>[A-Za-z_][\w.$]*)\+0x")
 
-# How many lines of something else a trace may have within it.
+# The number of other lines that may interrupt a trace.
 _NOISE = 3
 
 _OPEN, _CLOSED = "<TASK>", "</TASK>"
 
-# Where arm64's traces begin, and so end: there is no closing word.
+# The outermost frames of arm64. They end a trace, which has no closing word.
 _ROOTS = re.compile(
     r"el[01][ht]?_\w+|ret_from_fork|__primary_switched|__secondary_switched|secondary_startup"
 )
 
-# What compilers put behind the name of a function that they split or copied.
+# Suffixes that compilers append to the name of a function that they split or copied.
 _CLONE = re.compile(r"(?:\.(?:isra|constprop|part|cold|llvm)(?:\.\d+)*)+$")
 
-# gcc and clang differ in which of a system call's wrappers they keep.
+# gcc and clang keep different wrappers of a system call.
 _SYSCALL = re.compile(r"__(?:do|se|x64|arm64|ia32)_(?=(?:compat_)?sys_)")
 
-# Functions that report, sleep or check: not they are to blame but who called them.
+# Functions that report, sleep or check. Their caller is to blame.
 _REPORTERS = re.compile(
     r"dump_stack|show_stack|print_|report_|v?panic$|add_taint$|__warn|warn_slowpath|handle_bug"
     r"|(?:asm_)?exc_|kasan_|kfence_|__kasan|ubsan_|__ubsan|refcount_|__refcount|__list_|list_"
@@ -40,12 +40,12 @@ _REPORTERS = re.compile(
 
 
 def find_header(lines: Sequence[str], begin: int, stop: int) -> int | None:
-    """The line that announces a call trace."""
+    """Return the index of the line that announces a call trace."""
     return next((at for at in range(begin, stop) if _HEADER.match(lines[at])), None)
 
 
 def find_end(lines: Sequence[str], begin: int, stop: int) -> tuple[int, bool]:
-    """Where the first call trace ends (exclusive), and whether its end was seen."""
+    """Return the end of the first call trace (exclusive), and whether that end is in the log."""
     header = find_header(lines, begin, stop)
     if header is None:
         return stop, False
@@ -64,20 +64,20 @@ def _end_of_frames(lines: Sequence[str], begin: int, stop: int) -> tuple[int, bo
             last, root = at, bool(_ROOTS.match(frame["name"]))
         elif root or at - last > _NOISE:
             break
-    # A trace whose root is missing has ended all the same when something else follows it.
+    # A trace without its root has also ended if something else follows it.
     followed = any(line.strip() for line in lines[last + 1 : last + 2])
     return last + 1, root or followed
 
 
 def program_counter(lines: Sequence[str]) -> str:
-    """The function that was running, "" when none is told; the first is the kernel's own."""
+    """Return the function that was running, or "". The first one counts: it is the kernel's."""
     match = next(filter(None, map(_COUNTER.match, lines)), None)
     return "" if match is None else plain_name(match["name"])
 
 
 def first_frame(lines: Sequence[str]) -> str:
-    """The first function of the trace that is no messenger, "" when there is none."""
-    # Lockdep prints where each lock was taken before it comes to its own trace.
+    """Return the first function of the trace that is not in _REPORTERS, or ""."""
+    # Before its own trace, lockdep prints the places where the locks were taken.
     header = find_header(lines, 0, len(lines)) or 0
     for line in lines[header:]:
         frame = _FRAME.match(line)
@@ -90,6 +90,6 @@ def first_frame(lines: Sequence[str]) -> str:
 
 
 def plain_name(name: str) -> str:
-    """A function's name without offset, module and the marks of compilers."""
+    """Return a function's name without offset, module and compiler suffixes."""
     name = name.split("+0x")[0].split(" ")[0]
     return _SYSCALL.sub("", _CLONE.sub("", name))

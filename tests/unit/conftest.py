@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What several unit tests stand on."""
+"""Fixtures of several unit tests."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from testbed.settings import Settings
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    """Nothing goes into the user's own folders, and nothing comes from an archive."""
+    """Settings that use no folder of the user and no archive."""
     return Settings(
         cache_dir=tmp_path / "cache",
         data_dir=tmp_path / "data",
@@ -42,12 +42,12 @@ def ctx(settings: Settings, notes: Notes) -> Iterator[Context]:
 
 @pytest.fixture
 def git_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """git does not see the user's configuration."""
+    """Hide the user's configuration from git."""
     for name, value in GIT_ALONE.items():
         monkeypatch.setenv(name, value)
 
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Tree:
-    """A user's repository, empty."""
+    """An empty repository of a user."""
     return new_tree(tmp_path)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""An agent in Python behind a channel, with a kernel log of its own: what the session speaks to."""
+"""The other end of a session: an agent in Python behind a channel, with its own kernel log."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def take_blob(payload: bytes) -> tuple[bytes, bytes]:
 
 @dataclass
 class FakeChannel:
-    """Answers requests at once. `silent` says nothing; `closed` has ended."""
+    """Answers requests at once. `silent`: it never answers. `closed`: it has ended."""
 
     answers: dict[Request, Answer] = field(default_factory=dict)
     raw: bytes = b""  # sent instead of an answer
-    piece: int = 1 << 16  # bytes that come at once
+    piece: int = 1 << 16  # bytes that arrive at once
     silent: bool = False
     closed: bool = False
     sent: list[Frame] = field(default_factory=list)
@@ -66,7 +66,7 @@ class FakeChannel:
 
 @dataclass
 class FakeKernelLog:
-    """A ring of `room` records; gives the agent's answers to WRITE and LOG."""
+    """A ring of `room` records, which gives the agent's answers to WRITE and LOG."""
 
     room: int = 1000
     tainted: int = 0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A progress that keeps what it is told."""
+"""A progress that keeps its notes."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The guest agent, built for this host and spoken to over a socket instead of SSH."""
+"""The guest agent, built for this host and used over a socket instead of SSH."""
 
 from __future__ import annotations
 
@@ -79,43 +79,43 @@ def _soon() -> Deadline:
 
 
 def _minor_faults(pid: int) -> int:
-    """Of a process (proc_pid_stat(5), minflt)."""
+    """Return the minor faults of a process (proc_pid_stat(5), minflt)."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return int(fields[7])
 
 
-def test_hello_tells_the_kernel_and_the_page_size(session: Session) -> None:
+def test_hello_names_the_kernel_and_the_page_size(session: Session) -> None:
     hello = session.hello()
     assert hello.release == os.uname().release
     assert hello.machine == os.uname().machine
     assert hello.page_size == os.sysconf("SC_PAGESIZE")
 
 
-def test_several_files_are_read_at_once_and_in_order(session: Session, tmp_path: Path) -> None:
+def test_several_files_are_read_together_and_in_order(session: Session, tmp_path: Path) -> None:
     (tmp_path / "one").write_text("1")
     (tmp_path / "two").write_text("2")
-    one, lacking, two = session.get_all(*(str(tmp_path / name) for name in ("one", "no", "two")))
+    one, missing, two = session.get_all(*(str(tmp_path / name) for name in ("one", "no", "two")))
     assert (one, two) == (b"1", b"2")
-    assert isinstance(lacking, GuestFileError)
-    assert lacking.errno == errno.ENOENT
+    assert isinstance(missing, GuestFileError)
+    assert missing.errno == errno.ENOENT
     assert session.hello().pid > 0
 
 
-def test_the_pace_is_that_of_a_page_fault_for_each_round(session: Session) -> None:
+def test_the_pace_costs_one_page_fault_per_round(session: Session) -> None:
     pid = session.hello().pid
     faults = _minor_faults(pid)
     assert session.pace(1000) > 0
     assert 1000 <= _minor_faults(pid) - faults < 2000
 
 
-def test_a_command_gives_its_status_and_both_outputs_apart(session: Session) -> None:
+def test_a_result_has_the_status_and_both_outputs_separately(session: Session) -> None:
     result = session.run(["sh", "-c", "echo out; echo err >&2; exit 7"])
     assert (result.status, result.stdout, result.stderr) == (7, b"out\n", b"err\n")
     assert result.signal is None
     assert not result.truncated
 
 
-def test_a_command_killed_by_a_signal_says_which(session: Session) -> None:
+def test_the_result_of_a_killed_command_names_the_signal(session: Session) -> None:
     result = session.run(["sh", "-c", "kill -SEGV $$"])
     assert (result.status, result.signal) == (-11, 11)
 
@@ -128,16 +128,16 @@ def test_stdin_env_and_cwd_reach_the_command(session: Session, tmp_path: Path) -
     assert result.out.splitlines() == ["in", "red", str(tmp_path)]
 
 
-def test_a_megabyte_goes_through_a_command_and_back(session: Session) -> None:
+def test_a_command_returns_a_megabyte_unchanged(session: Session) -> None:
     data = os.urandom(1 << 20)
     assert session.run(["cat"], stdin=data).stdout == data
 
 
-def test_a_command_that_ignores_its_input_is_no_error(session: Session) -> None:
+def test_a_command_that_ignores_its_input_is_not_an_error(session: Session) -> None:
     assert session.run(["true"], stdin=bytes(1 << 20)).status == 0
 
 
-def test_a_command_that_is_not_there_is_told_apart_from_one_that_fails(session: Session) -> None:
+def test_a_command_that_cannot_be_started_is_a_distinct_error(session: Session) -> None:
     with pytest.raises(GuestCommandError, match="exec /no/such: No such file") as caught:
         session.run(["/no/such"])
     assert caught.value.status == 127
@@ -153,7 +153,7 @@ def test_check_raises_with_the_error_output(session: Session) -> None:
     assert "broken" in caught.value.evidence
 
 
-def test_a_command_that_hangs_is_killed_with_its_group_and_the_agent_goes_on(
+def test_a_command_that_hangs_is_killed_with_its_group_and_the_agent_continues(
     session: Session, tmp_path: Path
 ) -> None:
     script = f"sleep 100 & echo $! > {tmp_path}/pid; echo begun; wait"
@@ -164,7 +164,7 @@ def test_a_command_that_hangs_is_killed_with_its_group_and_the_agent_goes_on(
     assert session.run(["echo", "alive"]).out == "alive\n"
 
 
-def test_a_command_that_ignores_sigterm_is_killed_all_the_same(session: Session) -> None:
+def test_a_command_that_ignores_sigterm_is_killed_too(session: Session) -> None:
     with pytest.raises(GuestTimeout):
         session.run(["sh", "-c", "trap '' TERM; while :; do sleep 0.01; done"], deadline=_soon())
 
@@ -180,7 +180,7 @@ def test_an_endless_flood_ends_at_the_timeout(session: Session) -> None:
     assert session.run(["true"]).status == 0
 
 
-def test_a_background_process_that_holds_the_pipes_does_not_hang_the_answer(
+def test_a_background_process_that_holds_the_pipes_does_not_delay_the_answer(
     session: Session,
 ) -> None:
     result = session.run(["sh", "-c", "sleep 100 & echo done"])
@@ -188,7 +188,7 @@ def test_a_background_process_that_holds_the_pipes_does_not_hang_the_answer(
     assert not session.run(["true"]).leftovers
 
 
-def test_a_process_that_left_the_group_and_floods_does_not_hang_the_answer(
+def test_a_process_that_left_the_group_and_floods_does_not_delay_the_answer(
     session: Session,
 ) -> None:
     result = session.run(["sh", "-c", "setsid timeout 2 yes & sleep 0.05; echo $!"], limit=1000)
@@ -201,7 +201,7 @@ def test_a_command_that_closes_its_outputs_is_waited_for(session: Session) -> No
     assert (result.status, result.stdout) == (4, b"")
 
 
-def test_a_command_has_none_of_the_agents_descriptors(session: Session) -> None:
+def test_a_command_does_not_inherit_the_agents_descriptors(session: Session) -> None:
     # ls itself opens the directory: descriptor 3.
     assert session.run(["ls", "/proc/self/fd"]).out.split() == ["0", "1", "2", "3"]
 
@@ -216,7 +216,7 @@ def test_a_command_that_writes_to_every_descriptor_does_not_disturb_the_answers(
 
 @dataclass(frozen=True)
 class Early:
-    """A command that says when it was started, then waits for its input."""
+    """A command that records its start, then waits for its input."""
 
     session: Session
     folder: Path
@@ -228,7 +228,7 @@ class Early:
 
     @property
     def started(self) -> list[str]:
-        """As the agent reads it: with it no command of its own is on the way."""
+        """The pids of the started commands. The agent reads them: no other command runs then."""
         return self.session.get(str(self.folder / "started")).decode().split()
 
 
@@ -237,7 +237,7 @@ def early(session: Session, tmp_path: Path) -> Early:
     return Early(session, tmp_path)
 
 
-def test_a_command_that_was_made_ready_takes_the_input_of_the_next_run(early: Early) -> None:
+def test_a_command_that_is_ready_gets_the_input_of_the_next_run(early: Early) -> None:
     early.session.make_ready(early.argv)
     pids = early.started
     result = early.session.run(early.argv, stdin=b"in")
@@ -245,7 +245,7 @@ def test_a_command_that_was_made_ready_takes_the_input_of_the_next_run(early: Ea
     assert [str(result.pid)] == pids == early.started
 
 
-def test_after_a_run_the_next_one_is_made_ready_where_that_is_asked_for(early: Early) -> None:
+def test_a_run_makes_the_next_one_ready_on_request(early: Early) -> None:
     first = early.session.run(early.argv, stdin=b"1", again=True)
     assert len(early.started) == 2
     second = early.session.run(early.argv, stdin=b"2")
@@ -253,7 +253,7 @@ def test_after_a_run_the_next_one_is_made_ready_where_that_is_asked_for(early: E
     assert (first.stdout, second.stdout) == (b"1", b"2")
 
 
-def test_another_command_is_not_the_one_that_was_made_ready(early: Early) -> None:
+def test_a_different_command_does_not_use_the_one_that_is_ready(early: Early) -> None:
     early.session.make_ready(early.argv)
     (ready,) = map(int, early.started)
     assert early.session.run(early.argv, env={"A": "b"}).pid != ready
@@ -262,7 +262,7 @@ def test_another_command_is_not_the_one_that_was_made_ready(early: Early) -> Non
     assert early.session.run(early.argv).pid == ready
 
 
-def test_a_command_that_died_while_it_was_ready_is_started_again(early: Early) -> None:
+def test_a_ready_command_that_died_is_started_again(early: Early) -> None:
     early.session.make_ready(early.argv)
     first = early.started[0]
     dead = f"grep -q 'State:.Z' /proc/{first}/status"
@@ -279,14 +279,14 @@ def test_only_one_command_is_ready(early: Early) -> None:
     assert not first or not Path(f"/proc/{first}").exists()
 
 
-def test_what_cannot_be_made_ready_is_told(session: Session) -> None:
+def test_a_command_that_cannot_be_made_ready_is_an_error(session: Session) -> None:
     with pytest.raises(GuestFileError, match="exec /no/such"):
         session.make_ready(["/no/such"])
     assert session.run(["true"], again=True).status == 0
     assert session.run(["true"]).status == 0
 
 
-def test_a_file_put_is_got_back_with_its_mode(session: Session, tmp_path: Path) -> None:
+def test_a_file_keeps_its_content_and_mode(session: Session, tmp_path: Path) -> None:
     path = tmp_path / "file"
     data = os.urandom(300_000)
     session.put(data, str(path), mode=0o750)
@@ -308,7 +308,7 @@ def test_a_file_longer_than_the_limit_is_an_error(session: Session) -> None:
         session.get("/proc/self/status", limit=10)
 
 
-def test_a_file_of_proc_without_size_is_read_whole(session: Session) -> None:
+def test_a_file_of_proc_whose_size_is_zero_is_read_whole(session: Session) -> None:
     assert session.get("/proc/version") == Path("/proc/version").read_bytes()
 
 
@@ -318,7 +318,7 @@ def test_a_missing_file_gives_the_guests_errno(session: Session) -> None:
     assert caught.value.errno == 2
 
 
-def test_writes_go_in_order_up_to_the_first_that_fails(session: Session, tmp_path: Path) -> None:
+def test_writes_are_done_in_order_up_to_the_first_failure(session: Session, tmp_path: Path) -> None:
     first, last = tmp_path / "first", tmp_path / "last"
     first.touch()
     last.touch()
@@ -356,7 +356,7 @@ def test_a_list_that_claims_more_than_it_holds_allocates_nothing(channel: Socket
         pytest.param(struct.pack("!IHHII", protocol.MAGIC, 1, 1, 1, 1 << 31), id="too long"),
     ],
 )
-def test_bytes_that_are_no_frame_end_the_agent_after_an_answer(
+def test_bytes_that_are_not_a_frame_end_the_agent_after_an_answer(
     channel: SocketChannel, header: bytes
 ) -> None:
     assert b"not a frame" in _ask(channel, header).payload
@@ -380,11 +380,11 @@ def _ask(channel: SocketChannel, request: bytes) -> Frame:
     return frame
 
 
-def test_a_module_that_is_not_there_gives_the_guests_errno(session: Session) -> None:
+def test_a_missing_module_gives_the_guests_errno(session: Session) -> None:
     with pytest.raises(GuestFileError) as loading:
         session.load_module("/nowhere.ko")
     with pytest.raises(GuestFileError) as unloading:
         session.unload_module("no_such_module")
     assert loading.value.errno == errno.ENOENT
-    # As root on a kernel with modules, as a user, and on a host kernel without any.
+    # In this order: as root on a kernel with modules, as a user, on a kernel without modules.
     assert unloading.value.errno in (errno.ENOENT, errno.EPERM, errno.ENOSYS)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The kernel log of each test, cut out of a fake kernel's."""
+"""The kernel log of each test, from the log of a fake kernel."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _log(kernel: FakeKernelLog) -> KernelLog:
     return KernelLog(Session(kernel.channel()), lambda: kernel.console)
 
 
-def test_a_test_gets_what_was_printed_between_its_marks() -> None:
+def test_a_test_gets_the_records_between_its_marks() -> None:
     kernel = FakeKernelLog()
     kernel.print("boot")
     log = _log(kernel)
@@ -35,7 +35,7 @@ def test_a_test_gets_what_was_printed_between_its_marks() -> None:
     assert log.end().text == ""
 
 
-def test_a_splat_belongs_to_the_test_in_which_it_came() -> None:
+def test_a_splat_belongs_to_the_test_in_which_it_occurred() -> None:
     kernel = FakeKernelLog()
     log = _log(kernel)
     log.begin("test_one")
@@ -45,7 +45,7 @@ def test_a_splat_belongs_to_the_test_in_which_it_came() -> None:
     assert log.end().splats == ()
 
 
-def test_a_splat_between_two_tests_is_told_apart() -> None:
+def test_a_splat_between_two_tests_is_kept_separately() -> None:
     kernel = FakeKernelLog()
     kernel.print(_WARNING)
     log = _log(kernel)
@@ -68,7 +68,7 @@ def test_a_test_costs_two_calls() -> None:
     kernel = FakeKernelLog()
     channel = kernel.channel()
     log = KernelLog(Session(channel), lambda: "")
-    log.begin("the first one drains what was printed at boot")
+    log.begin("the first one drains the output of the boot")
     log.end()
     count = len(channel.sent)
     log.begin("test_two")
@@ -88,7 +88,7 @@ def test_records_that_were_overwritten_are_an_error() -> None:
     assert log.end().text == ""
 
 
-def test_a_splat_is_told_although_records_before_it_are_lost() -> None:
+def test_a_splat_is_reported_although_records_before_it_are_lost() -> None:
     kernel = FakeKernelLog(room=100)
     kernel.print("boot")
     log = _log(kernel)
@@ -107,7 +107,7 @@ def test_marks_that_the_kernel_dropped_are_an_error() -> None:
         log.end()
 
 
-def test_when_the_guest_has_died_the_console_tells() -> None:
+def test_after_the_guest_died_the_log_comes_from_the_console() -> None:
     kernel = FakeKernelLog()
     channel = kernel.channel()
     log = KernelLog(Session(channel, lambda: "panic"), lambda: kernel.console)
@@ -120,7 +120,7 @@ def test_when_the_guest_has_died_the_console_tells() -> None:
     assert found.from_console
 
 
-def test_a_console_without_marks_is_taken_whole() -> None:
+def test_a_console_without_marks_is_used_completely() -> None:
     kernel = FakeKernelLog()
     channel = kernel.channel()
     log = KernelLog(Session(channel, lambda: "panic"), lambda: "Kernel panic - not syncing: oh")
@@ -129,7 +129,7 @@ def test_a_console_without_marks_is_taken_whole() -> None:
     assert [splat.title for splat in log.end().splats] == ["panic: oh"]
 
 
-def test_taint_that_appears_in_a_test_is_told_without_that_of_our_modules() -> None:
+def test_new_taint_is_reported_except_the_taint_of_our_modules() -> None:
     kernel = FakeKernelLog(tainted=1 << 12)
     log = _log(kernel)
     log.begin("test_one")
@@ -139,7 +139,7 @@ def test_taint_that_appears_in_a_test_is_told_without_that_of_our_modules() -> N
     assert log.end().tainted == ""
 
 
-def test_a_name_with_line_breaks_and_a_long_one_keep_the_mark_whole() -> None:
+def test_line_breaks_in_a_name_and_a_long_name_do_not_break_the_mark() -> None:
     kernel = FakeKernelLog()
     log = _log(kernel)
     for name in ("a\nKernel panic - not syncing: b", "x" * 5000):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""kmemleak's report becomes objects with their owners."""
+"""Parsing of kmemleak's report into objects with their owners."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The guest's ledger: what is read of the kernel's files, and which changes are told."""
+"""The guest's ledger: parsing of the kernel's files, and the changes that are reported."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ def test_a_module_that_uses_another_explains_a_reference() -> None:
     assert ledger.modules == {"ext4": 1, "jbd2": 0, "mbcache": 1, "fixed": 1}
 
 
-def test_memory_types_are_the_lines() -> None:
+def test_each_line_is_a_memory_type() -> None:
     assert parse_ledger(MEMORY, (), "", "PAT: x\nPAT: y\n").memtypes == {"PAT: x", "PAT: y"}
 
 
-def test_nothing_is_told_of_equal_ledgers() -> None:
+def test_equal_ledgers_have_no_changes() -> None:
     assert list(changes(BEFORE, BEFORE)) == []
 
 
 @pytest.mark.parametrize(
-    ("after", "told"),
+    ("after", "change"),
     [
         (Ledger(104, 40, {"ext4": 1}, frozenset("a")), "Committed_AS is 104 kB, was 100 kB"),
         (Ledger(96, 40, {"ext4": 1}, frozenset("a")), "Committed_AS is 96 kB, was 100 kB"),
@@ -49,10 +49,10 @@ def test_nothing_is_told_of_equal_ledgers() -> None:
     ],
     ids=["more", "less", "shmem", "module", "memtype", "memtype-gone"],
 )
-def test_each_change_is_told(after: Ledger, told: str) -> None:
-    assert list(changes(BEFORE, after)) == [told]
+def test_each_change_is_reported(after: Ledger, change: str) -> None:
+    assert list(changes(BEFORE, after)) == [change]
 
 
-def test_a_module_that_stays_loaded_has_its_own() -> None:
+def test_a_module_that_stays_loaded_may_keep_references_and_memory_types() -> None:
     after = Ledger(100, 40, {"ext4": 1, "virtio_blk": 1}, frozenset("ab"))
     assert list(changes(BEFORE, after)) == []

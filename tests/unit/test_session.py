@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What the session makes of an agent that answers badly, late or not at all."""
+"""The session with an agent that answers badly, late or not at all."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ def _answering(payload: bytes) -> FakeChannel:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The margin that a real agent gets would make these tests wait."""
+    """Shorten the timeouts for a real agent, on which these tests would wait."""
     for name in ("_ANSWER_MARGIN", "_DEATH_NEWS", "_PULSE"):
         monkeypatch.setattr(session_module, name, 0.001)
 
 
 @pytest.fixture
 def eager_threads() -> Iterator[None]:
-    """Threads take turns as often as can be."""
+    """Let threads take turns as often as possible."""
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     yield
     sys.setswitchinterval(interval)
 
 
-def test_a_result_tells_what_the_command_did() -> None:
+def test_a_result_has_the_status_the_outputs_and_the_time() -> None:
     result = Session(_answering(_EXITED)).run(["probe", "map"])
     assert (result.argv, result.status, result.out, result.err) == (
         ("probe", "map"),
@@ -58,13 +58,13 @@ def test_a_result_tells_what_the_command_did() -> None:
     assert result.seconds == 0.0015
 
 
-def test_an_answer_that_comes_byte_by_byte_is_put_together() -> None:
+def test_an_answer_that_arrives_byte_by_byte_is_assembled() -> None:
     channel = _answering(_EXITED)
     channel.piece = 1
     assert Session(channel).run(["probe"]).out == "out"
 
 
-def test_a_killed_command_is_a_timeout_and_the_session_goes_on() -> None:
+def test_a_killed_command_is_a_timeout_and_the_session_continues() -> None:
     flags = struct.pack("!I", 2 | 1)
     channel = _answering(flags + u32(9, 42, 0, 0) + blob(b"so far") + blob(b""))
     session = Session(channel)
@@ -74,7 +74,7 @@ def test_a_killed_command_is_a_timeout_and_the_session_goes_on() -> None:
     assert session.broken is None
 
 
-def test_a_command_that_cannot_be_killed_says_where_it_is_stuck() -> None:
+def test_the_error_of_an_unkillable_command_shows_where_it_is_stuck() -> None:
     channel = _answering(u32(2 | 4, 0, 42, 0, 0) + blob(b"") + blob(b""))
     channel.answers[Request.GET] = lambda _: u32(0) + blob(b"mutex_lock+0x1b/0x20")
     with pytest.raises(GuestTimeout, match="cannot be killed") as caught:
@@ -94,14 +94,14 @@ def test_silence_of_a_live_guest_breaks_the_session() -> None:
 
 
 @pytest.mark.usefixtures("impatient")
-def test_silence_of_a_dead_guest_tells_what_killed_it() -> None:
+def test_silence_of_a_dead_guest_is_an_error_with_the_cause() -> None:
     session = Session(FakeChannel(silent=True), lambda: "Kernel panic - not syncing: oh")
     with pytest.raises(GuestLost, match="Kernel panic - not syncing: oh"):
         session.run(["probe"])
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_closed_channel_is_the_guests_fault_only_when_it_died() -> None:
+def test_a_closed_channel_is_the_guests_fault_only_if_it_died() -> None:
     with pytest.raises(SessionError, match="closed"):
         Session(FakeChannel(closed=True)).run(["probe"])
     with pytest.raises(GuestLost, match="reset"):
@@ -123,7 +123,7 @@ def test_the_news_of_a_death_may_come_after_the_end_of_the_connection() -> None:
         pytest.param(struct.pack("!IHHII", 0x6D747331, 1, 0x8002, 1, 1 << 30), id="too long"),
     ],
 )
-def test_bytes_that_are_no_answer_break_the_session(raw: bytes) -> None:
+def test_bytes_that_are_not_an_answer_break_the_session(raw: bytes) -> None:
     session = Session(FakeChannel(raw=raw))
     with pytest.raises(ProbeProtocolError) as first:
         session.run(["probe"])
@@ -138,7 +138,7 @@ def test_a_malformed_payload_is_a_protocol_error(payload: bytes) -> None:
         Session(_answering(payload)).run(["probe"])
 
 
-def test_a_file_error_leaves_the_session_whole() -> None:
+def test_a_file_error_does_not_break_the_session() -> None:
     refusal = struct.pack("!IHHII", 0x6D747331, 1, 0xFFFF, 1, 8 + 4 + 14)
     channel = FakeChannel(raw=refusal + u32(2, 2) + blob(b"read /no/such!"))
     session = Session(channel)
@@ -167,7 +167,7 @@ def test_an_interrupt_breaks_the_session_for_later_calls() -> None:
         session.run(["probe"])
 
 
-def test_a_nonce_that_comes_back_changed_is_noticed() -> None:
+def test_a_changed_nonce_is_noticed() -> None:
     wrong = blob(b"not yours") + u32(1, 4096) + blob(b"7.3.4") + blob(b"x86_64")
     channel = FakeChannel(answers={Request.HELLO: lambda _: wrong})
     with pytest.raises(ProbeProtocolError, match="nonce"):
@@ -177,7 +177,7 @@ def test_a_nonce_that_comes_back_changed_is_noticed() -> None:
 @pytest.mark.usefixtures("eager_threads")
 def test_calls_from_several_threads_go_one_after_the_other() -> None:
     channel = _answering(_EXITED)
-    channel.piece = 1  # many chances for another thread to come between
+    channel.piece = 1  # many chances for another thread to interfere
     session = Session(channel)
     threads = [
         threading.Thread(target=lambda: [session.run(["probe"]) for _ in range(50)])
@@ -191,7 +191,7 @@ def test_calls_from_several_threads_go_one_after_the_other() -> None:
     assert [frame.id for frame in channel.sent] == list(range(1, 201))
 
 
-def test_a_long_log_is_asked_for_until_it_ends() -> None:
+def test_a_long_log_is_read_to_its_end() -> None:
     pieces = iter([u32(1) + blob(blob(b"a")), u32(2) + blob(blob(b"b"))])
     channel = FakeChannel(answers={Request.LOG: lambda _: next(pieces) + blob(b"512\n")})
     answer = Session(channel).log("mark")

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Splats in recorded kernel logs: each log has its expectation beside it.
+"""Splats in recorded kernel logs: each log has its expectation in a file beside it.
 
 The logs whose names begin with an architecture were recorded from a 7.3.4
-kernel and a module that did what the name says; the others are written in the
-kernel's format, for what that configuration cannot print.
+kernel with a module that caused the splat. The others are written by hand in the
+kernel's format, because that configuration cannot print them.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def _summary(splat: Splat) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in _LOGS.glob("*.log")))
-def test_a_recorded_log_gives_the_splats_beside_it(name: str) -> None:
+def test_a_recorded_log_gives_the_expected_splats(name: str) -> None:
     expected = json.loads((_LOGS / f"{name}.json").read_text())
     assert [_summary(splat) for splat in find_splats(_read(name))] == expected
 
@@ -64,7 +64,7 @@ def test_a_splat_has_neither_stamps_nor_carriage_returns() -> None:
     assert "noise" not in splat.text
 
 
-def test_every_cut_of_an_oops_is_found_and_called_truncated() -> None:
+def test_every_incomplete_oops_is_found_and_marked_as_truncated() -> None:
     lines = _read("x86_64-null-pointer").splitlines()
     end = next(at for at, line in enumerate(lines) if "end trace" in line)
     for count in range(1, end):
@@ -73,14 +73,14 @@ def test_every_cut_of_an_oops_is_found_and_called_truncated() -> None:
         assert splat.truncated, lines[count - 1]
 
 
-def test_an_oops_that_interrupts_another_is_a_splat_of_its_own() -> None:
+def test_an_oops_that_interrupts_another_is_a_separate_splat() -> None:
     log = _read("x86_64-null-pointer-cut-in-the-middle") + _read("x86_64-general-protection-fault")
     first, second = find_splats(log)
     assert (first.title, first.truncated) == ("NULL pointer dereference in trig_null", True)
     assert (second.title, second.truncated) == ("general protection fault in trig_gpf", False)
 
 
-def test_a_log_without_splats_gives_none() -> None:
+def test_an_empty_log_has_no_splats() -> None:
     assert find_splats("") == []
 
 
@@ -93,7 +93,7 @@ def test_a_record_is_parsed_with_its_escapes_and_without_its_dictionary() -> Non
     assert console_text([record]) == "[    5.140900] two\n[    5.140900] lines é\n"
 
 
-def test_bytes_that_are_no_record_are_none() -> None:
+def test_bytes_that_are_not_a_record_give_none() -> None:
     assert parse_record(b"what is this") is None
 
 
@@ -107,19 +107,19 @@ def _splat(kind: SplatKind, title: str) -> Splat:
     return Splat(kind, title, title)
 
 
-def test_an_expected_splat_is_covered_however_often_it_comes() -> None:
+def test_an_expectation_covers_every_occurrence_of_a_splat() -> None:
     warning = _splat(SplatKind.WARNING, "WARNING in can_mmap_file")
     matched = match_splats([warning, warning], [Expectation(SplatKind.WARNING, "can_mmap")])
     assert matched.ok
 
 
 @pytest.mark.parametrize(("times", "ok"), [(0, False), (1, True), (2, False)])
-def test_what_is_expected_once_does_not_come_twice(times: int, ok: bool) -> None:
+def test_a_splat_that_is_expected_once_must_not_occur_twice(times: int, ok: bool) -> None:
     warnings = [_splat(SplatKind.WARNING, "WARNING in can_mmap_file")] * times
     assert match_splats(warnings, [Expectation(SplatKind.WARNING, once=True)]).ok is ok
 
 
-def test_a_splat_that_nobody_expected_is_told() -> None:
+def test_an_unexpected_splat_is_reported() -> None:
     warning = _splat(SplatKind.WARNING, "WARNING in other")
     matched = match_splats([warning], [Expectation(SplatKind.WARNING, "can_mmap")])
     assert matched.unexpected == (warning,)

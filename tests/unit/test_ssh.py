@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The SSH client against a server in this process, and against things that are none."""
+"""The SSH client, against a server in this process and against things that are not servers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _line(key: paramiko.PKey) -> str:
 
 
 class _Server(paramiko.ServerInterface):
-    """Lets one key in and answers each line that a program is sent with the same line."""
+    """Accepts one key. Its program echoes each line that it receives."""
 
     def __init__(self, client: paramiko.PKey) -> None:
         self.client = client
@@ -69,7 +69,7 @@ def _listening() -> Iterator[tuple[socket.socket, int]]:
 
 @contextmanager
 def _serving(host: paramiko.PKey, client: paramiko.PKey, *, resets: int = 0) -> Iterator[int]:
-    """A server on a free port. The first `resets` connections are closed before a word."""
+    """Yield the port of a server. It closes the first `resets` connections at once."""
     transports: list[paramiko.Transport] = []
 
     def serve(listener: socket.socket) -> None:
@@ -165,7 +165,7 @@ def test_another_host_key_is_refused(
     assert expected.fingerprint in caught.value.evidence
 
 
-def test_a_client_key_that_the_guest_does_not_know_is_told(
+def test_a_client_key_that_the_guest_refuses_is_an_error(
     host: paramiko.PKey, client: paramiko.PKey, tmp_path: Path
 ) -> None:
     _make_key(tmp_path / "other_key")
@@ -177,7 +177,7 @@ def test_a_client_key_that_the_guest_does_not_know_is_told(
         pass
 
 
-def test_connections_that_are_reset_before_a_word_are_tried_again(
+def test_connections_that_are_reset_at_once_are_tried_again(
     host: paramiko.PKey, client: paramiko.PKey, tmp_path: Path
 ) -> None:
     with (
@@ -199,7 +199,7 @@ def test_a_port_where_nothing_listens_is_no_ssh(
         pass
 
 
-def test_a_server_that_says_nothing_is_no_ssh(
+def test_a_silent_server_is_no_ssh(
     host: paramiko.PKey, client: paramiko.PKey, tmp_path: Path
 ) -> None:
     with (
@@ -230,7 +230,7 @@ def test_a_guest_that_died_is_not_waited_for(
 
 
 @pytest.mark.parametrize("line", ["", "ssh-ed25519", "ssh-ed25519 ???", "ssh-ed25519 AAAA"])
-def test_a_host_key_line_that_is_none_is_told(
+def test_an_invalid_host_key_line_is_an_error(
     line: str, client: paramiko.PKey, tmp_path: Path
 ) -> None:
     with (
@@ -246,7 +246,7 @@ def test_a_host_key_line_that_is_none_is_told(
         pass
 
 
-def test_a_client_key_that_is_none_is_told(host: paramiko.PKey, tmp_path: Path) -> None:
+def test_an_invalid_client_key_is_an_error(host: paramiko.PKey, tmp_path: Path) -> None:
     (tmp_path / "client_key").write_text("no key")
     with (
         pytest.raises(SetupError, match="cannot read the client key"),
