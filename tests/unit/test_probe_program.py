@@ -58,7 +58,7 @@ def test_a_complete_script_ends_with_done(run_script: RunScript) -> None:
 
 def test_an_unknown_step_ends_the_script_with_status_2(run_script: RunScript) -> None:
     (fact,) = run_script("", "frobnicate", "env", status=2)
-    assert fact == {"step": 2, "error": "usage", "text": "'frobnicate' is no step"}
+    assert fact == {"step": 2, "error": "usage", "text": "'frobnicate' is not a step"}
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_an_invalid_step_is_refused(run_script: RunScript, line: str) -> None:
 
 def test_odd_bytes_become_valid_json(run_script: RunScript) -> None:
     (fact,) = run_script('a"\\\x01\xe9', status=2)
-    assert fact["text"] == "'a\"\\\x01\xe9' is no step"
+    assert fact["text"] == "'a\"\\\x01\xe9' is not a step"
 
 
 def test_a_failed_call_is_a_fact_and_the_next_step_runs(run_script: RunScript) -> None:
@@ -171,7 +171,7 @@ def _documented_steps() -> list[str]:
 @pytest.mark.parametrize("name", _documented_steps())
 def test_a_documented_step_is_known(run_script: RunScript, name: str) -> None:
     facts = run_script(f"{name} 1 2 3 4 5 6", status=2)
-    assert "is no step" not in facts[0]["text"]
+    assert "is not a step" not in facts[0]["text"]
 
 
 def _documented_keys() -> list[str]:

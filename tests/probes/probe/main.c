@@ -103,7 +103,7 @@ static void run_step(struct step *step)
 			return;
 		}
 	}
-	usage("'%s' is no step", step->words[0]);
+	usage("'%s' is not a step", step->words[0]);
 }
 
 /* cut_line() destroys the text, and a line can run more than once. */
