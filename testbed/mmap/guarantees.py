@@ -63,7 +63,7 @@ GUARANTEES = (
         6,
         "without an MMU every hook runs in the layer",
         "mm/nommu.c do_mmap_shared_file()",
-        why_not="both have an MMU",
+        why_not="both architectures have an MMU",
     ),
     Guarantee(7, "after an earlier error the hook does not run", "mm/mmap.c do_mmap()"),
     # The descriptor on entry.

@@ -37,7 +37,7 @@ def test_a_cell_shows_the_worst_status_and_the_number_of_cases() -> None:
 def test_a_cell_without_a_case_says_why() -> None:
     assert cell(BY_NUMBER[18], HookPath.CUSTOM, [case(18)]) == NOT_COVERED
     assert cell(BY_NUMBER[8], HookPath.LEGACY, []) == "n/a: a .mmap hook has no descriptor"
-    assert cell(BY_NUMBER[6], HookPath.STACK, []) == "n/a: both have an MMU"
+    assert cell(BY_NUMBER[6], HookPath.STACK, []) == "n/a: both architectures have an MMU"
 
 
 def test_a_skipped_case_has_shown_nothing() -> None:
