@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Which commit, or which patch of a series, brought a symptom, or took it away."""
+"""The search for the commit, or the patch of a series, that brought or removed a symptom."""

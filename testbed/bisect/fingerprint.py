@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Whether two kernels are equal but for their names."""
+"""Fingerprints of kernels: equal for kernels that differ only in their names."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from testbed.kernel.request import Kernel
 
 
 def fingerprint(kernel: Kernel, guest_side: GuestSide) -> str:
-    """Equal for kernels whose code and data are equal, with all that is loaded into them.
+    """Return a digest of a kernel's code, data and configuration, its modules and guest programs.
 
-    A kernel's key is in its release, and so in its banner and in each module's version magic.
+    It ignores the kernel's key, which is part of the release, and so of the banner and of each
+    module's version magic.
     """
     total = hashlib.sha256()
     for file in _files(kernel, guest_side):

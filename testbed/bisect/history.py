@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The commits that are searched, in a repository of the testbed's own, and git's bisection of them.
+"""The commits to search, in a repository of the testbed's own, and `git bisect` on them.
 
-A user's repository lends its objects and is only read: no commit is checked out there, no ref is
-written. A series becomes a history as well, one commit per patch, so that git searches both.
+The repository borrows the objects of the user's, which is only read: no commit is checked out
+there, and no ref is written. A series becomes a history with one commit per patch, so that git
+searches it too.
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ _STOP = re.compile(r"^(?P<remaining>Bisecting: .*)\n\[(?P<commit>\w+)\] (?P<titl
 _FIRST = re.compile(r"^# first \S+ commit: \[(\w+)\]", re.M)
 _POSSIBLE = re.compile(r"^# possible first \S+ commit: \[(\w+)\]", re.M)
 
-# git ends `git bisect` with these: only skipped commits are left; a merge base is bad.
+# Exit statuses of `git bisect`: only skipped commits are left; a merge base is bad.
 _ONLY_SKIPPED = 2
 _MERGE_BASE_BAD = 3
 
 
 @dataclass(frozen=True)
 class Terms:
-    """What the two sides of the search are called, the older one first."""
+    """Names for the two sides of a search, the older side first."""
 
     old: str
     new: str
@@ -47,46 +48,46 @@ FIX = Terms("broken", "fixed")
 
 @dataclass(frozen=True)
 class History:
-    """A repository of our own, with the two ends of a search."""
+    """A repository of the testbed's own, with the two ends of a search."""
 
     path: Path
     old: str  # commit ids
     new: str
-    numbers: Mapping[str, int] = field(default_factory=dict)  # of a series: patches, by commit
+    numbers: Mapping[str, int] = field(default_factory=dict)  # patches of a series, by commit
 
     def git(self, *words: str, ok: Sequence[int] = (0,)) -> Completed:
         argv = [*FOREIGN_ENV, "git", "-C", str(self.path), "-c", "gc.auto=0"]
         return run([*argv, *words], env=NOBODY, ok=ok)
 
     def label(self, commit: str) -> str:
-        """What people call it."""
+        """Return a short name of a commit for people."""
         if commit not in self.numbers:
             return commit[:12]
         return f"patch {self.numbers[commit]}" if self.numbers[commit] else "base"
 
     def title(self, commit: str) -> str:
-        """The first line of its message."""
+        """Return the first line of a commit's message."""
         return self.git("show", "--no-patch", "--format=%s", commit).stdout.strip()
 
     def parents(self, commit: str) -> tuple[str, ...]:
         return tuple(self.git("show", "--no-patch", "--format=%P", commit).stdout.split())
 
     def summary(self, commit: str) -> str:
-        """Its author, date and message, and the files that it changes."""
+        """Return a commit's author, date and message, and the files that it changes."""
         return self.git("show", "--stat", "--format=medium", commit).stdout.rstrip()
 
     def file(self, commit: str, name: str) -> str:
-        """The text of a file as a commit has it; empty where there is none."""
+        """Return the text of a file at a commit; empty if the file does not exist."""
         return self.git("show", f"{commit}:{name}", ok=(0, 128)).stdout
 
     def is_ancestor(self, one: str, other: str) -> bool:
         return self.git("merge-base", "--is-ancestor", one, other, ok=(0, 1)).status == 0
 
     def check_out(self, commit: str) -> None:
-        """Make the files those of a commit; one that does not differ is not touched."""
+        """Check out a commit. Files that do not differ are not touched."""
         under_way = self.path / ".git/checkout-under-way"
         if under_way.exists():
-            # What an interrupted checkout has written git does not know of.
+            # git does not know the files that an interrupted checkout wrote.
             (self.path / ".git/index.lock").unlink(missing_ok=True)
             self.git("clean", "-ffdxq")
         under_way.touch()
@@ -96,7 +97,7 @@ class History:
 
 @dataclass(frozen=True)
 class Stop:
-    """A commit at which git's search has stopped, to be tried."""
+    """The commit that git's search wants to have tested next."""
 
     commit: str
     title: str
@@ -105,44 +106,47 @@ class Stop:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What a search came to."""
+    """The result of a search."""
 
     first: str = ""  # the first commit on the newer side
-    possible: tuple[str, ...] = ()  # where that is not known: one of these
-    trouble: str = ""  # why nothing could be searched for
-    log: str = ""  # git's own
+    possible: tuple[str, ...] = ()  # if that is not known: the candidates
+    trouble: str = ""  # why there was no search
+    log: str = ""  # of git bisect
 
 
 @dataclass(frozen=True)
 class Search:
-    """git's bisection of a history."""
+    """`git bisect` on a history."""
 
     history: History
     terms: Terms
 
     def start(self) -> Stop | None:
-        """Forget an earlier search, and name the ends; None when it has ended.
+        """Start a new search between the ends; return None if it is complete at once.
 
         Raises:
-            SetupError: git cannot search between them.
+            SetupError: git cannot search between the ends.
         """
         history = self.history
-        # git wants a HEAD before it starts; the files stay those of the commit tried last.
+        # git bisect needs a HEAD. The files stay at the commit that was tried last.
         history.git("update-ref", "--no-deref", "HEAD", history.new)
         terms = (f"--term-old={self.terms.old}", f"--term-new={self.terms.new}")
-        # --no-checkout: what has been tried before need not be checked out to be said again.
+        # --no-checkout: commits with a recorded verdict need no checkout.
         return self._bisect("start", "--no-checkout", *terms, history.new, history.old)
 
     def say(self, word: str, commit: str) -> Stop | None:
-        """Tell what a commit is: one of the terms, or `skip`. None when the search has ended.
+        """Give git the verdict on a commit: one of the terms, or `skip`.
+
+        Returns:
+            The next commit to test; None if the search is complete.
 
         Raises:
-            SetupError: git cannot go on.
+            SetupError: git cannot continue.
         """
         return self._bisect(word, commit)
 
     def answer(self) -> Answer:
-        """What the search that has ended came to."""
+        """Return the result of a complete search."""
         log = self.history.git("bisect", "log").stdout
         first = _FIRST.search(log)
         return Answer(
@@ -151,7 +155,7 @@ class Search:
 
     def _bisect(self, *words: str) -> Stop | None:
         try:
-            said = self.history.git("bisect", *words, ok=(0, _ONLY_SKIPPED)).stdout
+            output = self.history.git("bisect", *words, ok=(0, _ONLY_SKIPPED)).stdout
         except CommandError as exc:
             if exc.status == _MERGE_BASE_BAD:
                 message = f"the merge base of both ends is {self.terms.new}"
@@ -159,15 +163,15 @@ class Search:
             else:
                 message, hint = "git cannot search between these ends", ""
             raise SetupError(message, evidence=exc.evidence, hint=hint) from exc
-        found = _STOP.search(said)
+        found = _STOP.search(output)
         return Stop(found["commit"], found["title"], found["remaining"]) if found else None
 
 
 def borrow(tree: Path, path: Path, old: str, new: str) -> History:
-    """A repository at `path` that has all commits of the user's, by reading his objects.
+    """Return a repository at `path` that borrows all objects of the user's repository `tree`.
 
-    It is the one that is there, if there is one. Nothing is copied but the ids at which a
-    shallow clone ends.
+    An existing repository at `path` is reused. Only the list of commits at which a shallow clone
+    ends is copied (gitrepository-layout(5): objects/info/alternates, shallow).
 
     Raises:
         SetupError: `tree` is not the top of a repository.
@@ -179,7 +183,7 @@ def borrow(tree: Path, path: Path, old: str, new: str) -> History:
     shallow = git_of_the_user(tree, *words).strip()
     history = History(path, old, new)
     _init(history, repository.format)
-    # In quotes, for a name may begin with a character that means something there.
+    # Quoted: a path may begin with a character that is special in this file.
     lender = json.dumps(str(repository.objects), ensure_ascii=False)
     (path / ".git/objects/info/alternates").write_text(f"{lender}\n")
     own = path / ".git/shallow"
@@ -190,7 +194,7 @@ def borrow(tree: Path, path: Path, old: str, new: str) -> History:
 
 
 def commit_series(series: Series, path: Path) -> History:
-    """A history of empty commits: the base, and one for each patch in their order."""
+    """Return a history of empty commits: the base, and one for each patch, in order."""
     history = History(path, "", "")
     _init(history, "sha1")
     empty = history.git("mktree").stdout.strip()

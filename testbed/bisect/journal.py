@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What is known of a bisection so far, kept so that an interrupted one goes on where it was."""
+"""The journal of a bisection: the state that an interrupted search resumes from."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class JournalEntry:
     verdict: Presence
     reason: str  # one line
     evidence: str = ""
-    kernel: str = ""  # its release; empty when there is none
-    fingerprint: str = ""  # equal for kernels that are equal but for their names
-    same_as: str = ""  # the commit whose verdict it shares, for their kernels are equal
+    kernel: str = ""  # release; empty if the kernel did not build
+    fingerprint: str = ""  # equal for kernels that differ only in their names
+    same_as: str = ""  # the commit with an equal kernel, whose verdict it shares
     shown: int = 0  # runs in which the symptom showed
     clean: int = 0  # runs in which it did not
     build_seconds: float = 0.0
@@ -34,7 +34,7 @@ class JournalEntry:
 
 @dataclass
 class Journal:
-    """The symptom and the steps of one question, in one file."""
+    """The symptom and the steps of one search, in one file."""
 
     file: Path
     symptom: Symptom | None = None
@@ -42,7 +42,7 @@ class Journal:
 
     @classmethod
     def open(cls, file: Path) -> Journal:
-        """What the file has; an empty journal where there is none that can be read."""
+        """Read a journal; an unreadable or missing file yields an empty one."""
         try:
             values = json.loads(file.read_text())
             steps = [_step(value) for value in values["steps"]]
@@ -54,7 +54,7 @@ class Journal:
         return next((step for step in self.steps if step.commit == commit), None)
 
     def twin(self, fingerprint: str) -> JournalEntry | None:
-        """A step with an equal kernel that was run itself."""
+        """Return a step whose kernel is equal and was run."""
         same = (step for step in self.steps if step.fingerprint == fingerprint)
         return next((step for step in same if fingerprint and not step.same_as), None)
 
@@ -63,11 +63,11 @@ class Journal:
         self.write()
 
     def forget(self) -> None:
-        """Let the next one begin anew."""
+        """Delete the file, so that the next search starts anew."""
         self.file.unlink(missing_ok=True)
 
     def write(self) -> None:
-        """Write the file, all of it or nothing."""
+        """Write the file atomically."""
         self.file.parent.mkdir(parents=True, exist_ok=True)
         content = {
             "symptom": None if self.symptom is None else asdict(self.symptom),
@@ -77,10 +77,11 @@ class Journal:
 
 
 def chance_of_missing(steps: Iterable[JournalEntry], runs: int) -> float:
-    """How likely a kernel with the symptom shows it in none of `runs` runs.
+    """Return the probability that a kernel with the symptom shows it in none of `runs` runs.
 
-    The rate is not known. It is drawn from what kernels with the symptom have shown: with a
-    uniform prior it is Beta(shown + 1, clean + 1), and (1 - rate)^runs has a known mean.
+    The rate at which such kernels show the symptom is unknown. With a uniform prior its
+    distribution is Beta(shown + 1, clean + 1) over the runs so far; the result is the mean of
+    (1 - rate)^runs.
     """
     bad = [step for step in steps if step.verdict is Presence.PRESENT and not step.same_as]
     shown = 1 + sum(step.shown for step in bad)
@@ -89,7 +90,7 @@ def chance_of_missing(steps: Iterable[JournalEntry], runs: int) -> float:
 
 
 def confidence(steps: Iterable[JournalEntry]) -> float:
-    """How sure it is that no kernel was taken for one without the symptom: at least this."""
+    """Return a lower bound of the probability that no kernel with the symptom passed by chance."""
     every = list(steps)
     absent = [step for step in every if step.verdict is Presence.ABSENT and not step.same_as]
     return math.prod(1 - chance_of_missing(every, step.clean) for step in absent)

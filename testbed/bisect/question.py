@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What is asked of each kernel, and what the kernels are that are asked."""
+"""The question that a bisection asks of each kernel, and the history that it searches."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from testbed.settings import KERNEL_CONFIG
 from testbed.suite.identity import suite_identity
 from testbed.suite.pytest_internals import compile_expression
 
-# The text of a kernel, which is checked out: 1.8 GB.
+# A checkout of a kernel takes 1.8 GB.
 _ROOM = 2_000_000_000  # bytes
 
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked of each kernel."""
+    """The question for each kernel: does it show the symptom?"""
 
     tests: str  # as pytest -k
     pattern: str  # of the symptom
@@ -38,19 +38,19 @@ class Question:
 
     @classmethod
     def of(cls, tests: Sequence[str], pattern: str, repeat: int, *, find_fix: bool) -> Question:
-        """The question in a user's words.
+        """Make a question from the user's options.
 
         Raises:
-            SetupError: the pattern is no regular expression, or a test no expression.
+            SetupError: the pattern is not a regular expression, or a test not a test expression.
         """
         try:
             re.compile(pattern)
         except re.error as exc:
-            raise SetupError(f"--symptom {pattern!r} is no regular expression: {exc}") from exc
+            raise SetupError(f"--symptom {pattern!r} is not a regular expression: {exc}") from exc
         return cls(expression_of(tests), pattern, repeat, find_fix)
 
     def key(self, subject: Subject) -> str:
-        """Equal for questions that must have the same answers."""
+        """Return a digest that is equal for searches that must have the same answer."""
         settings = subject.ctx.settings
         fragments = [file.read_text() for file in sorted(KERNEL_CONFIG.glob("*.config"))]
         words = (subject.history.old, subject.history.new, subject.identity, *fragments)
@@ -60,21 +60,21 @@ class Question:
 
 
 def expression_of(tests: Sequence[str]) -> str:
-    """An expression as of pytest -k for tests that are named so, or as a report names them.
+    """Return a pytest -k expression for tests: expressions, or names as a report shows them.
 
     Raises:
-        SetupError: it is none.
+        SetupError: a test is not an expression.
     """
     expression = " or ".join(f"({_words(test)})" for test in tests)
     try:
         compile_expression(expression)
     except ValueError as exc:
-        raise SetupError(f"{' '.join(tests)!r} names no tests: {exc}") from exc
+        raise SetupError(f"{' '.join(tests)!r} is not a test expression: {exc}") from exc
     return expression
 
 
 def _words(test: str) -> str:
-    """`tests/vm/contract/test_a.py::test_b[x]` as names that all have to match."""
+    """Return `tests/vm/contract/test_a.py::test_b[x]` as a conjunction of names."""
     if "::" not in test:
         return test
     file, *names = test.split("::")
@@ -83,20 +83,20 @@ def _words(test: str) -> str:
 
 @dataclass(frozen=True)
 class Subject:
-    """What is searched, and how one of its commits becomes a kernel."""
+    """The history to search, and the oracle for its commits."""
 
     history: History
     oracle: Callable[[KernelTester], Oracle]
-    ctx: Context  # the user's, with the kernel that is meant
-    identity: str = ""  # of what the commits stand on
+    ctx: Context  # the user's; its kernel is the one to build
+    identity: str = ""  # of the kernel below a series
 
 
 @contextmanager
 def patches(series: Series, ctx: Context) -> Iterator[Subject]:
-    """The patches of a series on the kernel of the settings.
+    """Yield the patches of a series, on the kernel of the settings.
 
     Raises:
-        SetupError: there is no such kernel.
+        SetupError: the kernel does not exist.
     """
     base = resolve(ctx.settings.kernel, ctx)
     key = digest(base.identity, series.identity)
@@ -112,11 +112,11 @@ def patches(series: Series, ctx: Context) -> Iterator[Subject]:
 
 @contextmanager
 def commits(tree: Path, old: str, new: str, ctx: Context) -> Iterator[Subject]:
-    """The commits of a user's tree between two of them.
+    """Yield the commits of a user's tree between two of them.
 
     Raises:
-        SetupError: it is no repository, or has no such commits.
-        InfraError: the disk has no room for a copy of its text.
+        SetupError: `tree` is not a repository, or lacks the commits.
+        InfraError: the disk has no space for a checkout.
     """
     path = tree.expanduser().resolve()
     ends = [commit_of(path, name) for name in (old, new)]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What a bisection tells people, and the files that it leaves."""
+"""The report of a bisection, and its files."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from testbed.report.text import first_lines, table_row
 
 
 def report_lines(bisection: Bisection, answer: Answer, *, whole: bool = True) -> list[str]:
-    """The answer, the evidence before and after, and all steps with their times (Markdown).
+    """Return in Markdown the answer, the evidence before and after it, and all steps with times.
 
-    Unless it is `whole` it has the first lines of the evidence.
+    Unless `whole`, the evidence is cut to its first lines.
     """
     lines = [*_answer(bisection, answer), ""]
     if answer.first:
         lines += _evidence(bisection, answer.first, whole=whole)
-    return [*lines, *_steps(bisection), "", *_sureness(bisection)]
+    return [*lines, *_steps(bisection), "", *_confidence(bisection)]
 
 
 def write_report(folder: Path, bisection: Bisection, answer: Answer) -> None:
-    """bisect.md with the whole report, bisect.json, and git's bisect.log."""
+    """Write bisect.md with the whole report, bisect.json, and git's bisect.log."""
     (folder / "bisect.md").write_text("\n".join(report_lines(bisection, answer)) + "\n")
     (folder / "bisect.log").write_text(answer.log)
     content = {
@@ -44,13 +44,13 @@ def _answer(bisection: Bisection, answer: Answer) -> Iterator[str]:
     history = bisection.history
     new = (FIX if bisection.find_fix else BREAKAGE).new
     if answer.trouble:
-        yield f"nothing to search for: {answer.trouble}"
+        yield f"cannot search: {answer.trouble}"
     elif answer.first:
         yield f"first {new}: {history.label(answer.first)}: {history.title(answer.first)}"
         if not history.numbers:
             yield from ("", *(f"    {line}" for line in history.summary(answer.first).splitlines()))
     else:
-        yield f"the first {new} one is among these, for the others could not be tried:"
+        yield f"the first {new} one is among these; git skipped the untestable ones:"
         for commit in answer.possible:
             yield f"- {history.label(commit)}: {history.title(commit)}"
 
@@ -86,15 +86,15 @@ def _why(bisection: Bisection, step: JournalEntry) -> str:
     return step.reason + (tried if bisection.repeat > 1 else "")
 
 
-def _sureness(bisection: Bisection) -> Iterator[str]:
-    """What is said of it, where the symptom comes and goes."""
+def _confidence(bisection: Bisection) -> Iterator[str]:
+    """Yield the confidence in the answer, in case the symptom is intermittent."""
     steps = bisection.journal.steps
     bad = [step for step in steps if step.verdict is Presence.PRESENT and not step.same_as]
     shown, clean = sum(step.shown for step in bad), sum(step.clean for step in bad)
     if bisection.repeat > 1:
         yield (
-            f"kernels with the symptom showed it in {shown} of {shown + clean} runs; "
-            f"that none was taken for one without it is {confidence(steps):.1%} sure"
+            f"kernels with the symptom showed it in {shown} of {shown + clean} runs; the "
+            f"probability that none of them passed by chance is at least {confidence(steps):.1%}"
         )
     elif bad:
-        yield "each kernel was tried once: a symptom that comes and goes wants --repeat"
+        yield "each kernel ran once: use --repeat if the symptom is intermittent"

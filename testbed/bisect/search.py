@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The search itself: ends first, then one commit after the other, each tried once."""
+"""The search: the ends first, then one commit after another, each tried once."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ from testbed.results.model import Case, Run, Status
 
 @dataclass(frozen=True)
 class Built:
-    """A kernel that is ready to be run."""
+    """A kernel that is ready to run."""
 
     release: str
-    fingerprint: str  # equal for kernels that are equal but for their names
+    fingerprint: str  # equal for kernels that differ only in their names
 
 
 class Oracle(Protocol):
-    """What stands between a commit and a verdict."""
+    """Builds and tests the kernels of commits."""
 
     def build(self, commit: str) -> Built:
-        """Make the commit's kernel ready.
+        """Build the kernel of a commit.
 
         Raises:
-            TreeError: there is none.
+            TreeError: the commit does not yield a kernel.
         """
 
     def run(self, commit: str) -> Run:
-        """Boot the commit's kernel, which was built just before, and run the tests.
+        """Boot the kernel of a commit, which was the last one built, and run the tests.
 
         Raises:
             InfraError: the host failed, twice.
@@ -54,7 +54,7 @@ class Oracle(Protocol):
 
 @dataclass
 class Bisection:
-    """One question about one history."""
+    """The search of one history for one symptom."""
 
     history: History
     oracle: Oracle
@@ -67,7 +67,7 @@ class Bisection:
     def run(self) -> Answer:
         """Try commits until one is left.
 
-        What the journal has is not tried again; an interrupt loses the step under way.
+        Commits in the journal are not tried again. An interrupt loses only the current step.
 
         Raises:
             SetupError: git cannot search between the ends.
@@ -75,10 +75,10 @@ class Bisection:
         """
         self._require_order()
         if known := len(self.journal.steps):
-            self.progress.note(f"going on where it was: {known} steps are known")
+            self.progress.note(f"resuming the search: {known} commits already tried")
         with self.progress.step("bisect") as step:
             if trouble := self._try_ends(step):
-                # Asked again, it may turn out otherwise.
+                # The next search tries the ends again.
                 self.journal.forget()
                 return Answer(trouble=trouble)
             return self._search(step)
@@ -88,25 +88,25 @@ class Bisection:
         if old == new:
             raise SetupError("both ends are the same commit")
         if self.history.is_ancestor(new, old):
-            hint = "--find-fix looks for a fix: there the bad end is the older one"
+            hint = "use --find-fix to search for a fix: there the bad end is the older one"
             if self.find_fix:
                 hint = "with --find-fix the bad end is the older one"
             raise SetupError("the ends are in the wrong order", hint=hint)
 
     def _try_ends(self, step: Step) -> str:
-        """Learn what the symptom is, and see that it tells the ends apart; why it does not."""
+        """Learn the symptom, and check that it distinguishes the ends. Return why not, or ''."""
         old, new = self.history.old, self.history.new
         shows, lacks = (old, new) if self.find_fix else (new, old)
         seen = self.journal.find(shows) or self._learn(shows, step)
         if seen.verdict is not Presence.PRESENT:
-            return self._unlike(seen, "shows the symptom")
+            return self._surprise(seen, "the symptom")
         seen = self.journal.find(lacks) or self._narrow(lacks, step)
         if seen.verdict is not Presence.ABSENT:
-            return self._unlike(seen, "is without the symptom")
+            return self._surprise(seen, "no symptom")
         return ""
 
     def _learn(self, commit: str, step: Step) -> JournalEntry:
-        """The symptom is what fails on the end that shows it, unless it was described."""
+        """Try the end with the symptom. Its failures are the symptom, unless a pattern is given."""
         trial = self._build(commit, step)
         runs = self._run(trial, step)
         signatures = () if self.pattern else _failures(runs)
@@ -114,7 +114,7 @@ class Bisection:
         return self._add(trial, unite(read(run, self.symptom) for run in runs))
 
     def _narrow(self, commit: str, step: Step) -> JournalEntry:
-        """What fails in the same way on the other end is not what was asked for."""
+        """Try the other end. Failures that occur there too are not part of the symptom."""
         trial = self._build(commit, step)
         if twin := self.journal.twin(trial.fingerprint):
             return self._share(trial, twin)
@@ -124,9 +124,9 @@ class Bisection:
             self.journal.symptom = Symptom(rest)
         return self._add(trial, unite(read(run, self.symptom) for run in runs))
 
-    def _unlike(self, seen: JournalEntry, wanted: str) -> str:
+    def _surprise(self, seen: JournalEntry, expected: str) -> str:
         name = self.history.label(seen.commit)
-        return f"{name} ({seen.title}) is not one that {wanted}: {seen.reason}"
+        return f"expected {expected} on {name} ({seen.title}): {seen.reason}"
 
     def _search(self, step: Step) -> Answer:
         search = Search(self.history, FIX if self.find_fix else BREAKAGE)
@@ -148,8 +148,8 @@ class Bisection:
             return self._share(trial, twin)
         reading = self._read(trial, step)
         if reading.verdict is Presence.UNKNOWN and trial.built is not None:
-            # A busy host may be the cause, and what is stepped over makes the answer vague.
-            self.progress.note(f"once more, for it cannot be told: {reading.reason}")
+            # A busy host may be the cause, and each skipped commit makes the answer less exact.
+            self.progress.note(f"untestable, trying once more: {reading.reason}")
             reading = self._read(trial, step)
         return self._add(trial, reading)
 
@@ -174,7 +174,7 @@ class Bisection:
         return trial
 
     def _run(self, trial: _Candidate, step: Step, times: int = 0) -> list[Run]:
-        """Run the tests, as often as asked for unless told otherwise."""
+        """Run the tests `times` times; 0: as often as `repeat` says."""
         if trial.broken is not None:
             return [run_of_no_kernel(trial.broken)]
         step.update(len(self.journal.steps), note=f"run {trial}")
@@ -200,7 +200,7 @@ class Bisection:
         return self._keep(seen)
 
     def _share(self, trial: _Candidate, twin: JournalEntry) -> JournalEntry:
-        """A kernel that was run under another commit's name need not be run again."""
+        """Record the verdict of an equal kernel, which ran for another commit."""
         assert trial.built is not None
         return self._keep(
             dataclasses.replace(
@@ -223,7 +223,7 @@ class Bisection:
 
 @dataclass
 class _Candidate:
-    """A commit that is being tried."""
+    """The commit on trial."""
 
     commit: str
     label: str
@@ -246,7 +246,7 @@ def _failures(runs: list[Run]) -> tuple[FailureSignature, ...]:
 
 
 def read_often(run: Callable[[], Run], symptom: Symptom, times: int) -> Reading:
-    """Run until the symptom shows or it cannot be told, at most so many times."""
+    """Run up to `times` times; stop once the symptom shows or a run is untestable."""
     readings = [read(run(), symptom)]
     while len(readings) < times and readings[-1].verdict is Presence.ABSENT:
         readings.append(read(run(), symptom))
@@ -254,7 +254,7 @@ def read_often(run: Callable[[], Run], symptom: Symptom, times: int) -> Reading:
 
 
 def run_of_no_kernel(error: TreeError) -> Run:
-    """A kernel that does not build, told as a run, so that a pattern can look for that too."""
+    """Return a run that stands for a kernel without a build, so that patterns match the error."""
     name = type(error).__name__
     reason = error.message.partition("\n")[0]
     case = Case(test=NO_KERNEL, status=Status.MISS, error=name, reason=reason, evidence=str(error))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""From a commit to a run of the tests on its kernel."""
+"""Builds the kernel of a commit, and runs the tests on it."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from testbed.suite.runner import run_suite
 
 @dataclass
 class KernelTester:
-    """Builds and tests one kernel after the other, on the first architecture of the settings."""
+    """Builds and tests kernels, on the first architecture of the settings."""
 
     ctx: Context
     tests: str  # as pytest -k
-    folder: Path  # where runs are written
+    folder: Path  # for the results of the runs
 
     def build(self, series: Series) -> Built:
         with closing(self._lab(series, self.folder)) as lab:
@@ -35,12 +35,12 @@ class KernelTester:
             return Built(prepared.kernel.release, name)
 
     def run(self, series: Series, name: str) -> Run:
-        """Run the tests; what the host broke is tried once more."""
+        """Run the tests; retry once if the host failed."""
         run = self._run_once(series, self.folder / name)
-        if _of_the_host(run):
-            self.ctx.progress.note(f"once more, for the host failed: {_of_the_host(run)}")
+        if _host_failure(run):
+            self.ctx.progress.note(f"the host failed, trying once more: {_host_failure(run)}")
             run = self._run_once(series, self.folder / name)
-        if reason := _of_the_host(run):
+        if reason := _host_failure(run):
             raise InfraError(f"the host failed twice: {reason}", logs=(self.folder / name,))
         return run
 
@@ -54,7 +54,7 @@ class KernelTester:
 
 @dataclass
 class CommitOracle:
-    """Commits of a kernel tree: each is checked out in the repository of our own."""
+    """The oracle for commits of a kernel tree, checked out in the testbed's own repository."""
 
     tester: KernelTester
     history: History
@@ -68,19 +68,19 @@ class CommitOracle:
         return self.tester.run(Series(), commit[:12])
 
     def _require_kernel(self, commit: str) -> None:
-        """What is no kernel, or one that is too old, is in the history but cannot be tried."""
+        """Refuse a commit that is not a kernel, or too old: a history may contain such commits."""
         version = version_of_makefile(self.history.file(commit, "Makefile"))
         if version is None:
-            raise TreeError("it is no kernel tree")
+            raise TreeError("the commit is not a kernel tree")
         try:
-            require_supported(version, "it")
+            require_supported(version, "the commit")
         except SetupError as exc:
             raise TreeError(exc.message) from exc
 
 
 @dataclass
 class SeriesOracle:
-    """A series: the commit of a patch stands for the base with all patches up to that one."""
+    """The oracle for a series: a commit stands for the base with all patches up to its own."""
 
     tester: KernelTester
     history: History
@@ -97,7 +97,7 @@ class SeriesOracle:
 
 
 def judge(tester: KernelTester, series: Series, pattern: str, repeat: int) -> Reading:
-    """What one kernel shows. Without a pattern the symptom is any test that fails."""
+    """Return whether one kernel shows the symptom. Without a pattern, any failed test is one."""
     symptom = Symptom(pattern=pattern or f"^{Status.FAIL} ")
     try:
         tester.build(series)
@@ -106,6 +106,6 @@ def judge(tester: KernelTester, series: Series, pattern: str, repeat: int) -> Re
     return read_often(lambda: tester.run(series, "step"), symptom, repeat)
 
 
-def _of_the_host(run: Run) -> str:
-    """Why a test could not run, where the host is to blame; empty where it is not."""
+def _host_failure(run: Run) -> str:
+    """Return why a test did not run if the host is to blame; else an empty string."""
     return next((case.reason for case in run.cases if case.raised(InfraError)), "")

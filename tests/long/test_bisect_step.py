@@ -22,7 +22,7 @@ DEFECT = ("--series", str(MUTANTS / "U8.patch"))
         ((), 0, "absent: "),
         (DEFECT, 1, "present: test_start_and_end_are_the_final_range: "),
         ((*DEFECT, "--find-fix"), 0, "present: "),
-        ((*DEFECT, "--symptom", "KASAN"), 125, "cannot tell: another failure: "),
+        ((*DEFECT, "--symptom", "KASAN"), 125, "untestable: another failure: "),
         (("--series", "nowhere"), 255, ""),
     ],
     ids=["good", "bad", "broken", "another", "usage"],

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What the tests of bisection share: small trees with a real git, and oracles that read."""
+"""Shared parts of the tests of bisection: small trees with a real git, and a fake oracle."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ CASES = {
 
 @dataclass
 class Reader:
-    """An oracle that reads a commit's mm/util.c, and remembers what it was asked."""
+    """An oracle that reads a commit's mm/util.c, and records its calls."""
 
     history: History
     built: list[str] = field(default_factory=list)
     ran: list[str] = field(default_factory=list)
-    rounds: Callable[[int], bool] = lambda number: True  # whether the symptom shows this time
+    rounds: Callable[[int], bool] = lambda number: True  # whether the symptom shows in a run
 
     def build(self, commit: str) -> Built:
         self.built.append(commit)
@@ -65,14 +65,14 @@ class Reader:
         return Run(name="", command="", started="", cases=(found,))
 
     def source(self, commit: str) -> str:
-        """mm/util.c without comments: what the compiler makes of it."""
+        """Return mm/util.c without comments, as the compiler sees it."""
         text = self.history.file(commit, "mm/util.c")
         return "".join(line for line in text.splitlines(True) if not line.startswith("//"))
 
 
 @dataclass
 class Tree:
-    """A user's tree; a commit's number is its comment, so that no two are equal."""
+    """A user's tree. A comment with its number makes each commit distinct."""
 
     path: Path
     commits: list[str] = field(default_factory=list)
@@ -89,7 +89,7 @@ class Tree:
         return self.commits[-1]
 
     def commit_all(self, *texts: str) -> None:
-        """Many at once, on main."""
+        """Commit many texts at once, on main."""
         lines = ["reset refs/heads/main", "from refs/heads/main^0"] if self.commits else []
         for text in texts:
             title = f"commit {len(self.commits) + lines.count('deleteall')}"
@@ -105,7 +105,7 @@ class Tree:
 
 
 def new_tree(top: Path) -> Tree:
-    """An empty repository."""
+    """Return an empty repository."""
     path = top / "linux"
     (path / "mm").mkdir(parents=True)
     run(["git", "init", "--quiet", "--initial-branch", "main", path])
@@ -114,7 +114,7 @@ def new_tree(top: Path) -> Tree:
 
 @dataclass
 class Searched:
-    """A search and what came of it."""
+    """A search and its result."""
 
     bisection: Bisection
     reader: Reader
@@ -133,7 +133,7 @@ def search(
     rounds: Callable[[int], bool] = lambda number: True,
     **question: object,
 ) -> Searched:
-    """Search between two commits, the first and the last unless told otherwise."""
+    """Search between two commits; by default the first and the last of the tree."""
     copy = tree.path.parent / "copy"
     history = borrow(tree.path, copy, old or tree.commits[0], new or tree.commits[-1])
     oracle = reader or Reader(history, rounds=rounds)
@@ -143,7 +143,7 @@ def search(
 
 
 def snapshot(top: Path) -> dict[str, tuple[int, int, int]]:
-    """Size and both times of all files and folders."""
+    """Return the size, mtime and ctime of all files and folders."""
     found = {}
     for folder, folders, names in os.walk(top):
         for name in [".", *folders, *names]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Bisection: a real git and small kernel trees, and an oracle that reads the source."""
+"""Bisection with a real git on small kernel trees; a fake oracle reads the source."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from testbed.results.model import Case, Run, Status
 
 
 @pytest.mark.parametrize("planted", [1, 4, 6, 9])
-def test_the_commit_is_found_wherever_it_is(tree: Tree, planted: int) -> None:
+def test_the_commit_is_found_at_any_position(tree: Tree, planted: int) -> None:
     tree.commit_all(*[GOOD] * planted, *[BAD] * (10 - planted))
     found = search(tree)
     assert found.answer.first == tree.commits[planted]
@@ -35,7 +35,7 @@ def test_the_commit_is_found_wherever_it_is(tree: Tree, planted: int) -> None:
     assert len(set(found.reader.built)) == len(found.reader.built)
 
 
-def test_the_report_has_the_commit_and_what_was_seen_before_and_after(tree: Tree) -> None:
+def test_the_report_has_the_commit_and_the_evidence_before_and_after_it(tree: Tree) -> None:
     tree.commit_all(GOOD, GOOD, BAD, BAD)
     found = search(tree)
     text = "\n".join(report_lines(found.bisection, found.answer))
@@ -47,7 +47,7 @@ def test_the_report_has_the_commit_and_what_was_seen_before_and_after(tree: Tree
     assert text.count("\n| ") == 1 + len(found.bisection.journal.steps)
 
 
-def test_only_the_symptom_asked_for_is_bad(tree: Tree) -> None:
+def test_only_a_commit_with_the_symptom_is_bad(tree: Tree) -> None:
     tree.commit_all(GOOD, GOOD, OTHER, LOST, NO_BUILD, BAD, BAD, BAD)
     found = search(tree)
     assert found.answer.first == ""
@@ -60,7 +60,7 @@ def test_only_the_symptom_asked_for_is_bad(tree: Tree) -> None:
     assert "another failure: the build: MISS mm/util.c:1: expected ';'" in reasons
 
 
-def test_what_cannot_be_tried_is_stepped_over(tree: Tree) -> None:
+def test_untestable_commits_are_skipped(tree: Tree) -> None:
     tree.commit_all(GOOD, NO_BUILD, NO_BUILD, GOOD, OTHER, GOOD, BAD, NO_BUILD, BAD)
     assert search(tree).answer.first == tree.commits[6]
 
@@ -76,12 +76,12 @@ def test_the_same_failure_with_other_numbers_is_the_same_symptom(
     assert search(tree).answer.first == tree.commits[2]
 
 
-def test_what_fails_on_both_ends_is_not_the_symptom(
+def test_a_failure_on_both_ends_is_not_part_of_the_symptom(
     tree: Tree, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tree.commit_all(GOOD, GOOD, GOOD, BAD, BAD)
     common = Case(
-        test="tests/vm/contract/test_b.py::test_old", status=Status.FAIL, reason="as ever"
+        test="tests/vm/contract/test_b.py::test_old", status=Status.FAIL, reason="an old failure"
     )
     real = Reader.run
 
@@ -95,48 +95,51 @@ def test_what_fails_on_both_ends_is_not_the_symptom(
     assert "test_old" not in str(found.bisection.journal.symptom)
 
 
-def test_the_same_failure_on_both_ends_is_nothing_to_search_for(tree: Tree) -> None:
+def test_the_same_failure_alone_on_both_ends_is_refused(tree: Tree) -> None:
     tree.commit_all(BAD, GOOD, BAD)
     found = search(tree)
-    assert "is not one that is without the symptom" in found.answer.trouble
-    assert "commit 0" in found.answer.trouble
+    good = f"{tree.commits[0][:12]} (commit 0)"
+    assert found.answer.trouble.startswith(f"expected no symptom on {good}: ")
 
 
-def test_what_cannot_be_told_is_tried_twice(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_untestable_commit_is_tried_twice(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
     tree.commit_all(GOOD, LOST, BAD)
     assert search(tree).reader.ran.count(tree.commits[1]) == 2
 
-    # Where a busy host was the cause, the second time counts.
+    # The second try counts: a busy host may cause the first.
     (tree.path.parent / "journal.json").unlink()
     monkeypatch.setattr(Reader, "build", lambda self, commit: Built("7.3.4", commit))
-    real, asked = Reader.run, [case(Status.MISS, "it hung", "GuestTimeout")]
+    real, cases = Reader.run, [case(Status.MISS, "it hung", "GuestTimeout")]
 
     def hung_once(self: Reader, commit: str) -> Run:
         if commit == tree.commits[1]:
-            return Run(name="", command="", started="", cases=(asked.pop(0),))
+            return Run(name="", command="", started="", cases=(cases.pop(0),))
         return real(self, commit)
 
-    asked.append(case(Status.PASS))
+    cases.append(case(Status.PASS))
     monkeypatch.setattr(Reader, "run", hung_once)
     assert search(tree).answer.first == tree.commits[2]
 
 
-def test_a_range_without_a_bad_commit_is_said(tree: Tree) -> None:
+def test_a_range_without_a_bad_commit_is_refused(tree: Tree) -> None:
     tree.commit_all(GOOD, GOOD, GOOD)
     found = search(tree)
-    assert found.answer.trouble.endswith("is not one that shows the symptom: 1 test passed")
+    bad = f"{tree.commits[2][:12]} (commit 2)"
+    assert found.answer.trouble == f"expected the symptom on {bad}: 1 test passed"
     assert found.reader.built == [tree.commits[2]]
     text = "\n".join(report_lines(found.bisection, found.answer))
-    assert text.startswith("nothing to search for: ")
+    assert text.startswith("cannot search: ")
 
 
 @pytest.mark.parametrize("end", [NO_BUILD, LOST])
-def test_a_bad_end_that_cannot_be_tried_says_why(tree: Tree, end: str) -> None:
+def test_an_untestable_bad_end_is_refused_with_the_reason(tree: Tree, end: str) -> None:
     tree.commit_all(GOOD, GOOD, end)
-    assert "is not one that shows the symptom: another failure" in search(tree).answer.trouble
+    bad = f"{tree.commits[2][:12]} (commit 2)"
+    trouble = search(tree).answer.trouble
+    assert trouble.startswith(f"expected the symptom on {bad}: another failure")
 
 
-def test_what_an_unfit_end_showed_is_forgotten(tree: Tree) -> None:
+def test_the_results_of_unfit_ends_are_forgotten(tree: Tree) -> None:
     tree.commit_all(GOOD, GOOD, BAD)
     assert search(tree, rounds=lambda number: False).answer.trouble
     assert search(tree).answer.first == tree.commits[2]
@@ -149,7 +152,7 @@ def test_the_first_commit_after_the_good_end_can_be_the_bad_one(tree: Tree) -> N
     assert len(found.reader.built) == 2
 
 
-def test_the_first_commit_of_all_can_be_the_good_end_alone(tree: Tree) -> None:
+def test_a_first_commit_with_the_symptom_is_refused_as_the_good_end(tree: Tree) -> None:
     tree.commit_all(BAD, BAD)
     assert tree.commits[0][:12] in search(tree).answer.trouble
 
@@ -202,14 +205,14 @@ def test_a_fix_is_found(tree: Tree) -> None:
 
 
 @pytest.mark.parametrize("find_fix", [False, True])
-def test_ends_in_the_wrong_order_are_refused_with_the_cure(tree: Tree, find_fix: bool) -> None:
+def test_ends_in_the_wrong_order_are_refused_with_a_hint(tree: Tree, find_fix: bool) -> None:
     tree.commit_all(GOOD, BAD)
     with pytest.raises(SetupError, match="wrong order") as refused:
         search(tree, tree.commits[1], tree.commits[0], find_fix=find_fix)
     assert "the bad end is the older one" in refused.value.hint
 
 
-def test_one_commit_is_no_range(tree: Tree) -> None:
+def test_a_range_of_one_commit_is_refused(tree: Tree) -> None:
     commit = tree.commit(GOOD)
     with pytest.raises(SetupError, match="same commit"):
         search(tree, commit, commit)
@@ -222,7 +225,7 @@ def test_a_pattern_finds_a_kernel_that_does_not_boot(tree: Tree) -> None:
     assert found.verdicts()[tree.commits[5]] is Presence.PRESENT
 
 
-def test_a_pattern_finds_what_broke_the_build(tree: Tree) -> None:
+def test_a_pattern_finds_a_commit_that_broke_the_build(tree: Tree) -> None:
     tree.commit_all(GOOD, GOOD, GOOD, NO_BUILD, NO_BUILD, NO_BUILD)
     assert search(tree, pattern="BuildError").answer.first == tree.commits[3]
 
@@ -241,7 +244,7 @@ def test_equal_kernels_at_both_ends_have_nothing_between_them(tree: Tree) -> Non
     assert len(search(tree).reader.ran) == 1
 
 
-def test_an_interrupted_search_goes_on_where_it_was(tree: Tree) -> None:
+def test_an_interrupted_search_resumes(tree: Tree) -> None:
     tree.commit_all(*[GOOD] * 20, NO_BUILD, *[BAD] * 20)
 
     class Interrupted(Reader):
@@ -262,7 +265,7 @@ def test_an_interrupted_search_goes_on_where_it_was(tree: Tree) -> None:
     assert third.answer == second.answer
 
 
-def test_a_failing_host_ends_the_search_and_keeps_what_is_known(tree: Tree) -> None:
+def test_a_failing_host_ends_the_search(tree: Tree) -> None:
     tree.commit_all(*[GOOD] * 8, *[BAD] * 8)
 
     class Failing(Reader):
@@ -277,21 +280,21 @@ def test_a_failing_host_ends_the_search_and_keeps_what_is_known(tree: Tree) -> N
     assert Journal.open(tree.path.parent / "journal.json").steps == []
 
 
-def test_a_symptom_that_comes_and_goes_is_met_by_repeating(tree: Tree) -> None:
+def test_repetition_finds_an_intermittent_symptom(tree: Tree) -> None:
     tree.commit_all(*[GOOD] * 6, *[BAD] * 6)
     found = search(tree, rounds=lambda number: number % 3 == 0, repeat=4)
     assert found.answer.first == tree.commits[6]
     text = "\n".join(report_lines(found.bisection, found.answer))
     assert "kernels with the symptom showed it in 1 of 4 runs" in text
-    assert "% sure" in text
+    assert "the probability that none of them passed by chance is at least " in text
 
 
 def test_a_run_that_shows_the_symptom_ends_the_repetition(
     tree: Tree, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # No two kernels are equal here, so that each is run.
+    # Make all kernels distinct, so that each runs.
     monkeypatch.setattr(Reader, "build", lambda self, commit: Built("7.3.4", commit))
     tree.commit_all(GOOD, BAD, BAD, BAD)
     found = search(tree, repeat=3)
     ran = [found.reader.ran.count(commit) for commit in tree.commits]
-    assert ran == [3, 1, 1, 3]  # the ends tell how often it shows
+    assert ran == [3, 1, 1, 3]  # both ends run three times, to learn the rate

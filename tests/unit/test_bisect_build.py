@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Commits that are built one after the other, from a fake kernel tree with a real git."""
+"""Builds of successive commits, from a fake kernel tree with a real git."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def yard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Tree:
-    """Three commits: the fake kernel, a change of mm/util.c, and one of mm/vma.c."""
+    """A tree of three commits: the fake kernel, a change of mm/util.c, one of mm/vma.c."""
     tree = new_tree(tmp_path)
     run(["cp", "--recursive", f"{FAKE}/.", tree.path])
     for title, name in (("base", ""), ("util", "mm/util.c"), ("vma", "mm/vma.c")):
@@ -42,7 +42,7 @@ def build(yard: Yard, history: History, commit: str) -> Kernel:
     return yard.build(yard.request(yard.source(f"tree:{history.path}")))
 
 
-def test_a_step_compiles_what_differs_and_a_kernel_is_built_once(yard: Yard, tree: Tree) -> None:
+def test_a_step_compiles_only_what_differs_and_builds_a_kernel_once(yard: Yard, tree: Tree) -> None:
     before = snapshot(tree.path)
     history = borrow(tree.path, yard.top / "copy", tree.commits[0], tree.commits[2])
     base, util, vma = tree.commits
@@ -55,7 +55,7 @@ def test_a_step_compiles_what_differs_and_a_kernel_is_built_once(yard: Yard, tre
     assert snapshot(tree.path) == before
 
 
-def test_a_commit_is_the_kernel_that_the_tree_at_that_commit_is(yard: Yard, tree: Tree) -> None:
+def test_a_commit_and_a_tree_at_that_commit_yield_the_same_kernel(yard: Yard, tree: Tree) -> None:
     history = borrow(tree.path, yard.top / "copy", tree.commits[0], tree.commits[2])
     kernel = build(yard, history, tree.commits[2])
     assert yard.build(yard.request(yard.source(f"tree:{tree.path}"))) == kernel

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What is searched: commits that a user's repository lends, and the patches of a series."""
+"""Histories to search: commits borrowed from a user's repository, and patches of a series."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_commit_that_is_on_no_branch_can_be_an_end(tree: Tree) -> None:
     assert search(tree, new=tree.commits[2]).answer.first == tree.commits[2]
 
 
-def test_what_is_no_git_tree_has_no_history(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_git_tree_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SetupError, match="it has no history"):
         borrow(tmp_path, tmp_path / "copy", "", "")
 
@@ -64,7 +64,7 @@ def test_an_interrupted_checkout_leaves_nothing_behind(tree: Tree) -> None:
     tree.commit_all(GOOD, BAD)
     history = borrow(tree.path, tree.path.parent / "copy", *tree.commits)
     history.check_out(tree.commits[0])
-    # As a run leaves it that was killed half-way.
+    # The state after a kill in the middle of a checkout.
     (history.path / ".git/checkout-under-way").touch()
     (history.path / ".git/index.lock").touch()
     (history.path / "mm/stray.c").touch()
@@ -97,7 +97,7 @@ def series_of(folder: Path, count: int) -> Series:
 
 @dataclass
 class Planted:
-    """An oracle of a series whose patch of a certain number is bad."""
+    """An oracle for a series in which patch `number` is bad."""
 
     history: History
     number: int
@@ -113,7 +113,7 @@ class Planted:
 
 
 @pytest.mark.parametrize("number", [1, 11, 16, 17, 22, 32])
-def test_a_patch_among_32_is_found_in_six_builds_besides_the_base(
+def test_a_patch_among_32_takes_at_most_six_builds_besides_the_base(
     tmp_path: Path, shared_series: tuple[Series, History], number: int
 ) -> None:
     series, history = shared_series
@@ -134,7 +134,7 @@ def shared_series(tmp_path_factory: pytest.TempPathFactory) -> tuple[Series, His
     return series, commit_series(series, top / "history")
 
 
-def test_a_series_has_the_same_commits_each_time_and_others_when_a_patch_is_edited(
+def test_the_commits_of_a_series_change_only_when_a_patch_changes(
     tmp_path: Path,
 ) -> None:
     series = series_of(tmp_path / "patches", 3)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What is the symptom, what is not, how sure that is, and when two kernels are one."""
+"""Symptoms and verdicts, the confidence in them, and fingerprints of kernels."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def learned(reason: str = "assert 4 == 3") -> Symptom:
     ],
     ids=["number", "offset", "address", "repetition"],
 )
-def test_a_mark_leaves_out_what_differs_from_kernel_to_kernel(one: str, other: str) -> None:
+def test_a_signature_leaves_out_parts_that_differ_between_kernels(one: str, other: str) -> None:
     assert signature_of(case(Status.FAIL, one)) == signature_of(case(Status.FAIL, other))
 
 
@@ -68,19 +68,19 @@ def test_another_failure_is_not_the_symptom_and_does_not_clear_the_kernel(other:
     assert read(run_of(other), learned()).verdict is Presence.UNKNOWN
 
 
-def test_other_tests_say_nothing_of_a_learned_symptom() -> None:
+def test_other_tests_do_not_count_for_a_learned_symptom() -> None:
     elsewhere = case(Status.FAIL, "assert 4 == 3", test="test_b.py::test_other")
     seen = read(run_of(elsewhere, case(Status.PASS)), learned())
     assert (seen.verdict, seen.reason) == (Presence.ABSENT, "1 test passed")
 
 
 @pytest.mark.parametrize("cases", [(), (case(Status.SKIP),)], ids=["left out", "skipped"])
-def test_a_test_that_did_not_run_clears_nothing(cases: tuple[Case, ...]) -> None:
+def test_a_test_that_did_not_run_does_not_clear_the_kernel(cases: tuple[Case, ...]) -> None:
     seen = read(run_of(*cases), learned())
     assert (seen.verdict, seen.reason) == (Presence.UNKNOWN, f"did not run: {TEST}")
 
 
-def test_one_of_several_tests_that_shows_it_is_enough() -> None:
+def test_one_test_that_shows_the_symptom_is_enough() -> None:
     second = case(Status.FAIL, "assert 4 == 3", test="test_b.py::test_other")
     symptom = Symptom(failures(run_of(case(Status.FAIL, "assert 4 == 3"), second)))
     assert read(run_of(case(Status.PASS), second), symptom).verdict is Presence.PRESENT
@@ -88,7 +88,7 @@ def test_one_of_several_tests_that_shows_it_is_enough() -> None:
     assert read(run_of(case(Status.PASS), unclear), symptom).verdict is Presence.UNKNOWN
 
 
-def test_one_of_several_tests_that_did_not_run_leaves_it_open() -> None:
+def test_a_kernel_is_untestable_if_one_of_several_tests_did_not_run() -> None:
     second = case(Status.FAIL, "assert 4 == 3", test="test_b.py::test_other")
     symptom = Symptom(failures(run_of(case(Status.FAIL, "assert 4 == 3"), second)))
     seen = read(run_of(case(Status.PASS), case(Status.SKIP, test=second.test)), symptom)
@@ -104,7 +104,9 @@ def test_one_of_several_tests_that_did_not_run_leaves_it_open() -> None:
         ("XFAIL.*KD1:", case(Status.XFAIL, "KD1: Shmem grew", "")),
     ],
 )
-def test_a_pattern_is_searched_in_all_that_a_case_says(pattern: str, found: Case) -> None:
+def test_a_pattern_is_searched_in_status_error_reason_and_evidence(
+    pattern: str, found: Case
+) -> None:
     assert read(run_of(found), Symptom(pattern=pattern)).verdict is Presence.PRESENT
     passed = read(run_of(case(Status.PASS)), Symptom(pattern=pattern))
     assert passed.verdict is Presence.ABSENT
@@ -117,11 +119,11 @@ def test_a_recorded_defect_that_does_not_show_is_not_another_failure() -> None:
     assert read(run_of(fixed), Symptom(pattern="XFAIL.*KD1:")).verdict is Presence.ABSENT
 
 
-def test_no_test_at_all_clears_nothing_of_a_pattern() -> None:
+def test_a_run_without_tests_does_not_clear_the_kernel_of_a_pattern() -> None:
     assert read(run_of(case(Status.SKIP)), Symptom(pattern="x")).verdict is Presence.UNKNOWN
 
 
-def test_of_several_runs_the_symptom_counts_before_what_is_unclear() -> None:
+def test_of_several_runs_the_symptom_outweighs_an_untestable_run() -> None:
     bad, good = run_of(case(Status.FAIL, "assert 4 == 3")), run_of(case(Status.PASS))
     other = run_of(case(Status.ERROR, "KeyError"))
     readings = [read(run, learned()) for run in (good, other, bad)]
@@ -141,16 +143,16 @@ def step(verdict: Presence, shown: int, clean: int, same_as: str = "") -> Journa
     )
 
 
-def test_the_chance_of_missing_follows_from_what_bad_kernels_have_shown() -> None:
-    # With a uniform prior, one of one: the mean of 1 - p under Beta(2, 1) is a third.
+def test_the_chance_of_missing_follows_from_the_runs_of_bad_kernels() -> None:
+    # One of one, uniform prior: the mean of 1 - p under Beta(2, 1) is 1/3.
     assert chance_of_missing([step(Presence.PRESENT, 1, 0)], 1) == pytest.approx(1 / 3)
     always = [step(Presence.PRESENT, 9, 0)]
-    seldom = [step(Presence.PRESENT, 1, 8)]
-    assert chance_of_missing(always, 3) < 0.01 < 0.4 < chance_of_missing(seldom, 3)
-    assert chance_of_missing(seldom, 30) < chance_of_missing(seldom, 3)
+    rarely = [step(Presence.PRESENT, 1, 8)]
+    assert chance_of_missing(always, 3) < 0.01 < 0.4 < chance_of_missing(rarely, 3)
+    assert chance_of_missing(rarely, 30) < chance_of_missing(rarely, 3)
 
 
-def test_each_kernel_that_was_cleared_takes_from_the_confidence() -> None:
+def test_each_cleared_kernel_lowers_the_confidence() -> None:
     bad = step(Presence.PRESENT, 5, 5)
     cleared = step(Presence.ABSENT, 0, 10)
     one, two = confidence([bad, cleared]), confidence([bad, cleared, cleared])
@@ -160,7 +162,7 @@ def test_each_kernel_that_was_cleared_takes_from_the_confidence() -> None:
     assert confidence([bad]) == 1
 
 
-def test_a_journal_that_cannot_be_read_is_an_empty_one(tmp_path: Path) -> None:
+def test_an_unreadable_journal_counts_as_empty(tmp_path: Path) -> None:
     file = tmp_path / "journal.json"
     file.write_text('{"steps": [{"commit"')
     journal = Journal.open(file)
@@ -181,20 +183,18 @@ def test_a_journal_that_cannot_be_read_is_an_empty_one(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_tests_are_named_as_reports_name_them_or_by_an_expression(
-    tests: list[str], expression: str
-) -> None:
+def test_tests_are_given_by_name_or_by_expression(tests: list[str], expression: str) -> None:
     assert expression_of(tests) == expression
 
 
 @pytest.mark.parametrize(("tests", "pattern"), [(["a and"], ""), (["a"], "(")])
-def test_a_question_that_makes_no_sense_is_refused(tests: list[str], pattern: str) -> None:
+def test_an_invalid_question_is_refused(tests: list[str], pattern: str) -> None:
     with pytest.raises(SetupError):
         Question.of(tests, pattern, 1, find_fix=False)
 
 
 def kernel_of(folder: Path, key: str, code: str = "code") -> tuple[Kernel, GuestSide]:
-    """A kernel with one module of its own and one of ours, each with its name in it."""
+    """Return a kernel with a module of its own and a testbed module; each contains its name."""
     release = f"7.3.4-testbed-{key}"
     binary = f"{code} {release} ".encode()
     for name in ("vmlinux", f"modules/lib/modules/{release}/fs/x.ko", "guest/modules/y.ko"):
@@ -208,7 +208,7 @@ def kernel_of(folder: Path, key: str, code: str = "code") -> tuple[Kernel, Guest
     return kernel, GuestSide(folder / "guest", folder / "guest/programs")
 
 
-def test_kernels_that_differ_in_their_names_alone_are_equal(tmp_path: Path) -> None:
+def test_kernels_that_differ_only_in_their_names_are_equal(tmp_path: Path) -> None:
     one = kernel_of(tmp_path / "one", "0123456789abcdef")
     other = kernel_of(tmp_path / "other", "fedcba9876543210")
     assert fingerprint(*one) == fingerprint(*other)

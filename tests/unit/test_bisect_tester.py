@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""From a commit to a run: what the host breaks, and what is no kernel."""
+"""From a commit to a run: faults of the host, and commits that are not kernels."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def tester(ctx: Context, tmp_path: Path) -> KernelTester:
 
 
 def runs_of(patch: pytest.MonkeyPatch, *cases: Case) -> list[Case]:
-    """Have the suite find these cases, one in each run; what is left of them."""
+    """Make each run of the suite find the next of `cases`; return the list of cases left."""
     left = list(cases)
 
     def run_suite(*_: object) -> Run:
@@ -38,7 +38,7 @@ def runs_of(patch: pytest.MonkeyPatch, *cases: Case) -> list[Case]:
     return left
 
 
-def test_what_the_host_broke_is_tried_once_more(
+def test_a_fault_of_the_host_is_retried_once(
     tester: KernelTester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs_of(monkeypatch, HOST, GOOD)
@@ -54,7 +54,7 @@ def test_a_host_that_fails_twice_ends_the_search(
 
 
 @pytest.mark.parametrize("found", [BAD, NO_BOOT])
-def test_a_kernels_failure_is_not_tried_again(
+def test_a_failure_of_the_kernel_is_not_retried(
     tester: KernelTester, monkeypatch: pytest.MonkeyPatch, found: Case
 ) -> None:
     left = runs_of(monkeypatch, found, GOOD)
@@ -72,7 +72,7 @@ def test_a_kernels_failure_is_not_tried_again(
         ((BAD,), "BootPanic", Presence.UNKNOWN),
     ],
 )
-def test_one_kernel_is_judged_by_all_its_runs(
+def test_a_kernel_is_judged_by_all_its_runs(
     tester: KernelTester,
     monkeypatch: pytest.MonkeyPatch,
     cases: tuple[Case, ...],
@@ -85,7 +85,7 @@ def test_one_kernel_is_judged_by_all_its_runs(
     assert left == []
 
 
-def test_a_kernel_that_does_not_build_is_bad_only_if_that_is_asked(
+def test_a_kernel_that_does_not_build_is_bad_only_if_the_pattern_matches(
     tester: KernelTester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def build(*_: object) -> None:
@@ -99,13 +99,13 @@ def test_a_kernel_that_does_not_build_is_bad_only_if_that_is_asked(
 @pytest.mark.parametrize(
     ("makefile", "complaint"),
     [
-        ("VERSION = 7\nPATCHLEVEL = 1\n", "it is Linux 7.1.0"),
-        ("all:\n", "it is no kernel tree"),
-        ("", "it is no kernel tree"),
+        ("VERSION = 7\nPATCHLEVEL = 1\n", "the commit is Linux 7.1.0"),
+        ("all:\n", "the commit is not a kernel tree"),
+        ("", "the commit is not a kernel tree"),
     ],
     ids=["old", "other", "none"],
 )
-def test_a_commit_that_cannot_be_a_kernel_is_passed_over(
+def test_a_commit_that_is_not_a_supported_kernel_is_refused(
     tree: Tree, tester: KernelTester, tmp_path: Path, makefile: str, complaint: str
 ) -> None:
     if makefile:
