@@ -39,8 +39,8 @@ _RELEASE = "/proc/sys/kernel/osrelease"
 # KD1: below a .mmap hook a replaced vm_file is never released, in any test.
 _REPLACES = re.compile(r" replace=|/dev/zero")
 
-# The speed of a guest: a page is mapped, touched and unmapped this often. The usual time of one
-# round is for an emulated guest on an idle host.
+# To measure the speed of a guest, a page is mapped, touched and unmapped _ROUNDS times. _USUAL is
+# the time of one round in an emulated guest on an idle host.
 _ROUNDS = 500
 _USUAL = 50e-6  # seconds
 _PATIENCE = 60.0  # seconds

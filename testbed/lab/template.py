@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Templates: a warm VM that booted once, saved on tmpfs as the start of clones."""
+"""Templates: a VM that booted once, warm and saved on tmpfs, from which clones start."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 """The kernel's promises about mmap_prepare and its compatibility layer, numbered.
 
 Tests name these numbers with the marker `guarantee`. A run's report lists the paths and
-architectures that showed each promise. The functions are those of Linux 7.3.
+architectures that showed each promise. The sources name functions of Linux 7.3.4.
 """
 
 from __future__ import annotations

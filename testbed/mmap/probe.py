@@ -14,9 +14,9 @@ from testbed.mmap.script import Script
 
 PROGRAM = "/bin/probe"
 
-# Without an area for restartable sequences: the kernel kills a process whose area it cannot write
-# (kernel/rseq.c, rseq_slowpath_update_usr()). After a fork it cannot if the failed allocation was
-# the copy of that page.
+# Register no area for restartable sequences. The kernel kills a process whose area it cannot write
+# (kernel/rseq.c, rseq_slowpath_update_usr()): after a fork, if the failed allocation was the copy
+# of that page.
 _ENVIRONMENT = {"GLIBC_TUNABLES": "glibc.pthread.rseq=0"}
 
 # A sweep of a fork prints its facts a hundred times.

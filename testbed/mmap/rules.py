@@ -94,7 +94,9 @@ def mapped_runs_once_with_the_final_mapping(execution: Execution) -> Iterator[Vi
         pgoff = prediction.final_pgoff(execution.scenario, execution.page_size, execution.pool_pfn)
         yield from _same((49,), "pgoff of mapped()", pgoff, event.number("pgoff"))
         pages = execution.scenario.call.pages
-        yield from _same((49,), "size in pages in mapped()", pages, _pages(event, execution))
+        yield from _same(
+            (49,), "size of the mapped() range in pages", pages, _pages(event, execution)
+        )
         private = _cookie(_kept(plan.private, execution))
         yield from _same((24, 49), "private data of mapped()", private, event.values["private"])
         visible = "0" if execution.path.shape.compat else "1"

@@ -18,7 +18,7 @@ ROOM = 0x10000000
 ALLOCATIONS = 3
 
 
-class Played:
+class SimulatedProgram:
     """Answers a sweep's script like a kernel whose mmap makes three allocations."""
 
     def __init__(self, sweep: Sweep, fault: str = "") -> None:
@@ -104,7 +104,7 @@ ENOMEM = {"errno": 12, "error": "ENOMEM"}
 
 def test_a_kernel_that_cleans_up_gets_no_complaint() -> None:
     sweep = Sweep(HookPath.DIRECT, InjectedCall())
-    seen = Played(sweep).observe()
+    seen = SimulatedProgram(sweep).observe()
     assert list(sweep.complaints(seen)) == []
     assert sweep.reached(seen) == ALLOCATIONS < MAX_ROUNDS
 
@@ -119,7 +119,7 @@ def test_a_kernel_that_cleans_up_gets_no_complaint() -> None:
 )
 def test_a_complaint_names_the_failed_allocation(fault: str, complaint: str) -> None:
     sweep = Sweep(HookPath.DIRECT, InjectedCall())
-    complaints = list(sweep.complaints(Played(sweep, fault).observe()))
+    complaints = list(sweep.complaints(SimulatedProgram(sweep, fault).observe()))
     first, text = complaints[0]
     assert first == 1
     assert text.startswith(complaint)

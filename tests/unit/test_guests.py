@@ -73,7 +73,7 @@ def test_all_tests_get_the_same_shared_guest(factory: Factory) -> None:
     assert [guest.ended for guest in factory.made] == [True]
 
 
-def test_a_shared_guest_is_replaced_after_a_test_that_ends_unclean(factory: Factory) -> None:
+def test_a_shared_guest_is_replaced_after_an_unclean_end(factory: Factory) -> None:
     guests = Shared(factory.open)
     first = use(guests, clean=False)
     assert first.ended

@@ -187,7 +187,7 @@ def test_a_documented_key_of_the_plan_is_known(run_script: RunScript, key: str) 
 
 def test_a_switch_of_a_plan_can_be_hexadecimal(run_script: RunScript) -> None:
     taken = run_script("memfd f 1p", "plan f hide=0x1 late_page_prot=1")
-    assert taken[1]["error"] == "ENOTTY"  # a memfd takes no plan
+    assert taken[1]["error"] == "ENOTTY"  # a memfd does not accept a plan
     refused = run_script("memfd f 1p", "plan f hide=2", status=2)
     assert refused[-1]["error"] == "usage"
 
