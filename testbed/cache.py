@@ -65,7 +65,7 @@ class CacheEntry:
 class Cache:
     """A cache on disk. It holds the entries that it handed out until `close`.
 
-    A held entry is never pruned, by this run or another.
+    No run prunes an entry that is held.
     """
 
     root: Path
@@ -253,7 +253,7 @@ class Cache:
 
     @contextmanager
     def _shared(self, kind: str, key: str) -> Iterator[Callable[[], None]]:
-        """Share an entry's lock for the block, or until `close` once the yielded function ran."""
+        """Share an entry's lock for the block. The yielded function keeps it until `close`."""
         with contextlib.ExitStack() as stack:
             lock = stack.enter_context(self._lock_file(kind, key))
             fcntl.flock(lock, fcntl.LOCK_SH)

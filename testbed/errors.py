@@ -135,7 +135,7 @@ class GuestTimeout(GuestError):
 
 
 class ProbeKilled(GuestError):
-    """The kernel killed the guest program, although the program did nothing to deserve it."""
+    """The kernel killed the guest program, which did nothing to cause that."""
 
 
 class KernelSplat(GuestError):

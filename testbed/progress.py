@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Reports of long work on its progress. testbed/cli and testbed/suite decide what to show."""
+"""The interface by which long work reports progress. testbed/cli and testbed/suite show it."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ class KernelLog:
         self._unclaimed: list[Record] = []
 
     def begin(self, test_id: str) -> None:
-        """Reset WARN_ON_ONCE, and mark the start of a test.
+        """Rearm WARN_ON_ONCE, and mark the start of a test.
 
         Raises GuestLost, SessionError, GuestFileError.
         """

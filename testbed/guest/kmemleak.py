@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Memory that nothing refers to any more. kmemleak finds it.
+"""Memory to which no reference exists any more, as kmemleak reports it.
 
 Needs CONFIG_DEBUG_KMEMLEAK (mm/kmemleak.c, Documentation/dev-tools/kmemleak.rst).
 """

@@ -24,7 +24,7 @@ _U32 = struct.Struct("!I")
 
 T = TypeVar("T")
 
-# The longest answer is that of a command with two full outputs.
+# The longest answer: a command with two full outputs.
 _MAX_ANSWER = 2 * MAX_PAYLOAD + 4096
 
 _ANSWER_OK = 0x8000

@@ -111,7 +111,7 @@ class Result:
 
 
 class Session:
-    """Calls to the guest's agent. Safe to use from several threads: one call at a time."""
+    """Calls to the guest's agent. Several threads may use it: it does one call at a time."""
 
     def __init__(self, channel: Channel, why_dead: WhyDead = lambda: None) -> None:
         self._channel = channel

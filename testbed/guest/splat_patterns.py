@@ -188,7 +188,7 @@ OPENINGS = (
     # mm/slub.c: slab_bug()
     _opening(SplatKind.SLAB, r"BUG (?P<what>\S+) \([^)]*\): (?P<how>.*)",
              "slab {what}: {how}", End.TRACE, Site.TRACE),
-    # include/linux/maple_tree.h: MT_BUG_ON() and its kin; lib/maple_tree.c: mt_dump()
+    # include/linux/maple_tree.h: MT_BUG_ON() and similar macros; lib/maple_tree.c: mt_dump()
     _opening(SplatKind.MAPLE_TREE, rf"BUG at {_FUNCTION}:\d+ \(\d+\)",
              "maple tree", End.TRACE, Site.LINE, announces=True),
     _opening(SplatKind.MAPLE_TREE, r"maple_tree\([^)]*\) flags",
@@ -196,8 +196,8 @@ OPENINGS = (
     # mm/kmemleak.c
     _opening(SplatKind.KMEMLEAK, r"kmemleak: \d+ new suspected memory leaks",
              "kmemleak: new suspected memory leaks", End.LINE, Site.NONE),
-    # kernel/module/main.c. A module that is out of tree (O), unsigned (E) or a test (N) does not
-    # make a splat: the modules of this project are like that.
+    # kernel/module/main.c. The taints O (out of tree), E (unsigned) and N (test) are not splats:
+    # the modules of this project cause them.
     _opening(SplatKind.TAINT, r"\w+: module license '(?P<what>[^']*)' taints kernel",
              "taint P: module license '{what}'", End.LINE, Site.NONE),
     _opening(SplatKind.TAINT, r"\w+: module is from the staging directory",

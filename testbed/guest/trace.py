@@ -15,7 +15,7 @@ _NOISE = 3
 
 _OPEN, _CLOSED = "<TASK>", "</TASK>"
 
-# The outermost frames of arm64. They end a trace, which has no closing word.
+# The outermost frames of arm64. They end a trace: arm64 prints no closing tag.
 _ROOTS = re.compile(
     r"el[01][ht]?_\w+|ret_from_fork|__primary_switched|__secondary_switched|secondary_startup"
 )

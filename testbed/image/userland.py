@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The guest's userspace: a few files from Debian's packages. No foreign code runs on the host.
+"""The guest's userspace: a few files from Debian's packages, which are unpacked but never run.
 
 Only the required programs and their libraries go into the image: each megabyte
 costs boot time under TCG.

@@ -15,7 +15,7 @@ class Status(StrEnum):
     """The outcome of one case, worst first. The words are those of KCIDB where it has them."""
 
     FAIL = "FAIL"  # the kernel under test misbehaved
-    ERROR = "ERROR"  # the test itself broke; the kernel remains untested
+    ERROR = "ERROR"  # the test itself broke, which says nothing about the kernel
     MISS = "MISS"  # the host or the testbed broke; the test did not run
     XFAIL = "XFAIL"  # a recorded, open kernel defect appeared
     FIXED = "FIXED"  # a recorded defect did not appear on a kernel outside its range

@@ -86,7 +86,7 @@ Prover = Callable[[Kernel, Image, Settings], Proof]
 
 
 def prove_by_boot(kernel: Kernel, image: Image, settings: Settings) -> Proof:
-    """Boot the kernel once under KVM. Raises TestbedError for failures that KVM did not cause."""
+    """Boot the kernel once under KVM. Raises TestbedError for failures that say nothing about KVM."""
     flavour = find_flavour(settings.flavour)
     with tempfile.TemporaryDirectory(prefix="kvm-proof-") as folder:
         spec = VmSpec(
@@ -127,14 +127,14 @@ def choose_accel(
     """
     if settings.accel is AccelChoice.TCG:
         return AccelDecision(Accel.TCG, "requested")
-    asked = settings.accel is AccelChoice.KVM
+    requested = settings.accel is AccelChoice.KVM
     if obstacle := kvm_obstacle(kernel.arch):
-        return _without_kvm(obstacle, asked)
+        return _without_kvm(obstacle, requested)
     with _memory(settings) as memory:
         key = f"{_place(kernel.arch)} | {_series(kernel)}"
         proof = memory.proofs.get(key)
         # A user who requests KVM explicitly gets a new try after a remembered failure.
-        if proof is None or not proof.counts or (asked and not proof.works):
+        if proof is None or not proof.counts or (requested and not proof.works):
             title = f"try KVM with {kernel.release} (at most {_proof_seconds(settings):.0f} s)"
             try:
                 with progress.step(title):
@@ -143,11 +143,11 @@ def choose_accel(
                 raise
             except TestbedError as error:
                 # A panic may be the kernel's fault and not KVM's: remember nothing.
-                return _without_kvm(f"the boot under KVM failed: {error.message}", asked)
+                return _without_kvm(f"the boot under KVM failed: {error.message}", requested)
             memory.keep(key, proof)
     if proof.works:
         return AccelDecision(Accel.KVM, str(proof))
-    return _without_kvm(f"{proof} (remembered in {memory.path})", asked)
+    return _without_kvm(f"{proof} (remembered in {memory.path})", requested)
 
 
 def outlook(arch: Arch, settings: Settings) -> AccelDecision:
@@ -220,8 +220,8 @@ def _read_proofs(path: Path) -> dict[str, Proof]:
         return {}
 
 
-def _without_kvm(reason: str, asked: bool) -> AccelDecision:
-    if asked:
+def _without_kvm(reason: str, requested: bool) -> AccelDecision:
+    if requested:
         raise SetupError(f"KVM cannot be used: {reason}", hint="give --accel tcg or --accel auto")
     return AccelDecision(Accel.TCG, reason)
 

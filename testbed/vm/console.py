@@ -74,8 +74,8 @@ def make_room(sock: socket.socket) -> None:
 
     QEMU writes each character by itself, which takes 768 bytes of the buffer: 278 of them fill
     a buffer of the default size. A guest waits 160 ms for a stuck UART, and then overruns it
-    (drivers/tty/serial/8250/8250_port.c, wait_for_lsr()). The beginning of a panic's line was
-    lost that way.
+    (drivers/tty/serial/8250/8250_port.c, serial8250_fifo_wait_for_lsr_thre()). The beginning of a
+    panic's line was lost that way.
     """
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _ROOM)  # net.core.wmem_max bounds it
     with contextlib.suppress(PermissionError):

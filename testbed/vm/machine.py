@@ -45,7 +45,7 @@ logger = logging.getLogger(__name__)
 _QMP_PATIENCE = 10.0
 _QUIT_PATIENCE = 5.0
 
-# Seconds until the machine resets: a panic's text first passes a slow serial port.
+# Seconds from a panic to the machine's reset: its text first passes a slow serial port.
 _END_PATIENCE = 5.0
 
 # Seconds of one try to see an SSH server. slirp accepts every connection, even if the guest does
@@ -121,7 +121,7 @@ class VirtualMachine:
         if phase is not Phase.READY:
             raise self._boot_error(deadline)
         while not _ssh_answers(self.ssh_port, deadline.capped(_BANNER_PATIENCE)):
-            # Nothing signals that slirp forwards by now. The notifier signals a dead guest.
+            # slirp does not signal when it begins to forward. The notifier signals a dead guest.
             if self.notifier.wait_for(self.why_dead, deadline.capped(_BANNER_PAUSE)):
                 raise self._boot_error(deadline)
             if deadline.expired:
@@ -129,13 +129,13 @@ class VirtualMachine:
                 raise self._explain(BootNoSsh, message)
 
     def save(self, template: Template, deadline: Deadline) -> None:
-        """Save the VM as a template, then quit. All connections must be closed by the caller.
+        """Save the VM as a template, then quit. The caller must have closed all connections.
 
         Raises:
             QmpError: QEMU cannot save it, or slirp still has a connection at the deadline.
         """
         while parse_connections(self._usernet(deadline)):
-            # Nothing signals that slirp has seen the last packet of a connection.
+            # slirp does not signal when it has seen the last packet of a connection.
             dead = self.notifier.wait_for(self.why_dead, deadline.capped(_BANNER_PAUSE))
             if dead or deadline.expired:
                 raise QmpError(f"the guest's connections did not end within {deadline}")
@@ -224,7 +224,7 @@ class VirtualMachine:
 
     def _exit_status(self) -> str:
         status = self.process.wait(Deadline.after(1.0))
-        return "but still exists" if status is None else f"exit status {status}"
+        return "but its process still exists" if status is None else f"exit status {status}"
 
 
 @contextmanager

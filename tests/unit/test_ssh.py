@@ -187,7 +187,7 @@ def test_connections_that_are_reset_at_once_are_tried_again(
         assert connection.transport.is_authenticated()
 
 
-def test_a_port_where_nothing_listens_is_no_ssh(
+def test_a_port_where_nothing_listens_is_a_boot_without_ssh(
     host: paramiko.PKey, client: paramiko.PKey, tmp_path: Path
 ) -> None:
     with _listening() as (_, port):
@@ -199,7 +199,7 @@ def test_a_port_where_nothing_listens_is_no_ssh(
         pass
 
 
-def test_a_silent_server_is_no_ssh(
+def test_a_silent_server_is_a_boot_without_ssh(
     host: paramiko.PKey, client: paramiko.PKey, tmp_path: Path
 ) -> None:
     with (
