@@ -107,22 +107,22 @@ class Bisection:
 
     def _learn(self, commit: str, step: Step) -> JournalEntry:
         """Try the end with the symptom. Its failures are the symptom, unless a pattern is given."""
-        trial = self._build(commit, step)
-        runs = self._run(trial, step)
+        candidate = self._build(commit, step)
+        runs = self._run(candidate, step)
         signatures = () if self.pattern else _failures(runs)
         self.journal.symptom = Symptom(signatures, self.pattern)
-        return self._add(trial, unite(read(run, self.symptom) for run in runs))
+        return self._add(candidate, unite(read(run, self.symptom) for run in runs))
 
     def _narrow(self, commit: str, step: Step) -> JournalEntry:
         """Try the other end. Failures that occur there too are not part of the symptom."""
-        trial = self._build(commit, step)
-        if twin := self.journal.twin(trial.fingerprint):
-            return self._share(trial, twin)
-        runs = self._run(trial, step)
+        candidate = self._build(commit, step)
+        if twin := self.journal.twin(candidate.fingerprint):
+            return self._share(candidate, twin)
+        runs = self._run(candidate, step)
         rest = tuple(sorted(set(self.symptom.signatures) - set(_failures(runs))))
         if rest:
             self.journal.symptom = Symptom(rest)
-        return self._add(trial, unite(read(run, self.symptom) for run in runs))
+        return self._add(candidate, unite(read(run, self.symptom) for run in runs))
 
     def _surprise(self, seen: JournalEntry, expected: str) -> str:
         name = self.history.label(seen.commit)
@@ -143,18 +143,18 @@ class Bisection:
 
     def _try(self, stop: Stop, step: Step) -> JournalEntry:
         self.progress.note(stop.remaining)
-        trial = self._build(stop.commit, step, stop.title)
-        if twin := self.journal.twin(trial.fingerprint):
-            return self._share(trial, twin)
-        reading = self._read(trial, step)
-        if reading.verdict is Presence.UNKNOWN and trial.built is not None:
+        candidate = self._build(stop.commit, step, stop.title)
+        if twin := self.journal.twin(candidate.fingerprint):
+            return self._share(candidate, twin)
+        reading = self._read(candidate, step)
+        if reading.verdict is Presence.UNKNOWN and candidate.built is not None:
             # A busy host may be the cause, and each skipped commit makes the answer less exact.
             self.progress.note(f"untestable, trying once more: {reading.reason}")
-            reading = self._read(trial, step)
-        return self._add(trial, reading)
+            reading = self._read(candidate, step)
+        return self._add(candidate, reading)
 
-    def _read(self, trial: _Candidate, step: Step) -> Reading:
-        return read_often(lambda: self._run(trial, step, times=1)[0], self.symptom, self.repeat)
+    def _read(self, candidate: _Candidate, step: Step) -> Reading:
+        return read_often(lambda: self._run(candidate, step, times=1)[0], self.symptom, self.repeat)
 
     @property
     def symptom(self) -> Symptom:
@@ -163,53 +163,53 @@ class Bisection:
 
     def _build(self, commit: str, step: Step, title: str = "") -> _Candidate:
         history = self.history
-        trial = _Candidate(commit, history.label(commit), title or history.title(commit))
-        step.update(len(self.journal.steps), note=f"build {trial}")
+        candidate = _Candidate(commit, history.label(commit), title or history.title(commit))
+        step.update(len(self.journal.steps), note=f"build {candidate}")
         began = time.monotonic()
         try:
-            trial.built = self.oracle.build(commit)
+            candidate.built = self.oracle.build(commit)
         except TreeError as error:
-            trial.broken = error
-        trial.build_seconds = time.monotonic() - began
-        return trial
+            candidate.broken = error
+        candidate.build_seconds = time.monotonic() - began
+        return candidate
 
-    def _run(self, trial: _Candidate, step: Step, times: int = 0) -> list[Run]:
+    def _run(self, candidate: _Candidate, step: Step, times: int = 0) -> list[Run]:
         """Run the tests `times` times; 0: as often as `repeat` says."""
-        if trial.broken is not None:
-            return [run_of_no_kernel(trial.broken)]
-        step.update(len(self.journal.steps), note=f"run {trial}")
+        if candidate.broken is not None:
+            return [run_of_no_kernel(candidate.broken)]
+        step.update(len(self.journal.steps), note=f"run {candidate}")
         began = time.monotonic()
-        runs = [self.oracle.run(trial.commit) for _ in range(times or self.repeat)]
-        trial.run_seconds += time.monotonic() - began
+        runs = [self.oracle.run(candidate.commit) for _ in range(times or self.repeat)]
+        candidate.run_seconds += time.monotonic() - began
         return runs
 
-    def _add(self, trial: _Candidate, reading: Reading) -> JournalEntry:
+    def _add(self, candidate: _Candidate, reading: Reading) -> JournalEntry:
         seen = JournalEntry(
-            commit=trial.commit,
-            title=trial.title,
+            commit=candidate.commit,
+            title=candidate.title,
             verdict=reading.verdict,
             reason=reading.reason,
             evidence=reading.evidence,
-            kernel=trial.built.release if trial.built else "",
-            fingerprint=trial.fingerprint,
+            kernel=candidate.built.release if candidate.built else "",
+            fingerprint=candidate.fingerprint,
             shown=reading.shown,
             clean=reading.clean,
-            build_seconds=round(trial.build_seconds, 1),
-            run_seconds=round(trial.run_seconds, 1),
+            build_seconds=round(candidate.build_seconds, 1),
+            run_seconds=round(candidate.run_seconds, 1),
         )
         return self._keep(seen)
 
-    def _share(self, trial: _Candidate, twin: JournalEntry) -> JournalEntry:
+    def _share(self, candidate: _Candidate, twin: JournalEntry) -> JournalEntry:
         """Record the verdict of an equal kernel, which ran for another commit."""
-        assert trial.built is not None
+        assert candidate.built is not None
         return self._keep(
             dataclasses.replace(
                 twin,
-                commit=trial.commit,
-                title=trial.title,
-                kernel=trial.built.release,
+                commit=candidate.commit,
+                title=candidate.title,
+                kernel=candidate.built.release,
                 same_as=twin.commit,
-                build_seconds=round(trial.build_seconds, 1),
+                build_seconds=round(candidate.build_seconds, 1),
                 run_seconds=0.0,
             )
         )
@@ -223,7 +223,7 @@ class Bisection:
 
 @dataclass
 class _Candidate:
-    """The commit on trial."""
+    """The commit under test."""
 
     commit: str
     label: str

@@ -103,8 +103,8 @@ def read(run: Run, symptom: Symptom) -> Reading:
         case.test for case in relevant if _ran(case)
     }
     if missing or not any(_ran(case) for case in relevant):
-        what = ", ".join(sorted(missing)) or "any test"
-        return Reading(verdict=Presence.UNKNOWN, reason=f"did not run: {what}")
+        reason = f"did not run: {', '.join(sorted(missing))}" if missing else "no test ran"
+        return Reading(verdict=Presence.UNKNOWN, reason=reason)
     count = sum(_ran(case) for case in relevant)
     reason = "1 test passed" if count == 1 else f"{count} tests passed"
     return Reading(verdict=Presence.ABSENT, reason=reason, clean=1)

@@ -69,7 +69,7 @@ _LOG_LINES = 400
 
 @dataclass
 class Campaign:
-    """Trials of mutations on one kernel, on the architectures of the settings."""
+    """Attempts to kill mutations of one kernel, on the architectures of the settings."""
 
     ctx: Context
     series: Series  # of the good kernel

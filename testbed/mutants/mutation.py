@@ -39,7 +39,7 @@ class Fate(StrEnum):
     ORACLE = "oracle"  # killed: a test's statement about facts is false
     SPLAT = "splat"  # killed: the kernel printed a warning or worse during a test
     LOST = "lost"  # killed: the guest died or hung in a test
-    BROKE = "broke"  # killed, but by a test that broke down
+    BROKE = "broke"  # killed, but only because a test itself broke down
     BOOT = "boot"  # killed: the kernel does not boot
     BUILD = "build"  # killed: the kernel does not build
     SURVIVED = "survived"
@@ -174,7 +174,7 @@ _FATES = (
 
 
 class Records:
-    """Outcomes recorded across campaigns: per outcome one file, and the log of the kill."""
+    """Outcomes recorded across campaigns: each has a file, and the log of the kill beside it."""
 
     def __init__(self, root: Path) -> None:
         self.root = root

@@ -43,7 +43,7 @@ class VmaTests:
     tree: SourceTree
     base: Series
     cache: Cache
-    files: frozenset[str]  # of the tree, that they compile
+    files: frozenset[str]  # files of the tree that the tests compile
 
     def judge(self, patch: Path) -> Sieve:
         """Run the tests on the tree with `patch`, which must apply."""

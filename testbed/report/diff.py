@@ -12,7 +12,7 @@ from testbed.results.model import Case, Facts, Run, Status
 
 _GOOD = frozenset({Status.PASS, Status.FIXED})
 
-# Numbers that differ on each boot, or in each build.
+# Parts of a reason that differ on each boot, or in each build.
 _UNSTEADY = re.compile(r"0x[0-9a-f]{4,}|-testbed-[0-9a-f]{16}|\bpid[= ]\d+|vm-[\w-]+-\d+")
 
 ABSENT = "-"

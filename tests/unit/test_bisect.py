@@ -239,7 +239,7 @@ def test_equal_kernels_share_a_verdict(tree: Tree) -> None:
     assert len(found.reader.built) == 2 + len(shared)
 
 
-def test_equal_kernels_at_both_ends_have_nothing_between_them(tree: Tree) -> None:
+def test_equal_kernels_at_both_ends_run_once(tree: Tree) -> None:
     tree.commit_all(BAD, BAD)
     assert len(search(tree).reader.ran) == 1
 

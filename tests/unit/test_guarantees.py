@@ -40,7 +40,7 @@ def test_a_cell_without_a_case_says_why() -> None:
     assert cell(BY_NUMBER[6], HookPath.STACK, []) == "n/a: both architectures have an MMU"
 
 
-def test_a_skipped_case_has_shown_nothing() -> None:
+def test_a_skipped_case_does_not_count() -> None:
     assert cell(BY_NUMBER[18], HookPath.STACK, [case(18, status=Status.SKIP)]) == NOT_COVERED
 
 
