@@ -86,7 +86,7 @@ Prover = Callable[[Kernel, Image, Settings], Proof]
 
 
 def prove_by_boot(kernel: Kernel, image: Image, settings: Settings) -> Proof:
-    """Boot the kernel once under KVM. Raises TestbedError for failures that say nothing about KVM."""
+    """Boot the kernel once under KVM. Raises TestbedError if the result says nothing about KVM."""
     flavour = find_flavour(settings.flavour)
     with tempfile.TemporaryDirectory(prefix="kvm-proof-") as folder:
         spec = VmSpec(

@@ -25,7 +25,7 @@ with spawn(["sleep", "600"], log=Path("{log}")) as child:
 """
 
 
-def test_output_and_status_come_back() -> None:
+def test_run_returns_output_and_status() -> None:
     done = run(["sh", "-c", "echo out; echo err >&2; exit 3"], ok=(3,))
     assert (done.status, done.stdout, done.stderr) == (3, "out\n", "err\n")
 

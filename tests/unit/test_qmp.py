@@ -45,7 +45,7 @@ def named(answers: Mapping[str, Any]) -> Answers:
     return {name.replace("_", "-"): answer for name, answer in answers.items()}
 
 
-def test_a_command_returns_what_qemu_answers(tmp_path: Path) -> None:
+def test_a_command_returns_qemus_answer(tmp_path: Path) -> None:
     with monitor(tmp_path, query_echo=lambda arguments: arguments) as (qmp, _):
         answer = qmp.execute("query-echo", {"word": 1}, deadline=Deadline.after(5))
     assert answer == {"word": 1}

@@ -37,7 +37,7 @@ def test_the_worst_status_stands_for_several() -> None:
     assert worst([Status.PASS, Status.XFAIL, Status.ERROR]) is Status.ERROR
 
 
-def test_runs_get_folders_of_their_own_and_latest_is_the_newest(tmp_path: Path) -> None:
+def test_each_run_gets_its_own_folder_and_latest_is_the_newest(tmp_path: Path) -> None:
     first, second = new_run_dir(tmp_path), new_run_dir(tmp_path)
     assert first != second
     assert (tmp_path / "latest").resolve() == second

@@ -108,7 +108,7 @@ def test_a_closed_channel_is_the_guests_fault_only_if_it_died() -> None:
         Session(FakeChannel(closed=True), lambda: "reset").run(["probe"])
 
 
-def test_the_news_of_a_death_may_come_after_the_end_of_the_connection() -> None:
+def test_the_cause_of_a_death_may_arrive_after_the_end_of_the_connection() -> None:
     reasons = iter([None, None, "panic"])
     with pytest.raises(GuestLost, match="panic"):
         Session(FakeChannel(closed=True), lambda: next(reasons)).run(["probe"])

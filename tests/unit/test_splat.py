@@ -2,7 +2,7 @@
 """Splats in recorded kernel logs: each log has its expectation in a file beside it.
 
 The logs whose names begin with an architecture were recorded from a 7.3.4
-kernel with a module that caused the splat. The others are written by hand in the
+kernel with a module that did what the name says. The others are written in the
 kernel's format, because that configuration cannot print them.
 """
 
