@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Measures what the testbed's parts cost, and prints a table: median, least, most, ratio.
+"""Measures the cost of the testbed's parts, and prints a table: median, minimum, maximum, ratio.
 
 - cycles: from nothing to a first answer by boot, and to a first probe by clone, one and two at a
   time; probes in a warm session; memory. With --peer also virtme-ng's cycle, one command from
   start to end, on the same kernel, which then has the file systems that virtme-ng needs.
-- suite: a set of tests with one VM for all, a clone for each (also side by side), a boot for each.
-- run: `testbed run` on all architectures, with what it was to do first.
+- suite: a set of tests with one VM for all, a clone for each (also in parallel), a boot for each.
+- run: `testbed run` on all architectures, with a few files of tests.
 - builds: a kernel from nothing, and after a change of one file, beside the kernel's own make.
 
-What is compared takes turns, so that a busy host slows all alike. The samples are written as
-JSON, and drawn as SVG beside it.
+The candidates of a comparison take turns, so that a busy host slows all of them equally. The
+samples are written as JSON, with a picture as SVG beside them.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _QUICK = 2  # rounds
 
 
 class Bench:
-    """What one call measures."""
+    """The measurements of one call."""
 
     def __init__(self, options: argparse.Namespace, ctx: Context) -> None:
         self._options = options
@@ -56,7 +56,7 @@ class Bench:
         self.prepared_kernels: list[str] = []
 
     def measure(self) -> None:
-        """Everything that was asked for, one architecture after the other."""
+        """Measure the requested parts, one architecture after the other."""
         parts = self._options.parts
         for arch in self._ctx.settings.arch:
             if "cycles" in parts:
@@ -103,14 +103,14 @@ class Bench:
             self._rounds(f"{arch}: builds after a change", rounds, [builds.build_step])
 
     def _sessions(self, arch: str) -> Sessions:
-        """Sessions that find everything built, and a template."""
+        """Return sessions for which everything is built, including a template."""
         sessions = Sessions(arch, self._ctx.settings.kernel, self._options.tests, self.samples)
         with self._ctx.progress.step(f"{arch}: one test, to warm up"):
             sessions.warm_up()
         return sessions
 
     def _rounds(self, title: str, rounds: int, actions: Sequence[Callable[[], object]]) -> None:
-        """Each action once in every round: they take turns."""
+        """Perform each action once per round, so that they take turns."""
         with self._ctx.progress.step(title, total=rounds) as step:
             for number in range(rounds):
                 for action in actions:
@@ -127,13 +127,13 @@ class Bench:
 
     def _template(self, prepared: PreparedKernel) -> Template:
         if not has_room(prepared, self._store):
-            raise SetupError(f"no room for a template in {self._store.root}")
+            raise SetupError(f"{self._store.root} lacks room for a template")
         with scratch() as folder:
             return make_template(prepared, self._store, folder, PATIENCE)
 
 
 def write(bench: Bench, figures: Sequence[Figure], picture: Path) -> None:
-    """The picture, and the samples beside it."""
+    """Write the picture, and the samples beside it."""
     now = datetime.now(UTC)
     about = {
         "date": now.isoformat(timespec="seconds"),
@@ -153,21 +153,53 @@ def parse_options() -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--arch", help="architectures, separated by commas (default: all)")
-    parser.add_argument("--kernel", help="debian, debian:X.Y, tree:PATH or tarball:PATH")
     parser.add_argument(
-        "--parts", help=f"of {','.join(_PARTS)}; default: all, without builds if quick"
+        "--arch", help="measure on these architectures, separated by commas (default: all)"
     )
-    parser.add_argument("--rounds", type=int, default=10, help="of boots and clones")
-    parser.add_argument("--session-rounds", type=int, default=3, help="of suite, run and builds")
-    parser.add_argument("--clean-rounds", type=int, default=1, help="of builds from nothing")
-    parser.add_argument("--peer", action="store_true", help="virtme-ng on the same kernel as well")
-    parser.add_argument("--quick", action="store_true", help="two rounds, and fewer tests")
-    parser.add_argument("--whole-suite", action="store_true", help="all tests, not some")
-    parser.add_argument("--svg", type=Path, help="default: results/bench-DATE.svg")
+    parser.add_argument(
+        "--kernel",
+        help="measure this kernel: debian, debian:X.Y, tree:PATH or tarball:PATH (default: debian)",
+    )
+    parser.add_argument(
+        "--parts",
+        help=f"measure these parts of {','.join(_PARTS)} (default: all; with --quick not builds)",
+    )
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        default=10,
+        help="measure boots and clones in so many rounds (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--session-rounds",
+        type=int,
+        default=3,
+        help="measure suite, run, and builds after a change in so many rounds "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--clean-rounds",
+        type=int,
+        default=1,
+        help="measure builds from nothing in so many rounds (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--peer", action="store_true", help="measure virtme-ng on the same kernel as well"
+    )
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="measure two rounds of boots and clones, one round of sessions, and fewer tests",
+    )
+    parser.add_argument(
+        "--whole-suite", action="store_true", help="run all tests in suite, instead of some"
+    )
+    parser.add_argument(
+        "--svg", type=Path, help="write the picture to this file (default: results/bench-DATE.svg)"
+    )
     options = parser.parse_args()
-    usual = _PARTS[:-1] if options.quick else _PARTS  # a build has no quick way
-    options.parts = options.parts.split(",") if options.parts else usual
+    default = _PARTS[:-1] if options.quick else _PARTS  # builds are never quick
+    options.parts = options.parts.split(",") if options.parts else default
     if unknown := set(options.parts) - set(_PARTS):
         parser.error(f"unknown part {', '.join(unknown)}")
     options.tests = ALL if options.whole_suite else SOME
@@ -185,7 +217,7 @@ def report(bench: Bench, console: Console, picture: Path) -> None:
         *table_lines(figures),
         *bench.prepared_kernels,
         f"load of the host: {loads}, with {os.cpu_count()} processors",
-        f"drawn: {picture}",
+        f"picture: {picture}",
     )
     for line in lines:
         plain(console, line)
@@ -201,7 +233,7 @@ def main() -> int:
     try:
         bench.measure()
     finally:
-        if bench.loads:  # also what was measured before something broke
+        if bench.loads:  # report the samples so far even after an error
             report(bench, console, options.svg or settings.results_dir / f"bench-{stamp}.svg")
     return 0
 

@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Kills QEMU at random moments while tests run, now and then the whole testbed, and counts.
+"""Kills QEMU, or the whole testbed, at random moments while tests run, and counts the findings.
 
 Each session runs the tests of havoc_cases.py with a template store of its own, which is empty at
-first: a kill may hit the taking of the template, the cloning, a probe, or nothing. Afterwards
+first. So a kill may hit the saving of the template, the start of a clone, a probe, or nothing.
+Afterwards these statements must hold; a violation is a finding:
 
-- every test has an outcome, and the tests that must fail did not pass;
-- what did not end as it should has a kill to blame, is an infrastructure error or a lost guest,
-  and has evidence;
-- no process of the session is left, and no lock on its templates is held;
-- the store holds whole templates only, once the next session has begun.
+- Every test has an outcome, and the tests that must fail did not pass.
+- An unexpected outcome occurs only after a kill, is an infrastructure error or a lost guest, and
+  has evidence.
+- No process of the session runs, and no lock on its templates is held.
+- The store holds only whole templates, once the next session has begun.
 
-Prints one line per finding and a summary; the exit status is 1 when there is a finding.
+It prints one line per finding and a summary. The exit status is 1 if there is a finding.
 """
 
 from __future__ import annotations
@@ -36,22 +37,22 @@ from testbed.process import Process, spawn
 from testbed.settings import CHECKOUT, load_settings
 
 _CASES = CHECKOUT / "scripts" / "havoc_cases.py"
-_COUNT = 12  # tests in it
+_COUNT = 12  # tests in that file
 
-# Whose fault a test may be when its VM was killed: testbed/errors.py.
+# The errors that the kill of a VM may cause (testbed/errors.py).
 _BLAMED = frozenset(
     {"GuestLost", "LaunchError", "QmpError", "SessionError", "BootHang", "BootNoSsh", "BootPanic"}
 )
 
-_SESSION = 600.0  # seconds, after which a session hangs
-_SPREAD = 12.0  # seconds of a session in which kills fall
-_WHOLE = 0.1  # how often the whole session is killed
-_KEPT = 0.3  # how often a session finds the templates of the one before
+_SESSION = 600.0  # seconds, after which a session counts as hung
+_SPREAD = 12.0  # seconds: the latest moment of a kill
+_WHOLE = 0.1  # probability that the whole session is killed
+_KEPT = 0.3  # probability that a session inherits the templates of the previous one
 
 
 @dataclass
 class Tally:
-    """What all sessions came to."""
+    """The results of all sessions together."""
 
     sessions: int = 0
     kills: int = 0
@@ -61,7 +62,7 @@ class Tally:
 
 @dataclass
 class VictimSession:
-    """One pytest session, and who kills in it."""
+    """One pytest session, with kills at random moments."""
 
     arch: str
     kernel: str
@@ -69,20 +70,20 @@ class VictimSession:
     dice: random.Random
 
     def run(self, tally: Tally) -> None:
-        """Run to the end, killing on the way."""
+        """Run the session to its end, with kills on the way."""
         whole = self.dice.random() < _WHOLE
         with spawn(self._argv(), log=self.folder / "out") as process:
             killed = list(self._kill(process, whole))
             if process.wait(Deadline.after(_SESSION)) is None:
-                tally.findings.append("the session hangs")
+                tally.findings.append("the session hung")
         tally.sessions += 1
         tally.kills += len(killed)
         if whole:
             _wait_until_gone(self.folder)
         else:
             tally.findings += self._judge(bool(killed), tally.outcomes)
-            tally.findings += _halves(self.store)
-        tally.findings += [f"process {pid} is left" for pid in _qemus(self.folder)]
+            tally.findings += _leftovers(self.store)
+        tally.findings += [f"process {pid} still runs" for pid in _qemus(self.folder)]
         tally.findings += self._locks()
 
     @property
@@ -98,13 +99,13 @@ class VictimSession:
         return [sys.executable, "-m", "pytest", "-q", str(_CASES), *map(str, words)]
 
     def _kill(self, process: Process, whole: bool) -> Iterator[int]:
-        """Kill one to three VMs, or the session, each at a moment of its own."""
+        """Kill one to three VMs, or the session, at random moments. Yield the pids."""
         moments = sorted(
             self.dice.uniform(1.0, _SPREAD) for _ in range(1 if whole else self.dice.randint(1, 3))
         )
         began = time.monotonic()
         for moment in moments:
-            # The moment itself is what this is about, not something to wait for.
+            # A random moment is the purpose, so there is no event to wait for.
             time.sleep(max(0.0, began + moment - time.monotonic()))
             if process.returncode is not None:
                 return
@@ -122,7 +123,7 @@ class VictimSession:
     def _judge(self, killed: bool, outcomes: Counter[str]) -> Iterator[str]:
         result = self.folder / "results" / "latest" / "result.json"
         if not result.exists():
-            yield "the session left no result"
+            yield "the session wrote no result"
             return
         cases = json.loads(result.read_text())["cases"]
         if len({case["test"] for case in cases}) != _COUNT:
@@ -133,29 +134,29 @@ class VictimSession:
                 yield f"{case['test']}: {fault}"
 
     def _locks(self) -> Iterator[str]:
-        """Locks that are held although their holder is gone (proc(5), /proc/locks)."""
+        """Yield a finding for each lock whose holder is gone (proc(5), /proc/locks)."""
         inodes = {file.stat().st_ino for file in self.store.glob("locks/*")}
         for line in Path("/proc/locks").read_text().splitlines():
             if int(line.split()[5].split(":")[-1]) in inodes and " FLOCK " in line:
-                yield f"a lock is left: {line}"
+                yield f"a lock is still held: {line}"
 
 
 def _fault(case: dict[str, Any], killed: bool) -> str | None:
-    """What is wrong with an outcome; None if nothing."""
+    """Return what is wrong with an outcome, or None."""
     false = "test_false" in case["test"]
     if case["status"] == "PASS":
-        return "it passed, and must not" if false else None
+        return "it passed, but must fail" if false else None
     if false and case["error"] == "AssertionError":
         return None
     if not killed:
         return f"{case['status']} without a kill: {case['reason']}"
     if case["error"] not in _BLAMED:
-        return f"{case['status']} by {case['error']}: {case['reason']}"
-    return None if case["evidence"] else "it has no evidence"
+        return f"{case['status']} with {case['error']}: {case['reason']}"
+    return None if case["evidence"] else "it lacks evidence"
 
 
 def _qemus(folder: Path) -> list[int]:
-    """QEMUs of a session: its folder is on their command line."""
+    """Return the QEMU processes of a session, whose command lines name its folder."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -170,31 +171,44 @@ def _qemus(folder: Path) -> list[int]:
 
 
 def _wait_until_gone(folder: Path) -> None:
-    """The kernel ends what a killed process leaves: that takes a moment."""
+    """Wait until the kernel has ended the children of a killed process."""
     until = time.monotonic() + 10
     while _qemus(folder) and time.monotonic() < until:
         time.sleep(0.05)
 
 
-def _halves(store: Path) -> Iterator[str]:
-    """What a store has beside whole templates."""
+def _leftovers(store: Path) -> Iterator[str]:
+    """Yield a finding for everything in a store that is not a whole template."""
     for path in (store / "scratch").glob("*"):
-        yield f"{path} is left of a killed run"
+        yield f"{path} is left over from a killed run"
     for path in (store / "template").glob("*"):
         if not (store / "manifests" / f"template-{path.name}.json").exists():
-            yield f"{path} is no whole template"
+            yield f"{path} is an incomplete template"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/havoc", description=__doc__.partition("\n")[0])
-    parser.add_argument("--arch", default="x86_64", help="one architecture (default: x86_64)")
-    parser.add_argument("--kernel", default=load_settings().kernel)
-    parser.add_argument("--kills", type=int, default=200)
-    parser.add_argument("--seed", type=int, default=int(time.time()), help="of the random moments")
+    parser.add_argument(
+        "--arch", default="x86_64", help="test on this architecture (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--kernel",
+        default=load_settings().kernel,
+        help="test on this kernel (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--kills", type=int, default=200, help="stop after so many kills (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=int(time.time()),
+        help="choose the random moments from this seed (default: the time)",
+    )
     options = parser.parse_args()
     print(f"seed {options.seed}", flush=True)
     dice, tally = random.Random(options.seed), Tally()
-    # On tmpfs, as the templates that users have; in a folder of its own, which goes at the end.
+    # On tmpfs, like the templates of users, and in a temporary folder.
     with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="havoc-") as name:
         while tally.kills < options.kills:
             before = len(tally.findings)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What scripts/havoc runs while it kills: tests that must pass, and tests that must not."""
+"""The tests that scripts/havoc kills: some must pass, others must fail."""
 
 from __future__ import annotations
 

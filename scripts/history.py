@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Makes a git repository of kernel versions of Debian's archive, one commit each, and small
-commits on top of the newest: harmless ones, one that does not build, a branch that is merged, one
-with a defect, and one that mends it. It is something to bisect where there is no clone of Linux:
+"""Makes a git repository to bisect, for a host without a clone of Linux.
+
+It has one commit for each of some kernel versions of Debian's archive, and small commits on top of
+the newest version: harmless ones, one that does not build, a merge, one with a defect, and one
+that fixes the defect:
 
     scripts/history /tmp/linux
     testbed bisect --tree /tmp/linux --good base --bad broken "descriptor and stack"
@@ -31,7 +33,7 @@ from testbed.terminal import make_progress
 
 @dataclass(frozen=True)
 class Repository:
-    """The repository in the making, with its files beside it."""
+    """The repository, with its work tree."""
 
     path: Path
 
@@ -41,8 +43,8 @@ class Repository:
         run([*argv, *words], cwd=top, env=NOBODY)
 
     def commit_tree(self, tree: Path, version: str) -> None:
-        """Commit kernel text from where it is, and tag it."""
-        # Ignored files as well: the text of a package has none that were built.
+        """Commit the kernel text in `tree` without a copy, and tag it."""
+        # --force adds ignored files: the text of a package does not contain build products.
         self.git("add", "--all", "--force", worktree=tree)
         self.git("commit", "--quiet", "--message", f"Linux {version}", worktree=tree)
         self.git("tag", f"v{version}")
@@ -51,21 +53,23 @@ class Repository:
         self.git("commit", "--quiet", "--all", "--message", title)
 
     def append(self, name: str, line: str) -> None:
-        """One more line at the end of a file, and a commit of it."""
+        """Append a line to a file, and commit it."""
         with (self.path / name).open("a") as file:
             file.write(f"{line}\n")
         self.commit(f"{name}: {line}")
 
 
 def make_history(path: Path, versions: Sequence[tuple[str, Path]], defect: Path) -> None:
-    """Make the repository, or nothing: tags v7.2.12, v7.3.4, ..., base, broken; branch main.
+    """Make the whole repository, or nothing.
+
+    Its tags are v7.2.12, v7.3.4, ..., base and broken; its branch is main.
 
     Args:
-        versions: of a kernel, with their text, the oldest first.
+        versions: kernel versions with the folders of their texts, the oldest first.
         defect: a patch.
 
     Raises:
-        SetupError: there is something at `path`.
+        SetupError: `path` exists.
         CommandError: the patch does not apply to the newest version.
     """
     if path.exists():
@@ -82,7 +86,7 @@ def make_history(path: Path, versions: Sequence[tuple[str, Path]], defect: Path)
 
 
 def make_stack(made: Repository, defect: Path) -> None:
-    """Small commits; each but the merge changes one file, most of them a comment."""
+    """Add the small commits. Each one except the merge changes one file; most add a comment."""
     made.append("mm/vma.c", "/* harmless */")
     made.append("mm/vma.c", "#error no kernel")
     made.git("revert", "--no-edit", "HEAD")
@@ -93,11 +97,11 @@ def make_stack(made: Repository, defect: Path) -> None:
     made.append("mm/vma.c", "/* after the merge */")
     run(["git", "apply", defect], cwd=made.path)
     made.commit(f"{defect.name}: the defect")
-    made.append("mm/memory.c", "/* not less harmless */")
+    made.append("mm/memory.c", "/* harmless, too */")
     made.append("mm/vma.c", "const int testbed_harmless = 1;")
     made.git("tag", "broken")
     run(["git", "apply", "--reverse", defect], cwd=made.path)
-    made.commit(f"{defect.name}: mended")
+    made.commit(f"{defect.name}: fixed")
     made.append("mm/memory.c", "/* the newest */")
 
 
@@ -107,10 +111,23 @@ def main() -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("path", type=Path, help="where the repository is to be")
-    parser.add_argument("--kernels", default="debian:7.2,debian:7.3", help="default: %(default)s")
-    parser.add_argument("--defect", type=Path, default=MUTANTS / "U8.patch", help="a patch")
-    parser.add_argument("--settings", type=Path, help="a TOML settings file")
+    parser.add_argument("path", type=Path, help="make the repository here")
+    parser.add_argument(
+        "--kernels",
+        default="debian:7.2,debian:7.3",
+        help="commit these kernels, oldest first (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--defect",
+        type=Path,
+        default=MUTANTS / "U8.patch",
+        help="take the defect from this patch (default: kernel-config/mutants/U8.patch)",
+    )
+    parser.add_argument(
+        "--settings",
+        type=Path,
+        help="read settings from a TOML file (default: the user's settings)",
+    )
     options = parser.parse_args()
     ctx = Context.of(load_settings(options.settings), make_progress(Console()))
     sources = [resolve(spec, ctx) for spec in options.kernels.split(",")]

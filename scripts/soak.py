@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Boots each architecture many times and calls the probe many times in each boot.
 
-Prints one line per architecture; the exit status is 1 when a single call was lost.
+It prints one line per architecture. The exit status is 1 if a call was lost.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from testbed.terminal import make_progress, plain
 
 @dataclass
 class Tally:
-    """What came of the calls on one architecture. Seconds throughout."""
+    """The results of the calls on one architecture. All times are in seconds."""
 
     opens: list[float] = field(default_factory=list)  # from the start of QEMU to the first answer
     calls: list[float] = field(default_factory=list)
@@ -47,7 +47,7 @@ class Tally:
 
 
 def soak(lab: Lab, arch: str, boots: int, calls: int) -> Tally:
-    """Every call maps four pages through a stack and reads them back."""
+    """Boot and call. Each call maps four pages through a stack and reads them back."""
     tally = Tally()
     prepared = lab.prepared(arch)
     with lab.ctx.progress.step(f"soak {arch}", total=boots) as step:
@@ -75,11 +75,30 @@ def soak(lab: Lab, arch: str, boots: int, calls: int) -> Tally:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/soak", description=__doc__)
-    parser.add_argument("--arch", help="architectures, separated by commas (default: all)")
-    parser.add_argument("--kernel", help="debian, debian:X.Y, tree:PATH or tarball:PATH")
-    parser.add_argument("--boots", type=int, default=20)
-    parser.add_argument("--calls", type=int, default=500, help="in each boot")
-    parser.add_argument("--settings", type=Path, help="a TOML settings file")
+    parser.add_argument(
+        "--arch", help="boot these architectures, separated by commas (default: all)"
+    )
+    parser.add_argument(
+        "--kernel",
+        help="boot this kernel: debian, debian:X.Y, tree:PATH or tarball:PATH (default: debian)",
+    )
+    parser.add_argument(
+        "--boots",
+        type=int,
+        default=20,
+        help="boot each architecture so many times (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--calls",
+        type=int,
+        default=500,
+        help="call the probe so many times in each boot (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--settings",
+        type=Path,
+        help="read settings from a TOML file (default: the user's settings)",
+    )
     options = parser.parse_args()
     console = Console()
     settings = load_settings(options.settings, {"arch": options.arch, "kernel": options.kernel})

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What scripts/bench measures, and how it shows it."""
+"""The measurements of scripts/bench, and their presentation."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Kernel builds beside the kernel's own make: the same text, .config and compiler, in turns."""
+"""Kernel builds beside the kernel's own make, with the same text, .config and compiler."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from testbed.process import run
 
 _PATIENCE = 7200.0  # seconds for one build
 
-# The C file that a step changes, and how: into another function each time.
+# The C file that a step changes, and the function that it adds: a different one in each step.
 _CHANGED = "mm/util.c"
 _CHANGE = (
     "\nint bench_step_{number}(void);\nint bench_step_{number}(void)\n{{\n\treturn {number};\n}}\n"
@@ -32,44 +32,44 @@ _CHANGE = (
 
 @dataclass
 class Builds:
-    """Builds of one text for one architecture, in a folder with a cache of their own.
+    """Builds of one text for one architecture, in a folder with a separate cache.
 
-    What the testbed does to build, with that cache empty, stands beside `make -jN`: neither
-    finds objects, nor has ccache any. A step goes on from there, and ends when a VM could boot.
+    The testbed's build with that cache empty takes turns with `make -jN`. Neither finds object
+    files, and ccache is empty. A step continues from there, and ends when a VM could boot.
     """
 
     arch: str
     ctx: Context
     folder: Path
     samples: Samples
-    _own: Context = field(init=False)  # with that cache, and the text that is changed
+    _own: Context = field(init=False)  # with that cache, and the text that steps change
     _wholes: int = 0
     _steps: int = 0
 
     def __post_init__(self) -> None:
-        self._own = self._own_workshop()
+        self._own = self._own_context()
 
     def copy_text(self) -> None:
-        """Have a text that may be changed."""
+        """Copy the kernel text, so that steps can change it."""
         tree = unpack(resolve(self.ctx.settings.kernel, self.ctx), self.ctx)
         shutil.copytree(tree.path, self._text, symlinks=True)
 
     def build_all(self) -> None:
-        """From nothing, by both; who is first changes."""
+        """Build from nothing with both. They take turns in being first."""
         self._wholes += 1
         self._own.cache.close()
         shutil.rmtree(self._own.cache.root, ignore_errors=True)
         shutil.rmtree(self._objects, ignore_errors=True)
-        self._own = self._own_workshop()
-        # The very first is ours: it makes the .config.
+        self._own = self._own_context()
+        # In round 1 the testbed is first, because it makes the .config.
         self._take_turns(self._wholes, (OUR_ALL, self._build), (MAKE_ALL, self._make))
 
     def warm_up(self) -> None:
-        """What is not the kernel, and is built once."""
+        """Build once everything beside the kernel."""
         self._prepare()
 
     def build_step(self) -> None:
-        """After one file has changed, by both; who is first changes as well."""
+        """Change one file, and build with both. They take turns here too."""
         self._steps += 1
         with (self._text / _CHANGED).open("a") as file:
             file.write(_CHANGE.format(number=self._steps))
@@ -85,10 +85,10 @@ class Builds:
 
     @property
     def _config(self) -> Path:
-        """That of the testbed's kernel."""
+        """The .config of the testbed's kernel."""
         return self.folder / "config"
 
-    def _own_workshop(self) -> Context:
+    def _own_context(self) -> Context:
         settings = dataclasses.replace(
             self.ctx.settings, kernel=f"tree:{self._text}", cache_dir=self.folder / "cache"
         )

@@ -43,7 +43,7 @@ from testbed.vm.qemu import Template, VmSpec
 
 PATIENCE = 120.0  # seconds for one cycle
 
-# In one warm session. One sample is the median of so many calls.
+# In a warm session one sample is the median of this many calls.
 _CALLS = 20
 
 Action = Callable[[], object]
@@ -51,9 +51,9 @@ Action = Callable[[], object]
 
 @dataclass(frozen=True)
 class Cycles:
-    """The cycles of one prepared kernel; each adds to `samples`.
+    """The cycles of one prepared kernel. Each one adds to `samples`.
 
-    The machine has no disks, as for most tests, where not said otherwise.
+    Unless stated otherwise the machine lacks disks, as for most tests.
     """
 
     prepared: PreparedKernel
@@ -61,15 +61,15 @@ class Cycles:
     samples: Samples
 
     def boot(self) -> None:
-        """From nothing to the answer of a command."""
+        """Measure a boot, from nothing to the answer of a command."""
         self._boot(BOOT, self._bare)
 
     def boot_with_disks(self) -> None:
-        """The same with the machine that a test has that boots for itself."""
+        """Measure a boot of the machine with disks, as for tests with a boot of their own."""
         self._boot(BOOT_DISKS, self.prepared)
 
     def clones(self, at_once: int) -> None:
-        """So many clones at a time, from nothing to a warm session."""
+        """Measure this many clones at a time, from nothing to a warm session."""
         with ExitStack() as stack, ThreadPoolExecutor(at_once) as threads:
             clones = [Clone(self._bare, self.template, stack) for _ in range(at_once)]
             for action in (Clone.start, Clone.measure_memory, Clone.work):
@@ -79,7 +79,7 @@ class Cycles:
                     self._add(quantity, value, at_once=at_once)
 
     def pool(self) -> None:
-        """What a test waits for whose clone was made ready during the test before."""
+        """Measure the wait of a test whose clone was prepared during the previous test."""
         ready = threading.Semaphore(0)
 
         @contextmanager
@@ -89,7 +89,7 @@ class Cycles:
                 yield guest
 
         with closing(Fresh(opener, ahead=1)) as guests:
-            guests.take()  # the test before
+            guests.take()  # for the previous test
             for _ in range(2):
                 if not ready.acquire(timeout=PATIENCE):
                     raise InfraError(f"no clone was ready within {PATIENCE:.0f} s")
@@ -113,7 +113,7 @@ class Cycles:
 
 
 class Clone:
-    """One clone, and what was measured of it; `stack` ends it."""
+    """One clone, with its measurements. It ends with `stack`."""
 
     def __init__(self, prepared: PreparedKernel, template: Template, stack: ExitStack) -> None:
         self._prepared = prepared
@@ -123,7 +123,7 @@ class Clone:
         self.found: dict[Quantity, float] = {}
 
     def start(self) -> None:
-        """From nothing to the result of a probe."""
+        """Measure the time from nothing to the result of a probe."""
         folder = self._stack.enter_context(scratch())
         spec = clone_spec(self._prepared, self._template, folder)
         began, date = time.monotonic(), time.time()
@@ -142,13 +142,13 @@ class Clone:
         }
 
     def measure_memory(self) -> None:
-        """When all clones of a round have answered their first probe."""
+        """Measure memory, once all clones of a round have answered their first probe."""
         self.found[PSS] = pss(self._guest.vm.process.pid)
 
     def work(self) -> None:
-        """Calls in a session that is warm."""
+        """Measure calls in a warm session."""
         prober, session = self._guest.prober, self._guest.session
-        # Behind a round trip the next probe is ready: what is left is what a test waits for.
+        # After a round trip the next probe is ready, so this is the time that a test waits.
         self.found[PROBE] = _median(lambda: prober.map(HookPath.STACK), before=session.hello)
         self.found[PROBES] = _median(lambda: prober.map(HookPath.STACK))
         self.found[EMPTY] = _median(lambda: prober.run(Script()), before=session.hello)
@@ -156,15 +156,15 @@ class Clone:
 
 
 def probe(guest: Guest) -> None:
-    """One mapping through a stack, in a guest that is as new."""
+    """Map through a stack, in a fresh guest."""
     guest.load(MODULE)
     made = guest.prober.map(HookPath.STACK).made
     if made.errno:
-        raise InfraError(f"the mapping that is measured failed: {made}")
+        raise InfraError(f"the measured mapping failed: {made}")
 
 
 def pss(pid: int) -> int:
-    """A process's part of all memory that it uses, in bytes (proc(5), smaps_rollup)."""
+    """Return the proportional set size of a process in bytes (proc(5), smaps_rollup)."""
     return parse_pss(Path(f"/proc/{pid}/smaps_rollup").read_text())
 
 
@@ -186,13 +186,13 @@ def clone_in_scratch(prepared: PreparedKernel, template: Template) -> Iterator[G
 
 @contextmanager
 def scratch() -> Iterator[Path]:
-    """A folder for the logs of one VM."""
+    """Make a temporary folder for the logs of one VM."""
     with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as name:
         yield Path(name)
 
 
 def _median(call: Action, *, before: Action = lambda: None) -> float:
-    """Seconds that a call takes once it is warm; what comes `before` it does not count."""
+    """Return the median seconds of a warm call. Each call follows `before`, which is not timed."""
     call()
     found = []
     for _ in range(_CALLS):
@@ -202,7 +202,7 @@ def _median(call: Action, *, before: Action = lambda: None) -> float:
 
 
 def seconds(call: Action) -> float:
-    """What a call takes."""
+    """Return the seconds that a call takes."""
     began = time.monotonic()
     call()
     return time.monotonic() - began

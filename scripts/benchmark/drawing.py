@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Figures as a picture: SVG with bars to the median, and whiskers from the least to the most."""
+"""Figures as an SVG picture: bars to the median, whiskers from the minimum to the maximum."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from xml.sax.saxutils import escape
 
 from benchmark.figures import Figure, compare
 
-# In SVG's user units, which are pixels at first.
+# In SVG user units, which are pixels unless the picture is scaled.
 _WIDTH = 940
 _MARGIN = 16
 _LEFT = 320  # where bars begin
@@ -20,7 +20,8 @@ _TICK = 5  # half of a whisker's end
 _HEADING = 34
 _TEXT_DROP = 4  # from a row's middle to its text's base line
 
-# Light and dark; whiskers can be seen on them. Hues that differ also to the colour-blind.
+# For light and for dark pages. Whiskers are visible on them, and the colour-blind can distinguish
+# the hues.
 _COLOURS = (("#4a90d9", "#3a78bd"), ("#dd8436", "#b9682a"), ("#6fa558", "#4f8340"))
 
 _STYLE = """\
@@ -47,7 +48,7 @@ class _Row:
 
 
 def draw(figures: Sequence[Figure], title: str) -> str:
-    """An SVG document. Each group of quantities has a scale of its own, which begins at 0."""
+    """Return an SVG document. Each group of quantities has its own scale, which begins at 0."""
     arches = list(dict.fromkeys(figure.arch for figure in figures))
     body = [_text(_MARGIN, 28, title, "heading"), *_legend(arches)]
     top = 64
@@ -61,7 +62,7 @@ def draw(figures: Sequence[Figure], title: str) -> str:
 
 
 def _rows(group: str, figures: Sequence[Figure], arches: Sequence[str]) -> list[_Row]:
-    """A group's figures, what is to be compared side by side."""
+    """Return the rows of a group. The architectures of a quantity are next to each other."""
     mine = [figure for figure in figures if figure.quantity.group == group]
     longest = max(figure.high for figure in mine)
     labels = list(dict.fromkeys(figure.label for figure in mine))
@@ -102,7 +103,7 @@ def _legend(arches: Sequence[str]) -> Iterator[str]:
         yield f'<rect class="bar{colour}" x="{left}" y="42" width="{_THICK}" height="{_THICK}"/>'
         yield _text(left + _THICK + 6, 53, arch)
         left += _THICK + 26 + 8 * len(arch)
-    yield _text(left, 53, "bar: median; line: least to most", "note")
+    yield _text(left, 53, "bar: median; line: minimum to maximum", "note")
 
 
 def _document(body: Sequence[str], height: float, title: str) -> str:

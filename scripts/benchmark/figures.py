@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What is measured, as values: figures with their spread, and what they are held against."""
+"""The measurements as values: figures with their spread, and their reference values."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 
 class Unit(Enum):
-    """How a figure is shown: name, what one of it is in seconds or bytes, digits."""
+    """A unit of display: its name, its size in seconds or bytes, the digits after the point."""
 
     SECONDS = ("s", 1.0, 2)
     MILLISECONDS = ("ms", 1e-3, 1)
@@ -24,7 +24,7 @@ class Unit(Enum):
 
 
 class Against(Enum):
-    """How a figure is held against another one."""
+    """The way in which a figure is compared with another one."""
 
     RATIO = "ratio"
     DIFFERENCE = "difference"
@@ -35,12 +35,12 @@ class Against(Enum):
 
 @dataclass(frozen=True)
 class Quantity:
-    """Something that is measured; seconds or bytes."""
+    """A measured quantity, in seconds or bytes."""
 
-    group: str  # of quantities that are drawn to one scale
+    group: str  # the quantities of a group are drawn to one scale
     what: str
     unit: Unit = Unit.SECONDS
-    against: str = ""  # what quantity it is held against, where that was measured
+    against: str = ""  # the quantity to compare it with, if that was measured
     how: Against = Against.RATIO
 
 
@@ -49,24 +49,24 @@ PEER = Quantity(CYCLE, "virtme-ng, one command")
 BOOT = Quantity(CYCLE, "boot to first answer", against=PEER.what)
 BOOT_DISKS = Quantity(CYCLE, "boot to first answer, with disks", against=PEER.what)
 CLONE_PROBE = Quantity(CYCLE, "clone to first probe result", against=PEER.what)
-POOL_PROBE = Quantity(CYCLE, "the same, the clone was made ready", against=PEER.what)
+POOL_PROBE = Quantity(CYCLE, "prepared clone to first probe result", against=PEER.what)
 
 CLONING = "Clone to running kernel"
 CLONE_RUNS = Quantity(CLONING, "clone to running kernel", Unit.MILLISECONDS)
-CLONE_QEMU = Quantity(CLONING, "of it QEMU's start", Unit.MILLISECONDS)
-CLONE_LOAD = Quantity(CLONING, "of it the state's loading", Unit.MILLISECONDS)
-CLONE_RESEED = Quantity(CLONING, "after it the reseeding", Unit.MILLISECONDS)
+CLONE_QEMU = Quantity(CLONING, "part of it: start of QEMU", Unit.MILLISECONDS)
+CLONE_LOAD = Quantity(CLONING, "part of it: loading the state", Unit.MILLISECONDS)
+CLONE_RESEED = Quantity(CLONING, "after it: reseeding", Unit.MILLISECONDS)
 
 SESSION = "In a warm session"
 PROBE = Quantity(SESSION, "one probe", Unit.MILLISECONDS)
-PROBES = Quantity(SESSION, "one after the other, each", Unit.MILLISECONDS)
-EMPTY = Quantity(SESSION, "a probe with nothing to do", Unit.MILLISECONDS)
+PROBES = Quantity(SESSION, "probes back to back, each", Unit.MILLISECONDS)
+EMPTY = Quantity(SESSION, "one empty probe", Unit.MILLISECONDS)
 ROUND_TRIP = Quantity(SESSION, "round trip to the agent", Unit.MILLISECONDS)
 
-MEMORY = "Memory of a clone that has answered one probe"
+MEMORY = "Memory of a clone after one probe"
 PSS = Quantity(MEMORY, "PSS of a clone", Unit.MEGABYTES)
 
-SUITE = "Tests: what each further one takes"
+SUITE = "Tests: time of each further test"
 SHARED = Quantity(SUITE, "one VM for all", Unit.MILLISECONDS)
 CLONES = Quantity(SUITE, "a clone for each", Unit.MILLISECONDS, SHARED.what, Against.DIFFERENCE)
 PARALLEL = dataclasses.replace(CLONES, what="a clone for each, -n auto")
@@ -78,11 +78,11 @@ RUN = Quantity(COMMAND, "testbed run, warm")
 BUILD = "Building a kernel"
 MAKE_ALL = Quantity(BUILD, "make, from nothing")
 OUR_ALL = Quantity(BUILD, "testbed, from nothing", against=MAKE_ALL.what)
-STEP = "Building it again, one C file changed"
+STEP = "Building a kernel again, one C file changed"
 MAKE_STEP = Quantity(STEP, "make, one file changed")
 OUR_STEP = Quantity(STEP, "testbed, one file changed", against=MAKE_STEP.what)
 
-# In the order in which they are shown.
+# In the order of the table.
 QUANTITIES = (
     *(PEER, BOOT, BOOT_DISKS, CLONE_PROBE, POOL_PROBE),
     *(CLONE_RUNS, CLONE_QEMU, CLONE_LOAD, CLONE_RESEED),
@@ -98,7 +98,7 @@ class Figure:
 
     arch: str
     quantity: Quantity
-    at_once: int  # how many were at it at a time
+    at_once: int  # how many VMs ran at a time
     samples: tuple[float, ...]
 
     @property
@@ -115,14 +115,14 @@ class Figure:
 
     @property
     def label(self) -> str:
-        """What it is, without its architecture."""
+        """The quantity, and how many VMs ran at a time."""
         times = f", {self.at_once} at a time" if self.at_once > 1 else ""
         return self.quantity.what + times
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """A figure's median against another's."""
+class RelativeValue:
+    """A figure's median, relative to the median of another figure."""
 
     how: Against
     value: float
@@ -131,16 +131,16 @@ class Comparison:
 
     def __str__(self) -> str:
         if self.how is Against.RATIO:
-            return f"{self.value:.2f} of {self.other}"
+            return f"{self.value:.2f} times {self.other}"
         sign = "+" if self.value >= 0 else "-"
-        return f"{sign}{self.unit.show(abs(self.value))} on {self.other}"
+        return f"{sign}{self.unit.show(abs(self.value))} vs {self.other}"
 
     def as_json(self) -> dict[str, Any]:
         return {"how": self.how.value, "value": self.value, "other": self.other}
 
 
 class Samples:
-    """What was measured so far."""
+    """The measurements so far."""
 
     def __init__(self) -> None:
         self._samples: dict[tuple[str, Quantity, int], list[float]] = {}
@@ -149,7 +149,7 @@ class Samples:
         self._samples.setdefault((arch, quantity, at_once), []).extend(values)
 
     def figures(self) -> list[Figure]:
-        """One architecture after the other, in it as `QUANTITIES` has them."""
+        """Return the figures by architecture, and then in the order of `QUANTITIES`."""
         found = [Figure(*key, tuple(values)) for key, values in self._samples.items()]
         arches = list(dict.fromkeys(figure.arch for figure in found))
         return sorted(
@@ -162,23 +162,25 @@ class Samples:
         )
 
 
-def compare(figure: Figure, figures: Iterable[Figure]) -> Comparison | None:
-    """A figure held against what its quantity names, or of several at a time against one.
+def compare(figure: Figure, figures: Iterable[Figure]) -> RelativeValue | None:
+    """Compare a figure with the one that its quantity names, or several at a time with one.
 
-    None where that was not measured on the same architecture.
+    None if that one was not measured on the same architecture.
     """
     quantity = figure.quantity
     how, what, shown = quantity.how, quantity.against, quantity.against
     if figure.at_once > 1:
-        how, what, shown = Against.RATIO, quantity.what, "one"
+        how, what, shown = Against.RATIO, quantity.what, "one at a time"
     for other in figures:
         if (other.arch, other.quantity.what, other.at_once) == (figure.arch, what, 1):
-            return Comparison(how, how.value_of(figure.median, other.median), quantity.unit, shown)
+            return RelativeValue(
+                how, how.value_of(figure.median, other.median), quantity.unit, shown
+            )
     return None
 
 
 def table_lines(figures: Sequence[Figure]) -> Iterator[str]:
-    """A table for each architecture, with a line for each figure; numbers are to the right."""
+    """Yield a table for each architecture, with a line for each figure."""
     rows = {figure: _row(figure, figures) for figure in figures}
     widths = [max(map(len, column)) for column in zip(_COLUMNS, *rows.values(), strict=True)]
     for arch in dict.fromkeys(figure.arch for figure in figures):
@@ -188,7 +190,7 @@ def table_lines(figures: Sequence[Figure]) -> Iterator[str]:
                 yield _line(rows[figure], widths)
 
 
-_COLUMNS = ("", "median", "least", "most", "samples", "")
+_COLUMNS = ("", "median", "min", "max", "samples", "")
 
 
 def _row(figure: Figure, figures: Sequence[Figure]) -> tuple[str, ...]:
@@ -198,18 +200,18 @@ def _row(figure: Figure, figures: Sequence[Figure]) -> tuple[str, ...]:
 
 
 def _line(row: Sequence[str], widths: Sequence[int]) -> str:
-    """Names are to the left."""
+    """Return a line of the table. The name is left-aligned, the numbers are right-aligned."""
     numbers = (f"{cell:>{width}}" for cell, width in zip(row[1:-1], widths[1:-1], strict=True))
     return "  ".join((f"{row[0]:{widths[0]}}", *numbers, row[-1])).rstrip()
 
 
 def as_json(figures: Sequence[Figure], about: Mapping[str, Any]) -> dict[str, Any]:
-    """The same for programs; seconds and bytes."""
+    """Return the figures for programs, in seconds and bytes."""
     return {**about, "figures": [_figure_json(figure, figures) for figure in figures]}
 
 
 def _figure_json(figure: Figure, figures: Sequence[Figure]) -> dict[str, Any]:
-    comparison = compare(figure, figures)
+    relative = compare(figure, figures)
     return {
         "arch": figure.arch,
         "group": figure.quantity.group,
@@ -220,5 +222,5 @@ def _figure_json(figure: Figure, figures: Sequence[Figure]) -> dict[str, Any]:
         "min": figure.low,
         "max": figure.high,
         "samples": figure.samples,
-        "against": comparison and comparison.as_json(),
+        "against": relative and relative.as_json(),
     }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""virtme-ng, in an environment of its own."""
+"""virtme-ng, in a separate Python environment."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from testbed.lab.prepared import PreparedKernel
 from testbed.process import run
 from testbed.settings import KERNEL_CONFIG
 
-# virtme-ng runs x86_64 guests only where the host's own userland is the guest's root.
+# virtme-ng runs only x86_64 guests if the guest's root is the host's own userland.
 PEER_ARCH = "x86_64"
 
-# What it needs of a kernel, which then both have.
+# Options that it needs in a kernel. The kernel of both sides then has them.
 PEER_FRAGMENT = KERNEL_CONFIG / "peer.config"
 
 
@@ -35,13 +35,13 @@ class Peer:
     samples: Samples
 
     def cycle(self) -> None:
-        """One command from start to end: it has no session."""
+        """Measure one command from start to end, because virtme-ng lacks sessions."""
         command = shlex.join(self._words())
-        # It wants a terminal, and calls its other programs by name.
+        # It needs a terminal, and finds its other programs in PATH.
         argv = ["script", "--quiet", "--return", "--command", command, "/dev/null"]
         env = {"PATH": f"{self.program.parent}:{os.environ['PATH']}"}
         began = time.monotonic()
-        # Its status is 255 where the host has no udev, although the command has run.
+        # If the host lacks udev, the status is 255 although the command ran.
         shown = run(argv, env=env, deadline=Deadline.after(PATIENCE), ok=range(256)).stdout
         seconds = time.monotonic() - began
         if "42000006" not in shown:
@@ -53,13 +53,13 @@ class Peer:
         words = [self.program, "--run", prepared.kernel.image, "--cpus", "1"]
         words += ["--memory", f"{prepared.memory_mib}M"]
         words += ["--disable-kvm"] if prepared.accel.accel == "tcg" else []
-        # The console tells the result, which does not stand in the command itself.
+        # The result shows on the console. The command itself does not contain it.
         words += ["--verbose", "--exec", r"expr 6 \* 7000001"]
         return [str(word) for word in words]
 
 
 def install_peer(cache: Cache) -> Path:
-    """virtme-ng's program; installed into the cache when it is not there."""
+    """Return virtme-ng's program. Install it into the cache first if it is missing."""
     with cache.work("virtme-ng") as folder:
         program = folder / "bin" / "vng"
         if not program.exists():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Whole test sessions, each a process of its own: what a test takes, by isolation."""
+"""Whole test sessions, each a separate process: the time per test, by isolation."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ ALL = ""
 ONE = "test_no_hook_is_refused_without_a_warning"
 FIRST_ISSUE = "test_boot.py or test_selection.py or test_descriptor.py or test_ring.py"
 
-_PATIENCE = 21_600.0  # seconds for one session: all tests, and a boot for each
+_PATIENCE = 21_600.0  # seconds for one session of all tests, with a boot for each
 
 
 @dataclass(frozen=True)
 class Way:
-    """How the tests of a session get their guests."""
+    """The way in which the tests of a session get their guests."""
 
     quantity: Quantity
     isolation: Isolation
@@ -47,7 +47,7 @@ WAYS = (
 
 @dataclass(frozen=True)
 class Timed:
-    """A session that has ended; tests that were skipped do not count."""
+    """The duration of a session, and its number of tests without skipped ones."""
 
     seconds: float
     tests: int
@@ -63,11 +63,11 @@ class Sessions:
     samples: Samples
 
     def warm_up(self) -> None:
-        """Build what is missing, and take the template."""
+        """Build what is missing, and save the template."""
         self._pytest(ONE, WAYS[1])
 
     def measure(self, way: Way) -> None:
-        """What a test takes beside others: a session's start and end are left out."""
+        """Measure the time per further test, without the start and the end of a session."""
         one, many = self._pytest(ONE, way), self._pytest(self.tests, way)
         self.samples.add(self.arch, way.quantity, further(one, many))
 
@@ -78,22 +78,22 @@ class Sessions:
 
 
 def measure_command(arches: Sequence[str], kernel: str, tests: str, samples: Samples) -> None:
-    """`testbed run` from start to end, with a clone for each test."""
+    """Measure `testbed run` from start to end, with a clone for each test."""
     shown = ",".join(arches)
     words = ["testbed", "run", "--arch", shown, "--kernel", kernel, "--isolation", "clone"]
     samples.add(shown, RUN, timed(words, tests).seconds)
 
 
 def further(one: Timed, many: Timed) -> float:
-    """Seconds that each test after the first took."""
+    """Return the seconds that each test after the first took."""
     return (many.seconds - one.seconds) / (many.tests - one.tests)
 
 
 def timed(words: Sequence[str], tests: str) -> Timed:
-    """Run a command of the checkout that runs some tests.
+    """Run and time a command of the checkout that runs some tests.
 
     Raises:
-        CommandError: a test failed: what was measured is not what was meant.
+        CommandError: a test failed, so that the time would mean something else.
     """
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)

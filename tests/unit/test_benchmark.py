@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What scripts/bench makes of its samples: comparisons, a table, a picture."""
+"""The output of scripts/bench: relative values, a table, a picture."""
 
 from __future__ import annotations
 
@@ -64,30 +64,30 @@ def test_a_figure_has_the_median_and_the_spread(samples: Samples) -> None:
     assert (boot.median, boot.low, boot.high) == (1.5, 1.4, 2.5)
 
 
-def test_figures_come_by_architecture_and_then_as_the_list_has_them(samples: Samples) -> None:
+def test_figures_are_sorted_by_architecture_and_then_by_the_list(samples: Samples) -> None:
     order = [(each.arch, each.quantity, each.at_once) for each in samples.figures()]
     x86 = [(PEER, 1), (BOOT, 1), (CLONE_PROBE, 1), (CLONE_PROBE, 2)]
     assert order == [*(("x86_64", *each) for each in x86), ("arm64", BOOT, 1)]
 
 
-def test_a_ratio_is_that_of_the_medians(samples: Samples) -> None:
-    assert compared(samples.figures(), "x86_64", BOOT) == "0.43 of virtme-ng, one command"
+def test_a_ratio_compares_the_medians(samples: Samples) -> None:
+    assert compared(samples.figures(), "x86_64", BOOT) == "0.43 times virtme-ng, one command"
 
 
-def test_what_was_not_measured_on_an_architecture_is_not_compared(samples: Samples) -> None:
+def test_a_figure_is_compared_only_on_the_same_architecture(samples: Samples) -> None:
     assert compared(samples.figures(), "arm64", BOOT) == ""
 
 
-def test_several_at_a_time_are_held_against_one(samples: Samples) -> None:
-    assert compared(samples.figures(), "x86_64", CLONE_PROBE, 2) == "1.50 of one"
+def test_several_at_a_time_are_compared_with_one(samples: Samples) -> None:
+    assert compared(samples.figures(), "x86_64", CLONE_PROBE, 2) == "1.50 times one at a time"
 
 
 @pytest.mark.parametrize(("seconds", "shown"), [(0.25, "+150.0 ms"), (0.05, "-50.0 ms")])
-def test_an_isolation_is_held_against_one_vm_by_its_difference(seconds: float, shown: str) -> None:
+def test_an_isolation_shows_its_difference_from_one_vm(seconds: float, shown: str) -> None:
     samples = Samples()
     samples.add("arm64", SHARED, 0.1)
     samples.add("arm64", CLONES, seconds)
-    assert compared(samples.figures(), "arm64", CLONES) == f"{shown} on one VM for all"
+    assert compared(samples.figures(), "arm64", CLONES) == f"{shown} vs one VM for all"
 
 
 def test_each_comparison_names_a_quantity_of_the_same_unit() -> None:
@@ -97,25 +97,26 @@ def test_each_comparison_names_a_quantity_of_the_same_unit() -> None:
             assert units[quantity.against] is quantity.unit
 
 
-def test_names_of_quantities_are_their_own() -> None:
+def test_names_of_quantities_are_unique() -> None:
     assert len({quantity.what for quantity in QUANTITIES}) == len(QUANTITIES)
 
 
 def test_the_table_has_a_line_for_each_figure(samples: Samples) -> None:
     assert list(table_lines(samples.figures())) == [
-        "x86_64                                      median   least    most  samples",
+        "x86_64                                      median     min     max  samples",
         "  virtme-ng, one command                    3.50 s  3.00 s  4.00 s        2",
         "  boot to first answer                      1.50 s  1.40 s  2.50 s        3"
-        "  0.43 of virtme-ng, one command",
+        "  0.43 times virtme-ng, one command",
         "  clone to first probe result               0.25 s  0.25 s  0.25 s        1"
-        "  0.07 of virtme-ng, one command",
-        "  clone to first probe result, 2 at a time  0.38 s  0.25 s  0.50 s        2  1.50 of one",
-        "arm64                                       median   least    most  samples",
+        "  0.07 times virtme-ng, one command",
+        "  clone to first probe result, 2 at a time  0.38 s  0.25 s  0.50 s        2"
+        "  1.50 times one at a time",
+        "arm64                                       median     min     max  samples",
         "  boot to first answer                      2.00 s  2.00 s  2.00 s        1",
     ]
 
 
-def test_what_is_written_has_every_sample_in_seconds_or_bytes(samples: Samples) -> None:
+def test_the_json_has_every_sample_in_seconds_or_bytes(samples: Samples) -> None:
     samples.add("arm64", PROBE, 0.002)
     samples.add("arm64", PSS, 45e6)
     written = json.loads(json.dumps(as_json(samples.figures(), {"load": [1.5]})))
@@ -135,7 +136,7 @@ def bars(picture: ElementTree.Element) -> list[float]:
 
 
 def whiskers(picture: ElementTree.Element) -> list[tuple[float, float]]:
-    """The ends of the level lines."""
+    """Return the ends of the horizontal lines."""
     found = [each.attrib for each in picture.iter(f"{SVG}line")]
     return [(float(at["x1"]), float(at["x2"])) for at in found if at["y1"] == at["y2"]]
 
@@ -149,7 +150,7 @@ def test_bars_end_at_the_median_and_whiskers_at_the_extremes() -> None:
     samples.add("arm64", PEER, 1.0, 2.0, 4.0)
     samples.add("arm64", BOOT, 1.0)
     picture = ElementTree.fromstring(draw(samples.figures(), "title"))
-    # The first one is the legend's. The longest whisker has all the room.
+    # The first bar is in the legend. The longest whisker fills the scale.
     _, peer, boot = bars(picture)
     assert (peer, boot) == (150, 75)
     (low, high), (alone, end) = whiskers(picture)
@@ -157,7 +158,7 @@ def test_bars_end_at_the_median_and_whiskers_at_the_extremes() -> None:
     assert alone == end
 
 
-def test_each_group_has_a_scale_of_its_own() -> None:
+def test_each_group_has_its_own_scale() -> None:
     samples = Samples()
     samples.add("arm64", BOOT, 2.0)
     samples.add("arm64", CLONE_RUNS, 0.05)
@@ -167,10 +168,10 @@ def test_each_group_has_a_scale_of_its_own() -> None:
     assert {BOOT.group, CLONE_RUNS.group, "2.00 s", "50.0 ms"} <= set(texts(picture))
 
 
-def test_architectures_are_side_by_side_and_told_by_colour(samples: Samples) -> None:
+def test_architectures_are_next_to_each_other_in_different_colours(samples: Samples) -> None:
     picture = ElementTree.fromstring(draw(samples.figures(), "title"))
     classes = [each.get("class") for each in picture.iter(f"{SVG}rect")]
-    # The ground, the legend, then virtme-ng, the boots of both, and the clones.
+    # The background, the legend, then virtme-ng, the boots of both, and the clones.
     assert classes == ["ground", "bar0", "bar1", "bar0", "bar0", "bar1", "bar0", "bar0"]
     assert {"x86_64", "arm64"} <= set(texts(picture))
 
@@ -183,18 +184,18 @@ def test_the_picture_fits_its_frame(samples: Samples) -> None:
         assert 0 < float(each.attrib["y2"]) < height
 
 
-def test_the_picture_has_colours_for_light_and_for_dark(samples: Samples) -> None:
+def test_the_picture_has_colours_for_light_and_for_dark_pages(samples: Samples) -> None:
     text = draw(samples.figures(), "title")
     light, dark = text.split("prefers-color-scheme: dark")
     assert all(part.count(".bar0") == 1 for part in (light, dark))
 
 
-def test_a_title_is_text_and_no_markup(samples: Samples) -> None:
+def test_a_title_is_escaped(samples: Samples) -> None:
     picture = ElementTree.fromstring(draw(samples.figures(), "<b> & more"))
     assert "<b> & more" in texts(picture)
 
 
-def test_what_a_further_test_takes_is_without_start_and_end() -> None:
+def test_the_time_of_a_further_test_excludes_start_and_end() -> None:
     assert further(Timed(4.0, 1), Timed(16.0, 61)) == pytest.approx(0.2)
 
 
@@ -216,7 +217,7 @@ def test_a_session_counts_the_tests_that_ran(monkeypatch: pytest.MonkeyPatch) ->
     assert words[-2:] == ["-k", "a or b"]
 
 
-def test_a_session_of_all_tests_chooses_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_session_of_all_tests_passes_no_expression(monkeypatch: pytest.MonkeyPatch) -> None:
     def fake_run(argv: list[str], **_: object) -> None:
         assert "-k" not in argv
         raise CommandError("pytest ended with status 1", argv=argv, status=1, logs=())
@@ -231,5 +232,5 @@ def test_pss_is_the_line_of_that_name() -> None:
     assert parse_pss(rollup) == 10240
 
 
-def test_boots_and_clones_are_held_against_the_same() -> None:
+def test_boots_and_clones_are_compared_with_the_same_quantity() -> None:
     assert BOOTS.against == CLONES.against == SHARED.what

@@ -22,7 +22,7 @@ def breakpoints(argv: list[str]) -> list[str]:
     return [word.removeprefix("break ") for word in argv if word.startswith("break ")]
 
 
-def test_the_default_breakpoints_are_the_functions_of_the_layer_that_have_symbols(tmp_path: Path) -> None:
+def test_the_default_breakpoints_are_functions_that_have_symbols(tmp_path: Path) -> None:
     write_system_map(tmp_path, *LAYER[1:], "do_mmap")
     argv = gdb_argv(vm_parts.kernel(path=tmp_path), Path("/tmp/stub"))
     assert breakpoints(argv) == list(LAYER[1:])

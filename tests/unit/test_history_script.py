@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The recipe for a repository to bisect, on two small trees."""
+"""scripts/history, on two small trees."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def git(path: Path, *words: str) -> list[str]:
     return run(["git", "-C", path, *words]).stdout.splitlines()
 
 
-def test_versions_are_commits_and_small_ones_are_on_top(tmp_path: Path, trees: list[Path]) -> None:
+def test_small_commits_are_on_top_of_the_versions(tmp_path: Path, trees: list[Path]) -> None:
     done = make_history(tmp_path, trees)
     assert done.status == 0, done.stdout
     made = tmp_path / "made"
@@ -74,14 +74,14 @@ def test_equal_texts_give_equal_commits(tmp_path: Path, trees: list[Path]) -> No
     assert one == two
 
 
-def test_half_a_history_is_none(tmp_path: Path, trees: list[Path]) -> None:
+def test_a_failure_leaves_nothing_behind(tmp_path: Path, trees: list[Path]) -> None:
     (trees[-1] / "mm" / "util.c").write_text("int another;\n")
     done = make_history(tmp_path, trees)
     assert (done.status, "git" in done.stderr) == (3, True), done.stderr
     assert not list(tmp_path.glob("made*"))
 
 
-def test_what_is_there_is_left_alone(tmp_path: Path, trees: list[Path]) -> None:
+def test_an_existing_folder_is_refused_and_left_alone(tmp_path: Path, trees: list[Path]) -> None:
     (tmp_path / "made").mkdir()
     done = make_history(tmp_path, trees)
     assert done.status == 2

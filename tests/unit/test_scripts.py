@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Plans and paths become lines of the probe's language."""
+"""The lines of the probe's language for plans, paths and steps."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from testbed.mmap.probe import path_script
 from testbed.mmap.script import Script
 
 
-def test_a_plan_says_only_what_it_sets() -> None:
+def test_a_plan_has_words_only_for_what_it_sets() -> None:
     plan = Plan(set_flags=VM_DONTCOPY, vm_ops=VmOps.FULL, action=Action.REMAP, action_size="2p")
     words = ["set_flags=0x20000", "vm_ops=full", "action=remap", "action_size=2p"]
     assert list(plan.words()) == words
@@ -33,11 +33,11 @@ def test_a_stack_is_opened_from_the_bottom_up() -> None:
 
 
 @pytest.mark.parametrize("name", [path for path in HookPath if path not in STACKS])
-def test_what_is_no_stack_carries_its_own_plan(name: HookPath) -> None:
+def test_the_top_file_has_the_hook_unless_the_path_is_a_stack(name: HookPath) -> None:
     assert hook_name(name) == TOP
 
 
-def test_steps_are_numbered_from_one_as_their_facts_are() -> None:
+def test_steps_are_numbered_from_one_like_their_facts() -> None:
     script = Script()
     assert script.open("f", "/dev/zero") == 1
     assert script.map("m", "f", pages=2, offset=1) == 2
