@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""How a patch fits a text: it applies, with how much tolerance; it is there already; it conflicts.
+"""Examine how patches fit a text: they apply, with offset or fuzz, are already merged, or conflict.
 
 Each patch is tried in a stage: a directory with copies of the files that the series names.
-git(1) does the work; what it prints is read here.
+git-apply(1) does the work, and this module parses its output.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from testbed.kernel.patch import FileDiff, Hunk, Patch
 from testbed.kernel.series import Series
 from testbed.process import run
 
-# Lines of context that may be left out on either side, as patch(1) does it unless told otherwise.
+# Lines of context that may be ignored on either side: the default of patch(1).
 _MOST_FUZZ = 2
-_CONTEXT = 3  # lines, as diff(1) makes them
+_CONTEXT = 3  # lines: the default of diff -u and git-diff(1)
 
-# A line that stands in more places than this says nothing of where a hunk belongs.
+# A line that occurs more often than this does not help to locate a hunk.
 _TOO_COMMON = 100
 
 _CHECKING = re.compile(r"Checking patch (?:.* => )?(?P<file>.+)\.\.\.")
@@ -47,7 +47,7 @@ class Fit(StrEnum):
 
 @dataclass(frozen=True)
 class PatchFit:
-    """How one patch fits; `details` are lines that say where and how much."""
+    """The fit of one patch. `details` are lines with the places and amounts."""
 
     name: str
     fit: Fit
@@ -56,26 +56,26 @@ class PatchFit:
 
 @dataclass(frozen=True)
 class _Attempt:
-    """What git says of one way to apply a patch."""
+    """git's result for one way to apply a patch."""
 
     good: bool
-    told: str
+    output: str
     fuzz: int
 
     @property
     def offset(self) -> int:
-        """The farthest that a hunk is from its line."""
-        found = _OFFSET.finditer(self.told)
+        """The largest distance of a hunk from its line."""
+        found = _OFFSET.finditer(self.output)
         return max((abs(int(match["lines"])) for match in found), default=0)
 
 
 def examine(series: Series, tree: Path) -> list[PatchFit]:
-    """How each patch of a series fits the text at `tree`, on top of those before it.
+    """Examine how each patch of a series fits the text at `tree`, on top of the earlier patches.
 
-    Of a patch that conflicts the hunks that fit are taken for applied.
+    If a patch conflicts, its hunks that fit are applied for the later patches.
 
     Raises:
-        SetupError: the tree has no place for a file that a patch names.
+        SetupError: a patch names a file that the tree cannot have.
     """
     with tempfile.TemporaryDirectory(prefix="stage-") as scratch:
         stage = Path(scratch)
@@ -84,7 +84,7 @@ def examine(series: Series, tree: Path) -> list[PatchFit]:
 
 
 def fit_lines(fits: Sequence[PatchFit]) -> Iterator[str]:
-    """A table for people: a line for each patch, with its details below it."""
+    """Yield a table for people: a line for each patch, with its details below it."""
     width = max((len(fit.name) for fit in fits), default=0)
     for fit in fits:
         yield f"{fit.name:{width}}  {fit.fit}"
@@ -92,7 +92,11 @@ def fit_lines(fits: Sequence[PatchFit]) -> Iterator[str]:
 
 
 def refuse_conflicts(fits: Iterable[PatchFit]) -> None:
-    """Raise PatchError when a patch conflicts; it names the first one, the file and the hunk."""
+    """Refuse a series with a conflict.
+
+    Raises:
+        PatchError: a patch conflicts. It names the first such patch, the file and the hunk.
+    """
     for fit in fits:
         if fit.fit is Fit.CONFLICTS:
             raise PatchError(
@@ -106,7 +110,7 @@ def fill_stage(stage: Path, series: Series, tree: Path) -> None:
     """Copy the files that the series names from the tree into an empty directory.
 
     Raises:
-        SetupError: the tree has no place for one, or it leads through a symbolic link.
+        SetupError: the tree cannot have such a file, or its path has a symbolic link.
     """
     for name in series.files:
         _check_place(tree, name)
@@ -116,7 +120,7 @@ def fill_stage(stage: Path, series: Series, tree: Path) -> None:
 
 
 def apply_patch(patch: Patch, stage: Path) -> PatchFit:
-    """Apply a patch to the files of a stage, unless it is there already."""
+    """Apply a patch to the files of a stage, unless it is already merged."""
     fit, details = _choose(patch, stage)
     if fit is Fit.CONFLICTS:
         details = tuple(_conflicts(patch, stage))
@@ -126,7 +130,10 @@ def apply_patch(patch: Patch, stage: Path) -> PatchFit:
 
 
 def _choose(patch: Patch, stage: Path) -> tuple[Fit, tuple[str, ...]]:
-    """Apply it in the strictest way that there is; of two equally strict ones in the nearer."""
+    """Apply the patch in the strictest way that works.
+
+    If it could be applied and reverted with the same fuzz, _is_merged() decides.
+    """
     for fuzz in range(_MOST_FUZZ + 1):
         forth = _try(patch, stage, fuzz, "--check")
         if forth.good and not fuzz and not forth.offset:
@@ -144,9 +151,9 @@ def _choose(patch: Patch, stage: Path) -> tuple[Fit, tuple[str, ...]]:
 
 
 def _is_merged(patch: Patch, forth: _Attempt, back: _Attempt) -> bool:
-    """Whether a patch that could be taken both ways is in the text already.
+    """Whether a patch that can be both applied and reverted is already merged.
 
-    What only takes lines away leaves context, which may stand together elsewhere.
+    A hunk that only removes lines leaves only context, which may also occur elsewhere.
     """
     adds = all(hunk.adds for diff in patch.diffs for hunk in diff.hunks)
     return adds and back.offset <= forth.offset
@@ -160,9 +167,9 @@ def _try(patch: Patch, stage: Path, fuzz: int, *options: str) -> _Attempt:
 
 
 def _tolerance(attempt: _Attempt) -> Iterator[str]:
-    """Where a hunk is not at its line, or not among all of its context."""
+    """Yield the hunks that apply at another line or with less context."""
     file = ""
-    for line in attempt.told.splitlines():
+    for line in attempt.output.splitlines():
         if match := _CHECKING.fullmatch(line):
             file = match["file"]
         elif (match := _OFFSET.fullmatch(line)) and not attempt.fuzz:
@@ -173,12 +180,12 @@ def _tolerance(attempt: _Attempt) -> Iterator[str]:
 
 
 def _conflicts(patch: Patch, stage: Path) -> Iterator[str]:
-    """Apply what fits; file, hunk and reason of what does not."""
-    told = _try(patch, stage, 0, "--reject").told
+    """Apply the hunks that fit, and yield file, hunk and reason of the others."""
+    output = _try(patch, stage, 0, "--reject").output
     diffs = {name: diff for diff in patch.diffs for name in diff.names}
     file = ""
     seen = 0
-    for line in told.splitlines():
+    for line in output.splitlines():
         if match := _REJECTS.fullmatch(line):
             file = match["file"]
         elif match := _REJECTED.fullmatch(line):
@@ -188,7 +195,7 @@ def _conflicts(patch: Patch, stage: Path) -> Iterator[str]:
             seen += 1
             yield match["reason"]
     if not seen:
-        yield told.strip() or "git does not say why"
+        yield output.strip() or "git gives no reason"
 
 
 def _reason(path: Path, file: str, diff: FileDiff | None, number: int) -> str:
@@ -201,18 +208,18 @@ def _reason(path: Path, file: str, diff: FileDiff | None, number: int) -> str:
 
 
 def _why(hunk: Hunk, lines: list[str]) -> str:
-    """Why a hunk does not apply to these lines."""
+    """Return the reason why a hunk does not apply to these lines."""
     if hunk.new and _stands_in(hunk.new, lines):
-        return "it is in the tree already"
+        return "it is already in the tree"
     start = _likely_start(hunk.old, lines)
     if start is None:
-        return "nothing of what it changes is in the file"
+        return "the file has none of its lines"
     for index, wanted in enumerate(hunk.old, start):
         found = lines[index] if 0 <= index < len(lines) else None
         if found != wanted:
-            there = "is behind the end" if found is None else f"is {_quoted(found)}"
-            return f"line {index + 1} {there}, where {_quoted(wanted)} is expected"
-    return "a hunk before it does not fit"
+            actual = "is outside the file" if found is None else f"is {_quoted(found)}"
+            return f"line {index + 1} {actual}, expected {_quoted(wanted)}"
+    return "an earlier hunk does not fit"
 
 
 def _quoted(line: str) -> str:
@@ -228,7 +235,7 @@ def _stands_in(part: list[str], lines: list[str]) -> bool:
 
 
 def _likely_start(old: list[str], lines: list[str]) -> int | None:
-    """Where most of a hunk's lines would be in their places, from 0."""
+    """Return the start, counted from 0, at which most lines of a hunk match; None if none do."""
     places: dict[str, list[int]] = {}
     for index, line in enumerate(lines):
         places.setdefault(line, []).append(index)
@@ -241,14 +248,14 @@ def _likely_start(old: list[str], lines: list[str]) -> int | None:
 
 
 def _check_place(tree: Path, name: str) -> None:
-    """Refuse a file of a series that the tree has no place for."""
+    """Refuse a file of a series that the tree cannot have."""
     place = tree
     for part in Path(name).parts:
         if place.exists() and not place.is_dir():
             raise _refusal(name, f"is below {place.relative_to(tree)}, which is a file")
         place /= part
         if place.is_symlink():
-            raise _refusal(name, f"is behind the symbolic link {place.relative_to(tree)}")
+            raise _refusal(name, f"leads through the symbolic link {place.relative_to(tree)}")
     if place.is_dir():
         raise _refusal(name, "is a directory")
 

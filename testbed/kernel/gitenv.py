@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The environment that git runs in: nothing of the user's decides what it does."""
+"""The environment of git, which hides the user's configuration."""
 
 from __future__ import annotations
 
 import os
 
-# Variables for testbed.process: whatever the user has set for repositories is not for ours.
+# Variables for testbed.process: git ignores the user's and the host's configuration.
 NO_SETTINGS = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
 
-# git takes files as plain ones, even where a repository is around them.
+# git treats files as plain files, even inside a repository.
 NO_REPOSITORY = {"GIT_DIR": os.devnull, **NO_SETTINGS}
 
-# Equal texts give equal commits, whoever makes them, where and when.
+# With these, equal texts give equal commits, independent of user, host and time.
 NOBODY = {
     **NO_SETTINGS,
     "GIT_AUTHOR_NAME": "testbed",
@@ -22,7 +22,7 @@ NOBODY = {
     "GIT_COMMITTER_DATE": "1970-01-01T00:00:00Z",
 }
 
-# A hook that calls the testbed has these set; they would send git to another repository.
+# A git hook that calls the testbed sets these. They would direct git to another repository.
 _FOREIGN = (
     "GIT_DIR",
     "GIT_WORK_TREE",
@@ -33,5 +33,5 @@ _FOREIGN = (
     "GIT_PREFIX",
 )
 
-# In front of a command: without them.
+# A prefix for commands that removes these variables.
 FOREIGN_ENV = ["env", *(word for name in _FOREIGN for word in ("-u", name))]

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
 """The text of a git working tree: tracked, modified, and untracked files that are not ignored.
 
-All that git writes goes to a repository of the testbed's own in the cache. It starts from a copy
-of the user's index, so that git need not read files that have not changed. The user's objects
-are lent to it for an export only, which reads: whoever writes an object that is there already
-makes git give the old one a new time ("freshens" it), also in a repository that only lends.
+git writes only to a private repository in the cache. That starts from a copy of the user's index,
+so git does not read unchanged files. It uses the user's objects as alternates only for an export,
+which reads. If git wrote an object that already exists in an alternate, it would update the time
+of the user's object (git calls this "freshen").
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _OPTIONS = ("core.bare=false", "core.fsmonitor=false", "core.splitIndex=false")
 
 @dataclass(frozen=True)
 class Repository:
-    """Where the user's repository has what is read of it."""
+    """The paths of the files that are read from the user's repository."""
 
     index: Path
     objects: Path
@@ -35,7 +35,7 @@ class Repository:
 
 @dataclass(frozen=True)
 class GitTree:
-    """A working tree, and a private repository that looks at it."""
+    """A working tree, and the private repository that reads it."""
 
     path: Path
     root: Path
@@ -43,7 +43,7 @@ class GitTree:
 
     @property
     def text(self) -> Path:
-        """Where `export` puts the text."""
+        """The directory that export() fills."""
         return self.root / "text"
 
     @property
@@ -51,17 +51,17 @@ class GitTree:
         return self.root / "git"
 
     def look(self) -> Content:
-        """What the text is: the id of the git tree that holds exactly it."""
+        """Return the identity of the text: the id of the git tree with exactly this text."""
         self._prepare()
         self._git(self.path, "add", "--all")
-        # --missing-ok: the objects of what did not change are in the user's repository alone.
+        # --missing-ok: only the user's repository has the objects of unchanged files.
         tree = self._git(self.path, "write-tree", "--missing-ok").strip()
         return Content(
             f"git {tree}", listed_kconfig(self._git(self.path, "ls-files", "--stage", "-z"))
         )
 
     def export(self, content: str) -> None:
-        """Make `text` exactly that content. A file is replaced only when it differs.
+        """Make `text` exactly that content. Replace only files that differ.
 
         Raises:
             InfraError: neither the private repository nor the user's has that content.
@@ -69,18 +69,18 @@ class GitTree:
         self._prepare()
         under_way = self.root / "export-under-way"
         if under_way.exists():
-            # git judges by its index, which an interrupted export has not brought up to date.
+            # git relies on its index, which an interrupted export has not updated.
             shutil.rmtree(self.text, ignore_errors=True)
             (self.private / "index.export").unlink(missing_ok=True)
         under_way.touch()
         self.text.mkdir(exist_ok=True)
-        # A hard link to an exported file changes its ctime: git would take it for changed.
+        # A hard link to an exported file changes its ctime. Then git would consider it changed.
         words = ["-c", "core.trustctime=false", "read-tree", "--reset", "-u"]
         words.append(content.removeprefix("git "))
         try:
             self._git(self.text, *words, index="index.export", lender=self.repository.objects)
         except CommandError as exc:
-            raise InfraError(f"{self.path} cannot be exported", evidence=exc.evidence) from exc
+            raise InfraError(f"cannot export {self.path}", evidence=exc.evidence) from exc
         under_way.unlink()
 
     def _prepare(self) -> None:
@@ -92,13 +92,13 @@ class GitTree:
         self._copy_index()
 
     def _copy_index(self) -> None:
-        """Take the user's index over, unless the one here came from it and knows more by now."""
+        """Copy the user's index, unless the private index is already based on it."""
         index = self.repository.index
         stamp = self.private / "index.stamp"
         current = _stamp(index)
         if stamp.exists() and stamp.read_text() == current:
             return
-        # Where core.splitIndex is set the index is in two files.
+        # With core.splitIndex, the index is in two files.
         for shared in index.parent.glob("sharedindex.*"):
             _copy(shared, self.private / shared.name)
         _copy(index, self.private / "index")
@@ -109,7 +109,7 @@ class GitTree:
     ) -> str:
         argv = [*FOREIGN_ENV, f"GIT_INDEX_FILE={self.private / index}"]
         if lender is not None:
-            # In quotes, for colons separate several.
+            # Quoted, because colons separate paths.
             quoted = json.dumps(str(lender), ensure_ascii=False)
             argv.append(f"GIT_ALTERNATE_OBJECT_DIRECTORIES={quoted}")
         argv += ["git", f"--git-dir={self.private}", f"--work-tree={worktree}"]
@@ -119,10 +119,10 @@ class GitTree:
 
 
 def find_repository(path: Path) -> Repository | None:
-    """The repository whose working tree has its top at `path`; None where there is none.
+    """Return the repository whose working tree has its top at `path`, if any.
 
     Raises:
-        SetupError: it cannot be read, for example because git does not trust its owner.
+        SetupError: git cannot read it, for example because it does not trust the owner.
     """
     if not (path / ".git").exists():
         return None
@@ -146,7 +146,10 @@ def find_repository(path: Path) -> Repository | None:
 
 
 def listed_kconfig(listing: str) -> str:
-    """A digest over what is listed of the files that Kconfig may read; a tab precedes a name."""
+    """Return a digest of the entries whose files Kconfig may read.
+
+    The entries are separated by NUL, and the name follows a tab.
+    """
     entries = (entry for entry in listing.split("\0") if entry)
     return f"git {digest(*(each for each in entries if shapes_configuration(_name(each))))}"
 
@@ -156,7 +159,7 @@ def _name(entry: str) -> str:
 
 
 def _copy(origin: Path, target: Path) -> None:
-    """Copy with the time: git takes an entry as young as its index for possibly changed."""
+    """Copy a file with its time: if an entry is as new as the index, git reads the file again."""
     target.unlink(missing_ok=True)
     if origin.exists():
         shutil.copy2(origin, target)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A kernel tree of the user's own, into which nothing is ever written.
+"""The user's kernel tree, which is never written.
 
-A clean tree is built with O= from where it is. kbuild refuses that for a tree that was built in
-place: of such a tree its own text, without what was built, is exported to the cache.
+A clean tree is built in place with O=. kbuild refuses that for a tree with an in-tree build. The
+text of such a tree is exported to the cache, without the output of the build.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from testbed.kernel.revision import commit_of, content_of, makefile_of, split_re
 from testbed.kernel.version import require_supported, version_of_makefile
 from testbed.process import run
 
-# 1.8 GB of text, and twice the 25 MB that its directories take when its files are hard links.
+# 1.8 GB of text, and twice 25 MB for the directories of a tree of hard links.
 _ROOM = 2_000_000_000  # bytes
 
 
 @dataclass(frozen=True, kw_only=True)
 class TreeText:
-    """A local tree as it was when it was looked at."""
+    """The text of a local tree at the time of find_text()."""
 
     path: Path
     content: Content
     version: str
-    in_place: bool  # built from where it is
-    commit: str = ""  # what it is the text of; empty: the working tree's
+    in_place: bool  # it is built where it is
+    commit: str = ""  # the commit with this text; empty for the working tree
 
     @property
     def identity(self) -> str:
@@ -58,11 +58,11 @@ class TreeText:
         return f"{self.version} from {self.path} ({self.content.whole}{how})"
 
     def unpack(self, ctx: Context) -> Path:
-        """The tree itself, or its export in the cache.
+        """Return the tree itself, or its export in the cache.
 
         Raises:
-            SetupError: the tree has changed its nature meanwhile, or `make mrproper` fails in it.
-            InfraError: the disk has no room.
+            SetupError: the tree has changed since find_text(), or `make mrproper` fails in it.
+            InfraError: the disk lacks space.
         """
         if self.in_place:
             return self.path
@@ -75,17 +75,17 @@ class TreeText:
                 if not tree.text.exists():
                     ctx.cache.require_space(_ROOM, f"a copy of {self.path}")
                 tree.export(self.content.whole)
-                # The next export replaces files and never writes into them.
+                # Hard links are safe: the next export replaces files and never writes into them.
                 run(["cp", "--archive", "--link", tree.text, scratch / "tree"])
 
         return ctx.cache.get("source", digest(self.identity), make, verify=Verify.STAT) / "tree"
 
 
 def find_text(wanted: str, ctx: Context) -> TreeText:
-    """The tree at that path as it is; with `@REV` behind it as it is in that commit.
+    """Return the current text of the tree at that path, or with `PATH@REV` the text of a commit.
 
     Raises:
-        SetupError: it is no kernel tree, or too old; there is no such commit.
+        SetupError: it is not a kernel tree, or too old, or lacks that commit.
     """
     path, revision = split_revision(wanted)
     path = path.resolve()
@@ -102,32 +102,34 @@ def _text_of_commit(path: Path, revision: str) -> TreeText:
     commit = commit_of(path, revision)
     version = version_of_makefile(makefile_of(path, commit))
     if version is None:
-        raise SetupError(f"{revision} of {path} is no kernel: it has no Makefile with a VERSION")
+        message = f"{revision} of {path} is not a kernel tree: it has no Makefile with a VERSION"
+        raise SetupError(message)
     require_supported(version, f"{path}@{revision}")
     content = content_of(path, commit)
     return TreeText(path=path, content=content, version=version, in_place=False, commit=commit)
 
 
 def tree_version(path: Path) -> str:
-    """The version of the kernel tree at `path`.
+    """Return the version of the kernel tree at `path`.
 
     Raises:
-        SetupError: it is none; says what is missing.
+        SetupError: it is not a kernel tree. It names the missing part.
     """
     if not path.is_dir():
         raise SetupError(f"there is no directory {path}")
     for name in ("Makefile", "Kconfig", "mm"):
         if not (path / name).exists():
-            raise SetupError(f"{path} is no kernel tree: it has no {name}")
+            raise SetupError(f"{path} is not a kernel tree: it has no {name}")
     version = version_of_makefile((path / "Makefile").read_text(errors="replace"))
     if version is None:
-        raise SetupError(f"{path} is no kernel tree: its Makefile has no VERSION and PATCHLEVEL")
+        message = f"{path} is not a kernel tree: its Makefile has no VERSION and PATCHLEVEL"
+        raise SetupError(message)
     return version
 
 
 def built_in_place(path: Path) -> bool:
     """Whether kbuild would refuse the tree for O= ("source tree is not clean")."""
-    # What outputmakefile in the top Makefile looks for.
+    # The paths that the target outputmakefile of the top Makefile checks.
     traces = [".config", "include/config"]
     traces += [f"arch/{arch.srcarch}/include/generated" for arch in ARCHES.values()]
     return any((path / trace).exists() for trace in traces)
@@ -135,7 +137,7 @@ def built_in_place(path: Path) -> bool:
 
 @contextmanager
 def _open_tree(path: Path, cache: Cache) -> Iterator[GitTree | PlainTree]:
-    """The tree, with what the cache keeps for it; one process at a time has it."""
+    """Open the tree with its work directory in the cache, which one process at a time holds."""
     repository = find_repository(path) if shutil.which("git") else None
     kind = "git" if repository else "plain"
     with cache.work(f"tree-{kind}-{digest(str(path))}") as root:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Patches out of mails: an mbox, a maildir, a single mail, or a message-id that b4 fetches."""
+"""Read patches from mails: an mbox, a maildir, a single mail, or a message-id that b4 fetches."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ _SUBJECT = re.compile(r"^Subject: (.*)$", re.MULTILINE)
 _TAG = re.compile(r"\[([^\]]*PATCH[^\]]*)\]", re.IGNORECASE)
 _REPLY = re.compile(r"(re|aw|fwd?):", re.IGNORECASE)
 
-# An archive answers in seconds.
+# Archives usually answer in seconds.
 _FETCH_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
 class Mailed:
-    """Patches from mails, and the base commits that these mails and their cover letter name."""
+    """Patches from mails, and the base commits that the mails and their cover letter name."""
 
     patches: tuple[Patch, ...]
     bases: tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class _Letter:
-    """A mail with its transfer encoding undone."""
+class _Mail:
+    """A mail with its transfer encoding decoded."""
 
     subject: str
     message: bytes
@@ -52,7 +52,7 @@ class _Letter:
 
     @property
     def number(self) -> int:
-        """Its place in the series, from 1; 0 when the subject does not say."""
+        """The position in the series, from 1, or 0 without a number in the subject."""
         found = re.search(r"(\d+)/\d+", self._tag)
         return int(found[1]) if found else 0
 
@@ -63,7 +63,7 @@ class _Letter:
 
     @property
     def name(self) -> str:
-        """As git format-patch would call it."""
+        """The file name that git format-patch would use."""
         title = re.sub(r"^(\s*\[[^\]]*\])+", "", self.subject)
         slug = re.sub(r"[^A-Za-z0-9_.]+", "-", title).strip("-.")[:NAME_LENGTH]
         return f"{self.number or 1:04}-{slug or 'patch'}.patch"
@@ -87,37 +87,39 @@ def is_maildir(folder: Path) -> bool:
 
 
 def split(place: Path) -> Mailed:
-    """The patches in an mbox or a maildir, by the numbers in their subjects; replies are left out.
+    """Read the patches of an mbox or a maildir, ordered by the numbers in their subjects.
+
+    Replies are ignored.
 
     Raises:
-        SetupError: one is missing, there are several versions, or a patch is refused.
+        SetupError: a patch is missing or refused, or there are several versions.
     """
     _check_size(place)
     with tempfile.TemporaryDirectory(prefix="mails-") as scratch:
         folder = Path(scratch)
         _git(place, "mailsplit", "-b", f"-o{folder}", "--", str(place.absolute()), cwd=folder)
-        letters = [_read(mail, place) for mail in sorted(folder.iterdir())]
-    letters = [letter for letter in letters if not letter.reply]
-    texts = (letter.message + letter.patch for letter in letters)
+        mails = [_read(file, place) for file in sorted(folder.iterdir())]
+    mails = [mail for mail in mails if not mail.reply]
+    texts = (mail.message + mail.patch for mail in mails)
     bases = tuple(filter(None, map(named_base, texts)))
-    patched = [letter for letter in letters if letter.patch]
-    # Who names a single mail wants it, whatever it was a part of.
-    if len(letters) > 1:
+    patched = [mail for mail in mails if mail.patch]
+    # A single mail is taken alone, even if it is part of a series.
+    if len(mails) > 1:
         patched = _ordered(patched, place)
     return Mailed(tuple(_patches(patched, place)), bases)
 
 
 def fetch(message_id: str) -> Mailed:
-    """The series that a message-id, or its address in an archive, belongs to.
+    """Fetch the series of a message-id, or of its address in an archive.
 
     Raises:
         SetupError: b4 is not installed.
-        InfraError: it cannot fetch that.
+        InfraError: b4 cannot fetch the series.
     """
     try:
         b4 = find_tool("b4")
     except SetupError as exc:
-        message = f"{message_id} looks like a message-id, and b4 is not installed to fetch it"
+        message = f"{message_id} looks like a message-id, but b4 is not installed"
         raise SetupError(message, hint="apt install b4, or name a file") from exc
     with tempfile.TemporaryDirectory(prefix="b4-") as scratch:
         folder = Path(scratch)
@@ -135,41 +137,41 @@ def fetch(message_id: str) -> Mailed:
 def _check_size(place: Path) -> None:
     files = [place] if place.is_file() else [file for file in place.rglob("*") if file.is_file()]
     if sum(file.stat().st_size for file in files) > LIMIT:
-        message = f"{place} is refused: it is larger than {LIMIT / 1e6:.0f} MB, no series is"
+        message = f"{place} is refused: it is larger than {LIMIT / 1e6:.0f} MB, the limit"
         raise SetupError(message, hint="export the series alone")
 
 
-def _read(mail: Path, place: Path) -> _Letter:
+def _read(mail: Path, place: Path) -> _Mail:
     message, patch = mail.with_suffix(".message"), mail.with_suffix(".patch")
     words = ["mailinfo", "-k", "--no-scissors", str(message), str(patch)]
-    told = _git(place, *words, cwd=mail.parent, stdin=mail.read_bytes())
-    subject = _SUBJECT.search(told)
-    return _Letter(subject[1] if subject else "", message.read_bytes(), patch.read_bytes())
+    output = _git(place, *words, cwd=mail.parent, stdin=mail.read_bytes())
+    subject = _SUBJECT.search(output)
+    return _Mail(subject[1] if subject else "", message.read_bytes(), patch.read_bytes())
 
 
-def _ordered(letters: Sequence[_Letter], place: Path) -> list[_Letter]:
-    versions = sorted({letter.version for letter in letters})
+def _ordered(mails: Sequence[_Mail], place: Path) -> list[_Mail]:
+    versions = sorted({mail.version for mail in mails})
     if len(versions) > 1:
-        told = ", ".join(f"v{version}" for version in versions)
-        raise SetupError(f"{place} has several versions: {told}", hint="export one of them")
-    # A mail that came by a list and by Cc is there twice.
-    letters = list(dict.fromkeys(letters))
-    numbers = Counter(letter.number for letter in letters)
+        names = ", ".join(f"v{version}" for version in versions)
+        raise SetupError(f"{place} has several versions: {names}", hint="export one of them")
+    # A mail that arrived both by a list and by Cc occurs twice.
+    mails = list(dict.fromkeys(mails))
+    numbers = Counter(mail.number for mail in mails)
     if 0 in numbers:
-        return letters
-    wanted = range(1, max(letter.count for letter in letters) + 1) if letters else range(0)
+        return mails
+    wanted = range(1, max(mail.count for mail in mails) + 1) if mails else range(0)
     for number in wanted:
         if numbers[number] != 1:
-            how = "missing" if not numbers[number] else f"there {numbers[number]} times"
-            raise SetupError(f"{place}: patch {number} of {len(wanted)} is {how}")
-    return sorted(letters, key=lambda letter: letter.number)
+            problem = f"occurs {numbers[number]} times" if numbers[number] else "is missing"
+            raise SetupError(f"{place}: patch {number} of {len(wanted)} {problem}")
+    return sorted(mails, key=lambda mail: mail.number)
 
 
-def _patches(letters: Sequence[_Letter], place: Path) -> Iterator[Patch]:
-    # A file of git format-patch is called what it is called.
-    single = place.name if len(letters) == 1 and place.suffix == ".patch" else ""
-    for letter in letters:
-        yield make_patch(single or letter.name, letter.patch, origin=str(place))
+def _patches(mails: Sequence[_Mail], place: Path) -> Iterator[Patch]:
+    # A file of git format-patch keeps its name.
+    single = place.name if len(mails) == 1 and place.suffix == ".patch" else ""
+    for mail in mails:
+        yield make_patch(single or mail.name, mail.patch, origin=str(place))
 
 
 def _git(place: Path, *words: str, cwd: Path, stdin: bytes | None = None) -> str:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""One patch: what it does to which files. What no kernel patch is made of is refused here.
+"""Parse one patch, and refuse unsafe ones.
 
-The text comes from anyone's mailbox. So its names are read before git sees it, and a name that
-leads out of the tree, a link, or bytes that are no text never get as far as a file.
+The text may come from any mailbox. So the names are checked before git reads the patch. Names
+outside the tree, links, and bytes that are not text never reach a file.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from pathlib import Path
 
 from testbed.errors import SetupError
 
-# The largest patches of the kernel's history are some 30 MB: headers of graphics drivers.
+# The largest patches of the kernel's history, headers of graphics drivers, have some 30 MB.
 LIMIT = 64_000_000  # bytes
 
-# Of a file that is called after the subject, as git format-patch does it.
+# The length of the subject in a file name, as in git format-patch.
 NAME_LENGTH = 52
 
-# What `new file mode` and its like may say: a plain file, or one that can be executed.
+# The modes that `new file mode` and similar lines may have: a plain or an executable file.
 _MODES = frozenset({"100644", "100755"})
 
 _GIT_HEADER = re.compile(r"diff --git (.+)")
@@ -33,7 +33,7 @@ _BINARY = re.compile(r"GIT binary patch|Binary files .* differ")
 _HUNK = re.compile(r"@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@")
 _BASE = re.compile(rb"^base-commit: ([0-9a-f]{12,64})\s*$", re.MULTILINE)
 
-# A text that begins so is UTF-16 or UTF-32, as some editors and shells save it.
+# These mark UTF-16 or UTF-32, which some editors and shells write.
 _BYTE_ORDER_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 NOWHERE = "/dev/null"
@@ -41,7 +41,7 @@ NOWHERE = "/dev/null"
 
 @dataclass(frozen=True)
 class Hunk:
-    """One place of a file: its lines with the first character that says what becomes of them."""
+    """One hunk of a file. Each line begins with a blank, "-" or "+"."""
 
     line: int  # of the old file, from 1
     lines: tuple[str, ...]
@@ -61,7 +61,7 @@ class Hunk:
 
 @dataclass
 class FileDiff:
-    """What a patch does to one file. Both names are below the tree, or /dev/null."""
+    """The changes of a patch to one file. Both names are below the tree, or /dev/null."""
 
     old: str = ""
     new: str = ""
@@ -74,12 +74,12 @@ class FileDiff:
 
 @dataclass(frozen=True)
 class Patch:
-    """A patch that was read, and found to be nothing but text for files below the tree."""
+    """A patch that contains only text for files below the tree."""
 
     name: str
     text: bytes = field(repr=False)
-    origin: str = ""  # where it was read from
-    exact: bool = False  # it is to apply as it is: without fuzz, and not when it is merged
+    origin: str = ""  # the place that it was read from
+    exact: bool = False  # it must apply without fuzz, and not be merged
 
     @cached_property
     def diffs(self) -> tuple[FileDiff, ...]:
@@ -87,7 +87,7 @@ class Patch:
 
     @property
     def files(self) -> set[str]:
-        """The files that it creates, changes, deletes or renames, by both names."""
+        """The files that it creates, changes, deletes or renames, with both names."""
         return {name for diff in self.diffs for name in diff.names}
 
     @property
@@ -96,19 +96,19 @@ class Patch:
 
 
 def read_patch(path: Path, *, exact: bool = False) -> Patch:
-    """The patch in a file.
+    """Read the patch in a file.
 
     Raises:
-        SetupError: it cannot be read, is no patch, or is refused.
+        SetupError: the file cannot be read, is not a patch, or is refused.
     """
     return make_patch(path.name, read_file(path), origin=str(path), exact=exact)
 
 
 def make_patch(name: str, text: bytes, *, origin: str, exact: bool = False) -> Patch:
-    """A patch of this text.
+    """Make a patch of this text.
 
     Raises:
-        SetupError: it is no patch, or is refused; says why.
+        SetupError: the text is not a patch, or is refused. It gives the reason.
     """
     patch = Patch(name, text, origin, exact)
     if not patch.files:
@@ -117,33 +117,33 @@ def make_patch(name: str, text: bytes, *, origin: str, exact: bool = False) -> P
 
 
 def read_file(path: Path) -> bytes:
-    """The bytes of a file that may be a patch.
+    """Read a file that may be a patch.
 
     Raises:
-        SetupError: it cannot be read, or is larger than any patch.
+        SetupError: it cannot be read, or is too large for a patch.
     """
     try:
         if path.stat().st_size > LIMIT:
             size = f"larger than {LIMIT / 1e6:.0f} MB"
-            raise SetupError(f"{path} is refused: it is {size}, no series of patches is")
+            raise SetupError(f"{path} is refused: it is {size}, the limit")
         return path.read_bytes()
     except OSError as exc:
         raise SetupError(f"cannot read the patch {path}: {exc.strerror}") from exc
 
 
 def named_base(text: bytes) -> str:
-    """The commit of the trailer `base-commit:` (git-format-patch(1)); empty without one."""
+    """Return the commit of the trailer `base-commit:` (git-format-patch(1)), or "" without one."""
     found = _BASE.search(text)
     return found[1].decode() if found else ""
 
 
 class _Reader:
-    """Reads a patch line by line, as git does: a hunk has as many lines as its head says."""
+    """Reads a patch line by line as git does. A hunk's head gives its number of lines."""
 
     def __init__(self, name: str, text: bytes) -> None:
         self.name = name
         _refuse_other_than_text(name, text)
-        # The kernel has some files that are not UTF-8.
+        # Some files of the kernel are not UTF-8.
         self.lines = text.decode(errors="surrogateescape").split("\n")
         self.at = 0
 
@@ -155,7 +155,7 @@ class _Reader:
                 yield from filter(None, [diff])
                 diff = self._git_header(match[1])
             elif self._names_follow(line):
-                # A diff that git did not make has no header of its own.
+                # Only git writes a header line for each file.
                 if diff is None or diff.hunks:
                     yield from filter(None, [diff])
                     diff = FileDiff()
@@ -173,7 +173,8 @@ class _Reader:
     def _git_header(self, names: str) -> FileDiff:
         if '"' in names:
             self._refuse(f"it names files in quotes: {names}")
-        # Of names with blanks git says it again, in lines of their own, unless they are binary.
+        # Names with blanks do not match. git repeats them in separate lines, except for binary
+        # files.
         match = _GIT_NAMES.fullmatch(names)
         if match is None:
             return FileDiff()
@@ -192,11 +193,11 @@ class _Reader:
             self._refuse("it is binary")
 
     def _hunk(self, old: int, new: int) -> Iterator[str]:
-        """The lines of a hunk; `at` stays at the last."""
+        """Yield the lines of a hunk. Then `at` is its last line."""
         head = self.at + 1
         while old > 0 or new > 0:
             self.at += 1
-            # Some mailers take the blank of an empty line away. Behind the last line is nothing.
+            # Some mailers strip the blank of an empty line. "end" marks a hunk that is cut off.
             line = self.lines[self.at] or " " if self.at < len(self.lines) - 1 else "end"
             if line[0] not in " +-\\":
                 self._refuse(f"its hunk at line {head} is cut off")
@@ -205,8 +206,8 @@ class _Reader:
                 yield line
 
     def _stripped(self, line: str) -> str:
-        """The name in a `---` or `+++` line, without its first directory."""
-        # What follows a tab is a time.
+        """Return the name in a `---` or `+++` line, without its first directory."""
+        # A time may follow after a tab.
         name = line[4:].partition("\t")[0].rstrip()
         if name == NOWHERE:
             return name
@@ -216,7 +217,7 @@ class _Reader:
         if not first:
             self._refuse(f"it names {name}, which is an absolute path")
         if not slash:
-            self._refuse(f"it names {name} without a directory in front, such as a/ and b/")
+            self._refuse(f"it names {name} without a leading directory such as a/ or b/")
         return self._checked(rest)
 
     def _checked(self, name: str) -> str:
@@ -228,12 +229,12 @@ class _Reader:
         if not name or {"", "."} & set(parts) or not name.isprintable():
             self._refuse(f"it names a file in an unusual way: {name!r}")
         if ".git" in (part.lower() for part in parts):
-            self._refuse(f"it names {name}, which is git's own")
+            self._refuse(f"it names {name}, which belongs to git")
         return name
 
     def _check_mode(self, mode: str) -> None:
         if mode == "120000":
-            self._refuse("it makes or changes a symbolic link")
+            self._refuse("it creates or changes a symbolic link")
         if mode not in _MODES:
             self._refuse(f"it has a file of mode {mode}")
 
@@ -245,11 +246,11 @@ def _refuse_other_than_text(name: str, text: bytes) -> None:
     if len(text) > LIMIT:
         raise _refusal(name, f"it is larger than {LIMIT / 1e6:.0f} MB")
     if text.startswith(_BYTE_ORDER_MARKS):
-        raise _refusal(name, "it is in UTF-16: save it in UTF-8")
+        raise _refusal(name, "it is encoded in UTF-16: save it in UTF-8")
     if b"\0" in text:
         raise _refusal(name, "it is binary")
     if b"\r\n" in text and text.count(b"\r\n") == text.count(b"\n"):
-        raise _refusal(name, "its lines end with CR LF: take the CR away, as dos2unix(1) does")
+        raise _refusal(name, "its lines end with CR LF: convert it with dos2unix(1)")
 
 
 def _refusal(name: str, why: str) -> SetupError:

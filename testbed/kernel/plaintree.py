@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The text of a tree without git: all files but what a build leaves.
+"""The text of a tree without git: all files except the output of a build.
 
-Which files changed is known by size, times and inode, as git's index does it: the time of a
-change of the inode (ctime) cannot be set back. So a second look reads only the directories in
-which a file is another.
+Changed files are detected by size, times and inode, as in git's index. The time of an inode's
+change (ctime) cannot be set back. So a second look reads only directories with changed files.
 """
 
 from __future__ import annotations
@@ -24,11 +23,11 @@ from testbed.files import write_whole
 from testbed.kernel.content import Content, shapes_configuration
 from testbed.process import run
 
-# Left by builds in place, never part of the text, and several times as large as it.
+# Output of in-tree builds. It is never part of the text, and several times larger.
 _BUILT = (".o", ".a", ".ko", ".cmd", ".mod", ".order", ".symvers")
 
-# A file may change twice within one tick of the file system's clock: what is younger than this
-# when it is read will be read again.
+# A file may change twice within one tick of the file system's clock. So a file that was younger
+# than this when it was read will be read again.
 _RACY = 2_000_000_000  # nanoseconds
 
 _Records = dict[str, list[str]]
@@ -36,18 +35,18 @@ _Records = dict[str, list[str]]
 
 @dataclass(frozen=True)
 class PlainTree:
-    """A tree, and the directory in the cache where its digests are kept."""
+    """A tree, and the directory in the cache with its digests."""
 
     path: Path
     root: Path
 
     @property
     def text(self) -> Path:
-        """Where `export` puts the text."""
+        """The directory that export() fills."""
         return self.root / "text"
 
     def look(self) -> Content:
-        """What the text is, by digests over the names, modes and bytes of its files."""
+        """Return the identity of the text: digests of the names, modes and bytes of its files."""
         known = self._read("digests.json")
         settled = time.time_ns() - _RACY
         whole, kconfig = hashlib.sha256(), hashlib.sha256()
@@ -66,10 +65,10 @@ class PlainTree:
         return Content(f"sha256 {whole.hexdigest()}", f"sha256 {kconfig.hexdigest()}")
 
     def export(self, content: str) -> None:
-        """Make `text` what the tree is now. A file is replaced only when it differs.
+        """Make `text` equal to the tree, whose identity must be `content`. Replace changed files.
 
         Raises:
-            SetupError: the tree has changed since it was looked at, or `make mrproper` fails.
+            SetupError: the tree has changed since look(), or `make mrproper` fails.
         """
         self.text.mkdir(exist_ok=True)
         wanted = dict(_files(self.path))
@@ -85,7 +84,7 @@ class PlainTree:
         self._write("copied.json", copied)
         self._clean()
         if self.look().whole != content:
-            raise SetupError(f"{self.path} was changed while it was copied", hint="run again")
+            raise SetupError(f"{self.path} changed while it was copied", hint="run again")
 
     def _clean(self) -> None:
         for arch in ARCHES.values():
@@ -108,14 +107,14 @@ class PlainTree:
 
 @dataclass(frozen=True)
 class _Folder:
-    """A directory that has files or symbolic links."""
+    """A directory with files or symbolic links."""
 
-    name: str  # below the top of the tree, with a slash at its end; empty: the top
-    files: list[os.DirEntry[str]]  # by name
+    name: str  # below the top of the tree, with a final slash; empty for the top
+    files: list[os.DirEntry[str]]  # sorted by name
 
 
 def _folders(top: Path) -> Iterator[_Folder]:
-    """Those of the whole tree, in order."""
+    """Yield the directories of the whole tree, in order."""
     waiting = [""]
     while waiting:
         name = waiting.pop()
@@ -132,21 +131,24 @@ def _folders(top: Path) -> Iterator[_Folder]:
 
 
 def _files(top: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """Files and symbolic links by their names below `top`."""
+    """Yield files and symbolic links with their names below `top`."""
     for folder in _folders(top):
         for file in folder.files:
             yield folder.name + file.name, file
 
 
 def _stamp_all(folder: _Folder, statuses: list[os.stat_result]) -> str:
-    """Other when a file of the folder is."""
+    """Return a stamp that changes with any file of the folder."""
     pairs = zip(folder.files, statuses, strict=True)
     text = "\0".join(f"{file.name} {_stamp(status)}" for file, status in pairs)
     return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
 
 
 def _digests(folder: _Folder) -> tuple[str, str]:
-    """Over all files of the folder, and over those that Kconfig may read: empty without any."""
+    """Return a digest of all files of the folder, and one of the files that Kconfig may read.
+
+    Without such files a digest is empty.
+    """
     lines = {folder.name + file.name: _digest(file) for file in folder.files}
     return _over(lines), _over({name: lines[name] for name in lines if shapes_configuration(name)})
 
@@ -169,7 +171,7 @@ def _digest(entry: os.DirEntry[str]) -> str:
 
 
 def _replace(origin: Path, target: Path) -> None:
-    """A new file at `target`: hard links to the old one keep what they have."""
+    """Create a new file at `target`. Hard links to the old file keep the old content."""
     target.parent.mkdir(parents=True, exist_ok=True)
     target.unlink(missing_ok=True)
     shutil.copy(origin, target, follow_symlinks=False)

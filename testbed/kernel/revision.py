@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Commits of the user's own git tree: read, never written."""
+"""Read commits of the user's git tree, which is never written."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from testbed.process import check_output
 
 _TREE = "tree:"
 
-# `tree:PATH@base` is PATH at the commit that the series names.
+# `tree:PATH@base` stands for PATH at the base commit that the series names.
 BASE = "base"
 
 
 def split_revision(wanted: str) -> tuple[Path, str]:
-    """PATH and REV of `PATH@REV`; a directory that is called so is a path alone."""
+    """Split `PATH@REV` into PATH and REV. If a directory has the whole name, REV is empty."""
     whole = Path(wanted).expanduser()
     name, at, revision = wanted.rpartition("@")
     if not at or whole.exists():
@@ -29,15 +29,15 @@ def split_revision(wanted: str) -> tuple[Path, str]:
 
 
 def tree_of(kernel: str) -> Path | None:
-    """The directory of a kernel that is given as a tree."""
+    """Return PATH of a kernel `tree:PATH` or `tree:PATH@REV`, else None."""
     return split_revision(kernel.removeprefix(_TREE))[0] if kernel.startswith(_TREE) else None
 
 
 def at_base(kernel: str, base: str) -> str:
-    """The kernel, where it is `tree:PATH@base`, at the commit that the series is made for.
+    """Replace `base` in `tree:PATH@base` by the base commit of the series.
 
     Raises:
-        SetupError: the series names none.
+        SetupError: the series names no base commit.
     """
     if not kernel.startswith(_TREE) or split_revision(kernel)[1] != BASE:
         return kernel
@@ -47,10 +47,10 @@ def at_base(kernel: str, base: str) -> str:
 
 
 def commit_of(path: Path, revision: str) -> str:
-    """The id of the commit that a revision means.
+    """Return the id of the commit of a revision.
 
     Raises:
-        SetupError: there is no repository, or no such commit in it.
+        SetupError: there is no repository, or it lacks the commit.
     """
     if find_repository(path) is None:
         raise SetupError(f"{path} is not the top of a git tree: it has no revisions")
@@ -61,15 +61,15 @@ def commit_of(path: Path, revision: str) -> str:
 
 
 def content_of(path: Path, commit: str) -> Content:
-    """What the text of a commit is."""
+    """Return the identity of a commit's text."""
     tree = git(path, "rev-parse", f"{commit}^{{tree}}").strip()
-    # As ls-files shows it.
+    # The format of ls-files --stage.
     form = "--format=%(objectmode) %(objectname) 0%x09%(path)"
     return Content(f"git {tree}", listed_kconfig(git(path, "ls-tree", "-rz", form, tree)))
 
 
 def makefile_of(path: Path, commit: str) -> str:
-    """The top Makefile of a commit; empty where there is none."""
+    """Return the top Makefile of a commit, or "" without one."""
     try:
         return git(path, "cat-file", "blob", f"{commit}:Makefile")
     except CommandError:
@@ -77,58 +77,58 @@ def makefile_of(path: Path, commit: str) -> str:
 
 
 def read_range(path: Path, wanted: str) -> list[Patch]:
-    """The commits of `A..B` as patches, the oldest first.
+    """Return the commits of `A..B` as patches, the oldest first.
 
     Raises:
-        SetupError: it is no range, it is empty, or a merge is in it.
+        SetupError: it is not a range, or contains a merge.
     """
     first, _, last = wanted.partition("..")
     if last.startswith("."):
-        raise SetupError(f"{wanted} is no line of commits", hint="give A..B")
+        raise SetupError(f"{wanted} is not a range of commits", hint="give A..B")
     between = "..".join(commit_of(path, end or "HEAD") for end in (first, last))
     commits = git(path, "rev-list", "--reverse", "--topo-order", between).split()
     if merges := git(path, "rev-list", "--merges", between).split():
         raise SetupError(
-            f"{wanted} has {len(merges)} merges, such as {merges[0][:12]}: that is no series",
-            hint=f"build its end instead: --kernel tree:{path}@{last or 'HEAD'}",
+            f"{wanted} has {len(merges)} merges, such as {merges[0][:12]}: a series has none",
+            hint=f"build the end of the range instead: --kernel tree:{path}@{last or 'HEAD'}",
         )
     patches = (_patch(path, commit, number) for number, commit in enumerate(commits, 1))
     return [patch for patch in patches if patch is not None]
 
 
 def base_note(kernel: str, base: str) -> str:
-    """What is to be said of the commit that a series is made for; empty when all is well."""
+    """Return a note if the kernel is not, or may not be, the base commit of a series; else ""."""
     path = tree_of(kernel)
     if not base:
         return ""
     named = f"the series is made for commit {base[:12]}"
     if path is None or find_repository(path) is None:
-        return f"{named}: whether this text is that cannot be told, it has no history"
+        return f"{named}, but this source has no history to compare with"
     revision = split_revision(kernel.removeprefix(_TREE))[1]
     here = commit_of(path, revision or "HEAD")
     try:
         there = commit_of(path, base)
     except SetupError:
-        return f"{named}, which {path} does not have"
+        return f"{named}, which {path} lacks"
     if here == there:
         return ""
-    hint = f"build on it with --kernel tree:{path}@{BASE}"
+    hint = f"--kernel tree:{path}@{BASE} builds on it"
     try:
         git(path, "merge-base", "--is-ancestor", there, here)
     except CommandError:
         return f"{named}, which is not in the tree's history: {hint}"
     ahead = git(path, "rev-list", "--count", f"{there}..{here}").strip()
-    return f"{named}, and the tree is {ahead} commits further: {hint}"
+    return f"{named}, but the tree is {ahead} commits ahead: {hint}"
 
 
 def _patch(path: Path, commit: str, number: int) -> Patch | None:
-    """A commit as a patch, by git's plumbing: what the user has configured does not alter it.
+    """Return a commit as a patch, or None if it changes nothing.
 
-    None for a commit that changes nothing.
+    git's plumbing commands ignore the user's settings for diffs.
     """
     title = git(path, "log", "-1", "--format=%f", commit).strip()
     with tempfile.TemporaryDirectory(prefix="commit-") as scratch:
-        # Not from its standard output: some files of the kernel are not UTF-8.
+        # Standard output is decoded as UTF-8, but some files of the kernel are not UTF-8.
         file = Path(scratch) / "patch"
         # fmt: off
         git(
@@ -143,5 +143,5 @@ def _patch(path: Path, commit: str, number: int) -> Patch | None:
 
 
 def git(path: Path, *words: str) -> str:
-    """What git says of the repository at `path`, which is only read."""
+    """Return the output of git in the repository at `path`, which it only reads."""
     return check_output([*FOREIGN_ENV, "GIT_OPTIONAL_LOCKS=0", "git", "-C", path, *words])

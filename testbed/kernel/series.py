@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A series: patches in their order, and where they are read from."""
+"""Load a series: patches in their order, from files, mails or commits."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from testbed.kernel.mail import Mailed, fetch, is_mail, is_maildir, split
 from testbed.kernel.patch import Patch, make_patch, named_base, read_file, read_patch
 from testbed.kernel.revision import read_range, tree_of
 
-# A..B: of a path such as a/../b the first part ends with a slash.
+# A..B, but not a path such as a/../b, where a slash precedes the dots.
 _RANGE = re.compile(r"[^.\s]\S*(?<!/)\.\.")
 
 _MESSAGE_ID = re.compile(r"<?[^\s<>/@]+@[^\s<>/@]+>?|https?://\S+")
 
 _EXAMPLES = (
     "give a patch, a folder of patches, an mbox, a maildir, a message-id, "
-    "or A..B of a tree that --kernel tree:PATH names"
+    "or a range A..B of the tree that --kernel tree:PATH names"
 )
 
 
 @dataclass(frozen=True)
 class Series:
-    """Patches in the order in which they are applied; empty: the tree as it is."""
+    """Patches in the order of their application. The empty series leaves the tree unchanged."""
 
     patches: tuple[Patch, ...] = ()
-    base: str = ""  # the commit that it says it is made for
+    base: str = ""  # the base commit that it names
 
     @classmethod
     def of(cls, *paths: Path) -> Series:
-        """The patches in these files.
+        """Read the patches in these files.
 
         Raises:
-            SetupError: one cannot be read, is no patch, or is refused.
+            SetupError: a file cannot be read, is not a patch, or is refused.
         """
         return cls(tuple(read_patch(path) for path in paths))
 
@@ -46,29 +46,30 @@ class Series:
 
     @property
     def identity(self) -> str:
-        """Equal for equal patches in equal order, whatever their names; empty without any."""
+        """Equal for equal patches in equal order, regardless of names. Empty without patches."""
         return " ".join(patch.identity for patch in self.patches)
 
     @property
     def files(self) -> tuple[str, ...]:
-        """The files that the patches name, below the tree, sorted."""
+        """The sorted names, below the tree, of all files that the patches name."""
         return tuple(sorted({name for patch in self.patches for name in patch.files}))
 
     @property
     def shapes_configuration(self) -> bool:
-        """Whether it may alter what Kconfig says."""
+        """Whether the series may affect Kconfig's result."""
         return any(map(shapes_configuration, self.files))
 
 
 def load_series(wanted: str, kernel: str = "") -> Series:
-    """The series that is meant by a path, a range of commits, or a message-id.
+    """Load the series of a path, a range of commits, or a message-id.
 
     A path is one patch, an mbox, a maildir, or a folder of patches with or without a `series`
-    file (quilt(1)). A range `A..B` is of the git tree that `kernel` names. A message-id is
-    asked of the archive that b4 is set up for. Without any it is the empty series.
+    file (quilt(1)). A range `A..B` refers to the git tree that `kernel` names. b4 fetches a
+    message-id from its configured archive. If `wanted` is empty, the series is empty.
 
     Raises:
-        SetupError: there is no such thing, no patch in it, or a patch is refused.
+        SetupError: `wanted` does not exist, has no patch, or a patch is refused.
+        InfraError: b4 cannot fetch the series.
     """
     if not wanted:
         return Series()
@@ -82,7 +83,7 @@ def load_series(wanted: str, kernel: str = "") -> Series:
     elif _MESSAGE_ID.fullmatch(wanted):
         found = fetch(wanted)
     else:
-        raise SetupError(f"there is no patch and no folder of patches at {place}", hint=_EXAMPLES)
+        raise SetupError(f"no patch and no folder of patches at {place}", hint=_EXAMPLES)
     return _series(found, wanted)
 
 
@@ -116,12 +117,12 @@ def _folder(folder: Path) -> Mailed:
 
 
 def _listed(folder: Path) -> list[Path]:
-    """The files of a quilt series file: a comment or an option may follow each."""
+    """Return the files of a quilt series file. A comment or an option may follow each name."""
     file = folder / "series"
     lines = file.read_text().splitlines() if file.is_file() else []
     words = [found for line in lines if (found := line.partition("#")[0].split())]
     for name, *options in words:
         if set(options) - {"-p1", "-pab"}:
-            told = f"{file}: {name} has the option {' '.join(options)}"
-            raise SetupError(told, hint="only -p1 is known")
+            message = f"{file}: {name} has the option {' '.join(options)}"
+            raise SetupError(message, hint="only -p1 and -pab are supported")
     return [folder / name for name, *_ in words]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Where kernel text comes from: Debian's archive, a local tree, a tarball."""
+"""Sources of kernel text: Debian's archive, a local tree, a tarball."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from testbed.suggest import nearest
 
 
 class Text(Protocol):
-    """What each kind of source knows of its text."""
+    """The interface of a text, which each kind of source implements."""
 
     @property
     def identity(self) -> str: ...
@@ -34,21 +34,24 @@ class Text(Protocol):
 
 @dataclass(frozen=True)
 class Source:
-    """Kernel text by its name: found, but not necessarily on this disk yet."""
+    """Kernel text that was found, but may not be on this disk yet."""
 
-    identity: str  # of the content: equal identities are equal texts
-    version: str  # as `make kernelversion` has it, such as 7.3.4
-    description: str  # for people: what was taken, and where from
+    identity: str  # texts with equal identities are equal
+    version: str  # as `make kernelversion` prints it, such as 7.3.4
+    description: str  # for people: the text and its origin
     text: Text
 
     @property
     def family(self) -> str:
-        """Equal for stages of one text: a later one is built from the objects of an earlier."""
+        """Equal for successive states of one text, which share a build directory."""
         return self.text.family
 
     @property
     def configuration(self) -> str:
-        """Equal where Kconfig is: two texts that differ in C files alone are configured once."""
+        """Equal for texts with equal Kconfig files.
+
+        Texts that differ only in C files are configured once.
+        """
         return self.text.configuration
 
 
@@ -56,7 +59,7 @@ class Source:
 class SourceTree:
     """Kernel text on this disk. It is never written.
 
-    With `in_place` it is the user's own tree, else it lies in the cache.
+    With `in_place` it is the user's tree, else it is in the cache.
     """
 
     path: Path
@@ -65,11 +68,11 @@ class SourceTree:
 
 
 def resolve(spec: str, ctx: Context) -> Source:
-    """The text that `debian`, `debian:7.3`, `tree:PATH` or `tarball:PATH` means.
+    """Find the text for `debian`, `debian:7.3`, `tree:PATH` or `tarball:PATH`.
 
     Raises:
-        SetupError: there is no such text, it is no kernel's, or it is too old.
-        InfraError: the archive cannot be asked.
+        SetupError: the text does not exist, is not a kernel's, or is too old.
+        InfraError: no index of the archive is available.
     """
     kind, _, rest = spec.partition(":")
     find = _KINDS.get(kind)
@@ -82,11 +85,11 @@ def resolve(spec: str, ctx: Context) -> Source:
 
 
 def unpack(source: Source, ctx: Context) -> SourceTree:
-    """The text on this disk.
+    """Put the text on this disk.
 
     Raises:
-        SetupError: it cannot be had any more, or is damaged.
-        InfraError: it cannot be downloaded, or the disk has no room.
+        SetupError: the text is not available any more, or is damaged.
+        InfraError: the download failed, or the disk lacks space.
     """
     text = source.text
     return SourceTree(text.unpack(ctx), source, text.in_place)

@@ -16,13 +16,13 @@ from testbed.kernel.unpack import inner_name, open_members, require_known, unpac
 from testbed.kernel.version import require_supported, version_of_makefile
 from testbed.progress import Progress
 
-# A kernel's text is ten to twelve times its xz, seven times its gzip.
+# A kernel's text is ten to twelve times as large as its .xz, and seven times as its .gz.
 _ROOM = 12
 
 
 @dataclass(frozen=True, kw_only=True)
 class TarballText:
-    """A tarball with kernel text, known by its SHA-256."""
+    """A tarball with kernel text, identified by its SHA-256."""
 
     path: Path
     sha256: str
@@ -47,11 +47,11 @@ class TarballText:
         return f"{self.version} from {self.path}"
 
     def unpack(self, ctx: Context) -> Path:
-        """The text in the cache; unpacked when it is not there.
+        """Return the text in the cache. Unpack it if it is not there.
 
         Raises:
-            SetupError: the tarball has changed, is damaged, or has a member that leads out of it.
-            InfraError: the disk has no room.
+            SetupError: the tarball is damaged, or has an unsafe member.
+            InfraError: the disk lacks space.
         """
 
         def make(scratch: Path) -> None:
@@ -63,14 +63,14 @@ class TarballText:
 
 
 def find_text(wanted: str, ctx: Context) -> TarballText:
-    """The tarball at that path.
+    """Find the tarball at that path.
 
     Raises:
-        SetupError: it is not there, of no known kind, damaged, no kernel's, or too old.
+        SetupError: it does not exist, is of an unknown kind, damaged, not a kernel's, or too old.
     """
     path = Path(wanted).expanduser().resolve()
     if not path.is_file():
-        raise SetupError(f"there is no tarball at {path}")
+        raise SetupError(f"no tarball at {path}")
     require_known(path)
     with ctx.cache.work("tarballs") as folder:
         sha256, version = _facts(path, folder, ctx.progress)
@@ -79,7 +79,7 @@ def find_text(wanted: str, ctx: Context) -> TarballText:
 
 
 def _facts(path: Path, folder: Path, progress: Progress) -> tuple[str, str]:
-    """SHA-256 and kernel version; kept as long as the file's time and size stay."""
+    """Return SHA-256 and kernel version. They are cached until the file's stat() changes."""
     status = path.stat()
     stamp = f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}"
     kept = folder / f"{digest(str(path), stamp)}.json"
@@ -94,7 +94,7 @@ def _facts(path: Path, folder: Path, progress: Progress) -> tuple[str, str]:
 
 
 def _find_version(path: Path) -> str:
-    """What the topmost Makefile says. Archives are sorted: it comes early."""
+    """Return the version of the top Makefile. It comes early, because archives are sorted."""
     with open_members(path) as (tar, members):
         for member in members:
             if member.isfile() and inner_name(member.name) == "Makefile":
@@ -103,4 +103,4 @@ def _find_version(path: Path) -> str:
                 version = version_of_makefile(file.read().decode(errors="replace"))
                 if version is not None:
                     return version
-    raise SetupError(f"{path} holds no kernel tree: no topmost Makefile with a VERSION")
+    raise SetupError(f"{path} holds no kernel tree: no top Makefile with a VERSION")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Archives of kernel text to a tree: .tar.xz, .tar.gz and .tar.zst."""
+"""Unpack archives of kernel text: .tar.xz, .tar.gz and .tar.zst."""
 
 from __future__ import annotations
 
@@ -29,37 +29,37 @@ _DAMAGE = (
 
 
 def unpack_tree(path: Path, scratch: Path, progress: Progress) -> None:
-    """Leave the text in scratch/tree, without the archive's single top directory.
+    """Unpack the text into scratch/tree, without the archive's single top directory.
 
     Raises:
-        SetupError: the archive is damaged, holds no kernel tree, or a member leads out of it.
+        SetupError: the archive is damaged, holds no kernel tree, or has an unsafe member.
     """
     parts = scratch / "parts"
     with (
         progress.step(f"unpack {path.name}", path.stat().st_size) as step,
         open_members(path, step) as (tar, members),
     ):
-        # Python before 3.11.4 knows no filters: _guarded() does not rely on them.
+        # Python before 3.11.4 has no filters, so _guarded() does not rely on them.
         tar.extraction_filter = getattr(tarfile, "data_filter", None)
         for member in _guarded(path, members):
             tar.extract(member, parts, set_attrs=not member.isdir())
     tops = list(parts.iterdir())
     if len(tops) != 1 or not (tops[0] / "Makefile").exists():
-        raise SetupError(f"{path} has not one top directory that is a kernel tree")
+        raise SetupError(f"{path} does not consist of one top directory with a kernel tree")
     tops[0].rename(scratch / "tree")
     parts.rmdir()
 
 
 def inner_name(name: str) -> str:
-    """A member's name below the archive's single top directory."""
+    """Return a member's name below the archive's single top directory."""
     return posixpath.normpath(name).partition("/")[2]
 
 
 def _guarded(path: Path, members: Iterator[tarfile.TarInfo]) -> Iterator[tarfile.TarInfo]:
-    """The members, none of which can be used to write outside the archive's own directory.
+    """Yield the members, and refuse any that could write outside the archive's directory.
 
-    Nothing may lie behind a symbolic link of the archive, and a link may go up only at its
-    beginning: so no chain of links can lead out, whatever each of them points at.
+    No member may be below a symbolic link of the archive, and only the start of a link may
+    contain "..". So no chain of links can lead out of the directory.
     """
     links: set[str] = set()
     for member in members:
@@ -76,7 +76,8 @@ def _guarded(path: Path, members: Iterator[tarfile.TarInfo]) -> Iterator[tarfile
         elif not (member.isfile() or member.isdir()):
             inside = False
         if not inside:
-            raise SetupError(f"{path} is refused: its member {member.name!r} leads out of it")
+            reason = f"its member {member.name!r} leads out of it or is a special file"
+            raise SetupError(f"{path} is refused: {reason}")
         yield member
 
 
@@ -99,7 +100,11 @@ def _behind(name: str, links: set[str]) -> bool:
 def open_members(
     path: Path, step: Step | None = None
 ) -> Iterator[tuple[tarfile.TarFile, Iterator[tarfile.TarInfo]]]:
-    """Read the archive from its beginning; damage becomes a SetupError."""
+    """Read the archive from its beginning.
+
+    Raises:
+        SetupError: the archive is truncated or damaged.
+    """
     try:
         with (
             path.open("rb") as file,
@@ -117,28 +122,26 @@ def _counted(tar: tarfile.TarFile, file: IO[bytes], step: Step | None) -> Iterat
             step.update(file.tell())
         tar.members = []  # type: ignore[attr-defined]  # else it keeps all 90,000
         yield member
-    # The end of an archive is two empty blocks. tarfile reads one of them and is as content with
-    # none, which is how a zstd stream looks that was cut off between two members.
+    # An archive ends with two empty blocks. tarfile reads one of them, but accepts their absence.
+    # A zstd stream that was cut off between two members lacks them.
     rest = cast(IO[bytes], tar.fileobj)
     if not rest.read(tarfile.BLOCKSIZE):
-        raise tarfile.ReadError("it has no end")
+        raise tarfile.ReadError("the end of the archive is missing")
     while rest.read(tarfile.RECORDSIZE):
-        pass  # to the end: only there are xz and gzip sure of all that came before
+        pass  # xz and gzip verify their checksums only at the end
 
 
 def require_known(path: Path) -> Callable[[IO[bytes]], IO[bytes]]:
-    """The function that decompresses an archive of this name.
+    """Return the function that decompresses an archive of this name.
 
     Raises:
-        SetupError: the name has no known ending.
+        SetupError: the name has no known suffix.
     """
     for suffix, opener in _OPENERS.items():
         if path.name.endswith(suffix):
             return opener
     kinds = ", ".join(_OPENERS)
-    raise SetupError(
-        f"{path} is no tarball that is known here", hint=f"its name must end in {kinds}"
-    )
+    raise SetupError(f"{path} is not a supported tarball", hint=f"its name must end in {kinds}")
 
 
 def _open_xz(file: IO[bytes]) -> IO[bytes]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Versions of Linux: as the tree's Makefile has them, and as Debian writes them."""
+"""Versions of Linux, as in the tree's Makefile and as in Debian."""
 
 from __future__ import annotations
 
@@ -16,25 +16,26 @@ _MAKEFILE = re.compile(
 
 
 def require_supported(version: str, what: str) -> None:
-    """Refuse text that is older than what the testbed knows.
+    """Refuse text that is older than the oldest supported release.
 
     Raises:
-        SetupError: it is; says which release brought the layer under test.
+        SetupError: it is older. It names the release that introduced the layer under test.
     """
     if release(version) >= SUPPORTED:
         return
     oldest = ".".join(map(str, SUPPORTED))
-    # bb666b7c2707 (6.16) added compat_vma_mmap_prepare(), reworked several times until 7.2.
+    # bb666b7c2707 ("mm: add mmap_prepare() compatibility layer for nested file systems", 6.16)
+    # added compat_vma_mmap_prepare(), which was reworked several times until 7.2.
     raise SetupError(
         f"{what} is Linux {version}: {oldest} and later are supported. mmap_prepare and its first "
-        f"compatibility layer came with 6.16; the layer as it is tested here, with "
-        f"compat_set_desc_from_vma() and __compat_vma_mmap(), is that of {oldest} and later",
-        hint=f"choose a kernel from {oldest} on, such as debian:{oldest}",
+        f"compatibility layer came with 6.16. The tests are for the layer of {oldest} and later, "
+        f"with compat_set_desc_from_vma() and __compat_vma_mmap()",
+        hint=f"choose {oldest} or later, such as debian:{oldest}",
     )
 
 
 def release(version: str) -> tuple[int, int]:
-    """Major and minor number; a missing minor number counts as any."""
+    """Return major and minor number. A missing minor number counts as newer than any."""
     numbers = [int(word) for word in re.findall(r"\d+", version)[:2]]
     if len(numbers) == 1:
         numbers.append(999)
@@ -42,12 +43,12 @@ def release(version: str) -> tuple[int, int]:
 
 
 def numbers_of(version: str) -> tuple[int, ...]:
-    """7.3.4 as (7, 3, 4), which sorts as versions do; a series such as 7.2 before its releases."""
+    """Convert 7.3.4 to (7, 3, 4), which sorts by version. 7.2 sorts before its stable releases."""
     return tuple(int(number) for number in re.findall(r"\d+", version))
 
 
 def version_of_makefile(text: str) -> str | None:
-    """What `make kernelversion` prints; None when this is not the top of a kernel tree."""
+    """Return the output of `make kernelversion`, or None if this is not a kernel's top Makefile."""
     found = {match[1]: match[2] for match in _MAKEFILE.finditer(text)}
     if not {"VERSION", "PATCHLEVEL"} <= found.keys():
         return None
@@ -56,7 +57,7 @@ def version_of_makefile(text: str) -> str | None:
 
 
 def upstream_version(debian: str) -> str:
-    """The kernel's own version in a Debian version: `7.3~rc2-1~exp1` is 7.3.0-rc2."""
+    """Return the kernel's version for a Debian version: 7.3.0-rc2 for `7.3~rc2-1~exp1`."""
     upstream = debian.rpartition(":")[2].rpartition("-")[0] or debian
     numbers, _, candidate = upstream.partition("~")
     if numbers.count(".") == 1:
@@ -66,7 +67,7 @@ def upstream_version(debian: str) -> str:
 
 @functools.total_ordering
 class DebianVersion:
-    """A Debian version in the order of deb-version(7)."""
+    """A Debian version, ordered by deb-version(7)."""
 
     def __init__(self, text: str) -> None:
         epoch, colon, rest = text.partition(":")
@@ -88,13 +89,13 @@ class DebianVersion:
 
 
 def _parts(text: str) -> tuple[tuple[tuple[int, ...], int], ...]:
-    """Stretches of non-digits and the numbers after them."""
+    """Split a text into runs of non-digits and the numbers that follow them."""
     stretches = re.findall(r"(\D*)(\d*)", text)
     return tuple(((*map(_rank, word), 0), int(number or 0)) for word, number in stretches)
 
 
 def _rank(character: str) -> int:
-    """`~` sorts before the end of the text (0), letters before everything else."""
+    """Return a sort key. `~` sorts before the end of the text (0), letters before the rest."""
     if character == "~":
         return -1
     return ord(character) if character.isalpha() else ord(character) + 256

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Source text with a series applied, and the build directory that belongs to it.
+"""Work directories: source text with a series applied, and the objects built from it.
 
-    ROOT/src/         the pristine text as hard links; what a series touches is a real copy
+    ROOT/src/         the pristine text as hard links; files that a series changes are copies
     ROOT/obj/         O= of make
-    ROOT/state.json   what src/ holds
+    ROOT/state.json   the content of src/
 
-make decides by time what to build again. So a file of src/ is written only when its
-content changes, and then it is new: a series of one C file costs one object.
+make decides by time which objects to build again. So a file of src/ is written only if its
+content changes. Then it gets a new time. A series that changes one C file rebuilds one object.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _NOT_TEXT = frozenset({".git"})
 
 @dataclass(frozen=True)
 class Worktree:
-    """A work directory whose source is as asked."""
+    """A work directory with the requested source."""
 
     root: Path
     src: Path
@@ -43,7 +43,7 @@ class Worktree:
 
 @dataclass(frozen=True)
 class _State:
-    """What src/ holds. An empty `source`: unknown, a change was under way."""
+    """The content of src/. An empty `source` means unknown, because a change was interrupted."""
 
     source: str = ""
     series: str = ""
@@ -51,12 +51,12 @@ class _State:
 
 
 def prepare_worktree(root: Path, tree: SourceTree, series: Series) -> Worktree:
-    """Bring the work directory to that text and that series; what is right already stays.
+    """Update the work directory to that text and series. Correct files stay untouched.
 
-    A user's own clean tree without a series is built straight from where it is.
+    The user's clean tree without a series is built in place.
 
     Raises:
-        PatchError: a patch does not apply; src/ is as it was before.
+        PatchError: a patch does not apply. src/ keeps its previous series.
     """
     (root / "obj").mkdir(exist_ok=True)
     if tree.in_place and not series.patches:
@@ -73,15 +73,15 @@ def prepare_worktree(root: Path, tree: SourceTree, series: Series) -> Worktree:
 
 
 def _mirror(root: Path, tree: SourceTree) -> None:
-    """Make src/ a copy of the pristine text."""
+    """Update src/ to the pristine text."""
     src, obj = root / "src", root / "obj"
     if (root / "state.json").exists():
         _write_state(root, _State())
     elif src.exists():
-        # The very first time was interrupted: nothing was built from it yet.
+        # The first update was interrupted, and nothing was built from src/ yet.
         shutil.rmtree(src)
-    # A link keeps its file's old time: wrong where objects were built from other text.
-    # A link to a file of the user's own would be altered when he edits in place.
+    # A link keeps its file's old time, which is wrong if objects were built from another text.
+    # A link to a file of the user's tree would change when the user edits that file in place.
     link = not src.exists() and not any(obj.iterdir()) and not tree.in_place
     wanted = set()
     for name in _files(tree.path):
@@ -93,7 +93,7 @@ def _mirror(root: Path, tree: SourceTree) -> None:
 
 
 def _files(top: Path) -> Iterator[str]:
-    """Names of all files and symbolic links below `top`; their directories exist below it."""
+    """Yield the names of all files and symbolic links below `top`."""
     for folder, directories, names in os.walk(top):
         directories[:] = [name for name in directories if name not in _NOT_TEXT]
         links = [name for name in directories if os.path.islink(os.path.join(folder, name))]
@@ -102,7 +102,7 @@ def _files(top: Path) -> Iterator[str]:
 
 
 def _bring(pristine: Path, target: Path, *, link: bool) -> None:
-    """Give `target` the content of `pristine`; it stays untouched when it has that already."""
+    """Give `target` the content of `pristine`. Do not touch it if it already has that content."""
     if _same(pristine, target):
         return
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -111,7 +111,7 @@ def _bring(pristine: Path, target: Path, *, link: bool) -> None:
             os.link(pristine, target)
             return
         except OSError as exc:
-            # Another file system, or fs.protected_hardlinks.
+            # Another file system, fs.protected_hardlinks, or too many links.
             if exc.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK):
                 raise
     _replace(pristine, target)
@@ -129,11 +129,11 @@ def _same(one: Path, other: Path) -> bool:
 
 
 def _replace(origin: Path, target: Path) -> None:
-    """A new file at `target`: whoever has the old one by a hard link keeps it as it was."""
+    """Create a new file at `target`. Hard links to the old file keep the old content."""
     target.parent.mkdir(parents=True, exist_ok=True)
     scratch = target.with_name(f".{target.name}.new")
     scratch.unlink(missing_ok=True)
-    # copy, not copy2: the time is to be now.
+    # copy, not copy2: the file must get the current time.
     shutil.copy(origin, scratch, follow_symlinks=False)
     scratch.rename(target)
 
@@ -145,7 +145,7 @@ def _switch_series(root: Path, pristine: Path, state: _State, series: Series) ->
         fill_stage(stage, series, pristine)
         refuse_conflicts(apply_patch(patch, stage) for patch in series.patches)
         touched = sorted({*state.touched, *files})
-        # Should this be interrupted, the next run finds no series that it could trust.
+        # If this is interrupted, the next run finds no valid series and switches again.
         _write_state(root, _State(state.source, "under way", tuple(touched)))
         for name in touched:
             wanted = stage / name if name in files else pristine / name

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""How patches fit a text: as they are, shifted, with fuzz, merged already, or not at all."""
+"""The fit of patches: they apply, with offset or fuzz, are already merged, or conflict."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ RESULTS = {"change": CHANGED, "insert": INSERTED, "delete": SHORTER}
 
 
 def fits(tree: Path, text: str, *patches: str, exact: bool = False) -> list[PatchFit]:
-    """How the patches fit a tree whose only file has this text."""
+    """Examine how the patches fit a tree whose only file has this text."""
     (tree / FILE).parent.mkdir(exist_ok=True)
     (tree / FILE).write_text(text)
     made = (
@@ -41,45 +41,45 @@ def fits(tree: Path, text: str, *patches: str, exact: bool = False) -> list[Patc
 
 
 @pytest.mark.parametrize("kind", PATCHES)
-def test_it_applies_as_it_is(tmp_path: Path, kind: str) -> None:
+def test_a_patch_applies_without_offset_or_fuzz(tmp_path: Path, kind: str) -> None:
     assert fits(tmp_path, OLD, PATCHES[kind]) == [PatchFit("1.patch", Fit.APPLIES)]
 
 
 @pytest.mark.parametrize("kind", PATCHES)
-def test_an_offset_is_told(tmp_path: Path, kind: str) -> None:
+def test_an_offset_is_reported(tmp_path: Path, kind: str) -> None:
     [found] = fits(tmp_path, f"more\nand more\n{OLD}", PATCHES[kind])
     assert found == PatchFit("1.patch", Fit.OFFSET, (f"{FILE}, hunk 1: offset of +2 lines",))
 
 
 @pytest.mark.parametrize("kind", PATCHES)
 @pytest.mark.parametrize(("away", "fuzz"), [(3, 1), (2, 2)])
-def test_context_that_changed_is_fuzz(tmp_path: Path, kind: str, away: int, fuzz: int) -> None:
+def test_changed_context_needs_fuzz(tmp_path: Path, kind: str, away: int, fuzz: int) -> None:
     [found] = fits(tmp_path, OLD.replace(f"line {20 - away}\n", "else\n"), PATCHES[kind])
     assert found.fit is Fit.FUZZ
     assert f"fuzz of {fuzz} lines" in found.details[0]
 
 
 @pytest.mark.parametrize("kind", PATCHES)
-def test_what_is_in_the_text_is_merged(tmp_path: Path, kind: str) -> None:
+def test_a_patch_that_is_in_the_text_is_merged(tmp_path: Path, kind: str) -> None:
     assert fits(tmp_path, RESULTS[kind], PATCHES[kind]) == [PatchFit("1.patch", Fit.MERGED)]
 
 
 @pytest.mark.parametrize("kind", PATCHES)
-def test_what_is_merged_is_found_where_it_has_moved(tmp_path: Path, kind: str) -> None:
+def test_a_merged_patch_is_found_at_another_line(tmp_path: Path, kind: str) -> None:
     [found] = fits(tmp_path, f"more\nand more\n{RESULTS[kind]}", PATCHES[kind])
     assert found.fit is Fit.MERGED
     assert "offset of" in found.details[0]
 
 
 @pytest.mark.parametrize("kind", PATCHES)
-def test_what_is_merged_is_found_where_its_context_has_changed(tmp_path: Path, kind: str) -> None:
+def test_a_merged_patch_is_found_in_changed_context(tmp_path: Path, kind: str) -> None:
     [found] = fits(tmp_path, RESULTS[kind].replace("line 18\n", "else\n"), PATCHES[kind])
     assert found.fit is Fit.MERGED
     assert "fuzz of 2 lines" in found.details[0]
 
 
-def test_what_is_merged_does_not_go_in_a_second_time_at_another_place(tmp_path: Path) -> None:
-    # The lines around it stand at two places, as those of an error path do.
+def test_a_merged_patch_is_not_applied_again_at_another_place(tmp_path: Path) -> None:
+    # The lines around it occur twice, as the lines of error paths do.
     body = "{\n\tif (err)\n\t\treturn err;\n}\n\n"
     old = f"int one(void)\n{body}int two(void)\n{body}"
     new = old.replace("\t\treturn err;\n", "\t\treturn err;\n\tdone();\n", 1)
@@ -87,7 +87,7 @@ def test_what_is_merged_does_not_go_in_a_second_time_at_another_place(tmp_path: 
     assert found.fit is Fit.MERGED
 
 
-def test_what_stands_elsewhere_already_goes_in_at_its_own_place(tmp_path: Path) -> None:
+def test_a_patch_whose_result_occurs_elsewhere_is_applied_at_its_place(tmp_path: Path) -> None:
     body = "{\n\tif (err)\n\t\treturn err;\n}\n\n"
     done = body.replace("\t\treturn err;\n", "\t\treturn err;\n\tdone();\n")
     rest = "".join(f"int number_{number};\n" for number in range(40))
@@ -97,7 +97,7 @@ def test_what_stands_elsewhere_already_goes_in_at_its_own_place(tmp_path: Path) 
     assert found.fit is Fit.OFFSET
 
 
-def test_lines_that_never_had_what_is_taken_away_are_not_it_merged(tmp_path: Path) -> None:
+def test_a_removal_is_not_merged_if_its_context_stands_together_elsewhere(tmp_path: Path) -> None:
     body = "{\n\tif (err)\n\t\treturn err;\n}\n\n"
     long = body.replace("\t\treturn err;\n", "\t\treturn err;\n\tdone();\n")
     old = f"int one(void)\n{long}"
@@ -111,19 +111,17 @@ def test_a_conflict_names_file_hunk_line_and_reason(tmp_path: Path) -> None:
     [found] = fits(tmp_path, OLD.replace("line 20\n", "line XX\n"), both)
     [detail] = found.details
     assert found.fit is Fit.CONFLICTS
-    assert detail == (
-        f"{FILE}, hunk 1 at line 17: line 20 is `line XX`, where `line 20` is expected"
-    )
+    assert detail == (f"{FILE}, hunk 1 at line 17: line 20 is `line XX`, expected `line 20`")
 
 
-def test_a_patch_of_which_a_part_is_merged_conflicts_and_says_so(tmp_path: Path) -> None:
+def test_a_conflict_names_the_hunk_that_is_already_merged(tmp_path: Path) -> None:
     both = diff(FILE, OLD, CHANGED.replace("line 38\n", "line thirty-eight\n"))
     [found] = fits(tmp_path, CHANGED, both)
     assert found.fit is Fit.CONFLICTS
-    assert found.details == (f"{FILE}, hunk 1 at line 17: it is in the tree already",)
+    assert found.details == (f"{FILE}, hunk 1 at line 17: it is already in the tree",)
 
 
-def test_files_that_are_missing_or_there_already_are_conflicts(tmp_path: Path) -> None:
+def test_missing_files_and_files_that_already_exist_are_conflicts(tmp_path: Path) -> None:
     missing = diff("mm/none.c", "a\n", "b\n")
     create = f"diff --git a/{FILE} b/{FILE}\nnew file mode 100644\n--- /dev/null\n+++ b/{FILE}\n"
     found = fits(tmp_path, OLD, missing, f"{create}@@ -0,0 +1 @@\n+x\n")
@@ -132,12 +130,12 @@ def test_files_that_are_missing_or_there_already_are_conflicts(tmp_path: Path) -
     assert found[1].details == (f"{FILE}: already exists in working directory",)
 
 
-def test_what_has_nothing_of_it_is_said_to_have_nothing(tmp_path: Path) -> None:
+def test_a_file_without_any_line_of_the_hunk_is_reported(tmp_path: Path) -> None:
     [found] = fits(tmp_path, "all\nelse\n", PATCHES["change"])
-    assert found.details[0].endswith("nothing of what it changes is in the file")
+    assert found.details[0].endswith("the file has none of its lines")
 
 
-def test_patches_build_upon_each_other_also_when_one_is_merged(tmp_path: Path) -> None:
+def test_patches_build_upon_each_other_even_if_one_is_merged(tmp_path: Path) -> None:
     second = diff(FILE, CHANGED, CHANGED.replace("line twenty\n", "line XX\n"))
     assert [fit.fit for fit in fits(tmp_path, OLD, PATCHES["change"], second)] == [Fit.APPLIES] * 2
     found = fits(tmp_path, CHANGED, PATCHES["change"], second)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Patches out of mailboxes: in their order, decoded, and without what is no part of the series."""
+"""Patches from mailboxes: in order, decoded, and without mails that are not patches."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from diffs import diff, mail
 
 from testbed.errors import InfraError, SetupError
-from testbed.kernel import mail as mail_room
+from testbed.kernel import mail as mail_module
 from testbed.kernel.series import Series, load_series
 
 ONE = diff("mm/util.c", "int a;\n", "int b;\n")
@@ -40,7 +40,7 @@ def test_an_mbox_is_sorted_by_the_numbers_in_the_subjects(tmp_path: Path) -> Non
     assert "\xe4".encode() in series.patches[1].text
 
 
-def test_a_maildir_is_sorted_alike(tmp_path: Path) -> None:
+def test_a_maildir_is_sorted_the_same_way(tmp_path: Path) -> None:
     for name in ("cur", "new", "tmp"):
         (tmp_path / name).mkdir()
     (tmp_path / "cur/1.host:2,S").write_text(SECOND)
@@ -48,7 +48,7 @@ def test_a_maildir_is_sorted_alike(tmp_path: Path) -> None:
     assert load_series(str(tmp_path)).names == NAMES
 
 
-def test_a_folder_as_git_writes_it_has_the_names_of_its_files(tmp_path: Path) -> None:
+def test_patches_in_a_folder_of_git_format_patch_keep_their_names(tmp_path: Path) -> None:
     for name, text in (("0000-cover-letter", COVER), ("0001-x", FIRST), ("0002-y", SECOND)):
         (tmp_path / f"{name}.patch").write_text(text)
     series = load_series(str(tmp_path))
@@ -56,7 +56,7 @@ def test_a_folder_as_git_writes_it_has_the_names_of_its_files(tmp_path: Path) ->
     assert series.base == BASE
 
 
-def test_a_mail_that_came_twice_counts_once(tmp_path: Path) -> None:
+def test_a_mail_that_arrived_twice_counts_once(tmp_path: Path) -> None:
     assert load_series(box(tmp_path, FIRST, SECOND, FIRST)).names == NAMES
 
 
@@ -66,7 +66,7 @@ def test_a_single_mail_of_a_series_is_taken_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("encoding", ["quoted-printable", "base64"])
 @pytest.mark.parametrize("separator", [True, False], ids=["mbox", "mail"])
-def test_the_transfer_encoding_is_undone(tmp_path: Path, encoding: str, separator: bool) -> None:
+def test_the_transfer_encoding_is_decoded(tmp_path: Path, encoding: str, separator: bool) -> None:
     body = f"Why.\n---\n{TWO}".encode()
     encode = quopri.encodestring if encoding == "quoted-printable" else base64.encodebytes
     text = mail(
@@ -82,7 +82,7 @@ def test_the_transfer_encoding_is_undone(tmp_path: Path, encoding: str, separato
     assert "+int w;\n" in patch.text.decode()
 
 
-def test_a_charset_that_does_not_fit_is_said(tmp_path: Path) -> None:
+def test_an_unknown_charset_is_reported(tmp_path: Path) -> None:
     text = FIRST.replace("Date:", "Content-Type: text/plain; charset=utf-99\nDate:")
     with pytest.raises(SetupError, match="git cannot read the mails") as raised:
         load_series(box(tmp_path, text.replace("Why.", "Why\xe4.")))
@@ -94,7 +94,7 @@ def test_a_charset_that_does_not_fit_is_said(tmp_path: Path) -> None:
     [
         ((COVER, SECOND), "patch 1 of 2 is missing"),
         ((COVER, FIRST), "patch 2 of 2 is missing"),
-        ((FIRST, FIRST.replace("int b", "int c"), SECOND), "patch 1 of 2 is there 2 times"),
+        ((FIRST, FIRST.replace("int b", "int c"), SECOND), "patch 1 of 2 occurs 2 times"),
         ((FIRST, SECOND, FIRST.replace("PATCH", "PATCH v2")), "several versions: v1, v2"),
         ((COVER, REPLY), "there is no patch in"),
         ((FIRST.replace("mm/util.c", "../x"), SECOND), "outside the tree"),
@@ -105,25 +105,25 @@ def test_a_charset_that_does_not_fit_is_said(tmp_path: Path) -> None:
     ],
     ids=["first", "last", "two", "versions", "none", "hostile", "bases"],
 )
-def test_what_is_no_whole_series_is_refused(
+def test_an_incomplete_or_ambiguous_series_is_refused(
     tmp_path: Path, mails: tuple[str, ...], why: str
 ) -> None:
     with pytest.raises(SetupError, match=why):
         load_series(box(tmp_path, *mails))
 
 
-def test_a_mailbox_that_is_no_series_export_is_refused(
+def test_a_mailbox_that_is_too_large_for_a_series_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("cur", "new"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "1").write_text(FIRST)
-    monkeypatch.setattr(mail_room, "LIMIT", 2 * len(FIRST) - 1)
+    monkeypatch.setattr(mail_module, "LIMIT", 2 * len(FIRST) - 1)
     with pytest.raises(SetupError, match="is refused: it is larger than"):
         load_series(str(tmp_path))
 
 
-# What b4 would fetch: a mailbox that is ready to be applied.
+# Like b4, it writes a mailbox that is ready to be applied.
 FAKE_B4 = """#!/bin/sh
 echo "$@" >"$B4_ARGUMENTS"
 while [ "$1" != --outdir ]; do shift; done
@@ -133,7 +133,7 @@ cp "$B4_BOX" "$2/series.mbx"
 
 @pytest.fixture
 def b4(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A b4 that hands out a mailbox of this folder, and writes down what it is asked for."""
+    """A fake b4 that copies a mailbox of this folder, and records its arguments."""
     program = tmp_path / "bin/b4"
     program.parent.mkdir()
     program.write_text(FAKE_B4)
@@ -151,21 +151,21 @@ def test_b4_fetches_a_message_id(b4: Path, wanted: str) -> None:
     assert (words[1], words[-1]) == ("am", wanted)
 
 
-def test_what_b4_cannot_fetch_is_its_word(b4: Path) -> None:
+def test_a_failure_of_b4_is_reported_with_its_message(b4: Path) -> None:
     (b4 / "bin/b4").write_text("#!/bin/sh\necho 'no such thread' >&2\nexit 1\n")
     with pytest.raises(InfraError, match=r"b4 cannot fetch 1@example\.org") as raised:
         load_series("1@example.org")
     assert "no such thread" in raised.value.evidence
 
 
-def test_without_b4_the_cure_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_b4_is_reported_with_a_hint(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(SetupError, match="b4 is not installed") as raised:
         load_series("1-a.b@example.org")
     assert "apt install b4" in raised.value.hint
 
 
-def test_equal_patches_are_equal_series_however_they_came(tmp_path: Path) -> None:
+def test_equal_patches_are_equal_series_in_any_order_of_mails(tmp_path: Path) -> None:
     mailed = load_series(box(tmp_path, FIRST, SECOND))
     again = load_series(box(tmp_path, SECOND, FIRST))
     assert mailed.identity == again.identity != Series().identity

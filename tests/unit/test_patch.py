@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""One patch: what it names, and what is refused before anything of it reaches a tree."""
+"""The parser of patches, and the patches that it refuses before they reach a tree."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ def test_files_and_hunks_are_read() -> None:
     assert (one.hunks[0].old, one.hunks[0].new) == (["1", "2", "3"], ["1", "x", "3"])
 
 
-def test_a_removed_line_that_looks_like_a_name_is_none() -> None:
+def test_a_removed_line_that_looks_like_a_file_name_is_not_a_name() -> None:
     text = diff("doc.rst", "-- a/../../x\n++ y\n", "-- y\n")
     assert made(text).files == {"doc.rst"}
 
 
-def test_an_empty_line_of_context_may_have_lost_its_blank() -> None:
+def test_an_empty_line_of_context_may_lack_its_blank() -> None:
     text = diff("mm/a.c", "1\n\n3\n", "1\n\nx\n").replace("\n \n", "\n\n")
     assert made(text).diffs[0].hunks[0].old == ["1", "", "3"]
 
 
-def test_bytes_that_are_not_utf8_are_part_of_a_text() -> None:
+def test_a_patch_may_contain_bytes_that_are_not_utf8() -> None:
     assert made(GOOD.encode() + diff("b.c", "1\n", "\xe4\n").encode("latin-1")).files == {
         "mm/util.c",
         "b.c",
@@ -59,13 +59,13 @@ def test_bytes_that_are_not_utf8_are_part_of_a_text() -> None:
         (plain("a//etc/passwd", "b//etc/passwd"), "absolute path"),
         ("diff --git a/mm/x b/../x\nold mode 100644\nnew mode 100755\n", "outside the tree"),
         (f"{HEAD}rename from mm/x\nrename to ../x\n", "outside the tree"),
-        (plain("a/.git/config", "b/.git/config"), "git's own"),
-        (plain("a/mm/.GIT/x", "b/mm/.GIT/x"), "git's own"),
+        (plain("a/.git/config", "b/.git/config"), "belongs to git"),
+        (plain("a/mm/.GIT/x", "b/mm/.GIT/x"), "belongs to git"),
         (plain("a/mm/./x", "b/mm/./x"), "unusual way"),
         (plain("a/mm/\x1b[2Jx", "b/mm/\x1b[2Jx"), "unusual way"),
         (plain('"a/mm/\\303"', '"b/mm/\\303"'), "in quotes"),
         ('diff --git "a/mm/\\303" "b/mm/\\303"\n', "in quotes"),
-        (plain("util.c", "util.c"), "without a directory in front"),
+        (plain("util.c", "util.c"), "without a leading directory"),
         (LINK, "symbolic link"),
         (LINK.replace("new file mode 120000", "index 1..2 120000"), "symbolic link"),
         (LINK.replace("120000", "160000"), "file of mode 160000"),
@@ -80,12 +80,12 @@ def test_bytes_that_are_not_utf8_are_part_of_a_text() -> None:
         (b"", "is not a patch"),
     ],
 )
-def test_what_is_no_honest_patch_is_refused(text: str | bytes, why: str) -> None:
+def test_an_unsafe_or_malformed_patch_is_refused(text: str | bytes, why: str) -> None:
     with pytest.raises(SetupError, match=why):
         made(text)
 
 
-def test_what_is_huge_is_not_even_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_huge_file_is_not_even_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "huge.patch"
     file.write_text(GOOD)
     monkeypatch.setattr(patch, "LIMIT", len(GOOD) - 1)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Commits of a user's git tree: as the text of a kernel, as a series, as the base of one."""
+"""Commits of the user's git tree: as kernel text, as a series, and as the base of a series."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MAKEFILE = "VERSION = 7\nPATCHLEVEL = 3\nSUBLEVEL = 4\n"
 
 @dataclass
 class Linux:
-    """A small kernel tree with a few commits: first, second, third; the working tree is third's."""
+    """A small kernel tree with the commits first, second and third, which is checked out."""
 
     path: Path
     ctx: Context
@@ -43,7 +43,7 @@ class Linux:
         return self.git("rev-parse", "HEAD")
 
     def snapshot(self) -> dict[str, tuple[int, int]]:
-        """All of .git and the working tree, with times."""
+        """Return size and ctime of all files in .git and the working tree."""
         found = {}
         for folder, _, names in os.walk(self.path):
             for name in names:
@@ -67,7 +67,7 @@ def linux(tmp_path: Path, ctx: Context, git_alone: None) -> Linux:
     return made
 
 
-def test_the_text_of_a_commit_is_not_that_of_the_working_tree(linux: Linux) -> None:
+def test_the_text_of_a_commit_ignores_edits_of_the_working_tree(linux: Linux) -> None:
     (linux.path / "mm/a").write_text("int edited;\n")
     before = linux.snapshot()
     tree = linux.unpack(f"{linux.kernel}@first")
@@ -77,7 +77,7 @@ def test_the_text_of_a_commit_is_not_that_of_the_working_tree(linux: Linux) -> N
     assert linux.snapshot() == before
 
 
-def test_commits_are_known_by_their_text(linux: Linux) -> None:
+def test_commits_with_equal_text_have_equal_identities(linux: Linux) -> None:
     linux.commit("fourth: back again", mm__a="int b;\n")
     second, third, fourth = (
         linux.unpack(f"{linux.kernel}@{name}").source.identity
@@ -86,7 +86,7 @@ def test_commits_are_known_by_their_text(linux: Linux) -> None:
     assert second == fourth != third
 
 
-def test_a_directory_whose_name_has_the_sign_is_a_path(tmp_path: Path) -> None:
+def test_a_directory_with_an_at_sign_in_its_name_is_a_path(tmp_path: Path) -> None:
     (tmp_path / "linux@home").mkdir()
     assert split_revision(f"{tmp_path}/linux@home") == (tmp_path / "linux@home", "")
     assert split_revision(f"{tmp_path}/linux@home@v7") == (tmp_path / "linux@home", "v7")
@@ -95,7 +95,7 @@ def test_a_directory_whose_name_has_the_sign_is_a_path(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("revision", "why"), [("nowhere", "has no commit nowhere"), ("void", "has no Makefile")]
 )
-def test_what_is_no_commit_of_a_kernel_is_said(linux: Linux, revision: str, why: str) -> None:
+def test_a_revision_without_a_kernel_is_refused(linux: Linux, revision: str, why: str) -> None:
     linux.git("rm", "--quiet", "Makefile")
     linux.commit("void")
     with pytest.raises(SetupError, match=why):
@@ -124,7 +124,7 @@ def test_a_range_may_leave_out_an_end(linux: Linux) -> None:
     assert load_series("first..third", f"{linux.kernel}@first") == whole
 
 
-def test_how_the_user_likes_his_diffs_does_not_matter(
+def test_the_users_settings_for_diffs_have_no_effect(
     linux: Linux, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = load_series("first..third", linux.kernel).identity
@@ -144,15 +144,15 @@ def test_a_commit_that_changes_nothing_is_left_out(linux: Linux) -> None:
     [
         ("third..third", "there is no patch in"),
         ("nowhere..third", "has no commit nowhere"),
-        ("first...third", "is no line of commits"),
+        ("first...third", "is not a range of commits"),
     ],
 )
-def test_what_is_no_range_is_said(linux: Linux, wanted: str, why: str) -> None:
+def test_an_invalid_range_is_refused(linux: Linux, wanted: str, why: str) -> None:
     with pytest.raises(SetupError, match=why):
         load_series(wanted, linux.kernel)
 
 
-def test_a_range_with_a_merge_is_no_series(linux: Linux) -> None:
+def test_a_range_with_a_merge_is_refused(linux: Linux) -> None:
     linux.git("checkout", "--quiet", "-b", "side", "first")
     linux.commit("side", mm__b="int side;\n")
     linux.git("checkout", "--quiet", "main")
@@ -162,7 +162,7 @@ def test_a_range_with_a_merge_is_no_series(linux: Linux) -> None:
     assert f"--kernel tree:{linux.path}@main" in raised.value.hint
 
 
-def test_the_base_that_a_series_names_can_be_built_on(linux: Linux) -> None:
+def test_base_is_replaced_by_the_commit_that_the_series_names(linux: Linux) -> None:
     first = linux.git("rev-parse", "first")
     assert at_base(f"{linux.kernel}@base", first) == f"{linux.kernel}@{first}"
     assert at_base(linux.kernel, first) == linux.kernel
@@ -171,7 +171,7 @@ def test_the_base_that_a_series_names_can_be_built_on(linux: Linux) -> None:
         at_base(f"{linux.kernel}@base", "")
 
 
-def test_a_tree_that_is_not_the_base_is_remarked_upon(linux: Linux) -> None:
+def test_a_note_warns_if_the_tree_is_not_at_the_base_commit(linux: Linux) -> None:
     first, third = (linux.git("rev-parse", name) for name in ("first", "third"))
     linux.git("checkout", "--quiet", "-b", "side", "first")
     side = linux.commit("side", mm__b="int side;\n")
@@ -180,10 +180,10 @@ def test_a_tree_that_is_not_the_base_is_remarked_upon(linux: Linux) -> None:
     assert base_note(linux.kernel, third) == ""
     assert base_note(f"{linux.kernel}@first", first) == ""
     assert base_note(linux.kernel, "") == ""
-    assert "the tree is 2 commits further" in base_note(linux.kernel, first)
+    assert "the tree is 2 commits ahead" in base_note(linux.kernel, first)
     assert "is not in the tree's history" in base_note(linux.kernel, side)
-    assert "does not have" in base_note(linux.kernel, "0" * 40)
-    assert "it has no history" in base_note("debian:7.3", first)
+    assert f"which {linux.path} lacks" in base_note(linux.kernel, "0" * 40)
+    assert "this source has no history" in base_note("debian:7.3", first)
     assert linux.snapshot() == before
 
 

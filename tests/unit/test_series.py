@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Patches, and the work tree that they are applied in."""
+"""Series of patches, and the work directories that they are applied in."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def is_new(path: Path) -> bool:
     return path.stat().st_mtime > LONG_AGO
 
 
-def test_a_series_is_named_and_known_by_its_content(desk: Desk) -> None:
+def test_the_identity_of_a_series_depends_on_content_and_order(desk: Desk) -> None:
     one = desk.patch("0001-a.patch", diff("mm/util.c", "int util;", "int a;"))
     other = desk.patch("0002-b.patch", diff("mm/vma.c", "int vma;", "int b;"))
     renamed = desk.patch("renamed.patch", one.read_text())
@@ -105,13 +105,13 @@ def test_a_series_is_named_and_known_by_its_content(desk: Desk) -> None:
     assert Series().identity == ""
 
 
-def test_the_files_of_a_series_are_those_it_creates_deletes_and_renames_too(desk: Desk) -> None:
+def test_the_files_of_a_series_include_created_deleted_and_renamed_ones(desk: Desk) -> None:
     texts = (CREATE, DELETE, RENAME)
     patches = [desk.patch(str(number), text) for number, text in enumerate(texts)]
     assert Series.of(*patches).files == ("mm/a.c", "mm/b.c", "mm/new.c", "mm/vma.c")
 
 
-def test_only_c_files_cannot_alter_the_configuration(desk: Desk) -> None:
+def test_all_files_but_c_files_may_affect_the_configuration(desk: Desk) -> None:
     code = desk.patch("code", diff("mm/util.c", "a", "b"))
     kconfig = desk.patch("kconfig", diff("mm/Kconfig", "a", "b"))
     script = desk.patch("script", diff("scripts/kconfig/conf.c", "a", "b"))
@@ -121,13 +121,13 @@ def test_only_c_files_cannot_alter_the_configuration(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("text", [None, "hello\n"])
-def test_what_is_no_patch_is_the_callers_fault(desk: Desk, text: str | None) -> None:
+def test_a_missing_or_invalid_patch_is_the_callers_fault(desk: Desk, text: str | None) -> None:
     path = desk.top / "x.patch" if text is None else desk.patch("x.patch", text)
     with pytest.raises(SetupError, match=r"x\.patch"):
         desk.prepare(path)
 
 
-def test_a_work_tree_is_hard_links_of_the_pristine_text(desk: Desk) -> None:
+def test_a_work_tree_consists_of_hard_links_to_the_pristine_text(desk: Desk) -> None:
     src = desk.prepare().src
     assert content(src) == content(desk.pristine)
     assert (src / "mm/util.c").samefile(desk.pristine / "mm/util.c")
@@ -141,26 +141,26 @@ def test_a_patch_never_reaches_the_pristine_text_through_a_link(desk: Desk) -> N
     assert content(desk.pristine) == before
 
 
-def test_a_repository_around_the_cache_does_not_matter(desk: Desk) -> None:
+def test_a_repository_around_the_cache_has_no_effect(desk: Desk) -> None:
     subprocess.run(["git", "init", "--quiet", desk.top], check=True)
     src = desk.prepare(desk.patch("p", diff("mm/util.c", "int util;", "int patched;"))).src
     assert (src / "mm/util.c").read_text() == "int patched;\n"
 
 
-def test_only_what_a_series_changes_is_new_to_make(desk: Desk) -> None:
+def test_only_files_that_a_series_changes_are_new_to_make(desk: Desk) -> None:
     src = desk.prepare(desk.patch("p", diff("mm/util.c", "int util;", "int patched;"))).src
     assert is_new(src / "mm/util.c")
     assert not is_new(src / "mm/vma.c")
 
 
-def test_a_file_that_is_restored_is_new_to_make_as_well(desk: Desk) -> None:
+def test_a_restored_file_is_new_to_make(desk: Desk) -> None:
     desk.prepare(desk.patch("p", diff("mm/util.c", "int util;", "int patched;")))
     src = desk.prepare().src
     assert content(src) == content(desk.pristine)
     assert is_new(src / "mm/util.c")
 
 
-def test_a_file_that_two_series_have_alike_stays_old(desk: Desk) -> None:
+def test_a_file_with_equal_content_in_two_series_keeps_its_time(desk: Desk) -> None:
     first = desk.patch("1", diff("mm/util.c", "int util;", "int patched;"))
     second = desk.patch("2", diff("mm/vma.c", "int vma;", "int more;"))
     src = desk.prepare(first).src
@@ -194,13 +194,13 @@ def test_a_patch_that_does_not_apply_is_named_with_file_and_hunk(desk: Desk) -> 
     assert content(src) == content(desk.pristine)
 
 
-def test_a_patch_for_a_file_that_is_not_there_is_named(desk: Desk) -> None:
+def test_a_patch_for_a_missing_file_is_named(desk: Desk) -> None:
     bad = desk.patch("bad.patch", diff("mm/none.c", "a", "b"))
     with pytest.raises(PatchError, match=r"bad\.patch does not apply: mm/none\.c"):
         desk.prepare(bad)
 
 
-def test_an_interrupted_switch_is_made_good(desk: Desk) -> None:
+def test_an_interrupted_switch_is_repaired(desk: Desk) -> None:
     patch = desk.patch("p", diff("mm/util.c", "int util;", "int patched;"))
     src = desk.prepare(patch).src
     state = (desk.root / "state.json").read_text()
@@ -209,7 +209,7 @@ def test_an_interrupted_switch_is_made_good(desk: Desk) -> None:
     assert content(desk.prepare().src) == content(desk.pristine)
 
 
-def test_a_damaged_record_costs_a_comparison_only(desk: Desk) -> None:
+def test_a_damaged_record_costs_only_a_comparison(desk: Desk) -> None:
     src = desk.prepare(desk.patch("p", diff("mm/util.c", "int util;", "int patched;"))).src
     (desk.root / "obj" / "vmlinux").touch()
     (desk.root / "state.json").write_text("{")
@@ -232,11 +232,11 @@ def test_new_text_of_the_same_family_replaces_only_what_differs(desk: Desk) -> N
     assert not is_new(src / "Makefile")
 
 
-def test_a_users_clean_tree_is_built_from_where_it_is(desk: Desk) -> None:
+def test_a_users_clean_tree_is_built_in_place(desk: Desk) -> None:
     assert desk.prepare(in_place=True).src == desk.pristine
 
 
-def test_a_users_tree_with_a_series_is_copied_not_linked(desk: Desk) -> None:
+def test_a_users_tree_with_a_series_is_copied_without_links(desk: Desk) -> None:
     patch = desk.patch("p", diff("mm/util.c", "int util;", "int patched;"))
     src = desk.prepare(patch, in_place=True).src
     assert src == desk.root / "src"
@@ -248,12 +248,12 @@ def test_a_users_tree_with_a_series_is_copied_not_linked(desk: Desk) -> None:
     [("mm", "../outside"), ("mm/util.c", "../../outside/util.c")],
     ids=["folder", "file"],
 )
-def test_a_link_of_the_tree_leads_no_patch_out_of_it(desk: Desk, link: str, target: str) -> None:
+def test_a_link_in_the_tree_cannot_lead_a_patch_outside(desk: Desk, link: str, target: str) -> None:
     shutil.move(desk.pristine / "mm", desk.top / "outside")
     (desk.pristine / link).parent.mkdir(exist_ok=True)
     (desk.pristine / link).symlink_to(target)
     patch = desk.patch("p", diff("mm/util.c", "int util;", "int patched;"))
-    with pytest.raises(SetupError, match=f"is behind the symbolic link {link}"):
+    with pytest.raises(SetupError, match=f"leads through the symbolic link {link}"):
         desk.prepare(patch)
     assert (desk.top / "outside/util.c").read_text() == "int util;\n"
 
@@ -261,13 +261,13 @@ def test_a_link_of_the_tree_leads_no_patch_out_of_it(desk: Desk, link: str, targ
 @pytest.mark.parametrize(
     ("name", "why"), [("mm", "is a directory"), ("mm/vma.c/x", r"is below mm/vma\.c")]
 )
-def test_a_file_that_the_tree_has_no_place_for_is_refused(desk: Desk, name: str, why: str) -> None:
+def test_a_file_that_the_tree_cannot_have_is_refused(desk: Desk, name: str, why: str) -> None:
     create = f"--- /dev/null\n+++ b/{name}\n@@ -0,0 +1 @@\n+x\n"
     with pytest.raises(SetupError, match=why):
         desk.prepare(desk.patch("p", create))
 
 
-def test_what_is_merged_is_left_as_it_is(desk: Desk) -> None:
+def test_files_of_a_merged_patch_stay_untouched(desk: Desk) -> None:
     merged = desk.patch("1", diff("mm/util.c", "int other;", "int util;"))
     more = desk.patch("2", diff("mm/vma.c", "int vma;", "int more;"))
     src = desk.prepare(merged, more).src
@@ -275,14 +275,14 @@ def test_what_is_merged_is_left_as_it_is(desk: Desk) -> None:
     assert (src / "mm/vma.c").read_text() == "int more;\n"
 
 
-# Where a series is read from.
+# Loading of series.
 
 
-def test_no_name_is_the_empty_series() -> None:
+def test_an_empty_name_is_the_empty_series() -> None:
     assert load_series("") == Series()
 
 
-def test_a_quilt_folder_has_its_order_and_may_say_how_to_strip(desk: Desk) -> None:
+def test_a_quilt_folder_gives_the_order_and_the_option_p1(desk: Desk) -> None:
     desk.patch("a.patch", diff("mm/util.c", "int a;", "int b;"))
     desk.patch("b.diff", diff("mm/util.c", "int util;", "int a;"))
     desk.patch("series", "# first things first\nb.diff -p1\n\na.patch # then this\n")
@@ -292,14 +292,14 @@ def test_a_quilt_folder_has_its_order_and_may_say_how_to_strip(desk: Desk) -> No
         load_series(str(desk.top))
 
 
-def test_a_folder_without_a_list_is_sorted(desk: Desk) -> None:
+def test_a_folder_without_a_series_file_is_sorted(desk: Desk) -> None:
     for name in ("0002-b.patch", "0001-a.patch"):
         desk.patch(name, diff("mm/util.c", "int util;", "int a;"))
     desk.patch("README", "not a patch")
     assert load_series(str(desk.top)).names == ("0001-a.patch", "0002-b.patch")
 
 
-def test_a_folder_without_a_patch_is_none(desk: Desk) -> None:
+def test_a_folder_without_a_patch_is_refused(desk: Desk) -> None:
     with pytest.raises(SetupError, match="neither a `series` file nor any"):
         load_series(str(desk.top))
 
@@ -310,14 +310,14 @@ def test_the_base_of_a_plain_patch_is_its_trailer(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("wanted", ["nowhere.patch", "v7.3..topic"])
-def test_what_is_nowhere_is_told_what_there_could_be(wanted: str) -> None:
+def test_a_missing_series_is_reported_with_the_possible_forms(wanted: str) -> None:
     with pytest.raises(SetupError, match=f"no folder of patches at {wanted}") as raised:
         load_series(wanted, "debian:7.3")
     assert "message-id" in raised.value.hint
 
 
 @pytest.mark.parametrize("wanted", ["../nowhere", "./..", "fixes/../nowhere"])
-def test_a_path_with_dots_is_no_range(
+def test_a_path_with_dots_is_not_a_range(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: str
 ) -> None:
     (tmp_path / "below").mkdir()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What a user may write for a kernel source."""
+"""The forms of a kernel source, and the answers to invalid ones."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from testbed.kernel.source import resolve
         ("tree", "'tree' names no tree"),
         ("tree:", "'tree:' names no tree"),
         ("tarball:", "'tarball:' names no tarball"),
-        ("debian:trixie", "debian:trixie is no version"),
+        ("debian:trixie", "debian:trixie is not a version"),
     ],
 )
-def test_what_cannot_be_understood_is_answered_with_what_can(
+def test_an_invalid_source_is_answered_with_valid_forms(
     ctx: Context, spec: str, message: str
 ) -> None:
     with pytest.raises(SetupError) as caught:
@@ -32,7 +32,7 @@ def test_what_cannot_be_understood_is_answered_with_what_can(
     assert message in str(caught.value)
 
 
-def test_an_old_debian_kernel_is_refused_without_asking_the_archive(ctx: Context) -> None:
+def test_an_old_debian_kernel_is_refused_without_access_to_the_archive(ctx: Context) -> None:
     with pytest.raises(SetupError, match=r"debian:6\.12 is Linux 6\.12\.0: 7\.2 and later"):
         resolve("debian:6.12", ctx)
     assert not (ctx.cache.root / "work").exists()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Kernel text from a local tree, with git and without: nothing is ever written into it."""
+"""Kernel text from a local tree, with and without git. The tree is never written."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ pytestmark = pytest.mark.usefixtures("git_alone")
 
 @pytest.fixture(params=["git", "plain"])
 def tree(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
-    """A small kernel tree, clean, of either kind."""
+    """A small, clean kernel tree, with or without git."""
     path = write(tmp_path / "linux", TEXT)
     (path / "scripts/run.sh").chmod(0o755)
     if request.param == "git":
@@ -62,7 +62,7 @@ def git(path: Path, *words: str) -> str:
 
 
 def snapshot(top: Path) -> dict[str, tuple[int, int, int]]:
-    """Names with size and both times; .git and directories as well."""
+    """Return size, mtime and ctime of all files and directories, including .git."""
     found = {}
     for folder, folders, names in os.walk(top):
         for name in [".", *folders, *names]:
@@ -73,7 +73,7 @@ def snapshot(top: Path) -> dict[str, tuple[int, int, int]]:
 
 
 def have(path: Path, ctx: Context) -> SourceTree:
-    """The tree as a build has it; the user's own must not have changed by it."""
+    """Return the tree as a build sees it, and check that the user's tree is unchanged."""
     before = snapshot(path)
     source = resolve(f"tree:{path}", ctx)
     tree = unpack(source, ctx)
@@ -86,7 +86,7 @@ def text_of(path: Path) -> dict[str, str]:
     return {str(file.relative_to(path)): file.read_text() for file in files}
 
 
-def test_a_clean_tree_is_built_from_where_it_is(tree: Path, ctx: Context) -> None:
+def test_a_clean_tree_is_built_in_place(tree: Path, ctx: Context) -> None:
     found = have(tree, ctx)
     assert found.in_place
     assert found.path == tree
@@ -94,7 +94,7 @@ def test_a_clean_tree_is_built_from_where_it_is(tree: Path, ctx: Context) -> Non
     assert str(tree) in found.source.description
 
 
-def test_a_tree_that_was_built_in_place_is_exported_without_what_was_built(
+def test_a_tree_with_an_in_tree_build_is_exported_without_its_output(
     tree: Path, ctx: Context
 ) -> None:
     write(tree, BUILT)
@@ -106,14 +106,14 @@ def test_a_tree_that_was_built_in_place_is_exported_without_what_was_built(
 
 
 @pytest.mark.parametrize("trace", [".config", "include/config", "arch/arm64/include/generated"])
-def test_each_trace_that_kbuild_refuses_makes_an_export(
+def test_each_trace_that_kbuild_refuses_causes_an_export(
     tree: Path, ctx: Context, trace: str
 ) -> None:
     write(tree, {f"{trace}/x.h": ""} if "/" in trace else {trace: ""})
     assert not have(tree, ctx).in_place
 
 
-def test_an_export_has_modified_new_and_no_deleted_files(tree: Path, ctx: Context) -> None:
+def test_an_export_has_modified_and_new_but_no_deleted_files(tree: Path, ctx: Context) -> None:
     write(tree, BUILT | {"mm/util.c": "int changed;\n", "mm/new.c": "int new;\n"})
     (tree / "mm/vma.c").unlink()
     found = text_of(have(tree, ctx).path)
@@ -122,9 +122,7 @@ def test_an_export_has_modified_new_and_no_deleted_files(tree: Path, ctx: Contex
     assert found == wanted
 
 
-def test_an_edit_makes_another_export_and_leaves_the_first_as_it_was(
-    tree: Path, ctx: Context
-) -> None:
+def test_an_edit_causes_another_export_and_keeps_the_first(tree: Path, ctx: Context) -> None:
     write(tree, BUILT)
     first = have(tree, ctx)
     write(tree, {"mm/util.c": "int edited;\n"})
@@ -134,7 +132,7 @@ def test_an_edit_makes_another_export_and_leaves_the_first_as_it_was(
     assert text_of(second.path) == TEXT | {"mm/util.c": "int edited;\n"}
 
 
-def test_a_second_export_touches_only_what_was_edited(tree: Path, ctx: Context) -> None:
+def test_a_second_export_replaces_only_edited_files(tree: Path, ctx: Context) -> None:
     write(tree, BUILT)
     first = have(tree, ctx).path
     write(tree, {"mm/util.c": "int edited;\n"})
@@ -149,12 +147,12 @@ def test_an_export_shares_no_file_with_the_users_tree(tree: Path, ctx: Context) 
     assert not any((found / name).samefile(tree / name) for name in TEXT)
 
 
-def test_an_export_that_was_interrupted_is_made_anew(tree: Path, ctx: Context) -> None:
+def test_an_interrupted_export_is_repeated(tree: Path, ctx: Context) -> None:
     write(tree, BUILT)
     have(tree, ctx)
     write(tree, {"mm/util.c": "int edited;\n"})
     (root,) = ctx.cache.root.glob("work/tree-*")
-    # As a run leaves it that was killed half-way: new bytes, and no record of them.
+    # The state after a killed run: new bytes without a record of them.
     (root / "export-under-way").touch()
     (root / "text/mm/util.c").unlink()
     (root / "text/mm/util.c").write_text("int ed")
@@ -163,7 +161,7 @@ def test_an_export_that_was_interrupted_is_made_anew(tree: Path, ctx: Context) -
     assert text_of(found.path) == TEXT | {"mm/util.c": "int edited;\n"}
 
 
-def test_the_identity_is_that_of_the_content(tree: Path, ctx: Context) -> None:
+def test_the_identity_depends_only_on_the_content(tree: Path, ctx: Context) -> None:
     first = have(tree, ctx).source.identity
     write(tree, {"mm/util.c": "int edited;\n"})
     assert have(tree, ctx).source.identity != first
@@ -173,7 +171,7 @@ def test_the_identity_is_that_of_the_content(tree: Path, ctx: Context) -> None:
     assert have(tree, ctx).source.identity != first
 
 
-def test_an_edit_within_one_tick_of_the_clock_is_seen(tree: Path, ctx: Context) -> None:
+def test_an_edit_within_one_tick_of_the_clock_is_noticed(tree: Path, ctx: Context) -> None:
     first = have(tree, ctx).source.identity
     times = (tree / "mm/util.c").stat()
     write(tree, {"mm/util.c": "int litu;\n"})
@@ -182,14 +180,14 @@ def test_an_edit_within_one_tick_of_the_clock_is_seen(tree: Path, ctx: Context) 
 
 
 @pytest.mark.parametrize("tree", ["plain"], indirect=True)
-def test_the_digest_of_a_file_as_young_as_this_is_not_kept(tree: Path, ctx: Context) -> None:
+def test_digests_of_new_files_are_not_kept(tree: Path, ctx: Context) -> None:
     have(tree, ctx)
     (kept,) = ctx.cache.root.glob("work/tree-*/digests.json")
     assert kept.read_text() == "{}"
 
 
 @pytest.mark.parametrize("tree", ["plain"], indirect=True)
-def test_a_directory_is_read_again_when_a_file_of_it_is_another(
+def test_a_directory_with_a_changed_file_is_read_again(
     tree: Path, ctx: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("testbed.kernel.plaintree._RACY", -60_000_000_000)
@@ -203,7 +201,7 @@ def test_a_directory_is_read_again_when_a_file_of_it_is_another(
     assert have(tree, ctx).source.identity == first
 
 
-def test_a_tree_whose_path_is_a_link_is_the_same_tree(
+def test_a_symbolic_link_to_a_tree_is_the_same_tree(
     tmp_path: Path, tree: Path, ctx: Context
 ) -> None:
     (tmp_path / "link").symlink_to(tree)
@@ -227,7 +225,7 @@ def test_a_linked_worktree_with_a_split_index_is_read_the_same_way(
 
 
 @pytest.mark.parametrize("tree", ["git"], indirect=True)
-def test_a_hook_of_another_repository_does_not_lead_astray(
+def test_variables_of_another_repositorys_hook_have_no_effect(
     tmp_path: Path, tree: Path, ctx: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clean = have(tree, ctx).source.identity
@@ -237,7 +235,7 @@ def test_a_hook_of_another_repository_does_not_lead_astray(
 
 
 @pytest.mark.parametrize("tree", ["git"], indirect=True)
-def test_a_broken_repository_is_said(tree: Path, ctx: Context) -> None:
+def test_a_broken_repository_is_reported(tree: Path, ctx: Context) -> None:
     shutil.rmtree(tree / ".git")
     (tree / ".git").write_text("gitdir: /nonexistent\n")
     with pytest.raises(SetupError, match="git cannot read the repository"):
@@ -245,15 +243,15 @@ def test_a_broken_repository_is_said(tree: Path, ctx: Context) -> None:
 
 
 @pytest.mark.parametrize("missing", ["Makefile", "Kconfig", "mm"])
-def test_what_is_no_kernel_tree_is_refused_by_what_it_lacks(
+def test_a_directory_that_is_not_a_kernel_tree_is_refused_with_its_missing_part(
     tmp_path: Path, ctx: Context, missing: str
 ) -> None:
     text = {name: text for name, text in TEXT.items() if not name.startswith(missing)}
-    with pytest.raises(SetupError, match=f"is no kernel tree: it has no {missing}"):
+    with pytest.raises(SetupError, match=f"is not a kernel tree: it has no {missing}"):
         resolve(f"tree:{write(tmp_path / 'x', text)}", ctx)
 
 
-def test_another_makefile_is_no_kernels(tmp_path: Path, ctx: Context) -> None:
+def test_a_makefile_without_a_version_is_refused(tmp_path: Path, ctx: Context) -> None:
     path = write(tmp_path / "x", TEXT | {"Makefile": "all:\n"})
     with pytest.raises(SetupError, match="its Makefile has no VERSION"):
         resolve(f"tree:{path}", ctx)
@@ -281,7 +279,7 @@ def test_an_old_tree_is_refused(tmp_path: Path, ctx: Context) -> None:
         ("mm/Kconfig.new", "", True),
     ],
 )
-def test_only_what_kconfig_may_read_makes_another_configuration(
+def test_only_files_that_kconfig_may_read_affect_the_configuration(
     tree: Path, ctx: Context, name: str, text: str, shapes: bool
 ) -> None:
     before = have(tree, ctx).source
@@ -292,7 +290,7 @@ def test_only_what_kconfig_may_read_makes_another_configuration(
 
 
 @pytest.mark.parametrize("tree", ["git"], indirect=True)
-def test_a_clean_git_tree_is_configured_as_its_commit_is(tree: Path, ctx: Context) -> None:
+def test_a_clean_git_tree_has_the_configuration_of_its_commit(tree: Path, ctx: Context) -> None:
     whole = have(tree, ctx).source
     commit = have(Path(f"{tree}@HEAD"), ctx).source
     assert commit.configuration == whole.configuration

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Versions: the kernel's own, Debian's, and the oldest that is supported."""
+"""Versions: of the kernel, of Debian, and the oldest supported one."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ NAME = Baby Opossum Posse
 
 
 @pytest.mark.parametrize(("extra", "version"), [("", "7.4.0"), (" -rc2", "7.4.0-rc2")])
-def test_a_makefile_tells_the_version_as_make_kernelversion_does(extra: str, version: str) -> None:
+def test_the_version_of_a_makefile_equals_make_kernelversion(extra: str, version: str) -> None:
     assert version_of_makefile(MAKEFILE.format(extra)) == version
 
 
-def test_another_makefile_tells_none() -> None:
+def test_another_makefile_has_no_version() -> None:
     assert version_of_makefile("all:\n\techo VERSION = 7\n") is None
 
 
@@ -45,12 +45,12 @@ def test_another_makefile_tells_none() -> None:
         ("7.3.4", "7.3.4"),
     ],
 )
-def test_a_debian_version_holds_the_kernels(debian: str, kernel: str) -> None:
+def test_a_debian_version_contains_the_kernels_version(debian: str, kernel: str) -> None:
     assert upstream_version(debian) == kernel
 
 
 @pytest.mark.parametrize("version", ["6.12.94", "6.18.0", "7.0.8", "7.1.12"])
-def test_an_old_kernel_is_refused_with_the_release_that_brought_the_layer(version: str) -> None:
+def test_an_old_kernel_is_refused_with_the_release_of_the_layer(version: str) -> None:
     with pytest.raises(SetupError, match=r"6\.16.*7\.2 and later"):
         require_supported(version, "the tree")
 
