@@ -168,20 +168,22 @@ def parse_options() -> argparse.Namespace:
         "--rounds",
         type=int,
         default=10,
-        help="measure boots and clones in so many rounds (default: %(default)s)",
+        metavar="N",
+        help="measure boots and clones in N rounds (default: %(default)s)",
     )
     parser.add_argument(
         "--session-rounds",
         type=int,
         default=3,
-        help="measure suite, run, and builds after a change in so many rounds "
-        "(default: %(default)s)",
+        metavar="N",
+        help="measure suite, run, and builds after a change in N rounds (default: %(default)s)",
     )
     parser.add_argument(
         "--clean-rounds",
         type=int,
         default=1,
-        help="measure builds from nothing in so many rounds (default: %(default)s)",
+        metavar="N",
+        help="measure builds from nothing in N rounds (default: %(default)s)",
     )
     parser.add_argument(
         "--peer", action="store_true", help="measure virtme-ng on the same kernel as well"
@@ -189,13 +191,16 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="measure two rounds of boots and clones, one round of sessions, and fewer tests",
+        help="run two rounds of boots and clones, one round of sessions, and fewer tests",
     )
     parser.add_argument(
         "--whole-suite", action="store_true", help="run all tests in suite, instead of some"
     )
     parser.add_argument(
-        "--svg", type=Path, help="write the picture to this file (default: results/bench-DATE.svg)"
+        "--svg",
+        type=Path,
+        metavar="FILE",
+        help="write the picture to this file (default: results/bench-DATE.svg)",
     )
     options = parser.parse_args()
     default = _PARTS[:-1] if options.quick else _PARTS  # builds are never quick

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """Kills QEMU, or the whole testbed, at random moments while tests run, and counts the findings.
 
-Each session runs the tests of havoc_cases.py with a template store of its own, which is empty at
-first. So a kill may hit the saving of the template, the start of a clone, a probe, or nothing.
+Each session runs the tests of havoc_cases.py with its own template store, which is empty at first.
+So a kill may hit the saving of the template, the start of a clone, a probe, or nothing.
 Afterwards these statements must hold; a violation is a finding:
 
 - Every test has an outcome, and the tests that must fail did not pass.
@@ -197,18 +197,23 @@ def main() -> int:
         help="test on this kernel (default: %(default)s)",
     )
     parser.add_argument(
-        "--kills", type=int, default=200, help="stop after so many kills (default: %(default)s)"
+        "--kills",
+        type=int,
+        default=200,
+        metavar="N",
+        help="stop after N kills (default: %(default)s)",
     )
     parser.add_argument(
         "--seed",
         type=int,
         default=int(time.time()),
+        metavar="N",
         help="choose the random moments from this seed (default: the time)",
     )
     options = parser.parse_args()
     print(f"seed {options.seed}", flush=True)
     dice, tally = random.Random(options.seed), Tally()
-    # On tmpfs, like the templates of users, and in a temporary folder.
+    # On tmpfs, like the user's templates, and in a temporary folder.
     with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="havoc-") as name:
         while tally.kills < options.kills:
             before = len(tally.findings)

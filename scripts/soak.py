@@ -86,13 +86,15 @@ def main() -> int:
         "--boots",
         type=int,
         default=20,
-        help="boot each architecture so many times (default: %(default)s)",
+        metavar="N",
+        help="boot each architecture N times (default: %(default)s)",
     )
     parser.add_argument(
         "--calls",
         type=int,
         default=500,
-        help="call the probe so many times in each boot (default: %(default)s)",
+        metavar="N",
+        help="call the probe N times in each boot (default: %(default)s)",
     )
     parser.add_argument(
         "--settings",

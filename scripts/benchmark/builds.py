@@ -65,7 +65,7 @@ class Builds:
         self._take_turns(self._wholes, (OUR_ALL, self._build), (MAKE_ALL, self._make))
 
     def warm_up(self) -> None:
-        """Build once everything beside the kernel."""
+        """Build everything except the kernel, once."""
         self._prepare()
 
     def build_step(self) -> None:

@@ -35,7 +35,7 @@ class TrialResult:
     trial: str
     path: str
     complaints: tuple[str, ...] = ()
-    skipped: str = ""  # why it was not tried
+    skipped: str = ""  # why it was not run
     evidence: str = ""  # for the complaints: the script with its facts, kernel messages
     facts: Mapping[str, str] = field(default_factory=dict)
     broke: bool = False  # the guest hung or died

@@ -24,7 +24,7 @@ _GOOD, _BAD, _SKIP, _ABORT = 0, 1, 125, 255
 
 
 class StepCommand(click.Command):
-    """Exits with 255 if the kernel could not be judged, which ends `git bisect run`."""
+    """Exits with 255 after an error, which ends `git bisect run`."""
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
         with _aborting():
@@ -43,9 +43,9 @@ def bisect_step(
 ) -> None:
     """Judge one kernel for `git bisect run`.
 
-    The default of --kernel is tree:. here, the git tree in the current folder. A kernel is bad if
-    it shows the symptom. By default the symptom is any test that fails. TEST is a test's name as a
-    report prints it, or an expression as for pytest -k.
+    Unless --kernel names another one, the kernel is the git tree in the current folder. It is bad
+    if it shows the symptom. By default the symptom is any test that fails. TEST is a test's name as
+    a report prints it, or an expression as for pytest -k.
 
     Exit status: 0 good, 1 bad, 125 untestable, 255 the caller or the host is at fault. --find-fix
     swaps 0 and 1, as the terms old and new of git bisect require.

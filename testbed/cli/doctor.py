@@ -44,9 +44,9 @@ def doctor(**options: Any) -> None:
 
 def _finding_lines(findings: Iterable[Finding]) -> Iterator[str]:
     for finding in findings:
-        yield f"{'ok  ' if finding.good else 'LACK'} {finding.what}: {finding.found}"
+        yield f"{'ok     ' if finding.good else 'MISSING'} {finding.what}: {finding.found}"
         if finding.hint and not finding.good:
-            yield f"     hint: {finding.hint}"
+            yield f"        hint: {finding.hint}"
 
 
 def _settings_lines(settings: Settings) -> Iterator[str]:

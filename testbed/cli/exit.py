@@ -19,7 +19,7 @@ _EXIT_INTERRUPT = 128 + signal.SIGINT
 
 
 def end_with(name: str, command: Callable[[], int]) -> NoReturn:
-    """Run a command and exit with its status, or with that of its error (docs/running.md)."""
+    """Run a command, and exit with its status or the status of its error (docs/running.md)."""
     # Clean up after both. A shell makes a background process ignore SIGINT: undo that.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
@@ -38,7 +38,7 @@ def end_with(name: str, command: Callable[[], int]) -> NoReturn:
         click.echo(f"{name}: host error: {error}", err=True)
         sys.exit(EXIT_INFRA)
     except Exception:
-        # A bug of the testbed must not look like a finding about the kernel.
+        # A bug in the testbed must not look like a finding about the kernel.
         traceback.print_exc()
         sys.exit(EXIT_INFRA)
 

@@ -133,7 +133,7 @@ def test_bisect_step_ends_git_bisect_run_after_wrong_usage(
     assert (done.status, done.stderr != "") == (255, True)
 
 
-def test_bisect_step_ends_git_bisect_run_after_a_bug_of_the_testbed(
+def test_bisect_step_ends_git_bisect_run_after_a_bug_in_the_testbed(
     testbed: Testbed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("testbed.cli.bisect_step.judge", lambda *_: 1 / 0)
