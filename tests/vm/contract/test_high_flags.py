@@ -12,7 +12,7 @@ from testbed.mmap.plan import VM_MTE_ALLOWED, VM_PKEY_SHIFT, Plan, VmOps
 from testbed.mmap.probe import Prober, path_script
 from testbed.mmap.script import Script
 
-# arch/x86/include/asm/mmu_context.h
+# arch/x86/include/asm/pkeys.h, arch_max_pkey()
 PKEYS = 16
 
 (OVERLAY,) = (stack for stack in FILE_STACKS if stack.name == "overlay-tmpfs")
