@@ -301,7 +301,7 @@ def download_packages(names: Sequence[str], debian_arch: str, ctx: Context) -> d
     try:
         return _fetch_packages(packages, debian_arch, ctx)
     except CommandError as exc:
-        ctx.progress.note(f"download failed, trying once more: {last_line(exc)}")
+        ctx.progress.note(f"download failed, trying again: {last_line(exc)}")
     packages = find_packages(names, debian_arch, ctx, refresh=True)
     return _fetch_packages(packages, debian_arch, ctx)
 

@@ -79,5 +79,5 @@ def _check(make: Make, asked: Mapping[str, Asked], final: Mapping[str, str]) -> 
     raise ConfigError(
         lines[0] + more,
         evidence="\n".join(lines) if more else "",
-        hint="add what is missing to the fragment, or drop the symbol from it",
+        hint="add the missing symbols to the fragment, or drop this symbol from it",
     )

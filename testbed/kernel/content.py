@@ -15,5 +15,5 @@ class Content:
 
 
 def shapes_configuration(name: str) -> bool:
-    """Whether a file may affect Kconfig's result: all files may, but C files outside scripts/."""
+    """Whether a file may affect Kconfig's result. Only C files outside scripts/ cannot."""
     return name.startswith("scripts/") or not name.endswith((".c", ".h"))

@@ -86,7 +86,7 @@ class DebianText:
             with open_index(self.suite, _INDEX_ARCH, ctx) as index:
                 index.download([self.package], folder)
         except CommandError as exc:
-            ctx.progress.note(f"download failed, trying once more: {last_line(exc)}")
+            ctx.progress.note(f"download failed, trying again: {last_line(exc)}")
             shutil.rmtree(folder)
             folder.mkdir()
             find_text(self.package.version, ctx, refresh=True)
@@ -192,7 +192,7 @@ def _not_there(wanted: str, texts: list[DebianText], missing: list[str]) -> Setu
     lines = [f"{text.package.version} ({text.suite})" for text in known]
     return SetupError(
         f"debian:{wanted} is not in the archive, which keeps only current versions",
-        hint="choose a version of the list, or another suite (setting `suites`)",
+        hint="choose an available version, or another suite (setting `suites`)",
         evidence="\n".join(["available:", *(lines or ["nothing"]), *missing]),
     )
 

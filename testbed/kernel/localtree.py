@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """The user's kernel tree, which is never written.
 
-A clean tree is built in place with O=. kbuild refuses that for a tree with an in-tree build. The
-text of such a tree is exported to the cache, without the output of the build.
+A clean tree is built with O= and without a copy. kbuild refuses that for a tree with an in-tree
+build. The text of such a tree is exported to the cache, without the output of the build.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class TreeText:
     path: Path
     content: Content
     version: str
-    in_place: bool  # it is built where it is
+    in_place: bool  # it is built without a copy
     commit: str = ""  # the commit with this text; empty for the working tree
 
     @property
@@ -54,7 +54,7 @@ class TreeText:
     def description(self) -> str:
         if self.commit:
             return f"{self.version} from {self.path} (commit {self.commit})"
-        how = "" if self.in_place else ", exported because it was built in place"
+        how = "" if self.in_place else ", exported because it has an in-tree build"
         return f"{self.version} from {self.path} ({self.content.whole}{how})"
 
     def unpack(self, ctx: Context) -> Path:

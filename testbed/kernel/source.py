@@ -48,7 +48,7 @@ class Source:
 
     @property
     def configuration(self) -> str:
-        """Equal for texts with equal Kconfig files.
+        """Equal for texts whose files for Kconfig are equal.
 
         Texts that differ only in C files are configured once.
         """

@@ -120,7 +120,7 @@ def _counted(tar: tarfile.TarFile, file: IO[bytes], step: Step | None) -> Iterat
     for number, member in enumerate(tar):
         if step is not None and number % 500 == 0:
             step.update(file.tell())
-        tar.members = []  # type: ignore[attr-defined]  # else it keeps all 90,000
+        tar.members = []  # type: ignore[attr-defined]  # or it keeps all 90,000 members
         yield member
     # An archive ends with two empty blocks. tarfile reads one of them, but accepts their absence.
     # A zstd stream that was cut off between two members lacks them.
@@ -128,7 +128,7 @@ def _counted(tar: tarfile.TarFile, file: IO[bytes], step: Step | None) -> Iterat
     if not rest.read(tarfile.BLOCKSIZE):
         raise tarfile.ReadError("the end of the archive is missing")
     while rest.read(tarfile.RECORDSIZE):
-        pass  # xz and gzip verify their checksums only at the end
+        pass  # only at the end have xz and gzip verified all data
 
 
 def require_known(path: Path) -> Callable[[IO[bytes]], IO[bytes]]:

@@ -53,7 +53,7 @@ class _State:
 def prepare_worktree(root: Path, tree: SourceTree, series: Series) -> Worktree:
     """Update the work directory to that text and series. Correct files stay untouched.
 
-    The user's clean tree without a series is built in place.
+    The user's clean tree without a series is built without a copy.
 
     Raises:
         PatchError: a patch does not apply. src/ keeps its previous series.

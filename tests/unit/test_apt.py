@@ -256,7 +256,7 @@ def test_a_truncated_download_is_fetched_again(
     archive.truncate["linux-source-7.3_7.3.4-1~bpo13+1_all.deb"] = 1
     tree = unpack(resolve("debian", ctx), ctx)
     assert (tree.path / "Makefile").read_bytes() == MAKEFILE
-    assert [text.partition(":")[0] for text in notes.texts] == ["download failed, trying once more"]
+    assert [text.partition(":")[0] for text in notes.texts] == ["download failed, trying again"]
 
 
 def test_a_download_that_stays_damaged_is_an_error_and_leaves_nothing(

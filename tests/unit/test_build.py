@@ -274,7 +274,7 @@ def test_a_patch_of_one_file_compiles_one_object(yard: Yard) -> None:
     assert yard.recorder.steps == [f"compile 7.3.0 for {HOST}"]
 
 
-def test_a_changed_file_of_a_tree_that_was_built_in_place_compiles_one_object(yard: Yard) -> None:
+def test_a_changed_file_of_an_exported_tree_compiles_one_object(yard: Yard) -> None:
     (yard.tree / ".config").touch()
     assert len(compiled(yard.build())) == 3
     (yard.tree / "mm/vma.c").write_text("int may_merge = 1;\n")

@@ -232,7 +232,7 @@ def test_new_text_of_the_same_family_replaces_only_what_differs(desk: Desk) -> N
     assert not is_new(src / "Makefile")
 
 
-def test_a_users_clean_tree_is_built_in_place(desk: Desk) -> None:
+def test_a_users_clean_tree_is_built_without_a_copy(desk: Desk) -> None:
     assert desk.prepare(in_place=True).src == desk.pristine
 
 

@@ -86,7 +86,7 @@ def text_of(path: Path) -> dict[str, str]:
     return {str(file.relative_to(path)): file.read_text() for file in files}
 
 
-def test_a_clean_tree_is_built_in_place(tree: Path, ctx: Context) -> None:
+def test_a_clean_tree_is_built_without_a_copy(tree: Path, ctx: Context) -> None:
     found = have(tree, ctx)
     assert found.in_place
     assert found.path == tree
@@ -102,7 +102,7 @@ def test_a_tree_with_an_in_tree_build_is_exported_without_its_output(
     assert not found.in_place
     assert text_of(found.path) == TEXT
     assert os.access(found.path / "scripts/run.sh", os.X_OK)
-    assert "exported because it was built in place" in found.source.description
+    assert "exported because it has an in-tree build" in found.source.description
 
 
 @pytest.mark.parametrize("trace", [".config", "include/config", "arch/arm64/include/generated"])
