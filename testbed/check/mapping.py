@@ -116,7 +116,7 @@ def again(script: DriverScript) -> Rules:
         script.step("munmap", "m")
 
     def rules(seen: Observation) -> Iterator[str]:
-        if len(errors := {seen[step].error for step in made}) > 1:
+        if len(errors := {result_of(seen, step) for step in made}) > 1:
             yield f"identical mmap calls gave different results: {', '.join(sorted(errors))}"
         if script.node.memory and ok(seen, *made):
             first = seen[made[0] + 1].contents

@@ -50,7 +50,7 @@ def errno_matches_the_prediction(execution: Execution) -> Iterator[Violation]:
     expected = prediction.failure(execution.scenario, execution.path, execution.page_size)
     if execution.made.error != expected:
         yield Violation(
-            (28, 33, 44, 51, 54), "errno of mmap", expected or "0", execution.made.error
+            (28, 33, 44, 51, 54), "errno of mmap", expected or "0", execution.made.error or "0"
         )
 
 

@@ -30,13 +30,6 @@ int main(void)
 	printf("%d\\n", SHARED);
 }
 """
-CALLER = """\
-int answer(void);
-int main(void)
-{
-	return answer();
-}
-"""
 
 
 @pytest.fixture
