@@ -37,6 +37,9 @@ _SPAWNER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner")
 # Debian installs tools such as depmod in folders that a user's PATH lacks.
 SYSTEM_PATH = ":/usr/sbin:/sbin"
 
+# All that a child with `alone` inherits: where tools, git's settings and scratch space are.
+_INHERITED = ("HOME", "TMPDIR")
+
 # Seconds in which a group may end after SIGTERM. make needs them to remove half-made targets.
 _TERM_GRACE = 10.0
 
@@ -84,6 +87,7 @@ def run(
     *,
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
+    alone: bool = False,
     deadline: Deadline | None = None,
     log: Path | None = None,
     on_line: Callable[[str], None] | None = None,
@@ -97,6 +101,7 @@ def run(
 
     Args:
         env: variables to add to the testbed's own environment, or to override there.
+        alone: of the testbed's own environment, the command gets only PATH, HOME and TMPDIR.
         ok: exit statuses that count as success.
 
     Raises:
@@ -108,7 +113,10 @@ def run(
     logger.debug("run: %s", shlex.join(words))
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT if log else subprocess.PIPE}
     source = subprocess.PIPE if stdin is not None else subprocess.DEVNULL
-    with _child(words, death=signal.SIGTERM, cwd=cwd, env=env, stdin=source, **pipes) as process:
+    environment = _environment(env, alone=alone)
+    with _child(
+        words, death=signal.SIGTERM, env=environment, cwd=cwd, stdin=source, **pipes
+    ) as process:
         try:
             out, err = _collect(process, stdin, log, on_line, deadline)
         except subprocess.TimeoutExpired as exc:
@@ -173,7 +181,7 @@ def spawn(
         _child(
             words,
             death=signal.SIGKILL,
-            env=env,
+            env=_environment(env),
             stdin=subprocess.DEVNULL,
             stdout=sink,
             stderr=subprocess.STDOUT,
@@ -194,9 +202,11 @@ def _words(argv: Argv) -> list[str]:
     return words
 
 
-def _environment(env: Mapping[str, str] | None) -> dict[str, str]:
-    # The testbed parses some messages: C.UTF-8 keeps them in English.
-    return {**os.environ, "PATH": _path(), "LC_ALL": "C.UTF-8", **(env or {})}
+def _environment(env: Mapping[str, str] | None, *, alone: bool = False) -> dict[str, str]:
+    names = [name for name in _INHERITED if name in os.environ] if alone else list(os.environ)
+    # The testbed parses some messages: C.UTF-8 keeps them in English, unless LANGUAGE is set.
+    english = {"LC_ALL": "C.UTF-8", "LANGUAGE": ""}
+    return {**{name: os.environ[name] for name in names}, "PATH": _path(), **english, **(env or {})}
 
 
 def _path() -> str:
@@ -205,11 +215,11 @@ def _path() -> str:
 
 @contextmanager
 def _child(
-    words: list[str], *, death: signal.Signals, env: Mapping[str, str] | None, **options: Any
+    words: list[str], *, death: signal.Signals, env: dict[str, str], **options: Any
 ) -> Iterator[subprocess.Popen[bytes]]:
     guard = ["sh", "-c", _IF_PARENT_LIVES, str(os.getpid())]
     argv = ["setpriv", "--pdeathsig", death.name.removeprefix("SIG"), "--", *guard, *words]
-    options |= {"env": _environment(env), "start_new_session": True}
+    options |= {"env": env, "start_new_session": True}
     future = _SPAWNER.submit(_popen, argv, options)
     try:
         process = future.result()

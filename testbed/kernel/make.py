@@ -28,16 +28,12 @@ REPRODUCIBLE = {
     "LDFLAGS_MODULE": "",
 }
 
+# make gets these, a few variables of the testbed's process (testbed.process.run, `alone`), and
+# nothing else of the caller's environment.
 _ENVIRONMENT = {
     **REPRODUCIBLE,
-    # If the testbed runs under another make, ignore that one's flags and job server.
-    "MAKEFLAGS": "",
-    "MAKELEVEL": "",
-    "GNUMAKEFLAGS": "",
-    "KBUILD_OUTPUT": "",
-    "KBUILD_EXTMOD": "",
-    "KCONFIG_CONFIG": ".config",
-    "INSTALL_MOD_STRIP": "",
+    # The kernel's Makefile unsets LC_ALL. Messages stay in English, and names of files readable.
+    "LANG": "C.UTF-8",
     # Scripts of the build import each other, and Python would write __pycache__ beside them.
     "PYTHONDONTWRITEBYTECODE": "1",
 }
@@ -68,17 +64,27 @@ class Make:
         return shlex.join(["env", *(f"{k}={v}" for k, v in settings.items()), *self.argv(*words)])
 
     def run(
-        self, *words: str, what: str, log: Path, on_line: Callable[[str], None] | None = None
+        self,
+        *words: str,
+        what: str,
+        log: Path,
+        on_line: Callable[[str], None] | None = None,
+        pwd: Path | None = None,
     ) -> None:
         """Run make to its end. An error message names the work as `what`.
+
+        Args:
+            pwd: the folder in which the user would call make: $(PWD) in a module's Makefile.
 
         Raises:
             BuildError: the tree does not build. It names the first error and the log.
             InfraError: the compiler was killed, or the disk is full.
             SetupError: a header of the host is missing.
         """
+        cwd = pwd or self.obj
+        env = {**_ENVIRONMENT, "PWD": str(cwd), **self.ccache}
         try:
-            run(self.argv(*words), log=log, on_line=on_line, env={**_ENVIRONMENT, **self.ccache})
+            run(self.argv(*words), log=log, on_line=on_line, cwd=cwd, env=env, alone=True)
         except CommandError as exc:
             raise build_error(what, log) from exc
 

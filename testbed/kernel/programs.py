@@ -48,7 +48,7 @@ def build_programs(arch: Arch, sources: GuestSources, ctx: Context) -> Path:
 def _compile(gcc: str, sources: GuestSources, files: list[Path], target: Path, log: Path) -> None:
     include = sources.modules / "include"
     try:
-        run([gcc, *_CFLAGS, "-I", include, "-o", target, *files], log=log)
+        run([gcc, *_CFLAGS, "-I", include, "-o", target, *files], log=log, alone=True)
     except CommandError as exc:
         error = build_error(f"the program {target.name}", log, cause=exc)
         if isinstance(error, BuildError):

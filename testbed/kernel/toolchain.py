@@ -12,7 +12,7 @@ from pathlib import Path
 
 from testbed.arch import Arch, host_uname
 from testbed.errors import SetupError
-from testbed.process import SYSTEM_PATH, check_output, find_tool
+from testbed.process import SYSTEM_PATH, find_tool, run
 from testbed.settings import Toolchain
 
 # The tools that a kernel build needs on any architecture, and their Debian packages.
@@ -129,7 +129,7 @@ def _major(version: str) -> int:
 
 
 def _version(command: str) -> str:
-    return check_output([command, "--version"]).partition("\n")[0]
+    return run([command, "--version"], alone=True).stdout.partition("\n")[0]
 
 
 def have_ccache() -> bool:

@@ -300,13 +300,47 @@ def test_the_users_tree_is_never_written(yard: Yard) -> None:
     assert content(yard.tree) == before
 
 
-def test_variables_of_a_surrounding_make_have_no_effect(
-    yard: Yard, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    surroundings = {"MAKEFLAGS": "n", "ARCH": "alien", "KCFLAGS": "-Dmode=nothing", "LLVM": "1"}
-    for name, value in surroundings.items():
-        monkeypatch.setenv(name, value)
-    assert len(compiled(yard.build())) == 3
+# Variables that make, kbuild, the compiler, ccache, git or a shell would obey.
+CALLERS = (
+    *("MAKEFLAGS", "MAKELEVEL", "GNUMAKEFLAGS", "MAKEFILES", "MFLAGS", "VPATH", "O", "M", "V", "W"),
+    *("ARCH", "SUBARCH", "CROSS_COMPILE", "LLVM", "CC", "HOSTCC", "LD", "AR", "KDIR", "KERNELDIR"),
+    *("CFLAGS", "CPPFLAGS", "LDFLAGS", "KCFLAGS", "KCPPFLAGS", "KAFLAGS", "KRUSTFLAGS"),
+    *("CFLAGS_MODULE", "AFLAGS_MODULE", "LDFLAGS_MODULE", "HOSTCFLAGS", "HOSTLDFLAGS"),
+    *("EXTRA_CFLAGS", "USERCFLAGS", "USERLDFLAGS", "KBUILD_OUTPUT", "KBUILD_EXTMOD"),
+    *("KBUILD_EXTRA_WARN", "KBUILD_EXTRA_SYMBOLS", "KBUILD_MODPOST_WARN", "KBUILD_VERBOSE"),
+    *("KBUILD_BUILD_USER", "KBUILD_BUILD_HOST", "KBUILD_BUILD_TIMESTAMP", "KBUILD_SIGN_PIN"),
+    *("KCONFIG_CONFIG", "KCONFIG_ALLCONFIG", "KERNELRELEASE", "LOCALVERSION", "INSTALL_MOD_STRIP"),
+    *("CPATH", "C_INCLUDE_PATH", "LIBRARY_PATH", "COMPILER_PATH", "GCC_EXEC_PREFIX"),
+    *("DEPENDENCIES_OUTPUT", "SOURCE_DATE_EPOCH", "CCACHE_DISABLE", "CCACHE_PREFIX", "GIT_DIR"),
+    *("LANG", "LANGUAGE", "LC_ALL", "LC_MESSAGES", "PWD", "OLDPWD", "CDPATH", "BASH_ENV", "ENV"),
+)
+
+
+def poison(patch: pytest.MonkeyPatch) -> None:
+    """Set all these variables to a word that a record of the environment would show."""
+    for name in CALLERS:
+        patch.setenv(name, f"poison-{name}")
+
+
+def record_environment(tree: Path, record: Path) -> None:
+    """Let the fake kernel append the environment of each make to a file."""
+    makefile = tree / "Makefile"
+    # A shell sets PWD again. So make writes the value that it got.
+    written = f"$(shell env >> {record}; echo from make: $(PWD) >> {record})"
+    makefile.write_text(f"{makefile.read_text()}\n{written}\n")
+
+
+def test_the_callers_environment_has_no_effect(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    objects = compiled(yard.build())
+    shutil.rmtree(yard.cache_dir)
+    record = yard.top / "environment"
+    record_environment(yard.tree, record)
+    poison(monkeypatch)
+    assert compiled(yard.build()) == objects
+    variables = record.read_text().splitlines()
+    assert [each for each in variables if "poison" in each] == []
+    assert f"from make: {yard.cache_dir}/work/" in record.read_text()
+    assert {f"HOME={os.environ['HOME']}", "KBUILD_BUILD_USER=testbed"} <= set(variables)
 
 
 def test_a_compile_error_names_its_first_line_and_the_whole_log(yard: Yard) -> None:
@@ -338,6 +372,23 @@ def test_a_symbol_that_did_not_survive_is_named_with_its_missing_dependency(yard
     assert f"CONFIG_MEM_SOFT_DIRTY=y ({fragment}:1) did not survive" in caught.value.message
     assert "it needs CHECKPOINT_RESTORE (mm/Kconfig:6)" in caught.value.message
     assert yard.entries() == set()
+
+
+def test_a_symbol_of_the_users_own_fragment_is_checked_as_well(yard: Yard) -> None:
+    common = yard.fragment("# CONFIG_CHECKPOINT_RESTORE is not set\n", "flavour.config")
+    own = (
+        yard.fragment("CONFIG_CHECKPOINT_RESTORE=y\n", "restore.config"),
+        yard.fragment("CONFIG_NO_SUCH_THING=y\n", "own.config"),
+    )
+    request = dataclasses.replace(yard.request(), fragments=(common,), user_fragments=own)
+    with pytest.raises(ConfigError) as caught:
+        yard.build(request)
+    assert f"CONFIG_NO_SUCH_THING=y ({own[1]}:1) did not survive" in caught.value.message
+    kernel = yard.build(dataclasses.replace(request, user_fragments=own[:1]))
+    assert kernel.symbol("CHECKPOINT_RESTORE") == "y"
+    assert str(own[0]) in json.loads(kernel.build_json.read_text())["fragments"]
+    (work,) = (yard.cache_dir / "work").glob(f"{HOST}-gcc-flavour-config-*")
+    assert work.is_dir()
 
 
 def test_the_evidence_names_every_symbol_that_did_not_survive(yard: Yard) -> None:
