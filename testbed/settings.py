@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
+import shlex
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -59,6 +60,9 @@ class Settings:
     kernel: str = "debian"
     series: str = ""  # patches to apply on top, as `--series` names them
     flavour: str = BASE
+    config: tuple[Path, ...] = ()  # the user's fragments, which override the flavour's
+    cmdline: str = ""  # more words for the kernel's command line
+    qemu: tuple[str, ...] = ()  # more words for QEMU's command line
     accel: AccelChoice = AccelChoice.AUTO
     toolchain: Toolchain = Toolchain.GCC
     jobs: int = field(default_factory=_default_jobs)
@@ -80,6 +84,11 @@ class Settings:
     results_dir: Path = CHECKOUT / "results"
 
     @property
+    def user_words(self) -> tuple[str, ...]:
+        """The options that repeat the user's changes to kernel and QEMU."""
+        return option_words(map(str, self.config), self.cmdline, self.qemu)
+
+    @property
     def vm_memory_mib(self) -> int:
         """The memory of a VM of the flavour, in MiB."""
         return self.memory_mib + find_flavour(self.flavour).more_memory_mib
@@ -88,6 +97,17 @@ class Settings:
     def boot_seconds(self) -> float:
         """The seconds in which a VM of the flavour must boot."""
         return self.boot_timeout * find_flavour(self.flavour).slowdown
+
+
+def option_words(config: Iterable[str], cmdline: str, qemu: Sequence[str]) -> tuple[str, ...]:
+    """Return options with these values. Each is one word, because pytest requires that.
+
+    A separate value that begins with a dash would be an option to pytest.
+    """
+    words = [f"--config={file}" for file in config]
+    words += [f"--cmdline={cmdline}"] if cmdline else []
+    words += [f"--qemu={shlex.join(qemu)}"] if qemu else []
+    return tuple(words)
 
 
 def default_settings_file() -> Path:
@@ -107,7 +127,8 @@ def load_settings(file: Path | None = None, options: Mapping[str, Any] | None = 
     values: dict[str, Any] = {}
     if file is not None or path.exists():
         values = read_toml(path, "settings file", _KNOWN)
-    values |= {key: value for key, value in (options or {}).items() if value is not None}
+    # An option that may be repeated is an empty tuple if it is absent.
+    values |= {key: value for key, value in (options or {}).items() if value not in (None, ())}
     return _checked(values)
 
 
@@ -128,6 +149,8 @@ def _convert(key: str, value: Any) -> Any:
     """Convert a TOML or option value to the type of its field."""
     kind = type(getattr(_DEFAULTS, key))
     try:
+        if key in _CONVERTERS:
+            return _CONVERTERS[key](value)
         if kind is tuple:
             words = value.split(",") if isinstance(value, str) else value
             return tuple(dict.fromkeys(str(word).strip() for word in words))
@@ -139,8 +162,43 @@ def _convert(key: str, value: Any) -> Any:
     except (TypeError, ValueError) as exc:
         choices = ", ".join(kind) if issubclass(kind, StrEnum) else kind.__name__
         message = f"setting {key}: {value!r} is invalid: {exc}"
-        raise SetupError(message, hint=f"expected {choices}") from exc
+        raise SetupError(message, hint=f"expected {_EXPECTED.get(key, choices)}") from exc
 
+
+def _paths(value: Any) -> tuple[Path, ...]:
+    """Convert one path, or a list of them."""
+    texts = [value] if isinstance(value, str | Path) else value
+    return tuple(Path(text).expanduser().absolute() for text in texts)
+
+
+def _shell_words(value: Any) -> tuple[str, ...]:
+    """Split one text, or each of a list, into words as a shell does."""
+    texts = [value] if isinstance(value, str) else value
+    words = tuple(word for text in texts for word in shlex.split(text))
+    if any("\0" in word for word in words):
+        raise ValueError("a word has a NUL byte")
+    return words
+
+
+def _one_line(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("it must be a string")
+    if not value.isprintable() or not value.isascii():
+        raise ValueError("it has a character that a kernel's command line cannot have")
+    return value.strip()
+
+
+# Settings that are converted in a way of their own, and the hint for an invalid value.
+_CONVERTERS: Mapping[str, Callable[[Any], Any]] = {
+    "config": _paths,
+    "cmdline": _one_line,
+    "qemu": _shell_words,
+}
+_EXPECTED = {
+    "config": "a list of files",
+    "cmdline": "words for the kernel, in one string",
+    "qemu": "a list of words for QEMU, quoted as for a shell",
+}
 
 _DEFAULTS = Settings()
 _KNOWN = tuple(each.name for each in dataclasses.fields(Settings))

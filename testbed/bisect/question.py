@@ -16,10 +16,11 @@ from testbed.bisect.tester import CommitOracle, KernelTester, SeriesOracle
 from testbed.cache import digest
 from testbed.context import Context
 from testbed.errors import SetupError
+from testbed.kernel.configure import read_fragment
 from testbed.kernel.revision import commit_of
 from testbed.kernel.series import Series
 from testbed.kernel.source import resolve
-from testbed.settings import KERNEL_CONFIG
+from testbed.settings import KERNEL_CONFIG, option_words
 from testbed.suite.identity import suite_identity
 from testbed.suite.pytest_internals import compile_expression
 
@@ -53,6 +54,9 @@ class Question:
         """Return a digest that is equal for searches that must have the same answer."""
         settings = subject.ctx.settings
         fragments = [file.read_text() for file in sorted(KERNEL_CONFIG.glob("*.config"))]
+        fragments += [read_fragment(file) for file in settings.config]
+        # Only the contents of the fragments count, not their names.
+        fragments += option_words((), settings.cmdline, settings.qemu)
         words = (subject.history.old, subject.history.new, subject.identity, *fragments)
         how = (settings.flavour, settings.toolchain, settings.accel, settings.isolation)
         asked = (settings.arch[0], *map(str, dataclasses.astuple(self)))

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -76,6 +77,8 @@ class Checker:
         with self.lab.ctx.progress.step(f"check {self.name} on {self.arch}") as self._step:
             self._run()
         notes = [f"build warning: {self.driver.warning}"] if self.driver.warning else []
+        if options := shlex.join(self.lab.ctx.settings.user_words):
+            notes.append(f"options: {options}")
         kernel = self.lab.prepared(self.arch).kernel
         return Checked(
             arch=self.arch,

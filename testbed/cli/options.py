@@ -68,6 +68,25 @@ _KERNEL_OPTIONS: tuple[Callable[..., Any], ...] = (
         help=f"Configure the kernel as one of {', '.join(FLAVOURS)}. Default: base.",
     ),
     click.option(
+        "--config",
+        multiple=True,
+        metavar="FILE",
+        help="Configure the kernel with this fragment too. It overrides the testbed's own "
+        "fragments. Repeatable.",
+    ),
+    click.option(
+        "--cmdline",
+        metavar="WORDS",
+        help="Append WORDS to the command line of the guest's kernel.",
+    ),
+    click.option(
+        "--qemu",
+        multiple=True,
+        metavar="ARG",
+        help="Append ARG to QEMU's command line: a word, or several in one quoted ARG, such as "
+        "'-device edu'. Repeatable.",
+    ),
+    click.option(
         "--isolation",
         type=click.Choice([choice.value for choice in Isolation]),
         help="Give each test a clone of a booted VM, boot a VM for each, or share one VM between "

@@ -51,7 +51,7 @@ def open_builder(request: KernelRequest, ctx: Context) -> Iterator[KernelBuilder
         SetupError: a tool or a fragment is missing.
         ConfigError: fragments contradict each other.
     """
-    asked = read_fragments(request.common_fragments, request.fragments)
+    asked = read_fragments(*request.ranks)
     compiler = find_compiler(request.toolchain, request.arch)
     with ExitStack() as stack:
         yield KernelBuilder(request, compiler, asked, ctx, stack)
@@ -146,7 +146,7 @@ class KernelBuilder:
             "source": request.source.identity,
             "description": request.source.description,
             "series": list(request.series.names),
-            "fragments": [str(file) for file in (*request.common_fragments, *request.fragments)],
+            "fragments": [str(file) for rank in request.ranks for file in rank],
             "toolchain": request.toolchain.value,
             "compiler": list(self.compiler.versions),
             "command": stats.command,

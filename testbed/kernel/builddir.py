@@ -171,7 +171,8 @@ def _work_name(request: KernelRequest, tree: SourceTree) -> str:
     flavours = [file.stem for file in request.fragments] or ["base"]
     direct = tree.in_place and not request.series.patches
     where = digest(request.source.family, "direct" if direct else "copy")
-    apart = [request.build_dir_name] if request.build_dir_name else []
+    apart = ["config"] if request.user_fragments else []
+    apart += [request.build_dir_name] if request.build_dir_name else []
     return "-".join((request.arch.name, request.toolchain, *flavours, *apart, where))
 
 

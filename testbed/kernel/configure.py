@@ -20,21 +20,22 @@ from testbed.kernel.make import Make
 from testbed.settings import CHECKOUT
 
 
-def read_fragments(common: Iterable[Path], special: Iterable[Path] = ()) -> dict[str, Asked]:
-    """Merge the fragments of every kernel with those of one kernel, which take precedence.
+def read_fragments(*ranks: Iterable[Path]) -> dict[str, Asked]:
+    """Merge fragments by rank. Those of a later rank override those of an earlier one.
 
     Raises:
         SetupError: a fragment cannot be read.
         ConfigError: a line is malformed, or two fragments of one rank contradict each other.
     """
-    return {**_merge(common), **_merge(special)}
+    return {name: asked for rank in ranks for name, asked in _merge(rank).items()}
 
 
 def _merge(files: Iterable[Path]) -> dict[str, Asked]:
-    return merge_fragments(parse_fragment(_read(file), _name(file)) for file in files)
+    return merge_fragments(parse_fragment(read_fragment(file), _name(file)) for file in files)
 
 
-def _read(file: Path) -> str:
+def read_fragment(file: Path) -> str:
+    """Return the text of a fragment. Raises SetupError if it cannot be read."""
     try:
         return file.read_text()
     except (OSError, UnicodeDecodeError) as exc:

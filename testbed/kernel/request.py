@@ -22,6 +22,7 @@ class KernelRequest:
     arch: Arch
     series: Series = field(default_factory=Series)
     fragments: tuple[Path, ...] = ()  # take precedence over the fragments of every kernel
+    user_fragments: tuple[Path, ...] = ()  # take precedence over all others
     toolchain: Toolchain = Toolchain.GCC
     build_dir_name: str = ""  # builds in a separate work directory of that name
     config_dir: Path = KERNEL_CONFIG
@@ -30,6 +31,11 @@ class KernelRequest:
     def common_fragments(self) -> tuple[Path, ...]:
         """The fragments of every kernel for the architecture."""
         return self.config_dir / "base.config", self.config_dir / f"{self.arch}.config"
+
+    @property
+    def ranks(self) -> tuple[tuple[Path, ...], ...]:
+        """All fragments by rank. Those of a later rank override those of an earlier one."""
+        return self.common_fragments, self.fragments, self.user_fragments
 
     def __str__(self) -> str:
         return f"{self.source.version} for {self.arch}"

@@ -33,6 +33,8 @@ class PreparedKernel:
     qemu_version: str
     memory_mib: int
     disks: tuple[Disk, ...]
+    user_cmdline: str = ""  # the user's words for the kernel
+    user_argv: tuple[str, ...] = ()  # the user's words for QEMU
     user_dir: Path | None = None  # mounted at /mnt in the guest
 
     @property
@@ -55,7 +57,8 @@ class PreparedKernel:
             accel=self.accel.accel,
             memory_mib=self.memory_mib,
             slowdown=self.flavour.slowdown,
-            cmdline=self.flavour.words(self.arch),
+            cmdline=(*self.flavour.words(self.arch), *filter(None, [self.user_cmdline])),
+            user_argv=self.user_argv,
             log_dir=log_dir,
             disks=self.disks,
             user_dir=self.user_dir,
@@ -92,6 +95,7 @@ def prepare_kernel(
         arch=arch,
         series=series,
         fragments=(*(KERNEL_CONFIG / name for name in flavour.fragments), *fragments),
+        user_fragments=settings.config,
         toolchain=settings.toolchain,
         build_dir_name=build_dir_name,
     )
@@ -112,4 +116,6 @@ def prepare_kernel(
         qemu_version=qemu_version(arch),
         memory_mib=settings.vm_memory_mib,
         disks=build_disks(ctx),
+        user_cmdline=settings.cmdline,
+        user_argv=settings.qemu,
     )

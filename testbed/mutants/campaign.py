@@ -108,7 +108,9 @@ class Campaign:
 
     @cached_property
     def _suite(self) -> str:
-        return digest(suite_identity(), self.tests or "")
+        settings = self.ctx.settings
+        # The kernel's key stands for the fragments.
+        return digest(suite_identity(), self.tests or "", settings.cmdline, *settings.qemu)
 
     @cached_property
     def _tree(self) -> SourceTree:

@@ -69,6 +69,8 @@ def _environment_lines(run: Run) -> Iterator[str]:
         yield f"{env.arch}: {env.kernel} ({env.source}{series})"
         yield f"  flavour {env.flavour}, isolation {env.isolation}, QEMU {env.qemu},"
         yield f"  {env.accel} ({env.accel_reason})"
+        if env.options:
+            yield f"  {env.options}"
 
 
 def _rows(cases: Iterable[Case]) -> list[str]:

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import PurePath
 
 from testbed import errors
+from testbed.settings import option_words
 
 
 class Status(StrEnum):
@@ -71,6 +73,14 @@ class Environment:
     accel_reason: str
     qemu: str
     build_seconds: float = 0.0  # of the kernel, if this run built it
+    config: tuple[str, ...] = ()  # files of the user's fragments
+    cmdline: str = ""  # the user's words for the kernel
+    qemu_argv: tuple[str, ...] = ()  # the user's words for QEMU
+
+    @property
+    def options(self) -> str:
+        """The options that repeat the user's changes to kernel and QEMU; empty without any."""
+        return shlex.join(option_words(self.config, self.cmdline, self.qemu_argv))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -101,8 +101,10 @@ def read_facts(folder: Path) -> Facts:
 
 
 def environment_from(values: dict[str, Any]) -> Environment:
-    """Undo dataclasses.asdict for an environment. Raises KeyError, TypeError."""
-    return Environment(**{**values, "series": tuple(values["series"])})
+    """Undo dataclasses.asdict for an environment. Raises TypeError."""
+    names = ("series", "config", "qemu_argv")  # older results lack the last two
+    lists = {name: tuple(values[name]) for name in names if name in values}
+    return Environment(**{**values, **lists})
 
 
 def case_from(values: dict[str, Any]) -> Case:

@@ -52,7 +52,7 @@ _COMING = pytest.StashKey[Counter[_Wish]]()
 
 _OPTIONS = (
     *("arch", "kernel", "series", "flavour", "isolation"),
-    *("accel", "toolchain", "jobs", "results_dir"),
+    *("config", "cmdline", "qemu", "accel", "toolchain", "jobs", "results_dir"),
 )
 
 
@@ -62,6 +62,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--kernel", help="debian, debian:X.Y, tree:PATH or tarball:PATH")
     group.addoption("--series", help="patches to apply, as for `testbed run --series`")
     group.addoption("--flavour", help=f"{', '.join(FLAVOURS)} (default: base)")
+    group.addoption("--config", action="append", help="a configuration fragment; repeatable")
+    group.addoption("--cmdline", help="more words for the kernel's command line")
+    group.addoption(
+        "--qemu", action="append", help="words for QEMU, as in --qemu='-device edu'; repeatable"
+    )
     group.addoption("--isolation", choices=[*Isolation], help="isolation of tests (default: clone)")
     group.addoption("--accel", choices=[*AccelChoice], help="accelerator (default: auto)")
     group.addoption("--toolchain", choices=[*Toolchain], help="compiler (default: gcc)")

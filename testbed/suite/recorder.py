@@ -220,6 +220,9 @@ def _environment(prepared: PreparedKernel, isolation: str) -> Environment:
         accel_reason=prepared.accel.reason,
         qemu=prepared.qemu_version,
         build_seconds=json.loads(prepared.kernel.build_json.read_text())["seconds"],
+        config=tuple(map(str, prepared.request.user_fragments)),
+        cmdline=prepared.user_cmdline,
+        qemu_argv=prepared.user_argv,
     )
 
 

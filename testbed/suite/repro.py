@@ -3,6 +3,7 @@
 
 run.sh           runs the test in a checkout: repro/TEST/run.sh ~/mmap-testbed
 series/          the applied patches, with a `series` file
+fragments/       the user's configuration fragments, numbered
 config           the kernel's .config
 scripts/N        the scripts that the probe ran (docs/probe.md)
 about.json       the environment of the test
@@ -10,6 +11,7 @@ about.json       the environment of the test
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shlex
@@ -38,6 +40,7 @@ def again(test: str, arch: str, settings: Settings, series: str) -> list[str]:
     words = ["scripts/test", test, "--arch", arch, "--kernel", settings.kernel]
     words += ["--series", series] if series else []
     words += ["--flavour", settings.flavour, "--isolation", settings.isolation]
+    words += settings.user_words
     return [*words, "--accel", settings.accel, "--toolchain", settings.toolchain]
 
 
@@ -61,17 +64,29 @@ def write_repro(
         (folder / "scripts" / str(number)).write_text(script)
     (folder / "config").write_bytes(prepared.kernel.config.read_bytes())
     (folder / "about.json").write_text(json.dumps(about, indent=1) + "\n")
-    words = again(test, prepared.arch.name, lab.ctx.settings, _HERE if patches else "")
+    fragments = _copy_fragments(folder, lab.ctx.settings.config)
+    settings = dataclasses.replace(lab.ctx.settings, config=fragments)
+    words = again(test, prepared.arch.name, settings, f"{_HERE}/series" if patches else "")
     _write_run(folder / "run.sh", words)
     return folder
 
 
-# A placeholder for the folder in a command; run.sh puts the shell's `$here` in its place.
+# A placeholder for the folder in a command; run.sh puts the shell's `$here` in its place. It is a
+# word that needs no quotes.
 _HERE = "@here@"
 
 
+def _copy_fragments(folder: Path, files: Sequence[Path]) -> tuple[Path, ...]:
+    """Copy fragments. Return the copies' names in a command of run.sh."""
+    names = [f"fragments/{number}.config" for number, _ in enumerate(files, 1)]
+    for name, file in zip(names, files, strict=True):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(file.read_bytes())
+    return tuple(Path(_HERE) / name for name in names)
+
+
 def _write_run(path: Path, words: Sequence[str]) -> None:
-    command = shlex.join(words).replace(_HERE, '"$here/series"')
+    command = shlex.join(words).replace(_HERE, '"$here"')
     path.write_text(_RUN.format(command=command, checkout=CHECKOUT))
     path.chmod(0o755)
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -17,6 +18,7 @@ from testbed.errors import (
     BootPanic,
     LaunchError,
     QmpError,
+    SetupError,
     TestbedError,
 )
 from testbed.process import Process, spawn
@@ -91,6 +93,7 @@ class VirtualMachine:
 
         Raises:
             LaunchError: QEMU has ended; the evidence is its output.
+        SetupError: it has ended, and has arguments of the user.
             BootPanic: the guest ended before the testbed was connected.
             QmpError: QEMU runs, but its monitor does not answer.
         """
@@ -160,7 +163,8 @@ class VirtualMachine:
         except QmpError as error:
             if self.process.wait(Deadline.after(1.0)) is None:
                 raise
-            raise self._launch_error(f"QEMU cannot load the template: {error.message}") from error
+            message = f"QEMU cannot load the template: {error.message}"
+            raise self._launch_error(message, LaunchError) from error
         self.slowdown = float(self.spec.template.slowdown.read_text())
         self.reseed(deadline)
 
@@ -204,16 +208,21 @@ class VirtualMachine:
         if phase in (Phase.PANICKED, Phase.RESET, Phase.POWERED_OFF):
             return self._explain(BootPanic, f"{phase} at boot, and printed no panic")
         if phase is Phase.STOPPED:
-            return self._launch_error("QEMU stopped the guest while it booted")
+            return self._launch_error("QEMU stopped the guest while it booted", LaunchError)
+        if phase is Phase.QEMU_DIED and self.spec.user_argv and not text:
+            error = self._launch_error(f"QEMU did not start, {self._exit_status()}", SetupError)
+            error.hint = f"is --qemu right? It appends {shlex.join(self.spec.user_argv)}"
+            return error
         if phase is Phase.QEMU_DIED:
             when = "ended while the guest booted" if text else "did not start"
-            return self._launch_error(f"QEMU {when}, {self._exit_status()}")
+            return self._launch_error(f"QEMU {when}, {self._exit_status()}", LaunchError)
         return self._explain(BootHang, f"the kernel did not reach userspace within {deadline}")
 
-    def _launch_error(self, message: str) -> LaunchError:
+    def _launch_error(self, message: str, kind: type[E]) -> E:
+        """Return an error of QEMU with its output."""
         output = (self.spec.log_dir / "qemu.log").read_text(errors="replace")
         shown = f"{last_lines(output)}\n{last_lines(self.console.text())}".strip()
-        return self._explain(LaunchError, message, shown)
+        return self._explain(kind, message, shown)
 
     def _explain(self, kind: type[E], message: str, shown: str = "") -> E:
         """Return an error with the console's last lines and the command line to run by hand."""
@@ -235,7 +244,7 @@ def boot(spec: VmSpec, deadline: Deadline) -> Iterator[VirtualMachine]:
     and qemu.sh, which boots the same VM by hand.
 
     Raises:
-        SetupError: QEMU is not installed.
+        SetupError: QEMU is not installed, or did not start with the user's arguments.
         LaunchError, QmpError: QEMU did not start, or ended by itself.
         BootPanic, BootHang, BootNoSsh: the guest did not come up; the class says how.
     """

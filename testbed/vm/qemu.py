@@ -11,7 +11,7 @@ from pathlib import Path
 
 from testbed.arch import Arch
 from testbed.deadline import Deadline
-from testbed.errors import CommandError, InfraError
+from testbed.errors import CommandError, InfraError, SetupError
 from testbed.image import Disk, Image
 from testbed.kernel.build import Kernel
 from testbed.process import check_output, find_tool
@@ -40,6 +40,10 @@ _SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=d
 _WATCHDOG = 10  # a CPU's soft lockup is reported after twice this
 _RCU_STALL = 21
 _HUNG_TASK = 20
+
+# arch/x86/include/asm/setup.h and arch/arm64/include/uapi/asm/setup.h: COMMAND_LINE_SIZE, less
+# the NUL byte and the word that a boot by hand adds. The kernel cuts a longer one silently.
+_LONGEST_CMDLINE = 2048 - 1 - len(" testbed.shell")
 
 _VERSION = re.compile(r"QEMU emulator version (?P<version>\S+)")
 _CONNECTION = re.compile(r"TCP\[(?!HOST_FORWARD)\w+\]")
@@ -101,6 +105,7 @@ class VmSpec:
     slowdown: int = 1  # factor of the kernel's configuration
     cpus: int = 1  # under TCG a second one makes the boot a fifth longer
     cmdline: tuple[str, ...] = ()  # more words for the kernel; the last of a kind counts
+    user_argv: tuple[str, ...] = ()  # the user's words, behind all others
     disks: tuple[Disk, ...] = ()  # their content stays: each VM writes to its own overlay
     user_dir: Path | None = None  # a folder of the host that the guest may read
     memory_file: Path | None = None  # for the memory of a future template; on tmpfs
@@ -157,6 +162,7 @@ def qemu_argv(spec: VmSpec, channels: Channels) -> list[str]:
         "-chardev", f"socket,id=reseed,fd={channels.reseed}",
         "-device", "virtio-serial-pci",
         "-device", "virtserialport,chardev=reseed,nr=1",
+        *spec.user_argv,
     ]
     # fmt: on
 
@@ -168,7 +174,8 @@ def argv_by_hand(spec: VmSpec) -> list[str]:
     """
     cmdline = f"{kernel_cmdline(spec)} testbed.shell"
     boot = _direct_boot(spec, cmdline)
-    return [*_machine(spec, ssh_port=PORT_BY_HAND), *boot, "-serial", "mon:stdio"]
+    machine = _machine(spec, ssh_port=PORT_BY_HAND)
+    return [*machine, *boot, "-serial", "mon:stdio", *spec.user_argv]
 
 
 def command_by_hand(spec: VmSpec) -> str:
@@ -182,7 +189,11 @@ def command_by_hand(spec: VmSpec) -> str:
 
 
 def kernel_cmdline(spec: VmSpec) -> str:
-    """Return the guest kernel's command line."""
+    """Return the guest kernel's command line.
+
+    Raises:
+        SetupError: it is longer than the kernel takes.
+    """
     slowdown = spec.accel.slowdown * spec.slowdown
     words = (
         f"console={spec.arch.console}",
@@ -198,7 +209,11 @@ def kernel_cmdline(spec: VmSpec) -> str:
         f"sysctl.kernel.hung_task_timeout_secs={_HUNG_TASK * slowdown}",
     )
     folder = ["testbed.user"] if spec.user_dir else []
-    return " ".join([*words, *folder, *spec.cmdline])
+    line = " ".join([*words, *folder, *spec.cmdline])
+    if len(line) > _LONGEST_CMDLINE:
+        message = f"the kernel's command line has {len(line)} characters"
+        raise SetupError(message, hint=f"give a --cmdline that leaves {_LONGEST_CMDLINE} at most")
+    return line
 
 
 def parse_ssh_port(usernet: str) -> int | None:

@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import vm_parts
 
 from testbed.bisect.fingerprint import fingerprint
 from testbed.bisect.journal import Journal, JournalEntry, chance_of_missing, confidence
-from testbed.bisect.question import Question, expression_of
+from testbed.bisect.question import Question, Subject, expression_of
 from testbed.bisect.symptom import (
     FailureSignature,
     Presence,
@@ -24,6 +26,7 @@ from testbed.errors import SetupError
 from testbed.kernel.modules import GuestSide
 from testbed.kernel.request import Kernel
 from testbed.results.model import Case, Run, Status
+from testbed.settings import Settings
 
 TEST = "tests/vm/contract/test_a.py::test_layer[x86_64]"
 
@@ -191,6 +194,32 @@ def test_tests_are_given_by_name_or_by_expression(tests: list[str], expression: 
 def test_an_invalid_question_is_refused(tests: list[str], pattern: str) -> None:
     with pytest.raises(SetupError):
         Question.of(tests, pattern, 1, find_fix=False)
+
+
+def test_a_search_is_another_one_with_other_options_for_the_kernel(tmp_path: Path) -> None:
+    fragment, other = tmp_path / "a.config", tmp_path / "b.config"
+    fragment.write_text("CONFIG_KSM=y\n")
+    other.write_text("CONFIG_KSM=y\n")
+    keys = [
+        _key(),
+        _key(config=(fragment,)),
+        _key(cmdline="-m 1G"),
+        _key(qemu=("-m", "1G")),
+        _key(qemu=("-m 1G",)),
+    ]
+    assert len(set(keys)) == len(keys)
+    assert _key(config=(other,)) == keys[1]  # its content counts, not its name
+    fragment.write_text("CONFIG_KSM=n\n")
+    assert _key(config=(fragment,)) != keys[1]
+
+
+def _key(**values: Any) -> str:
+    """Return the key of a search with these settings."""
+    question = Question.of(["a"], "", 1, find_fix=False)
+    ctx = SimpleNamespace(settings=Settings(**values))
+    history = SimpleNamespace(old="old", new="new")
+    subject = SimpleNamespace(history=history, ctx=ctx, identity="")
+    return question.key(cast(Subject, subject))
 
 
 def kernel_of(folder: Path, key: str, code: str = "code") -> tuple[Kernel, GuestSide]:

@@ -24,6 +24,7 @@ from testbed.mmap.observation import Observation
 from testbed.mmap.path import HookPath
 from testbed.mmap.script import Script
 from testbed.progress import SilentProgress
+from testbed.settings import Settings
 
 RELEASE = "7.3.4"
 
@@ -78,7 +79,9 @@ class FakeLab:
     counters: Iterator[bytes] = field(default_factory=lambda: iter(()))
     held: bool = False  # the module cannot be unloaded
     guests: list[FakeGuest] = field(default_factory=list)
-    ctx: Any = field(default_factory=lambda: SimpleNamespace(progress=SilentProgress()))
+    ctx: Any = field(
+        default_factory=lambda: SimpleNamespace(progress=SilentProgress(), settings=Settings())
+    )
 
     def prepared(self, arch: str) -> Any:
         kernel = SimpleNamespace(release=RELEASE, symbol=lambda name: "n")

@@ -70,6 +70,19 @@ def test_a_fragment_of_one_kernel_takes_precedence(tmp_path: Path) -> None:
         read_fragments([base, flavour])
 
 
+def test_the_users_fragments_have_the_last_word(tmp_path: Path) -> None:
+    files = [tmp_path / f"{name}.config" for name in ("base", "flavour", "one", "two")]
+    texts = ("KSM=m", "KSM=y", "KSM=n", "SMP=y")
+    for file, text in zip(files, texts, strict=True):
+        file.write_text(f"CONFIG_{text}\n")
+    base, flavour, *own = files
+    merged = read_fragments([base], [flavour], own)
+    assert {name: ask.value for name, ask in merged.items()} == {"KSM": "n", "SMP": "y"}
+    files[3].write_text("CONFIG_KSM=y\n")
+    with pytest.raises(ConfigError, match=r"contradict.*one\.config.*two\.config"):
+        read_fragments([base], [flavour], own)
+
+
 def test_the_order_of_requests_does_not_affect_the_text() -> None:
     one = asked("CONFIG_SMP=y", "CONFIG_KSM=n")
     other = asked("# CONFIG_KSM is not set", "CONFIG_SMP=y")

@@ -17,7 +17,15 @@ import pytest
 import vm_parts
 
 from testbed.deadline import Deadline
-from testbed.errors import BootHang, BootNoSsh, BootPanic, LaunchError, QmpError, TestbedError
+from testbed.errors import (
+    BootHang,
+    BootNoSsh,
+    BootPanic,
+    LaunchError,
+    QmpError,
+    SetupError,
+    TestbedError,
+)
 from testbed.vm import machine
 from testbed.vm.machine import VirtualMachine, boot, clone
 from testbed.vm.qemu import Template
@@ -134,6 +142,17 @@ def test_qemu_that_does_not_start_is_an_error_with_its_output(start: Boot) -> No
     error = failure(start, "refuses")
     assert isinstance(error, LaunchError)
     assert "no such machine" in error.evidence
+
+
+def test_qemu_that_does_not_start_with_the_users_words_is_the_callers_fault(
+    start: Boot, logs: Path
+) -> None:
+    start("up")  # installs the program
+    spec = vm_parts.spec(log_dir=logs, cmdline=("fake=refuses",), user_argv=("-device", "a b"))
+    with pytest.raises(SetupError) as raised, boot(spec, Deadline.after(10)):
+        pass
+    assert "no such machine" in raised.value.evidence
+    assert "--qemu right? It appends -device 'a b'" in raised.value.hint
 
 
 @pytest.mark.parametrize("plays", ["panic", "reset", "dies", "refuses"])

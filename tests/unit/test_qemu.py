@@ -228,3 +228,18 @@ def test_a_folder_of_the_user_is_read_only_in_the_vm() -> None:
 def test_without_a_request_a_vm_has_no_folder_of_the_user() -> None:
     assert not any("id=user" in text for text in values(argv_by_hand(vm_parts.spec()), "-fsdev"))
     assert "testbed.user" not in kernel_cmdline(vm_parts.spec()).split()
+
+
+def test_the_users_words_are_the_last_ones() -> None:
+    """QEMU takes the last value of most options."""
+    spec = vm_parts.spec(user_argv=("-m", "1G"))
+    assert qemu_argv(spec, CHANNELS)[-2:] == ["-m", "1G"]
+    assert argv_by_hand(spec)[-2:] == ["-m", "1G"]
+    assert "-m 1G" in command_by_hand(spec)
+
+
+def test_a_command_line_that_the_kernel_would_cut_is_refused() -> None:
+    room = 2047 - len(" testbed.shell") - len(kernel_cmdline(vm_parts.spec())) - 1
+    kernel_cmdline(vm_parts.spec(cmdline=("x" * room,)))
+    with pytest.raises(SetupError, match="has 2034 characters"):
+        kernel_cmdline(vm_parts.spec(cmdline=("x" * (room + 1),)))

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import result_parts
 from rich.console import Console
 
 from testbed.report.run import print_report
-from testbed.results.model import Case, Run, Status
+from testbed.results.model import Case, Environment, Run, Status
 
 ENVIRONMENT = result_parts.environment("arm64", flavour="debug")
 
@@ -22,9 +23,9 @@ def case(
     return Case(test=test, arch=arch, path=path, status=status, reason=reason, evidence=evidence)
 
 
-def report(*cases: Case) -> str:
+def report(*cases: Case, environment: Environment = ENVIRONMENT) -> str:
     console = Console(file=io.StringIO(), width=100)
-    run = Run(name="r", command="c", started="t", environments=(ENVIRONMENT,), cases=cases)
+    run = Run(name="r", command="c", started="t", environments=(environment,), cases=cases)
     print_report(console, run, Path("results/r"))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
@@ -48,6 +49,15 @@ def test_each_path_has_a_row_and_each_architecture_a_column() -> None:
 def test_a_case_without_a_path_is_in_its_files_row() -> None:
     text = report(case("a", "arm64", "", Status.PASS))
     assert row(text, "in tree stacks") == ["1", "pass"]
+
+
+def test_the_environment_shows_the_users_options_if_there_are_any() -> None:
+    assert "--" not in report()
+    own = dataclasses.replace(
+        ENVIRONMENT, config=("a.config",), cmdline="nokaslr b=1", qemu_argv=("-device", "edu")
+    )
+    text = report(environment=own)
+    assert "--config=a.config '--cmdline=nokaslr b=1' '--qemu=-device edu'" in text
 
 
 def test_the_environment_names_the_kernel_the_series_and_why_this_accelerator() -> None:

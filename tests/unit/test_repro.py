@@ -36,7 +36,17 @@ def folder(tmp_path: Path) -> Path:
     """The folder of a test that failed on a kernel with one patch."""
     kernel = vm_parts.kernel("arm64", tmp_path)
     (tmp_path / ".config").write_text("CONFIG_MMU=y\n")
-    settings = Settings(kernel="debian:7.3", series="fixes/", flavour="16k")
+    fragments = (tmp_path / "a b.config", tmp_path / "c.config")
+    for file in fragments:
+        file.write_text(f"# {file.name}\n")
+    settings = Settings(
+        kernel="debian:7.3",
+        series="fixes/",
+        flavour="16k",
+        config=fragments,
+        cmdline='dyndbg="file mm/util.c +p"',
+        qemu=("-device", "edu"),
+    )
     lab = SimpleNamespace(
         run_dir=tmp_path / "run",
         ctx=SimpleNamespace(settings=settings),
@@ -80,6 +90,10 @@ def test_the_script_runs_the_test_in_the_given_checkout(folder: Path, tmp_path: 
     words = check_output([folder / "run.sh", checkout]).splitlines()
     assert words[0] == TEST
     assert words[words.index("--series") + 1] == str(folder / "series")
+    assert f"--config={folder}/fragments/1.config" in words
+    assert (folder / "fragments" / "2.config").read_text() == "# c.config\n"
+    assert '--cmdline=dyndbg="file mm/util.c +p"' in words
+    assert "--qemu=-device edu" in words
 
 
 def test_the_script_is_valid_shell(folder: Path) -> None:

@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
 import pytest
+import result_parts
 
 from testbed.results.model import Case, Run, Status, exit_status, worst
-from testbed.results.store import new_run_dir, write_run
+from testbed.results.store import environment_from, new_run_dir, read_run, write_run
 
 
 @pytest.mark.parametrize(
@@ -50,3 +52,21 @@ def test_a_run_is_written_whole(tmp_path: Path) -> None:
     assert content["cases"][0]["status"] == "PASS"
     assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
     assert case.name == "test_b"
+
+
+def test_the_users_options_are_part_of_a_result(tmp_path: Path) -> None:
+    environment = dataclasses.replace(
+        result_parts.environment(),
+        config=("/a.config",),
+        cmdline="nokaslr",
+        qemu_argv=("-device", "edu"),
+    )
+    write_run(tmp_path, Run(name="r", command="c", started="t", environments=(environment,)))
+    assert read_run(tmp_path).environments == (environment,)
+
+
+def test_an_older_result_has_no_options() -> None:
+    values = dataclasses.asdict(result_parts.environment())
+    for name in ("config", "cmdline", "qemu_argv"):
+        del values[name]
+    assert environment_from(values).options == ""

@@ -77,6 +77,13 @@ def test_a_path_may_begin_in_the_home_folder(file: Path) -> None:
         ("flavour = '16k'", "x86_64 has no flavour 16k\nhint: give --arch arm64"),
         ("accept_expired = 'no'", "must be true or false"),
         ("kernel =", "not valid TOML"),
+        ('qemu = "-device \'edu"', "No closing quotation\nhint: expected a list of words"),
+        ("qemu = 5", "hint: expected a list of words for QEMU"),
+        ('qemu = "-device \\u0000"', "a word has a NUL byte"),
+        ("config = 5", "hint: expected a list of files"),
+        ("cmdline = ['a']", "must be a string"),
+        ('cmdline = "a\\nb"', "a kernel's command line cannot have"),
+        ('cmdline = "\u00e4"', "a kernel's command line cannot have"),
     ],
 )
 def test_an_invalid_setting_is_an_error_with_a_hint(file: Path, text: str, message: str) -> None:
@@ -84,6 +91,26 @@ def test_an_invalid_setting_is_an_error_with_a_hint(file: Path, text: str, messa
     with pytest.raises(SetupError) as caught:
         load_settings(file)
     assert message in str(caught.value)
+
+
+def test_the_users_words_for_qemu_are_split_as_a_shell_does(file: Path) -> None:
+    file.write_text("")
+    settings = load_settings(file, {"qemu": ("-device edu", "-smp", "'a b,c'")})
+    assert settings.qemu == ("-device", "edu", "-smp", "a b,c")
+    again = load_settings(file, {"qemu": settings.user_words[0].partition("=")[2]})
+    assert again.qemu == settings.qemu
+
+
+def test_a_repeatable_option_that_is_absent_leaves_the_file_s_value(file: Path) -> None:
+    file.write_text('config = ["a,b.config"]\nqemu = "-device edu,addr=5"\ncmdline = " nokaslr"')
+    settings = load_settings(file, {"config": (), "qemu": (), "cmdline": None})
+    assert settings.config == (Path("a,b.config").absolute(),)
+    assert settings.qemu == ("-device", "edu,addr=5")
+    assert settings.cmdline == "nokaslr"
+    assert load_settings(file, {"config": ("b", "c")}).config == (
+        Path("b").absolute(),
+        Path("c").absolute(),
+    )
 
 
 def test_a_flavour_may_need_more_memory_and_time() -> None:

@@ -36,6 +36,7 @@ def spec(
     cpus: int = 1,
     cmdline: tuple[str, ...] = (),
     user_dir: Path | None = None,
+    user_argv: tuple[str, ...] = (),
 ) -> VmSpec:
     return VmSpec(
         kernel=kernel(arch),
@@ -47,4 +48,5 @@ def spec(
         cpus=cpus,
         cmdline=cmdline,
         user_dir=user_dir,
+        user_argv=user_argv,
     )
