@@ -6,6 +6,7 @@
  *
  *	files.c		open memfd secretmem seal stm publish close pread pwrite
  *			ftruncate
+ *	calls.c		ioctl read_file write_file await pause
  *	device.c	plan lower replacement counts reset vma ptes
  *	mapping.c	map munmap mprotect mremap madvise mlock munlock msync
  *			remap_file_pages
@@ -38,6 +39,11 @@ static const struct {
 	{ "pread", pread_step },
 	{ "pwrite", pwrite_step },
 	{ "ftruncate", ftruncate_step },
+	{ "ioctl", ioctl_step },
+	{ "read_file", read_file_step },
+	{ "write_file", write_file_step },
+	{ "await", await_step },
+	{ "pause", pause_step },
 	{ "plan", plan_step },
 	{ "lower", lower_step },
 	{ "replacement", replacement_step },

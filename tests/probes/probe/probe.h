@@ -180,6 +180,8 @@ typedef void step_function(struct step *step);
 
 step_function open_step, memfd_step, secretmem_step, seal_step, stm_step,
 	publish_step, close_step, pread_step, pwrite_step, ftruncate_step;
+step_function ioctl_step, read_file_step, write_file_step, await_step,
+	pause_step;
 step_function plan_step, lower_step, replacement_step, counts_step, reset_step,
 	vma_step, ptes_step;
 step_function map_step, munmap_step, mprotect_step, mremap_step, madvise_step,
