@@ -21,6 +21,7 @@ from testbed.kernel.fit import examine as examine_series
 from testbed.kernel.revision import at_base, base_note
 from testbed.kernel.series import Series, load_series
 from testbed.kernel.source import resolve, unpack
+from testbed.kernel.thread import LeftOut, left_out_lines
 from testbed.lab.guest import Guest, guest_up
 from testbed.lab.prepared import PreparedKernel, prepare_kernel
 from testbed.mmap.path import MODULE, RING_MODULE
@@ -38,11 +39,15 @@ class FittedSeries:
 
     source: str
     fits: tuple[PatchFit, ...]
+    notes: tuple[str, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
 
     @property
     def lines(self) -> Iterator[str]:
         yield f"series for {self.source}:"
         yield from fit_lines(self.fits)
+        yield from (f"note: {note}" for note in self.notes)
+        yield from left_out_lines(self.left_out)
 
 
 @dataclass
@@ -73,7 +78,9 @@ class Invocation:
         fits = examine_series(self.series, unpack(source, self.ctx).path)
         if note := base_note(kernel, self.series.base):
             self.ctx.progress.note(note)
-        return FittedSeries(source.description, tuple(fits))
+        return FittedSeries(
+            source.description, tuple(fits), self.series.notes, self.series.left_out
+        )
 
     def show_series(self) -> None:
         """Show how each patch applies, before anything is built.

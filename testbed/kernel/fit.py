@@ -10,15 +10,16 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from testbed.errors import PatchError, SetupError
+from testbed.kernel.difftext import FileDiff
 from testbed.kernel.gitenv import NO_REPOSITORY
-from testbed.kernel.patch import FileDiff, Hunk, Patch
+from testbed.kernel.misfit import WHITE_SPACE, why_not
+from testbed.kernel.patch import Patch
 from testbed.kernel.series import Series
 from testbed.process import run
 
@@ -26,8 +27,8 @@ from testbed.process import run
 _MOST_FUZZ = 2
 _CONTEXT = 3  # lines: the default of diff -u and git-diff(1)
 
-# A line that occurs more often than this does not help to locate a hunk.
-_TOO_COMMON = 100
+_REBASE = "rebase it onto this source; `testbed series` shows how each patch fits"
+_MAILER = "get the patch from a mail archive or as an attachment: copies from a mail are damaged"
 
 _CHECKING = re.compile(r"Checking patch (?:.* => )?(?P<file>.+)\.\.\.")
 _OFFSET = re.compile(r"Hunk #(?P<hunk>\d+) succeeded at \d+ \(offset (?P<lines>-?\d+) lines?\)\.")
@@ -102,7 +103,7 @@ def refuse_conflicts(fits: Iterable[PatchFit]) -> None:
             raise PatchError(
                 f"{fit.name} does not apply: {fit.details[0]}",
                 evidence="\n".join(fit.details[1:]),
-                hint="rebase it onto this source; `testbed series` shows how each patch fits",
+                hint=_MAILER if WHITE_SPACE in fit.details[0] else _REBASE,
             )
 
 
@@ -160,9 +161,9 @@ def _is_merged(patch: Patch, forth: _Attempt, back: _Attempt) -> bool:
 
 
 def _try(patch: Patch, stage: Path, fuzz: int, *options: str) -> _Attempt:
-    words = ["git", "apply", "-p1", "--verbose", "--whitespace=nowarn", *options]
+    words = ["git", "apply", f"-p{patch.strip}", "--verbose", "--whitespace=nowarn", *options]
     words += [f"-C{_CONTEXT - fuzz}"] if fuzz else []
-    done = run(words, cwd=stage, env=NO_REPOSITORY, stdin=patch.text, ok=range(256))
+    done = run(words, cwd=stage, env=NO_REPOSITORY, stdin=patch.diff_text, ok=range(256))
     return _Attempt(done.status == 0, done.stderr, fuzz)
 
 
@@ -203,48 +204,8 @@ def _reason(path: Path, file: str, diff: FileDiff | None, number: int) -> str:
     place = f"{file}, hunk {number}"
     if hunk is None or not path.is_file():
         return place
-    lines = path.read_text(errors="surrogateescape").splitlines()
-    return f"{place} at line {hunk.line}: {_why(hunk, lines)}"
-
-
-def _why(hunk: Hunk, lines: list[str]) -> str:
-    """Return the reason why a hunk does not apply to these lines."""
-    if hunk.new and _stands_in(hunk.new, lines):
-        return "it is already in the tree"
-    start = _likely_start(hunk.old, lines)
-    if start is None:
-        return "the file has none of its lines"
-    for index, wanted in enumerate(hunk.old, start):
-        found = lines[index] if 0 <= index < len(lines) else None
-        if found != wanted:
-            actual = "is outside the file" if found is None else f"is {_quoted(found)}"
-            return f"line {index + 1} {actual}, expected {_quoted(wanted)}"
-    return "an earlier hunk does not fit"
-
-
-def _quoted(line: str) -> str:
-    return f"`{line.strip()}`" if line.strip() else "an empty line"
-
-
-def _stands_in(part: list[str], lines: list[str]) -> bool:
-    return any(
-        lines[index : index + len(part)] == part
-        for index, line in enumerate(lines)
-        if line == part[0]
-    )
-
-
-def _likely_start(old: list[str], lines: list[str]) -> int | None:
-    """Return the start, counted from 0, at which most lines of a hunk match; None if none do."""
-    places: dict[str, list[int]] = {}
-    for index, line in enumerate(lines):
-        places.setdefault(line, []).append(index)
-    votes: Counter[int] = Counter()
-    for index, line in enumerate(old):
-        found = places.get(line, [])
-        if line.strip() and len(found) <= _TOO_COMMON:
-            votes.update(place - index for place in found)
-    return votes.most_common(1)[0][0] if votes else None
+    lines = path.read_text(errors="surrogateescape").split("\n")
+    return f"{place} at line {hunk.line}: {why_not(hunk, lines)}"
 
 
 def _check_place(tree: Path, name: str) -> None:

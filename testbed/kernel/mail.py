@@ -1,116 +1,75 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Read patches from mails: an mbox, a maildir, a single mail, or a message-id that b4 fetches."""
+"""Read mails: an mbox, a maildir, a single mail, or a message-id that b4 fetches."""
 
 from __future__ import annotations
 
 import re
 import tempfile
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from email.message import Message
+from email.parser import BytesHeaderParser
 from pathlib import Path
 
 from testbed.deadline import Deadline
 from testbed.errors import CommandError, InfraError, SetupError
 from testbed.kernel.gitenv import NO_REPOSITORY
-from testbed.kernel.patch import LIMIT, NAME_LENGTH, Patch, make_patch, named_base
+from testbed.kernel.rawfile import LIMIT
+from testbed.kernel.thread import Letter, Subject
 from testbed.process import find_tool, run
 
-_ENCODED = re.compile(rb"^content-transfer-encoding:\s*(quoted-printable|base64)", re.I | re.M)
 _SUBJECT = re.compile(r"^Subject: (.*)$", re.MULTILINE)
-_TAG = re.compile(r"\[([^\]]*PATCH[^\]]*)\]", re.IGNORECASE)
-_REPLY = re.compile(r"(re|aw|fwd?):", re.IGNORECASE)
+_MESSAGE_ID = re.compile(r"<[^<>\s]+>")
+
+# The first line of a mail's header (RFC 5322, section 2.2), and the fields that only mails have.
+_FIELD = re.compile(rb"[!-9;-~]+:[ \t]")
+_MAIL_FIELDS = ("Message-ID", "MIME-Version", "Content-Type", "Content-Transfer-Encoding", "Date")
 
 # Archives usually answer in seconds.
 _FETCH_SECONDS = 120.0
 
 
-@dataclass(frozen=True)
-class Mailed:
-    """Patches from mails, and the base commits that the mails and their cover letter name."""
-
-    patches: tuple[Patch, ...]
-    bases: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class _Mail:
-    """A mail with its transfer encoding decoded."""
-
-    subject: str
-    message: bytes
-    patch: bytes
-
-    @property
-    def reply(self) -> bool:
-        return bool(_REPLY.match(self.subject))
-
-    @property
-    def version(self) -> int:
-        found = re.search(r"\bv(\d+)\b", self._tag, re.IGNORECASE)
-        return int(found[1]) if found else 1
-
-    @property
-    def number(self) -> int:
-        """The position in the series, from 1, or 0 without a number in the subject."""
-        found = re.search(r"(\d+)/\d+", self._tag)
-        return int(found[1]) if found else 0
-
-    @property
-    def count(self) -> int:
-        found = re.search(r"\d+/(\d+)", self._tag)
-        return int(found[1]) if found else 0
-
-    @property
-    def name(self) -> str:
-        """The file name that git format-patch would use."""
-        title = re.sub(r"^(\s*\[[^\]]*\])+", "", self.subject)
-        slug = re.sub(r"[^A-Za-z0-9_.]+", "-", title).strip("-.")[:NAME_LENGTH]
-        return f"{self.number or 1:04}-{slug or 'patch'}.patch"
-
-    @property
-    def _tag(self) -> str:
-        found = _TAG.search(self.subject)
-        return found[1] if found else ""
-
-
 def is_mail(text: bytes) -> bool:
-    """Whether a file's text is an mbox, or a mail whose body is encoded."""
+    """Whether a file's text is an mbox, or one mail without the line that an mbox has before it."""
     if text.startswith(b"From "):
         return True
-    head = text.partition(b"\n\n")[0]
-    return _ENCODED.search(head) is not None
+    if not _FIELD.match(text):
+        return False
+    header = _header_of(text)
+    return "Subject" in header and any(field in header for field in _MAIL_FIELDS)
 
 
 def is_maildir(folder: Path) -> bool:
     return (folder / "cur").is_dir() and (folder / "new").is_dir()
 
 
-def split(place: Path) -> Mailed:
-    """Read the patches of an mbox or a maildir, ordered by the numbers in their subjects.
-
-    Replies are ignored.
+def read_mails(text: bytes, origin: str) -> list[Letter]:
+    """Read the mails of an mbox, or a single mail.
 
     Raises:
-        SetupError: a patch is missing or refused, or there are several versions.
+        SetupError: git cannot read them.
     """
-    _check_size(place)
     with tempfile.TemporaryDirectory(prefix="mails-") as scratch:
         folder = Path(scratch)
-        _git(place, "mailsplit", "-b", f"-o{folder}", "--", str(place.absolute()), cwd=folder)
-        mails = [_read(file, place) for file in sorted(folder.iterdir())]
-    mails = [mail for mail in mails if not mail.reply]
-    texts = (mail.message + mail.patch for mail in mails)
-    bases = tuple(filter(None, map(named_base, texts)))
-    patched = [mail for mail in mails if mail.patch]
-    # A single mail is taken alone, even if it is part of a series.
-    if len(mails) > 1:
-        patched = _ordered(patched, place)
-    return Mailed(tuple(_patches(patched, place)), bases)
+        box = folder / "mbox"
+        box.write_bytes(text)
+        return _split(box, folder / "mails", origin)
 
 
-def fetch(message_id: str) -> Mailed:
-    """Fetch the series of a message-id, or of its address in an archive.
+def read_maildir(folder: Path) -> list[Letter]:
+    """Read the mails of a maildir.
+
+    Raises:
+        SetupError: git cannot read them, or they exceed LIMIT.
+    """
+    files = [file for file in folder.rglob("*") if file.is_file()]
+    if sum(file.stat().st_size for file in files) > LIMIT:
+        message = f"{folder} is refused: it is larger than {LIMIT / 1e6:.0f} MB, the limit"
+        raise SetupError(message, hint="export the series alone")
+    with tempfile.TemporaryDirectory(prefix="mails-") as scratch:
+        return _split(folder.absolute(), Path(scratch) / "mails", str(folder))
+
+
+def fetch(message_id: str) -> bytes:
+    """Fetch the mbox of the series that has a message-id, or an address in an archive.
 
     Raises:
         SetupError: b4 is not installed.
@@ -131,51 +90,42 @@ def fetch(message_id: str) -> Mailed:
         boxes = sorted(folder.glob("*.mbx"))
         if len(boxes) != 1:
             raise InfraError(f"b4 fetched {len(boxes)} series for {message_id}")
-        return split(boxes[0])
+        return boxes[0].read_bytes()
 
 
-def _check_size(place: Path) -> None:
-    files = [place] if place.is_file() else [file for file in place.rglob("*") if file.is_file()]
-    if sum(file.stat().st_size for file in files) > LIMIT:
-        message = f"{place} is refused: it is larger than {LIMIT / 1e6:.0f} MB, the limit"
-        raise SetupError(message, hint="export the series alone")
+def _split(place: Path, folder: Path, origin: str) -> list[Letter]:
+    folder.mkdir()
+    _git(origin, "mailsplit", "-b", f"-o{folder}", "--", str(place), cwd=folder)
+    return [_read(mail, origin) for mail in sorted(folder.iterdir())]
 
 
-def _read(mail: Path, place: Path) -> _Mail:
+def _read(mail: Path, origin: str) -> Letter:
     message, patch = mail.with_suffix(".message"), mail.with_suffix(".patch")
-    words = ["mailinfo", "-k", "--no-scissors", str(message), str(patch)]
-    output = _git(place, *words, cwd=mail.parent, stdin=mail.read_bytes())
-    subject = _SUBJECT.search(output)
-    return _Mail(subject[1] if subject else "", message.read_bytes(), patch.read_bytes())
+    text = mail.read_bytes()
+    # Transfer encodings may hide lines that end with CR LF, as mail has them.
+    words = ["mailinfo", "-k", "--no-scissors", "--quoted-cr=strip", str(message), str(patch)]
+    info = _git(origin, *words, cwd=mail.parent, stdin=text)
+    subject = _SUBJECT.search(info)
+    header = _header_of(text)
+    return Letter(
+        subject=Subject(subject[1] if subject else ""),
+        message=message.read_bytes(),
+        patch=patch.read_bytes(),
+        message_id="".join(_message_ids(header, "Message-ID")[:1]),
+        parents=(*_message_ids(header, "In-Reply-To"), *_message_ids(header, "References")),
+    )
 
 
-def _ordered(mails: Sequence[_Mail], place: Path) -> list[_Mail]:
-    versions = sorted({mail.version for mail in mails})
-    if len(versions) > 1:
-        names = ", ".join(f"v{version}" for version in versions)
-        raise SetupError(f"{place} has several versions: {names}", hint="export one of them")
-    # A mail that arrived both by a list and by Cc occurs twice.
-    mails = list(dict.fromkeys(mails))
-    numbers = Counter(mail.number for mail in mails)
-    if 0 in numbers:
-        return mails
-    wanted = range(1, max(mail.count for mail in mails) + 1) if mails else range(0)
-    for number in wanted:
-        if numbers[number] != 1:
-            problem = f"occurs {numbers[number]} times" if numbers[number] else "is missing"
-            raise SetupError(f"{place}: patch {number} of {len(wanted)} {problem}")
-    return sorted(mails, key=lambda mail: mail.number)
+def _header_of(text: bytes) -> Message:
+    return BytesHeaderParser().parsebytes(text.replace(b"\r\n", b"\n"))
 
 
-def _patches(mails: Sequence[_Mail], place: Path) -> Iterator[Patch]:
-    # A file of git format-patch keeps its name.
-    single = place.name if len(mails) == 1 and place.suffix == ".patch" else ""
-    for mail in mails:
-        yield make_patch(single or mail.name, mail.patch, origin=str(place))
+def _message_ids(header: Message, field: str) -> list[str]:
+    return _MESSAGE_ID.findall(str(header.get(field, "")))
 
 
-def _git(place: Path, *words: str, cwd: Path, stdin: bytes | None = None) -> str:
+def _git(origin: str, *words: str, cwd: Path, stdin: bytes | None = None) -> str:
     try:
         return run(["git", *words], cwd=cwd, env=NO_REPOSITORY, stdin=stdin).stdout
     except CommandError as exc:
-        raise SetupError(f"git cannot read the mails in {place}", evidence=exc.evidence) from exc
+        raise SetupError(f"git cannot read the mails in {origin}", evidence=exc.evidence) from exc

@@ -3,15 +3,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from testbed.errors import SetupError
 from testbed.kernel.content import shapes_configuration
-from testbed.kernel.mail import Mailed, fetch, is_mail, is_maildir, split
-from testbed.kernel.patch import Patch, make_patch, named_base, read_file, read_patch
+from testbed.kernel.difftext import DiffReader, FileDiff, guess_strip
+from testbed.kernel.mail import fetch, is_mail, is_maildir, read_maildir, read_mails
+from testbed.kernel.patch import NAME_LENGTH, Patch, make_patch, named_base, read_patch
+from testbed.kernel.quilt import find_list, read_list
+from testbed.kernel.rawfile import COMPRESSED, STDIN, is_readable, read_raw
 from testbed.kernel.revision import read_range, tree_of
+from testbed.kernel.thread import LeftOut, Letter, choose, left_out_lines
 
 # A..B, but not a path such as a/../b, where a slash precedes the dots.
 _RANGE = re.compile(r"[^.\s]\S*(?<!/)\.\.")
@@ -19,9 +25,16 @@ _RANGE = re.compile(r"[^.\s]\S*(?<!/)\.\.")
 _MESSAGE_ID = re.compile(r"<?[^\s<>/@]+@[^\s<>/@]+>?|https?://\S+")
 
 _EXAMPLES = (
-    "give a patch, a folder of patches, an mbox, a maildir, a message-id, "
+    "give a patch, a folder of patches, an mbox, a maildir, a message-id, - for standard input, "
     "or a range A..B of the tree that --kernel tree:PATH names"
 )
+
+# The endings of patches and of mails in a folder; the first kind that it has counts.
+_PATCHES = (".patch", ".diff")
+_MAILS = (".eml", ".mbox", ".mbx")
+
+# A diff that is refused when it is read again as a patch.
+_REFUSED = FileDiff("refused", "refused")
 
 
 @dataclass(frozen=True)
@@ -30,6 +43,8 @@ class Series:
 
     patches: tuple[Patch, ...] = ()
     base: str = ""  # the base commit that it names
+    left_out: tuple[LeftOut, ...] = ()  # mails beside the patches
+    notes: tuple[str, ...] = ()  # how the patches were understood, where that is not plain
 
     @classmethod
     def of(cls, *paths: Path) -> Series:
@@ -63,9 +78,10 @@ class Series:
 def load_series(wanted: str, kernel: str = "") -> Series:
     """Load the series of a path, a range of commits, or a message-id.
 
-    A path is one patch, an mbox, a maildir, or a folder of patches with or without a `series`
-    file (quilt(1)). A range `A..B` refers to the git tree that `kernel` names. b4 fetches a
-    message-id from its configured archive. If `wanted` is empty, the series is empty.
+    A path is one patch, an mbox, a mail, a maildir, or a folder of patches with or without a
+    `series` file (quilt(1)); `-` is standard input. Files may be compressed. A range `A..B`
+    refers to the git tree that `kernel` names. b4 fetches a message-id from its configured
+    archive. If `wanted` is empty, the series is empty.
 
     Raises:
         SetupError: `wanted` does not exist, has no patch, or a patch is refused.
@@ -73,56 +89,135 @@ def load_series(wanted: str, kernel: str = "") -> Series:
     """
     if not wanted:
         return Series()
+    found = _found(wanted, kernel)
+    if not found.patches:
+        evidence = "\n".join(left_out_lines(found.left_out))
+        raise SetupError(f"there is no patch in {wanted}", evidence=evidence)
+    return found
+
+
+def _found(wanted: str, kernel: str) -> Series:
     place = Path(wanted).expanduser()
     if place.is_dir():
-        found = _folder(place)
-    elif place.is_file():
-        found = _file(place)
-    elif _RANGE.match(wanted) and (tree := tree_of(kernel)) is not None:
-        found = Mailed(tuple(read_range(tree, wanted)), ())
-    elif _MESSAGE_ID.fullmatch(wanted):
-        found = fetch(wanted)
-    else:
-        raise SetupError(f"no patch and no folder of patches at {place}", hint=_EXAMPLES)
-    return _series(found, wanted)
+        return _folder(place)
+    if is_readable(place):
+        return _file(place)
+    if _RANGE.match(wanted) and (tree := tree_of(kernel)) is not None:
+        return Series(tuple(read_range(tree, wanted)))
+    if _MESSAGE_ID.fullmatch(wanted):
+        return _thread(read_mails(fetch(wanted), wanted), wanted)
+    raise SetupError(f"no patch and no folder of patches at {place}", hint=_EXAMPLES)
 
 
-def _series(found: Mailed, origin: str) -> Series:
-    if not found.patches:
-        raise SetupError(f"there is no patch in {origin}")
-    bases = list(dict.fromkeys(found.bases))
-    if len(bases) > 1:
-        raise SetupError(f"{origin} names several base commits: {', '.join(bases)}")
-    return Series(found.patches, *bases)
+def _file(file: Path, strip: int | None = None, name: str = "") -> Series:
+    """Read a file with one patch or with mails.
+
+    Args:
+        strip, name: of its only patch, where a series file gives them.
+    """
+    text, origin = read_raw(file), _origin(file)
+    if not is_mail(text):
+        patch = make_patch(name or file.name, text, origin=origin, strip=strip)
+        return _series([patch], [text])
+    letters = read_mails(text, origin)
+    if len(letters) == 1 and (name or _kind(file) in _PATCHES):
+        letters = [dataclasses.replace(letters[0], file=name or file.name)]
+    return _thread(letters, origin, strip)
 
 
-def _file(file: Path) -> Mailed:
-    text = read_file(file)
-    if is_mail(text):
-        return split(file)
-    base = named_base(text)
-    return Mailed((make_patch(file.name, text, origin=str(file)),), (base,) if base else ())
-
-
-def _folder(folder: Path) -> Mailed:
+def _folder(folder: Path) -> Series:
     if is_maildir(folder):
-        return split(folder)
-    files = _listed(folder) or sorted(folder.glob("*.patch"))
+        return _thread(read_maildir(folder), str(folder))
+    if (listing := find_list(folder)) is not None:
+        listed, guarded = read_list(listing)
+        return _joined(
+            [_file(folder / each.name, each.strip, each.name) for each in listed], guarded
+        )
+    files = _files(folder)
+    letters = _numbered_letters(files)
+    if letters:
+        return _thread(letters, str(folder))
+    return _joined([_file(file) for file in files])
+
+
+def _files(folder: Path) -> list[Path]:
+    """Return the patches of a folder by name: *.patch and *.diff, else mails, else all files."""
+    files = sorted(file for file in folder.iterdir() if is_readable(file) and file.name[0] != ".")
+    for kinds in (_PATCHES, _MAILS):
+        if chosen := [file for file in files if _kind(file) in kinds]:
+            return chosen
     if not files:
-        raise SetupError(f"{folder} has neither a `series` file nor any *.patch")
-    # A cover letter is a mail without a patch.
-    found = [_file(file) for file in files]
-    patches = (patch for each in found for patch in each.patches)
-    return Mailed(tuple(patches), tuple(base for each in found for base in each.bases))
+        raise SetupError(f"{folder} has neither a `series` file nor any patch", hint=_EXAMPLES)
+    return files
 
 
-def _listed(folder: Path) -> list[Path]:
-    """Return the files of a quilt series file. A comment or an option may follow each name."""
-    file = folder / "series"
-    lines = file.read_text().splitlines() if file.is_file() else []
-    words = [found for line in lines if (found := line.partition("#")[0].split())]
-    for name, *options in words:
-        if set(options) - {"-p1", "-pab"}:
-            message = f"{file}: {name} has the option {' '.join(options)}"
-            raise SetupError(message, hint="only -p1 and -pab are supported")
-    return [folder / name for name, *_ in words]
+def _numbered_letters(files: Iterable[Path]) -> list[Letter]:
+    """Return the mails of a folder if each file has one, and their numbers are of one series.
+
+    In a folder with patches of several series the names of the files give the order.
+    """
+    letters: list[Letter] = []
+    for file in files:
+        text = read_raw(file)
+        found = read_mails(text, str(file)) if is_mail(text) else []
+        if len(found) != 1:
+            return []
+        letters.append(dataclasses.replace(found[0], file=file.name))
+    counts = {letter.subject.count for letter in letters}
+    return letters if len(counts) == 1 and 0 not in counts else []
+
+
+def _thread(letters: Sequence[Letter], origin: str, strip: int | None = None) -> Series:
+    """Make a series of the patches among some mails."""
+    chosen = choose(letters, [_diffs(letter) for letter in letters], origin)
+    patches = [
+        make_patch(_name(letter, place), letter.patch, origin=origin, strip=strip)
+        for place, letter in enumerate(chosen.letters, 1)
+    ]
+    found = _series(patches, [letter.message + letter.patch for letter in letters])
+    return dataclasses.replace(found, left_out=chosen.left_out)
+
+
+def _diffs(letter: Letter) -> Sequence[FileDiff]:
+    try:
+        reader = DiffReader(letter.name, letter.patch, guess_strip(letter.patch))
+        return list(reader.diffs())
+    except SetupError:
+        return [_REFUSED]
+
+
+def _name(letter: Letter, place: int) -> str:
+    """Return the name of the patch: its file's, else the one that git format-patch would use."""
+    if letter.file:
+        return letter.file
+    slug = re.sub(r"[^A-Za-z0-9_.]+", "-", letter.subject.title).strip("-.")[:NAME_LENGTH]
+    return f"{letter.subject.number or place:04}-{slug or 'patch'}.patch"
+
+
+def _series(patches: Sequence[Patch], texts: Iterable[bytes]) -> Series:
+    """Make a series of patches whose base commits stand in these texts."""
+    return _with_base(patches, (base for text in texts if (base := named_base(text))))
+
+
+def _joined(parts: Sequence[Series], left_out: Iterable[LeftOut] = ()) -> Series:
+    patches = [patch for part in parts for patch in part.patches]
+    found = _with_base(patches, (part.base for part in parts if part.base))
+    others = (each for part in parts for each in part.left_out)
+    return dataclasses.replace(found, left_out=(*left_out, *others))
+
+
+def _with_base(patches: Sequence[Patch], bases: Iterable[str]) -> Series:
+    known = list(dict.fromkeys(bases))
+    notes = [f"{patch.name}: {note}" for patch in patches for note in patch.notes]
+    if len(known) > 1:
+        notes.append(f"the patches name several base commits, none is used: {', '.join(known)}")
+    return Series(tuple(patches), known[0] if len(known) == 1 else "", notes=tuple(notes))
+
+
+def _kind(file: Path) -> str:
+    """Return the ending of a file's name, without that of a compressed file."""
+    return (file.with_suffix("") if file.suffix in COMPRESSED else file).suffix
+
+
+def _origin(file: Path) -> str:
+    return "standard input" if file == STDIN else str(file)

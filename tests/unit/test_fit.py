@@ -161,3 +161,44 @@ def test_the_first_conflict_is_the_error() -> None:
         refuse_conflicts(found)
     assert raised.value.evidence == "second"
     refuse_conflicts(found[:1])
+
+
+INDENTED = OLD.replace("line ", "\tline ")
+INDENTED_PATCH = diff(FILE, INDENTED, INDENTED.replace("\tline 20\n", "\tline twenty\n"))
+
+
+@pytest.mark.parametrize(
+    ("damaged", "reason"),
+    [
+        (INDENTED_PATCH.expandtabs(), "the mailer has turned tabs into blanks"),
+        (INDENTED_PATCH.replace("\t", ""), "leading white space is lost"),
+        (INDENTED_PATCH.replace("\t", "   "), "the mailer has turned tabs into blanks"),
+        (INDENTED_PATCH.replace("\t", "\t\t"), "it differs in white space only"),
+    ],
+    ids=["tabs", "leading", "few-blanks", "other"],
+)
+def test_damage_by_a_mailer_is_named(tmp_path: Path, damaged: str, reason: str) -> None:
+    found = fits(tmp_path, INDENTED, damaged)
+    assert found[0].fit is Fit.CONFLICTS
+    assert reason in found[0].details[0]
+    assert "differs in white space only" in found[0].details[0]
+    with pytest.raises(PatchError) as caught:
+        refuse_conflicts(found)
+    assert "mail archive" in caught.value.hint
+
+
+def test_blanks_lost_at_the_end_of_lines_are_named(tmp_path: Path) -> None:
+    text = OLD.replace("line 18\n", "line 18  \n").replace("line 19\n", "line 19\t\n")
+    patch = (
+        diff(FILE, text, text.replace("line 20\n", "")).replace("18  ", "18").replace("9\t", "9")
+    )
+    [found] = fits(tmp_path, text.replace("line 22", "line 0"), patch)
+    assert found.fit is Fit.CONFLICTS
+    [found] = fits(tmp_path, text, patch)
+    assert "blanks at the end of lines are lost" in found.details[0]
+
+
+def test_a_hunk_before_the_beginning_is_named(tmp_path: Path) -> None:
+    patch = diff(FILE, OLD, CHANGED)
+    [found] = fits(tmp_path, OLD.partition("line 20\n")[2], patch)
+    assert "before the beginning of the file" in found.details[0]

@@ -64,7 +64,7 @@ def test_a_patch_may_contain_bytes_that_are_not_utf8() -> None:
         (plain("a/mm/./x", "b/mm/./x"), "unusual way"),
         (plain("a/mm/\x1b[2Jx", "b/mm/\x1b[2Jx"), "unusual way"),
         (plain('"a/mm/\\303"', '"b/mm/\\303"'), "in quotes"),
-        ('diff --git "a/mm/\\303" "b/mm/\\303"\n', "in quotes"),
+        ('diff --git "a/mm/\\303" "b/mm/\\303"\nold mode 100644\n', "in quotes"),
         (plain("util.c", "util.c"), "without a leading directory"),
         (LINK, "symbolic link"),
         (LINK.replace("new file mode 120000", "index 1..2 120000"), "symbolic link"),
@@ -74,7 +74,6 @@ def test_a_patch_may_contain_bytes_that_are_not_utf8() -> None:
         (f"{HEAD}Binary files a/mm/x and b/mm/x differ\n", "binary"),
         (b"\x7fELF\0\0" + GOOD.encode(), "binary"),
         (GOOD.encode("utf-16"), "UTF-16"),
-        (GOOD.replace("\n", "\r\n"), "CR LF"),
         (CUT, "is cut off"),
         ("hello\n", "is not a patch"),
         (b"", "is not a patch"),
@@ -93,3 +92,55 @@ def test_a_huge_file_is_not_even_read(tmp_path: Path, monkeypatch: pytest.Monkey
         read_patch(file)
     with pytest.raises(SetupError, match="larger than"):
         made(GOOD)
+
+
+def test_lines_that_end_with_cr_lf_are_taken_without_the_cr() -> None:
+    found = made(GOOD.replace("\n", "\r\n"))
+    assert found.identity == made(GOOD).identity
+    assert found.notes == ("its lines end with CR LF: applied without the CR",)
+
+
+NO_PREFIX = GOOD.replace("a/mm", "mm").replace("b/mm", "mm")
+
+
+@pytest.mark.parametrize(
+    ("text", "strip"),
+    [
+        (GOOD, 1),
+        (GOOD.replace("a/mm", "i/mm").replace("b/mm", "w/mm"), 1),
+        (GOOD.replace("a/mm", "linux.orig/mm").replace("b/mm", "linux/mm"), 1),
+        (GOOD.replace("a/mm", "linux/mm").replace("b/mm", "linux/mm"), 1),
+        (NO_PREFIX, 0),
+        ("".join(line for line in NO_PREFIX.splitlines(True) if "diff" not in line), 0),
+        (NO_PREFIX + GOOD, 1),
+    ],
+    ids=["git", "mnemonic", "diff-orig", "diff-same", "none", "none-plain", "both"],
+)
+def test_names_without_a_prefix_are_noticed(text: str, strip: int) -> None:
+    assert made(text).strip == strip
+
+
+def test_names_without_a_prefix_are_noted_and_name_the_same_files() -> None:
+    found = made(NO_PREFIX)
+    assert found.notes == ("its names lack a/ and b/: applied with -p0",)
+    assert found.files == made(GOOD).files
+
+
+DESCRIPTIONS = [
+    "--- before\none\n+++ after\ntwo\n",
+    "--- before\n+++ after\nand no hunk\n",
+    "diff --git a/mm/other.c b/mm/other.c\nand nothing else\n",
+    "  diff --git a/x b/x\n  --- a/x\n  +++ b/x\n  @@ -1,1 +1,2 @@\n  +x\n",
+]
+
+
+@pytest.mark.parametrize("text", DESCRIPTIONS)
+def test_a_description_that_looks_like_a_diff_is_not_one(text: str) -> None:
+    found = made(f"Why.\n\n{text}---\n{GOOD}-- \n2.39.5\n")
+    assert (found.files, found.identity) == (made(GOOD).files, made(GOOD).identity)
+    assert found.diff_text.decode() == GOOD
+
+
+def test_a_file_without_a_newline_at_its_end_keeps_that() -> None:
+    text = GOOD + "\\ No newline at end of file\n"
+    assert made(text + "-- \n2.39.5\n").diff_text.decode() == text

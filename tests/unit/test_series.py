@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from diffs import mail
 from tree_parts import Unused
 
 from testbed.errors import PatchError, SetupError
@@ -282,13 +284,13 @@ def test_an_empty_name_is_the_empty_series() -> None:
     assert load_series("") == Series()
 
 
-def test_a_quilt_folder_gives_the_order_and_the_option_p1(desk: Desk) -> None:
+def test_a_quilt_folder_gives_the_order_and_the_options(desk: Desk) -> None:
     desk.patch("a.patch", diff("mm/util.c", "int a;", "int b;"))
     desk.patch("b.diff", diff("mm/util.c", "int util;", "int a;"))
     desk.patch("series", "# first things first\nb.diff -p1\n\na.patch # then this\n")
     assert load_series(str(desk.top)).names == ("b.diff", "a.patch")
-    desk.patch("series", "b.diff -p0\n")
-    with pytest.raises(SetupError, match=r"b\.diff has the option -p0"):
+    desk.patch("series", "b.diff -R\n")
+    with pytest.raises(SetupError, match=r"b\.diff has the option -R"):
         load_series(str(desk.top))
 
 
@@ -330,3 +332,60 @@ def test_a_path_with_dots_is_not_a_range(
 def test_the_shipped_series_can_be_read(name: str) -> None:
     series = load_series(str(KERNEL_CONFIG / "series" / name))
     assert {"mm/util.c", "drivers/uio/uio.c", "drivers/hv/vmbus_drv.c"} < set(series.files)
+
+
+QUILT = {"r1.diff": "int util;", "sub/r2": "int a;", "r3.patch.gz": "int b;"}
+
+
+def quilt_patches(desk: Desk) -> None:
+    (desk.top / "sub").mkdir()
+    after = ["int a;", "int b;", "int c;"]
+    for (name, before), new in zip(QUILT.items(), after, strict=True):
+        text = diff("mm/util.c", before, new).encode()
+        packed = gzip.compress(text) if name.endswith(".gz") else text
+        (desk.top / name).write_bytes(packed)
+
+
+def test_a_quilt_folder_has_the_names_of_its_list_whatever_they_are(desk: Desk) -> None:
+    quilt_patches(desk)
+    text = "# Änderungen\n\n\tr1.diff -p 1 # first\nsub/r2 -pab\nr3.patch.gz\n"
+    (desk.top / "series").write_bytes(text.encode("latin-1"))
+    assert load_series(str(desk.top)).names == tuple(QUILT)
+
+
+def test_entries_of_a_series_conf_with_a_guard_are_left_out(desk: Desk) -> None:
+    quilt_patches(desk)
+    (desk.top / "series.conf").write_text("\tr1.diff\n+anna\tsub/r2\n\t-x86 r3.patch.gz\n")
+    found = load_series(str(desk.top))
+    assert found.names == ("r1.diff",)
+    assert [(each.subject, each.reason) for each in found.left_out] == [
+        ("sub/r2", "guard +anna"),
+        ("r3.patch.gz", "guard -x86"),
+    ]
+
+
+def test_a_quilt_patch_may_have_no_prefix(desk: Desk) -> None:
+    text = diff("mm/util.c", "int util;", "int a;").replace("a/mm", "mm").replace("b/mm", "mm")
+    desk.patch("all.diff", text)
+    desk.patch("series", "all.diff -p0\n")
+    (patch,) = load_series(str(desk.top)).patches
+    assert (patch.strip, patch.notes) == (0, ())
+    assert (desk.prepare(desk.top / "all.diff").src / "mm/util.c").read_text() == "int a;\n"
+
+
+def test_a_folder_of_diffs_or_mails_is_a_series(desk: Desk) -> None:
+    for name in ("2.diff", "1.diff"):
+        desk.patch(name, diff("mm/util.c", "int util;", "int a;"))
+    desk.patch("README", "not a patch")
+    assert load_series(str(desk.top)).names == ("1.diff", "2.diff")
+
+
+def test_a_folder_of_numbered_mails_must_be_complete(desk: Desk) -> None:
+    text = diff("mm/util.c", "int util;", "int a;")
+    for number in (1, 3):
+        desk.patch(f"000{number}-x.patch", mail(f"[PATCH {number}/3] x", f"---\n{text}"))
+    with pytest.raises(SetupError, match="patch 2 of 3 is missing"):
+        load_series(str(desk.top))
+    # Patches that somebody picked from two series have no common numbers.
+    desk.patch("0003-x.patch", mail("[PATCH 5/9] x", f"---\n{text}"))
+    assert load_series(str(desk.top)).names == ("0001-x.patch", "0003-x.patch")

@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Read diffs as git apply does: names, hunks, modes. Unsafe ones are refused.
+
+A patch may come from any mailbox. Its names are read before git sees it. A name outside the
+tree, a link, or binary data never reaches a file.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from testbed.errors import SetupError
+
+NOWHERE = "/dev/null"
+
+# The modes that `new file mode` and similar lines may have: a plain or an executable file.
+_MODES = frozenset({"100644", "100755"})
+
+_GIT_HEADER = re.compile(r"diff --git (.+)")
+_RENAME = re.compile(r"(rename|copy) (from|to) (.+)")
+_MODE = re.compile(r"(?:new|old|deleted file|new file) mode (\d+)|index \w+\.\.\w+ (\d+)")
+_BINARY = re.compile(r"GIT binary patch|Binary files .* differ")
+_HUNK = re.compile(r"@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@")
+
+# The lines that go on with a header of git's (apply.c, parse_git_diff_header()).
+_EXTENDED = (
+    *("--- ", "+++ ", "index ", "similarity index ", "dissimilarity index "),
+    *("old mode ", "new mode ", "deleted file mode ", "new file mode "),
+    *("Binary files ", "GIT binary patch"),
+    *("copy from ", "copy to ", "rename from ", "rename to ", "rename old ", "rename new "),
+)
+
+# The files and directories at the top of the kernel's tree.
+_TOP = frozenset(
+    (
+        *("arch", "block", "certs", "crypto", "Documentation", "drivers", "fs", "include", "init"),
+        *("io_uring", "ipc", "kernel", "lib", "LICENSES", "mm", "net", "rust", "samples"),
+        *("scripts", "security", "sound", "tools", "usr", "virt"),
+        *("COPYING", "CREDITS", "Kbuild", "Kconfig", "MAINTAINERS", "Makefile", "README"),
+        *(".clang-format", ".gitattributes", ".gitignore", ".mailmap"),
+    )
+)
+
+
+@dataclass(frozen=True)
+class Hunk:
+    """One hunk of a file. Each line begins with a blank, "-" or "+"."""
+
+    line: int  # of the old file, from 1
+    lines: tuple[str, ...]
+
+    @property
+    def old(self) -> list[str]:
+        return [line[1:] for line in self.lines if line[0] in " -"]
+
+    @property
+    def new(self) -> list[str]:
+        return [line[1:] for line in self.lines if line[0] in " +"]
+
+    @property
+    def adds(self) -> bool:
+        return any(line[0] == "+" for line in self.lines)
+
+
+@dataclass
+class FileDiff:
+    """The changes of a patch to one file. Both names are below the tree, or /dev/null."""
+
+    old: str = ""
+    new: str = ""
+    hunks: list[Hunk] = field(default_factory=list)
+
+    @property
+    def names(self) -> set[str]:
+        return {self.old, self.new} - {NOWHERE, ""}
+
+
+class DiffReader:
+    """Reads a patch line by line as git does. A hunk's head gives its number of lines.
+
+    Args:
+        name: the name of the patch, for errors.
+        strip: leading directories that names have in front: git apply's -p.
+    """
+
+    def __init__(self, name: str, text: bytes, strip: int = 1) -> None:
+        self.name = name
+        self.strip = strip
+        # Some files of the kernel are not UTF-8.
+        self.lines = text.decode(errors="surrogateescape").split("\n")
+        self.at = 0
+        # The lines from the first diff to the end of the last, once diffs() has found them.
+        self.start = self.end = 0
+
+    def diffs(self) -> Iterator[FileDiff]:
+        """Yield the diff of each file."""
+        diff: FileDiff | None = None
+        while self.at < len(self.lines):
+            line = self.lines[self.at]
+            self.start = self.at if diff is None else self.start
+            if (match := _GIT_HEADER.fullmatch(line)) and self._header_goes_on():
+                yield from filter(None, [diff])
+                diff = self._git_header(match[1])
+                self.end = self.at + 1
+            elif self._names_follow(line, within=diff is not None and not diff.hunks):
+                # Only git writes a header line for each file.
+                if diff is None or diff.hunks:
+                    yield from filter(None, [diff])
+                    diff = FileDiff()
+                diff.old, diff.new = self._stripped(line), self._stripped(self.lines[self.at + 1])
+                self.at += 1
+                self.end = self.at + 1
+            elif diff is not None and self._inside(diff, line):
+                self.end = self.at + 1
+            self.at += 1
+        yield from filter(None, [diff])
+
+    def _ahead(self, count: int) -> str:
+        return self.lines[self.at + count] if self.at + count < len(self.lines) else ""
+
+    def _header_goes_on(self) -> bool:
+        """Whether a `diff --git` line begins a header (apply.c, parse_git_diff_header())."""
+        return self._ahead(1).startswith(_EXTENDED)
+
+    def _names_follow(self, line: str, *, within: bool) -> bool:
+        """Whether two lines name the files of a diff (apply.c, find_header()).
+
+        Outside of git's header a hunk must follow: descriptions have such lines as well.
+        """
+        names = line.startswith("--- ") and self._ahead(1).startswith("+++ ")
+        return names and (within or self._ahead(2).startswith("@@ -"))
+
+    def _git_header(self, names: str) -> FileDiff:
+        if '"' in names:
+            self._refuse(f"it names files in quotes: {names}")
+        # Names with blanks do not match. git repeats them in separate lines, except for binary
+        # files.
+        words = names.split(" ")
+        if len(words) != 2 or any(word.count("/") < self.strip for word in words):
+            return FileDiff()
+        old, new = (self._without_prefix(word) for word in words)
+        return FileDiff(old, new)
+
+    def _inside(self, diff: FileDiff, line: str) -> bool:
+        """Read a hunk or a line of a header; return whether it was one."""
+        if match := _HUNK.match(line):
+            count = [int(match[group] or 1) for group in (2, 4)]
+            diff.hunks.append(Hunk(int(match[1]), tuple(self._hunk(*count))))
+        elif match := _RENAME.fullmatch(line):
+            # These have one leading directory less (apply.c, gitdiff_renamesrc()).
+            name = self._checked("/".join(match[3].split("/")[max(0, self.strip - 1) :]))
+            diff.old, diff.new = (name, diff.new) if match[2] == "from" else (diff.old, name)
+        elif match := _MODE.fullmatch(line):
+            self._check_mode(match[1] or match[2])
+        elif _BINARY.match(line):
+            self._refuse("it is binary")
+        else:
+            return line.startswith("\\ ")  # No newline at end of file
+        return True
+
+    def _hunk(self, old: int, new: int) -> Iterator[str]:
+        """Yield the lines of a hunk. Then `at` is its last line."""
+        head = self.at + 1
+        while old > 0 or new > 0:
+            self.at += 1
+            # Some mailers strip the blank of an empty line. "end" marks a hunk that is cut off.
+            line = self.lines[self.at] or " " if self.at < len(self.lines) - 1 else "end"
+            if line[0] not in " +-\\":
+                self._refuse(f"its hunk at line {head} is cut off")
+            if line[0] != "\\":
+                old, new = old - (line[0] in " -"), new - (line[0] in " +")
+                yield line
+
+    def _stripped(self, line: str) -> str:
+        """Return the name in a `---` or `+++` line, without its leading directories."""
+        name = _name_in(line)
+        if name == NOWHERE:
+            return name
+        if name.startswith('"'):
+            self._refuse(f"it names a file in quotes: {name}")
+        if name.startswith("/"):
+            self._refuse(f"it names {name}, which is an absolute path")
+        if name.count("/") < self.strip:
+            self._refuse(f"it names {name} without a leading directory such as a/ or b/")
+        return self._without_prefix(name)
+
+    def _without_prefix(self, name: str) -> str:
+        return self._checked("/".join(name.split("/")[self.strip :]))
+
+    def _checked(self, name: str) -> str:
+        if name.startswith("/"):
+            self._refuse(f"it names {name}, which is an absolute path")
+        parts = name.split("/")
+        if ".." in parts:
+            self._refuse(f"it names {name}, which is outside the tree")
+        if not name or {"", "."} & set(parts) or not name.isprintable():
+            self._refuse(f"it names a file in an unusual way: {name!r}")
+        if ".git" in (part.lower() for part in parts):
+            self._refuse(f"it names {name}, which belongs to git")
+        return name
+
+    def _check_mode(self, mode: str) -> None:
+        if mode == "120000":
+            self._refuse("it creates or changes a symbolic link")
+        if mode not in _MODES:
+            self._refuse(f"it has a file of mode {mode}")
+
+    def _refuse(self, why: str) -> None:
+        raise refusal(self.name, why)
+
+
+def guess_strip(text: bytes) -> int:
+    """Return the leading directories that the names of a patch have in front, 0 or 1.
+
+    A patch without a/ and b/ names the same file twice, in a directory of the kernel's tree.
+    """
+    pairs = list(_named_pairs(text.decode(errors="surrogateescape").split("\n")))
+    return 0 if pairs and all(_in_tree(*pair) for pair in pairs) else 1
+
+
+def _named_pairs(lines: list[str]) -> Iterator[tuple[str, str]]:
+    for line, following in itertools.pairwise(lines):
+        if match := _GIT_HEADER.fullmatch(line):
+            names = match[1].split(" ")
+            if len(names) == 2 and following.startswith(_EXTENDED):
+                yield names[0], names[1]
+        elif line.startswith("--- ") and following.startswith("+++ "):
+            yield _name_in(line), _name_in(following)
+
+
+def _in_tree(old: str, new: str) -> bool:
+    names = {old, new} - {NOWHERE}
+    return len(names) == 1 and all(name.split("/")[0] in _TOP for name in names)
+
+
+def _name_in(line: str) -> str:
+    """Return the name in a `---` or `+++` line, without the time that may follow after a tab."""
+    return line[4:].partition("\t")[0].rstrip()
+
+
+def refusal(name: str, why: str) -> SetupError:
+    return SetupError(f"the patch {name} is refused: {why}")
