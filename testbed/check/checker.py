@@ -3,21 +3,24 @@
 
 from __future__ import annotations
 
-import errno
-import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
 from testbed.check.checkplan import CheckPlan
+from testbed.check.drivernode import DriverNode, Unsteady
 from testbed.check.faultinject import MakeSweep, sweeps_on
+from testbed.check.invariants import ranges
+from testbed.check.loading import Loader, chosen_modules
+from testbed.check.opening import Opener, Opening
+from testbed.check.refusals import refused, tried
 from testbed.check.result import Checked, TrialResult, path_changes
-from testbed.check.script import BaseMapping, DriverNode
-from testbed.check.survey import Survey
+from testbed.check.script import BaseMapping
+from testbed.check.survey import MORE_SIZES, Look, Survey
 from testbed.check.trials import Trial, trials_on
 from testbed.errors import (
     GuestError,
-    GuestFileError,
     GuestLost,
     GuestTimeout,
     ProbeProtocolError,
@@ -28,7 +31,7 @@ from testbed.lab.guest import Guest
 from testbed.lab.lab import Lab
 from testbed.mmap.faultinject import let_allocations_fail
 from testbed.mmap.observation import Observation
-from testbed.mmap.path import MODULE, HookPath
+from testbed.mmap.path import KEEPING, MODULE, HookPath
 from testbed.mmap.script import Script
 from testbed.progress import Step
 
@@ -41,8 +44,18 @@ _MOST_BROKEN = 3
 # A comparison of two paths lists at most this many facts.
 _SHOWN = 4
 
-# Judges an observation. Returns complaints, and the facts to compare.
-Judge = Callable[[Observation], tuple[list[str], Mapping[str, str]]]
+# Milliseconds between two looks at a page: before all trials, and before a complaint counts.
+_SHORT = 100
+_LONG = 2500
+
+# Complaints, and the facts to compare.
+Judged = tuple[list[str], Mapping[str, str]]
+
+# Judges an observation.
+Judge = Callable[[Observation], Judged]
+
+# Makes the script for the node as it is in a guest.
+Prepare = Callable[[DriverNode], tuple[Script, Judge]]
 
 # Runs one trial on a path, and compares it with the result on the first path.
 Attempt = Callable[[HookPath, TrialResult | None], TrialResult]
@@ -60,12 +73,32 @@ class Checker:
     plan: CheckPlan
     base_mappings: tuple[BaseMapping, ...] = ()  # empty: the survey finds them
     _outcomes: list[TrialResult] = field(default_factory=list)
-    _copied_to: Guest | None = None  # the last guest that got the modules
+    _notes: list[str] = field(default_factory=list)
+    _refused: list[str] = field(default_factory=list)
+    _loader: Loader = field(init=False)
+    _opening: Opening = field(default_factory=Opening)
+    _unsteady: Unsteady = field(default_factory=Unsteady)
+    _looked_long: set[str] = field(default_factory=set)  # sharings whose pages were watched
     _step: Step = field(init=False)
+
+    def __post_init__(self) -> None:
+        modules = chosen_modules(self.driver, self.plan)
+        self._loader = Loader(self.driver, self.plan, self.node, modules)
+
+    def _node_in(self, guest: Guest) -> DriverNode:
+        return dataclasses.replace(self.driver_node, fresh=not self._loader.keeps(guest))
 
     @property
     def driver_node(self) -> DriverNode:
-        return DriverNode(self.node, self.driver.name, self.plan.memory)
+        return DriverNode(
+            self.node,
+            self._opening.owner,
+            self.plan.memory,
+            mode=self._opening.mode,
+            setup=self.plan.steps,
+            unit=self.plan.unit,
+            unsteady=self._unsteady,
+        )
 
     def run(self) -> Checked:
         """Run every trial that the plan does not leave out.
@@ -76,9 +109,6 @@ class Checker:
         self.lab.prepared(self.arch)
         with self.lab.ctx.progress.step(f"check {self.name} on {self.arch}") as self._step:
             self._run()
-        notes = [f"build warning: {self.driver.warning}"] if self.driver.warning else []
-        if options := shlex.join(self.lab.ctx.settings.user_words):
-            notes.append(f"options: {options}")
         kernel = self.lab.prepared(self.arch).kernel
         return Checked(
             arch=self.arch,
@@ -87,38 +117,106 @@ class Checker:
             node=self.node,
             base_mappings=tuple(map(str, self.base_mappings)),
             outcomes=tuple(self._outcomes),
-            notes=tuple(notes),
+            refused=tuple(self._refused),
+            notes=tuple(self._all_notes()),
         )
 
+    def _all_notes(self) -> Iterator[str]:
+        if self.driver.warning:
+            yield f"build warning: {self.driver.warning}"
+        yield from self._opening.notes(self.driver_node)
+        if self._loader.made:
+            yield f"{self.node} was made for {self._loader.made} of /proc/devices"
+        if self._loader.stays:
+            yield f"{self._loader.stays}.ko pins itself: all trials in a guest share one loading"
+        yield from self._notes
+
     def _run(self) -> None:
-        script = Script()
-        opened = script.open("file", self.node)
-        loaded = self._try(_LOAD, self.plan.paths[0], script, partial(_was_opened, opened))
+        opener = Opener(self.node, self._loader.modules, self.plan.steps)
+        loaded = self._try(_LOAD, self.plan.paths[0], lambda _: (opener.script, opener.judge))
         self._outcomes.append(loaded)
         if loaded.complaints:
             return
-        self.base_mappings = self.base_mappings or tuple(
-            filter(None, map(self._survey, self.plan.sharing))
-        )
+        self._opening = opener.opening
+        self._unsteady |= Unsteady(frozenset((0, page) for page in self.plan.volatile))
+        self.base_mappings = self.base_mappings or self._survey_all()
         for base in self.base_mappings:
+            if self.plan.memory:
+                self._look(base, _SHORT)
             self._try_all(base)
 
-    def _survey(self, sharing: str) -> BaseMapping | None:
-        """Find a mapping that the driver allows. The plan's first sharing must allow one."""
-        path = self.plan.paths[0]
-        made = Survey(path, self.driver_node, self.plan, sharing)
+    def _survey_all(self) -> tuple[BaseMapping, ...]:
+        """Find a mapping of each sharing that the driver allows. At least one must allow one."""
+        found = self._survey(self.plan)
+        if not any(found.values()) and self.plan.searches:
+            more = dataclasses.replace(self.plan, sizes=MORE_SIZES, offsets=self.plan.offsets[:1])
+            found = self._survey(more)
+            sizes = sorted({base.pages for base in found.values() if base})
+            self.plan = dataclasses.replace(self.plan, sizes=(*self.plan.sizes, *sizes))
+        bases = tuple(filter(None, found.values()))
+        if not bases and not any(each.trial.startswith("survey") for each in self._outcomes):
+            complaint = "nothing can be mapped: " + "; ".join(self._refused)
+            nothing = TrialResult(trial="survey", path=self.plan.paths[0], complaints=(complaint,))
+            self._outcomes.append(nothing)
+        return bases
 
-        def judge(seen: Observation) -> tuple[list[str], Mapping[str, str]]:
-            found.append(made.base(seen))
-            needed = sharing == self.plan.sharing[0] and found[-1] is None
-            errors = sorted({fact.error for fact in seen.facts.values() if fact.op == "map"})
-            return [f"no mapping succeeds: {', '.join(errors)}"] if needed else [], {}
+    def _survey(self, plan: CheckPlan) -> dict[str, BaseMapping | None]:
+        self._refused.clear()
+        return {sharing: self._survey_one(plan, sharing) for sharing in plan.sharing}
 
+    def _survey_one(self, plan: CheckPlan, sharing: str) -> BaseMapping | None:
+        path = plan.paths[0]
         found: list[BaseMapping | None] = []
-        outcome = self._try(f"survey-{sharing}", path, made.script.probe_script, judge)
+
+        def prepare(node: DriverNode) -> tuple[Script, Judge]:
+            made = Survey(path, node, plan, sharing)
+
+            def judge(seen: Observation) -> Judged:
+                found.append(made.base(seen))
+                answers = made.answers(seen)
+                self._refused.append(f"{sharing}: tried {tried(answers)}")
+                if errors := list(refused(answers)):
+                    self._refused.append(f"{sharing}: refused {'; '.join(errors)}")
+                return [], {}
+
+            return made.script.probe_script, judge
+
+        outcome = self._try(f"survey-{sharing}", path, prepare)
         if outcome.complaints:
             self._outcomes.append(outcome)
         return found[0] if found else None
+
+    def _look(self, base: BaseMapping, milliseconds: int) -> bool:
+        """Find pages that are not steady. Return whether there are any that were not known."""
+        path, known = self.plan.paths[0], self._unsteady
+        offsets = [base.offset, *(each for each in self.plan.offsets if each != base.offset)]
+
+        def prepare(node: DriverNode) -> tuple[Script, Judge]:
+            look = Look(path, node, base, offsets, milliseconds)
+
+            def judge(seen: Observation) -> Judged:
+                self._unsteady |= look.unsteady(seen)
+                return [], {}
+
+            return look.script.probe_script, judge
+
+        looked = self._try(f"look-{base.sharing}", path, prepare)
+        if looked.complaints:
+            self._outcomes.append(looked)
+        self._note_unsteady(base, known)
+        return self._unsteady != known
+
+    def _note_unsteady(self, base: BaseMapping, known: Unsteady) -> None:
+        for pages, what in (
+            (self._unsteady.by_itself - known.by_itself, "changes by itself: not compared"),
+            (
+                self._unsteady.by_mapping - known.by_mapping,
+                "differs between mappings: compared within one only",
+            ),
+        ):
+            here = sorted(page for offset, page in pages if offset == base.offset)
+            if here:
+                self._notes.append(f"{base.sharing}: page {ranges(here)} {what}")
 
     def _try_all(self, base: BaseMapping) -> None:
         for trial in trials_on(base, self.plan):
@@ -132,10 +230,16 @@ class Checker:
         """Run a trial on each path, or record the reason for which it is skipped."""
         first: TrialResult | None = None
         for path in self.plan.paths:
-            why_not = reason or self._given_up(path)
+            why_not = reason or self._needs_own_file(path) or self._given_up(path)
             skipped = TrialResult(trial=name, path=path, skipped=why_not)
             self._outcomes.append(skipped if why_not else attempt(path, first))
             first = first or self._outcomes[-1]
+
+    def _needs_own_file(self, path: HookPath) -> str:
+        """Return why a path cannot have the node as its lower file, or ""."""
+        if self.driver_node.needs_own_file and path in KEEPING and path is not HookPath.DIRECT:
+            return f"a file of sysfs must be the VMA's own file, which it is not on {path}"
+        return ""
 
     def _given_up(self, path: HookPath) -> str:
         """Return why a path is given up, or "". Each guest that hangs costs a long timeout."""
@@ -150,31 +254,53 @@ class Checker:
         return "" if base.pages >= 3 else "the base mapping has fewer than 3 pages"
 
     def _try_trial(self, trial: Trial, path: HookPath, first: TrialResult | None) -> TrialResult:
-        """Run a trial on a path, and compare its facts with the first path's."""
-        script, rules = trial.script(path, self.driver_node)
+        """Run a trial on a path. Before it accuses the driver of a change, look at the pages."""
+        found, judged = self._try_once(trial, path, first)
+        sharing = trial.base.sharing
+        if not judged or not self.plan.memory or sharing in self._looked_long:
+            return found
+        self._looked_long.add(sharing)
+        return self._try_once(trial, path, first)[0] if self._look(trial.base, _LONG) else found
 
-        def judge(seen: Observation) -> tuple[list[str], Mapping[str, str]]:
-            facts = script.facts(seen)
-            complaints = list(rules(seen))
-            if first is not None and first.facts:
-                complaints += _path_complaints(first, facts)
-            return complaints, facts
+    def _try_once(
+        self, trial: Trial, path: HookPath, first: TrialResult | None
+    ) -> tuple[TrialResult, list[str]]:
+        """Run a trial on a path, and compare its facts with the first path's.
 
-        return self._try(trial.name, path, script.probe_script, judge, unloads=trial.unloads)
+        Return the result, and those of its complaints that the observation alone has caused.
+        """
+        judged: list[str] = []
+
+        def prepare(node: DriverNode) -> tuple[Script, Judge]:
+            script, rules = trial.script(path, node)
+
+            def judge(seen: Observation) -> Judged:
+                facts = script.facts(seen)
+                judged.extend(rules(seen))
+                if first is not None and first.facts:
+                    judged.extend(_path_complaints(first, facts))
+                return [*judged], facts
+
+            return script.probe_script, judge
+
+        return self._try(trial.name, path, prepare, unloads=trial.unloads), judged
 
     def _try_sweep(
         self, name: str, sweep: MakeSweep, path: HookPath, first: TrialResult | None
     ) -> TrialResult:
         """Run a fault injection trial on a path. Its facts are not compared."""
-        made = sweep(path, self.driver_node)
-        return self._try(name, path, made.script, partial(_swept, made.complaints), fails=True)
+
+        def prepare(node: DriverNode) -> tuple[Script, Judge]:
+            made = sweep(path, node)
+            return made.script, partial(_swept, made.complaints)
+
+        return self._try(name, path, prepare, fails=True)
 
     def _try(
         self,
         name: str,
         path: HookPath,
-        script: Script,
-        judge: Judge,
+        prepare: Prepare,
         *,
         unloads: bool = False,
         fails: bool = False,
@@ -186,10 +312,12 @@ class Checker:
         facts: Mapping[str, str] = {}
         self._step.update(len(self._outcomes), note=f"{name} on {path}")
         with self.lab.guest(self.arch, disks=False) as guest:
-            self._copy_modules(guest)
+            self._loader.copy_modules(guest)
             guest.begin(f"{name} on {path}")
+            script, judge = prepare(self._node_in(guest))
             try:
-                self._load(guest, unloads=unloads)
+                guest.load(MODULE)
+                self._loader.load(guest, unloads=unloads)
                 if fails:
                     let_allocations_fail(guest.session)
                 before = self._counters(guest)
@@ -215,36 +343,8 @@ class Checker:
             broke=any(isinstance(error, GuestLost | GuestTimeout) for error in errors),
         )
 
-    def _copy_modules(self, guest: Guest) -> None:
-        """Copy the modules into a guest, once: a replaced file is freed later."""
-        if guest is self._copied_to:
-            return
-        for module in self.driver.modules:
-            guest.session.put(module.path.read_bytes(), f"/{module.path.name}")
-        # The files use memory, so the ledger starts after them.
-        guest.ledger, self._copied_to = None, guest
-
-    def _load(self, guest: Guest, *, unloads: bool) -> None:
-        guest.load(MODULE)
-        for name in self.driver.needs:
-            guest.session.check(["modprobe", name])
-            guest.at_end(partial(guest.session.check, ["modprobe", "-r", name]))
-        for module in self.driver.modules:
-            parameters = self.plan.parameters if module is self.driver.modules[-1] else ""
-            guest.session.load_module(f"/{module.path.name}", parameters)
-            guest.at_end(partial(_unload, guest, module.name, unloads=unloads))
-        if self.plan.write:
-            texts = [(path, text.encode()) for path, text in self.plan.write.items()]
-            guest.session.write(*texts)
-
     def _counters(self, guest: Guest) -> dict[str, str]:
         return {path: guest.session.get(path).decode() for path in self.plan.counters}
-
-
-def _was_opened(step: int, seen: Observation) -> tuple[list[str], Mapping[str, str]]:
-    number = seen[step].errno
-    error = errno.errorcode.get(number, str(number))
-    return [f"the node cannot be opened: {error}"] if number else [], {}
 
 
 def _swept(
@@ -269,27 +369,3 @@ def _counter_complaints(before: Mapping[str, str], after: Mapping[str, str]) -> 
         for path, text in before.items()
         if after[path] != text
     ]
-
-
-def _unload(guest: Guest, name: str, *, unloads: bool) -> None:
-    """Unload a module of the driver.
-
-    Raises:
-        GuestFileError: it cannot be unloaded. If it is in use, the message counts its references.
-    """
-    try:
-        guest.session.unload_module(name)
-    except GuestFileError as error:
-        if error.errno == errno.ENOENT and unloads:
-            return
-        if error.errno != errno.EAGAIN:
-            raise
-        count = _references(guest.session.get("/proc/modules").decode().splitlines(), name)
-        are = "reference stays" if count == 1 else "references stay"
-        message = f"{name}.ko cannot be unloaded: {count} {are} behind"
-        raise GuestFileError(message, errno=error.errno) from error
-
-
-def _references(lines: Sequence[str], name: str) -> int:
-    """Return a module's reference count, the third word of its line in /proc/modules."""
-    return next((int(line.split()[2]) for line in lines if line.split()[0] == name), 0)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-from testbed.check.script import BaseMapping, DriverNode
+from testbed.check.drivernode import DriverNode
+from testbed.check.script import BaseMapping
 from testbed.mmap.faultinject import InjectedCall, Sweep
 from testbed.mmap.path import HookPath, stack_over
 from testbed.mmap.script import Script
@@ -22,8 +23,10 @@ class DriverSweep(Sweep):
 
     def _begin(self) -> None:
         self.script = Script()
-        self.script.open("file", self.node.path)
-        self.top = stack_over(self.script, self.path, "file")
+        self.script.open("file", self.node.path, self.node.mode)
+        for words in self.node.setup:
+            self.script.step(*words)
+        self.top = stack_over(self.script, self.path, "file", self.node.mode)
         # Counts exist for the testbed's own files only. A leaked reference to the node shows when
         # its module cannot be unloaded.
         self.counted = () if self.top == "file" else (self.top,)

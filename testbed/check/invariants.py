@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from testbed.check.script import DriverScript, whole
 from testbed.mmap.observation import Observation
@@ -45,7 +45,10 @@ def result_of(seen: Observation, step: int) -> str:
 def as_requested(
     seen: Observation, made: int, shown: int, access: str, pages: int | None = None
 ) -> Iterator[str]:
-    """The VMAs have exactly the requested size together, and each has the requested access."""
+    """The VMAs have exactly the requested size together, and no access that was not requested.
+
+    A driver may take access away: drm_legacy_mmap() did so for read-only maps.
+    """
     if not ok(seen, made):
         return
     vmas, size = seen[shown].vmas, seen[made].values["len"]
@@ -53,9 +56,9 @@ def as_requested(
         size = pages * _page_size(seen)
     if whole(vmas) != size:
         yield f"{whole(vmas)} bytes are mapped, not {size}"
-    for vma in vmas:
-        if vma.perms != access:
-            yield f"the access of a VMA is {vma.perms}, not {access}"
+    for perms in dict.fromkeys(vma.perms for vma in vmas):
+        if any(has not in ("-", asked) for has, asked in zip(perms, access, strict=True)):
+            yield f"the access of a VMA is {perms}, not {access}"
 
 
 def _page_size(seen: Observation) -> int:
@@ -75,22 +78,61 @@ def same(
     when: str,
     *,
     or_lost: bool = False,
+    across: bool = False,
+    shift: int = 0,
 ) -> Iterator[str]:
     """Every page of the second reading has the content that it had in the first one.
 
-    With `or_lost`, an access may instead raise SIGBUS.
+    Left out are pages that change by themselves, and pages that the first reading was not
+    permitted to read, such as those of a mapping with PROT_EXEC alone.
+
+    Args:
+        or_lost: an access may instead raise SIGBUS.
+        across: the readings are of two mappings.
+        shift: pages by which the second reading's mapping begins later.
     """
     if not script.node.memory:
         return
     before = {page["page"]: page for page in seen[read].values["pages"]}
+    changed: dict[str, list[tuple[int, str, str]]] = {}
     for page in seen[again].values["pages"]:
-        first, now = _content(before.get(page["page"], page)), _content(page)
-        if first != now and not (or_lost and now == "SIGBUS"):
-            yield f"page {page['page']} is {now} {when}, was {first}"
+        index = page["page"] + shift
+        first, now = _content(before.get(index, page)), _content(page)
+        if first in (now, GONE) or (or_lost and now == "SIGBUS"):
+            continue
+        if not script.unsteady(read, index, across=across):
+            kind = now if now.startswith("SIG") else ""
+            changed.setdefault(kind, []).append((index, first, now))
+    for pages in changed.values():
+        yield _changed(pages, when)
+
+
+def _changed(pages: list[tuple[int, str, str]], when: str) -> str:
+    index, first, now = pages[0]
+    if len(pages) == 1:
+        return f"page {index} is {now} {when}, was {first}"
+    listed = ranges(page for page, _, _ in pages)
+    return f"pages {listed} changed {when}: page {index} is {now}, was {first}"
+
+
+def ranges(numbers: Iterable[int]) -> str:
+    """Return numbers in ascending order as `0-3, 5`."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
 
 
 def _content(page: dict[str, str]) -> str:
     return page.get("content", page["result"])
+
+
+def inherited(seen: Observation, shown: int) -> bool:
+    """Whether a child gets the mapping, with its pages: neither VM_DONTCOPY nor VM_WIPEONFORK."""
+    return not any({"dc", "wf"} & vma.vmflags for vma in seen[shown].vmas)
 
 
 def ended(seen: Observation, child: int) -> Iterator[str]:

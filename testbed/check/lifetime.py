@@ -5,9 +5,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from testbed.check.invariants import Rules, as_requested, ended, ok, once_mapped, same
+from testbed.check.invariants import (
+    Rules,
+    as_requested,
+    ended,
+    inherited,
+    ok,
+    once_mapped,
+    same,
+)
 from testbed.check.script import FILLED, DriverScript
 from testbed.mmap.observation import Observation
+
+# The name of a module that does not exist.
+NOBODY = "none"
 
 
 def exit(script: DriverScript) -> Rules:
@@ -28,7 +39,7 @@ def fork(script: DriverScript) -> Rules:
     shown = script.maps()
     before = script.read()
     with script.probe_script.fork() as child:
-        inherited = script.maps()
+        childs = script.maps()
         theirs = script.read()
         script.step("munmap", "m")
     after = script.read()
@@ -37,9 +48,8 @@ def fork(script: DriverScript) -> Rules:
     @once_mapped(made, gone=gone)
     def rules(seen: Observation) -> Iterator[str]:
         yield from ended(seen, child)
-        flags = seen[shown].vmas[0].vmflags if seen[shown].vmas else frozenset()
-        if not {"dc", "wf"} & flags:
-            yield from as_requested(seen, made, inherited, script.base.perms)
+        if inherited(seen, shown):
+            yield from as_requested(seen, made, childs, script.base.perms)
             yield from same(seen, script, before, theirs, "in a child")
         yield from same(seen, script, before, after, "after munmap in a child")
 
@@ -47,34 +57,37 @@ def fork(script: DriverScript) -> Rules:
 
 
 def fork_write(script: DriverScript) -> Rules:
+    page = script.steady_page
     made = script.map()
-    before = script.read("m", "0")
+    before = script.read("m", page)
     with script.probe_script.fork() as child:
-        wrote = script.write("m", "0")
-    after = script.read("m", "0")
+        wrote = script.write("m", page)
+    after = script.read("m", page)
     script.step("munmap", "m")
 
     @once_mapped(made)
     def rules(seen: Observation) -> Iterator[str]:
         yield from ended(seen, child)
-        if seen[wrote].results != ["ok"]:
+        if seen[wrote].results != ["ok"] or script.unsteady(before, int(page), across=False):
             return
         if script.base.sharing == "private":
             yield from same(seen, script, before, after, "after a write in a child")
         elif seen[after].contents != [FILLED]:
-            yield f"a child's write does not show: page 0 is {seen[after].contents[0]}"
+            yield f"a child's write does not show: page {page} is {seen[after].contents[0]}"
 
     return rules
 
 
 def write(script: DriverScript) -> Rules:
     """A write shows in the mapping. It does not show in others if the mapping is private."""
-    other = script.map("other", sharing="shared", prot="r")
-    before = script.read("other", "0")
+    page = script.steady_page
     made = script.map()
-    wrote = script.write("m", "0")
-    mine = script.read("m", "0")
-    theirs = script.read("other", "0")
+    # The driver may permit one mapping at a time, and refuse this one.
+    other = script.map("other", sharing="shared", prot="r")
+    before = script.read("other", page)
+    wrote = script.write("m", page)
+    mine = script.read("m", page)
+    theirs = script.read("other", page)
     script.maps()
     script.step("munmap", "m")
     script.step("munmap", "other")
@@ -82,8 +95,10 @@ def write(script: DriverScript) -> Rules:
     def rules(seen: Observation) -> Iterator[str]:
         if not ok(seen, made) or seen[wrote].results != ["ok"]:
             return
+        if script.unsteady(mine, int(page), across=False):
+            return
         if seen[mine].contents != [FILLED]:
-            yield f"the write does not show: page 0 is {seen[mine].contents[0]}"
+            yield f"the write does not show: page {page} is {seen[mine].contents[0]}"
         if ok(seen, other) and script.base.sharing == "private":
             yield from same(seen, script, before, theirs, "after a write to a private mapping")
 
@@ -92,6 +107,7 @@ def write(script: DriverScript) -> Rules:
 
 def close_first(script: DriverScript) -> Rules:
     made = script.map()
+    shown = script.maps()
     before = script.read()
     script.close()
     after = script.read()
@@ -103,7 +119,8 @@ def close_first(script: DriverScript) -> Rules:
     def rules(seen: Observation) -> Iterator[str]:
         yield from ended(seen, child)
         yield from same(seen, script, before, after, "after the file was closed")
-        yield from same(seen, script, before, theirs, "in a child after the file was closed")
+        if inherited(seen, shown):
+            yield from same(seen, script, before, theirs, "in a child after the file was closed")
 
     return rules
 
@@ -111,15 +128,15 @@ def close_first(script: DriverScript) -> Rules:
 def unload(script: DriverScript) -> Rules:
     made = script.map()
     before = script.read()
-    opened = script.step("rmmod", script.node.module)
+    opened = script.step("rmmod", script.node.module or NOBODY)
     script.close()
-    mapped = script.step("rmmod", script.node.module)
+    mapped = script.step("rmmod", script.node.module or NOBODY)
     after = script.read()
     gone = script.unmap()
 
     @once_mapped(made, gone=gone)
     def rules(seen: Observation) -> Iterator[str]:
-        if script.node.is_device:
+        if script.node.is_device and script.node.module:
             for step, what in ((opened, "open and mapped"), (mapped, "mapped")):
                 if ok(seen, step):
                     yield f"the module can be unloaded while its node is {what}"

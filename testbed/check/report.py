@@ -23,6 +23,7 @@ def check_lines(found: Checked) -> Iterator[str]:
     yield from (f"note: {note}" for note in found.notes)
     if found.base_mappings:
         yield f"base mappings: {'; '.join(found.base_mappings)}"
+    yield from found.refused
     yield ""
     yield from _table(found.outcomes)
     yield from _failures(found.failed)

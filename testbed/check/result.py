@@ -57,6 +57,7 @@ class Checked:
     node: str
     base_mappings: tuple[str, ...]  # the mappings that all trials started from
     outcomes: tuple[TrialResult, ...]
+    refused: tuple[str, ...] = ()  # what was tried for a base mapping, and what was refused
     notes: tuple[str, ...] = ()
 
     @property

@@ -8,15 +8,16 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from testbed.check.drivernode import DriverNode
 from testbed.mmap.canonical import canonical_facts
-from testbed.mmap.observation import Observation, Vma
+from testbed.mmap.observation import Fact, Observation, Vma
 from testbed.mmap.path import HookPath, stack_over
 from testbed.mmap.script import Script
 
-# The steps before a trial's own: `env`, and opening the files of the longest path.
-_PROLOGUE = 6
-
 _LEVELS = 3
+
+# The steps that open the files of the longest path: each level but the lowest needs a second step.
+_OPENING = 2 * _LEVELS - 1
 
 # A step without effect, which keeps the numbers equal.
 _PAUSE = "#"
@@ -28,22 +29,17 @@ _OFFSETS = 0x400  # pages; more is a frame number (mm/memory.c, get_remap_pgoff(
 
 _FACT = re.compile(r"(\d+) (\w+)(.*)")
 
+# Steps that prepare files, which differ between paths.
+_FILES = frozenset(
+    {"open", "close", "lower", "ioctl", "read_file", "write_file", "await", "pause", "show"}
+)
+
+# Of a larger mapping, the trials read some pages of each unit.
+_FEW = 32  # pages
+_UNITS = 16
+
 FILL = 0x11
 FILLED = f"fill:{FILL:#x}"
-
-
-@dataclass(frozen=True)
-class DriverNode:
-    """The node that the trials map, and its properties."""
-
-    path: str
-    module: str
-    memory: bool  # plain memory, which keeps written values
-
-    @property
-    def is_device(self) -> bool:
-        """Whether an open file pins the module. A file of sysfs or debugfs does not."""
-        return self.path.startswith("/dev/")
 
 
 @dataclass(frozen=True)
@@ -81,16 +77,36 @@ class DriverScript:
     path: HookPath
     node: DriverNode
     base: BaseMapping
-    mode: str = "rw"
+    mode: str = ""  # of open(2); empty: the node's
     probe_script: Script = field(init=False)
     top: str = field(init=False)  # the script's name of the file that is mapped
+    opened: int = field(init=False)  # the step that opened the node
+    _offsets: dict[str, int] = field(default_factory=dict)  # of mappings, in pages
+    _read_at: dict[int, int] = field(default_factory=dict)  # the offset of each `read` step
 
     def __post_init__(self) -> None:
+        self.mode = self.mode or self.node.mode
         self.probe_script = Script()
         self.probe_script.step("env")
-        self.probe_script.open("file", self.node.path, self.mode)
+        self._open()
+
+    @property
+    def prologue(self) -> int:
+        """The number of steps before the trial's own."""
+        return 1 + _OPENING + len(self.node.setup)
+
+    def _open(self) -> None:
+        end = len(self.probe_script.lines) + _OPENING + len(self.node.setup)
+        self.opened = self.probe_script.open("file", self.node.path, self.mode)
+        for words in self.node.setup:
+            self.step(*words)
         self.top = stack_over(self.probe_script, self.path, "file", self.mode)
-        self._pause_to(_PROLOGUE)
+        self._pause_to(end)
+
+    def reopen(self) -> None:
+        """Close every file of the path, and open it again: a driver may map once for each open."""
+        self.close()
+        self._open()
 
     def map(self, name: str = "m", *, pages: int = 0, more: str = "", **keys: str | int) -> int:
         """Map the base mapping, with other values where they are given."""
@@ -98,6 +114,7 @@ class DriverScript:
         values = {"offset": base.offset, "prot": base.prot, **keys}
         flags = ",".join(filter(None, (str(values.pop("sharing", base.sharing)), more)))
         addr = values.pop("addr", None)
+        self._offsets[name] = int(values["offset"])
         return self.probe_script.map(
             name,
             self.top,
@@ -119,8 +136,53 @@ class DriverScript:
     def step(self, *words: str) -> int:
         return self.probe_script.step(*words)
 
-    def read(self, name: str = "m", pages: str = "all") -> int:
-        return self.probe_script.read(name, pages)
+    def read(self, name: str = "m", pages: str = "") -> int:
+        """Read pages, by default those of `sample`."""
+        step = self.probe_script.read(name, pages or self._sample_words())
+        self._read_at[step] = self._offsets.get(name, self.base.offset)
+        return step
+
+    def moved(self, name: str, offset: int = 0) -> None:
+        """Note that mapping `name` now begins `offset` pages behind the base mapping's start."""
+        self._offsets[name] = self.base.offset + offset
+
+    @property
+    def sample(self) -> list[int]:
+        """The pages of the base mapping that the trials read: all, or some of a large one."""
+        pages, unit = self.base.pages, self.node.unit
+        if pages <= _FEW:
+            return list(range(pages))
+        starts = range(0, min(pages, _UNITS * unit), unit)
+        ends = (start + unit - 1 for start in starts)
+        return sorted({*starts, *ends, pages - 1})
+
+    def _sample_words(self) -> str:
+        return "all" if self.base.pages <= _FEW else ",".join(map(str, self.sample))
+
+    @property
+    def part(self) -> range:
+        """The second unit of the base mapping, on which trials of a part work."""
+        return range(self.node.unit, 2 * self.node.unit)
+
+    @property
+    def part_words(self) -> str:
+        first, last = self.part[0], self.part[-1]
+        return str(first) if first == last else f"{first}-{last}"
+
+    @property
+    def steady_page(self) -> str:
+        """The first page of the base mapping that does not change by itself."""
+        steady = (page for page in self.sample if not self._unsteady(self.base.offset, page))
+        return str(next(steady, 0))
+
+    def unsteady(self, read: int, page: int, *, across: bool) -> bool:
+        """Whether the content of a page is not compared: `read` is a step, `page` an index."""
+        return self._unsteady(self._read_at[read], page, across=across)
+
+    def _unsteady(self, offset: int, page: int, *, across: bool = False) -> bool:
+        return (across and not self.node.fresh) or self.node.unsteady.has(
+            offset, page, across=across
+        )
 
     def write(self, name: str = "m", pages: str = "all") -> int:
         """Fill pages, unless the node is not plain memory."""
@@ -139,19 +201,36 @@ class DriverScript:
     def close(self) -> None:
         """Close every file of the path. The mapping must not need them."""
         end = len(self.probe_script.lines) + _LEVELS
-        levels = [line.split()[1] for line in self.probe_script.lines if line.startswith("open ")]
-        for name in reversed(levels):
+        opens = (line.split()[1] for line in self.probe_script.lines if line.startswith("open "))
+        for name in reversed([*dict.fromkeys(opens)]):
             self.step("close", name)
         self._pause_to(end)
 
     def facts(self, seen: Observation) -> dict[str, str]:
-        """Return the facts of the trial's own steps, with keys `NUMBER LINE:FACT`."""
+        """Return the facts of the trial's own steps, with keys `NUMBER LINE:FACT`.
+
+        There are none if the node does not open in the trial's mode.
+        """
+        if seen[self.opened].error:
+            return {}
         later = {
-            key: fact
+            key: self._steady(fact)
             for key, fact in seen.facts.items()
-            if key[0] > _PROLOGUE or fact.op == "env"  # has the page size
+            if key[0] > self.prologue or fact.op == "env"  # has the page size
         }
         return dict(self._comparable(canonical_facts(dataclasses.replace(seen, facts=later))))
+
+    def _steady(self, fact: Fact) -> Fact:
+        """Leave out the content of pages that another mapping may show differently."""
+        if fact.op != "read":
+            return fact
+        pages = [
+            {key: value for key, value in page.items() if key != "content"}
+            if self.unsteady(fact.step, page["page"], across=True)
+            else page
+            for page in fact.values["pages"]
+        ]
+        return dataclasses.replace(fact, values={**fact.values, "pages": pages})
 
     def _comparable(self, facts: dict[str, str]) -> Iterator[tuple[str, str]]:
         """Yield the facts that can be compared between paths and between versions."""
@@ -160,7 +239,7 @@ class DriverScript:
             assert match is not None, where
             number, step, rest = match.groups()
             if (
-                step == "close"
+                step in _FILES
                 or rest.endswith(_NAMES)
                 or (rest.endswith(".content") and not self.node.memory)
             ):
@@ -169,7 +248,7 @@ class DriverScript:
                 value = "a frame"
             words = self.probe_script.lines[int(number) - 1].split(" ")
             words[2:3] = ["FILE" if word == self.top else word for word in words[2:3]]
-            yield f"{int(number) - _PROLOGUE} {' '.join(words)}:{rest}", value
+            yield f"{int(number) - self.prologue} {' '.join(words)}:{rest}", value
 
     def _pause_to(self, end: int) -> None:
         while len(self.probe_script.lines) < end:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from testbed.check import lifetime, mapping, modifying
 from testbed.check.checkplan import CheckPlan
+from testbed.check.drivernode import DriverNode
 from testbed.check.invariants import Rules, Steps
-from testbed.check.script import BaseMapping, DriverNode, DriverScript
+from testbed.check.script import BaseMapping, DriverScript
 from testbed.mmap.path import HookPath
 
 
@@ -20,8 +21,8 @@ class Trial:
     name: str
     base: BaseMapping
     steps: Steps
-    mode: str = "rw"  # of opening the files
-    least: int = 1  # pages that the base mapping must have
+    mode: str = ""  # of opening the files; empty: the node's
+    least: int = 1  # units of the plan that the base mapping must have
     writes: bool = False  # the base mapping must be writable
     unloads: bool = False  # the script itself tries to unload the module
 
@@ -29,8 +30,8 @@ class Trial:
         """Return why the plan or the base mapping rules it out, or ""."""
         if plan.skips(self.name):
             return "the plan leaves it out"
-        if self.base.pages < self.least:
-            return f"the base mapping has fewer than {self.least} pages"
+        if self.base.pages < self.least * plan.unit:
+            return f"the base mapping has fewer than {self.least * plan.unit} pages"
         if self.writes and not self.base.writable:
             return "the base mapping is not writable"
         if self.writes and not plan.memory:
@@ -53,6 +54,7 @@ def trials_on(base: BaseMapping, plan: CheckPlan) -> Iterator[Trial]:
     for prot in plan.prots:
         yield trial(f"prot-{prot}", mapping.protection(prot))
     yield trial("read-only", mapping.read_only, mode="ro")
+    yield trial("write-later", mapping.write_later)
     yield trial("write-only", mapping.write_only, mode="wo")
     yield trial("exit", lifetime.exit)
     yield trial("again", mapping.again)

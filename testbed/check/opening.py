@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-2.0
+"""How the node can be opened: for reading and writing, or for one of them, and what it pins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from testbed.check.drivernode import DriverNode, Setup
+from testbed.check.filesteps import shown
+from testbed.check.loading import references
+from testbed.kernel.driver import Module
+from testbed.mmap.observation import Observation
+from testbed.mmap.script import Script
+
+_MODES = {"rw": "reading and writing", "ro": "reading", "wo": "writing"}
+
+# mmap() of a file that is not open for reading fails (mm/mmap.c, do_mmap()).
+_MAPPABLE = ("rw", "ro")
+
+_MODULES = "/proc/modules"
+
+
+@dataclass(frozen=True)
+class Opening:
+    """How the trials open the node."""
+
+    mode: str = "rw"
+    owner: str = ""  # the driver's module that an open file pins; "" if another module is pinned
+    error: str = ""  # of opening for reading and writing
+
+    def notes(self, node: DriverNode) -> Iterator[str]:
+        if self.mode != "rw":
+            yield f"{node.path} opens for {_MODES[self.mode]} only (rw: {self.error})"
+
+
+@dataclass
+class Opener:
+    """Opens the node in each mode, with the steps of the plan after it."""
+
+    node: str
+    modules: Sequence[Module]
+    setup: Setup
+    script: Script = field(default_factory=Script)
+    opening: Opening = field(default_factory=Opening)
+    _opens: dict[str, int] = field(default_factory=dict)  # by mode
+
+    def __post_init__(self) -> None:
+        self._before = self.script.step("show", _MODULES)
+        for mode in _MODES:
+            self._opens[mode] = self.script.open("file", self.node, mode)
+            for words in self.setup:
+                self.script.step(*words)
+            self.script.step("show", _MODULES)
+            self.script.step("close", "file")
+
+    def judge(self, seen: Observation) -> tuple[list[str], Mapping[str, str]]:
+        """Choose the mode. Complain if there is none, or if a step fails in it."""
+        errors = {mode: seen[step].error for mode, step in self._opens.items()}
+        mode = next((mode for mode in _MAPPABLE if not errors[mode]), "")
+        if not mode:
+            return [_unmappable(errors)], {}
+        self.opening = Opening(mode, self._owner(seen, mode), errors["rw"])
+        return list(self._failed_steps(seen, mode)), {}
+
+    def _failed_steps(self, seen: Observation, mode: str) -> Iterator[str]:
+        for number, words in enumerate(self.setup, 1):
+            if error := seen[self._opens[mode] + number].error:
+                yield f"step {number} of the plan fails: {shown(words)}: {error}"
+                return
+
+    def _owner(self, seen: Observation, mode: str) -> str:
+        """Return the driver's module that the open file pins.
+
+        If it pins no module at all, this is the module that is loaded last: its file_operations
+        lack .owner, or the file belongs to the kernel itself.
+        """
+        after = self._opens[mode] + len(self.setup) + 1
+        free, held = (_pins(seen, step) for step in (self._before, after))
+        pinned = [name for name, count in held.items() if count > free.get(name, 0)]
+        own = [module.name for module in self.modules if module.name in pinned]
+        if own:
+            return own[-1]
+        return "" if pinned else self.modules[-1].name
+
+
+def _pins(seen: Observation, step: int) -> dict[str, int]:
+    return references("\n".join(seen[step].values.get("lines", ())))
+
+
+def _unmappable(errors: Mapping[str, str]) -> str:
+    if not errors["wo"]:
+        return (
+            f"the node opens for writing only (rw: {errors['rw']}, ro: {errors['ro']}), but mmap() "
+            "needs a file that is open for reading"
+        )
+    if len({*errors.values()}) == 1:
+        return f"the node cannot be opened: {errors['rw']}"
+    return "the node cannot be opened: " + ", ".join(f"{k}: {v}" for k, v in errors.items())
