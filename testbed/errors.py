@@ -7,7 +7,7 @@
     │   ├── CommandError       a command on the host failed
     │   ├── LaunchError        QEMU did not start, or ended by itself
     │   ├── QmpError           QEMU's monitor did not answer as expected
-    │   └── SessionError       the SSH session broke while the guest was alive
+    │   └── SessionError       the SSH session broke, though guest and kernel are well
     ├── TreeError              the kernel tree under test
     │   ├── PatchError         a patch does not apply
     │   ├── ConfigError        the final configuration lacks a requested symbol
@@ -18,7 +18,7 @@
     │   │   ├── BootHang       it did not reach userspace in time
     │   │   └── BootNoSsh      userspace came up, but SSH did not answer
     │   ├── GuestLost          it went away while a test ran
-    │   ├── GuestTimeout       it did not finish in time
+    │   ├── GuestTimeout       it did not finish in time, or hangs
     │   ├── ProbeKilled        it killed the guest program
     │   ├── KernelSplat        it printed a warning, an oops or worse
     │   ├── UnbalancedLedger   memory or references were left after a test
@@ -87,7 +87,7 @@ class QmpError(InfraError):
 
 
 class SessionError(InfraError):
-    """The SSH session broke although the guest was alive."""
+    """The SSH session broke although the guest was alive and its kernel clean."""
 
 
 class TreeError(TestbedError):
@@ -131,7 +131,7 @@ class GuestLost(GuestError):
 
 
 class GuestTimeout(GuestError):
-    """Something in the guest did not finish in time."""
+    """Something in the guest did not finish in time, or nothing answers."""
 
 
 class ProbeKilled(GuestError):
@@ -166,4 +166,4 @@ class GuestFileError(GuestError):
 
 
 class ProbeProtocolError(TestbedError):
-    """The guest program's answer was truncated or could not be parsed."""
+    """The guest program's answer was truncated or could not be parsed, and the kernel is clean."""

@@ -11,7 +11,8 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from testbed.errors import GuestLost, InfraError, SessionError
+from testbed.errors import InfraError, TestbedError
+from testbed.guest.blame import since_begin
 from testbed.guest.kmsg import Record, console_text, parse_record
 from testbed.guest.session import Session
 from testbed.guest.splat import Splat, find_splats
@@ -36,7 +37,7 @@ class LogSlice:
     `earlier`: splats between the end of the previous test and the start of this
     one. `tainted`: the taint letters that appeared during the test, without those
     of out-of-tree modules. `lost`: the number of records that were overwritten
-    before they could be read. `from_console`: the guest was dead at the end.
+    before they could be read. `from_console`: the guest could not be read at the end.
     """
 
     text: str
@@ -75,12 +76,15 @@ class KernelLog:
         """Mark the end of the test, and return the log since its start.
 
         Raises:
-            InfraError: records were lost, and the rest of the log has no splat.
+            InfraError: records were lost, and neither the rest of the log nor the console has a
+                splat.
         """
         before = self._tainted
         try:
             records, lost = self._read(self._mark("end", ""))
-        except (GuestLost, SessionError):
+        except TestbedError:
+            if self._session.broken is None:
+                raise
             return self._from_console()
         records = [*self._unclaimed, *records]
         self._unclaimed = []
@@ -101,6 +105,8 @@ class KernelLog:
             lost=lost,
         )
         if (lost or start is None or stop is None) and not found.splats:
+            if (shown := self._from_console()).splats:
+                return shown
             raise _incomplete(found)
         return found
 
@@ -119,10 +125,7 @@ class KernelLog:
         return records, max(lost, int(answer.overrun))
 
     def _from_console(self) -> LogSlice:
-        shown = self._console().replace("\r", "")
-        _, mark, after = shown.rpartition(self._head("begin"))
-        # A console without marks is evidence, too.
-        text = after.partition("\n")[2] if mark else shown
+        text = since_begin(self._console())
         return LogSlice(text=text, splats=tuple(find_splats(text)), from_console=True)
 
     def _head(self, word: str) -> str:

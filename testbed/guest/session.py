@@ -2,8 +2,8 @@
 """A session with the guest: commands and files, over one long-lived channel to its agent.
 
 The agent kills a command that does not end in time (GuestTimeout), and answers
-the next call. When no answer comes at all, the session is broken: later calls
-raise the error that broke it.
+the next call. When no answer comes at all, or one that makes no sense, the session
+is broken: later calls raise the error that broke it. blame.py decides its class.
 """
 
 from __future__ import annotations
@@ -12,11 +12,10 @@ import dataclasses
 import logging
 import os
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Protocol, TypedDict, Unpack
 
 from testbed.deadline import Deadline
@@ -31,11 +30,10 @@ from testbed.errors import (
     TestbedError,
 )
 from testbed.guest import protocol, ssh
+from testbed.guest.blame import Witness, blame
 from testbed.guest.protocol import AgentRefusal, ErrorClass, Frame, Hello, Request, RunFlag
 
 logger = logging.getLogger(__name__)
-
-WhyDead = Callable[[], str | None]
 
 AGENT = "/bin/agent"
 
@@ -48,9 +46,6 @@ _ANSWER_MARGIN = 15.0
 
 # Seconds between two checks whether a silent guest is still alive.
 _PULSE = 0.25
-
-# Seconds for QMP and the console to report why a connection ended.
-_DEATH_NEWS = 2.0
 
 _EVIDENCE_BYTES = 4000
 
@@ -113,14 +108,15 @@ class Result:
 class Session:
     """Calls to the guest's agent. Several threads may use it: it does one call at a time."""
 
-    def __init__(self, channel: Channel, why_dead: WhyDead = lambda: None) -> None:
+    def __init__(self, channel: Channel, witness: Witness | None = None) -> None:
         self._channel = channel
-        self._why_dead = why_dead
+        self._witness = witness or Witness()
         self._reader = protocol.FrameReader()
         self._lock = threading.Lock()
         self._number = 0
         self._unheard = 0  # pending answers that no caller waits for
         self._broken: BaseException | None = None
+        self.modules: dict[str, int] = {}  # the address of the text of each module loaded
         self.slowdown = 1.0  # factor by which waits for the guest are longer than usual
 
     @property
@@ -157,10 +153,11 @@ class Session:
             again: the command will run again, so the agent makes it ready after the answer.
 
         Raises:
-            GuestTimeout: the command did not end in time, and was killed.
+            GuestTimeout: the command did not end in time and was killed, or the guest hangs.
             GuestCommandError: the command could not be started (status 127, or 126).
             GuestLost: the guest died.
-            SessionError: no answer came although the guest is alive.
+            KernelSplat: the session broke after the kernel had printed a splat.
+            SessionError, ProbeProtocolError: the session broke, and the kernel is clean.
         """
         until = deadline or Deadline.after(_DEFAULT * self.slowdown)
         payload = protocol.run_request(
@@ -254,8 +251,21 @@ class Session:
         )
 
     def load_module(self, path: str, parameters: str = "") -> None:
-        """Load a kernel module (finit_module(2)). Raises GuestFileError."""
-        self._call(Request.LOAD, protocol.load_request(path, parameters), None)
+        """Load a kernel module (finit_module(2)), and remember its address for call traces.
+
+        Raises GuestFileError.
+        """
+        name = PurePath(path).stem.replace("-", "_")
+        text = f"/sys/module/{name}/sections/.text"  # present with CONFIG_KALLSYMS
+        calls = [
+            (Request.LOAD, protocol.load_request(path, parameters)),
+            (Request.GET, protocol.get_request(text, _EVIDENCE_BYTES)),
+        ]
+        loaded, address = self._call_all(calls, None, heard=len(calls))
+        if isinstance(loaded, TestbedError):
+            raise loaded
+        if not isinstance(address, TestbedError):
+            self.modules[name] = int(protocol.parse_get(address).content, 0)
 
     def unload_module(self, name: str) -> None:
         """Unload a kernel module (delete_module(2)).
@@ -319,6 +329,11 @@ class Session:
                     Deadline.after(until.remaining + _ANSWER_MARGIN * self.slowdown),
                 )
                 return [_checked(*pair) for pair in zip(requests[:heard], answers, strict=True)]
+            except (SessionError, ProbeProtocolError) as exc:
+                self._broken = blame(exc, self._witness)
+                if self._broken is exc:
+                    raise
+                raise self._broken from exc
             except BaseException as exc:
                 # An interrupted call leaves a pending answer, which no later call may take.
                 self._broken = exc if isinstance(exc, TestbedError) else _interrupted(exc)
@@ -329,19 +344,13 @@ class Session:
         return Frame(kind, self._number, payload)
 
     def _exchange(self, requests: Sequence[Frame], heard: int, until: Deadline) -> list[Frame]:
-        try:
-            self._channel.send(b"".join(map(protocol.encode_frame, requests)), until)
-            while self._unheard:
-                # Ignore a failure of READY: the next RUN then starts the command.
-                self._receive(until)
-                self._unheard -= 1
-            self._unheard = len(requests) - heard
-            return [self._receive(until) for _ in requests[:heard]]
-        except SessionError as exc:
-            reason = self._death(Deadline.after(_DEATH_NEWS))
-            if reason is not None:
-                raise GuestLost(f"the guest died: {reason}") from exc
-            raise
+        self._channel.send(b"".join(map(protocol.encode_frame, requests)), until)
+        while self._unheard:
+            # Ignore a failure of READY: the next RUN then starts the command.
+            self._receive(until)
+            self._unheard -= 1
+        self._unheard = len(requests) - heard
+        return [self._receive(until) for _ in requests[:heard]]
 
     def _receive(self, until: Deadline) -> Frame:
         while (frame := self._reader.next_frame()) is None:
@@ -349,20 +358,14 @@ class Session:
             self._reader.feed(data)
             if data:
                 continue
-            if (reason := self._why_dead()) is not None:
+            if (reason := self._witness.why_dead()) is not None:
                 raise GuestLost(f"the guest died: {reason}")
             if until.expired:
-                raise SessionError(
-                    f"the guest agent did not answer within {until}, although the guest runs",
-                    evidence=f"{self._reader.pending} bytes of an answer had come",
+                raise GuestTimeout(
+                    f"the guest hangs: its agent did not answer within {until}",
+                    evidence=self._witness.processors(self.modules),
                 )
         return frame
-
-    def _death(self, until: Deadline) -> str | None:
-        """Return why the guest is dead, if it is. The news may come after the connection's end."""
-        while (reason := self._why_dead()) is None and not until.expired:
-            time.sleep(0.02)
-        return reason
 
     def _timeout(
         self, argv: Sequence[str], answer: protocol.RunAnswer, until: Deadline
@@ -372,7 +375,8 @@ class Session:
         if RunFlag.STUCK not in answer.flags:
             return GuestTimeout(f"{message}; it was killed", evidence=evidence)
         stack = "\n".join(self._glance(f"/proc/{answer.pid}/{name}") for name in _STUCK_FILES)
-        return GuestTimeout(f"{message} and cannot be killed", evidence=f"{evidence}\n{stack}")
+        shown = "\n".join((evidence, stack, self._witness.processors(self.modules)))
+        return GuestTimeout(f"{message} and cannot be killed", evidence=shown.strip())
 
     def _glance(self, path: str) -> str:
         try:
@@ -394,7 +398,7 @@ def open_session(
     host_key: Path,
     client_key: Path,
     deadline: Deadline,
-    why_dead: WhyDead = lambda: None,
+    witness: Witness | None = None,
     address: str = "127.0.0.1",
 ) -> Iterator[Session]:
     """Yield a session with the guest whose SSH port is forwarded to `port` on this host.
@@ -403,22 +407,31 @@ def open_session(
         host_key: file with the guest's public key line, verified strictly.
         client_key: file with the private key.
         deadline: the connection, and nothing else, is retried until then.
-        why_dead: called when the guest falls silent; its result becomes the error's cause.
+        witness: consulted when the guest falls silent or the session breaks.
 
     Raises:
         BootNoSsh: nothing answered in time.
         GuestLost: the guest died first.
+        KernelSplat: no session was possible after the kernel had printed a splat.
         SessionError: something other than this guest answered.
     """
-    with ssh.connect(
-        address=address,
-        port=port,
-        host_key=host_key.read_text(),
-        client_key=client_key,
-        deadline=deadline,
-        why_dead=why_dead,
-    ) as connection:
-        session = Session(connection.open_channel(AGENT, deadline), why_dead)
+    seen = witness or Witness()
+    with ExitStack() as stack:
+        try:
+            connection = stack.enter_context(
+                ssh.connect(
+                    address=address,
+                    port=port,
+                    host_key=host_key.read_text(),
+                    client_key=client_key,
+                    deadline=deadline,
+                    why_dead=seen.why_dead,
+                )
+            )
+            channel = connection.open_channel(AGENT, deadline)
+        except SessionError as exc:
+            raise blame(exc, seen) from exc
+        session = Session(channel, seen)
         hello = session.hello(deadline)
         logger.debug("agent %d on %s %s", hello.pid, hello.machine, hello.release)
         yield session

@@ -20,7 +20,7 @@ from pathlib import Path
 import paramiko
 
 from testbed.deadline import Deadline
-from testbed.errors import BootNoSsh, GuestLost, SessionError, SetupError
+from testbed.errors import BootNoSsh, GuestLost, GuestTimeout, SessionError, SetupError
 
 # A library must not print. Without a handler, logging writes paramiko's messages to stderr.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
@@ -50,7 +50,7 @@ class Channel:
     channel: paramiko.Channel
 
     def send(self, data: bytes, deadline: Deadline) -> None:
-        """Raises SessionError when the guest is gone or does not take the bytes in time."""
+        """Raises SessionError when the guest is gone, GuestTimeout when it takes too long."""
         view = memoryview(data)
         try:
             while view:
@@ -60,7 +60,7 @@ class Channel:
                     raise self._closed()
                 view = view[sent:]
         except TimeoutError as exc:
-            raise SessionError(
+            raise GuestTimeout(
                 f"the guest did not take {len(data)} bytes within {deadline}"
             ) from exc
         except (OSError, EOFError, paramiko.SSHException) as exc:

@@ -68,6 +68,10 @@ class Kernel:
         return self.path / "vmlinux"
 
     @property
+    def system_map(self) -> Path:
+        return self.path / "System.map"
+
+    @property
     def config(self) -> Path:
         return self.path / ".config"
 

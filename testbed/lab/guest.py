@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,9 +17,11 @@ from testbed.errors import (
     GuestLost,
     InfraError,
     KernelSplat,
+    ProbeProtocolError,
     SessionError,
     UnbalancedLedger,
 )
+from testbed.guest.blame import Witness, titles
 from testbed.guest.expect import Expectation, match_splats
 from testbed.guest.kernellog import KernelLog
 from testbed.guest.kmemleak import Leak, find_leaks
@@ -28,8 +30,10 @@ from testbed.guest.session import Session, open_session
 from testbed.guest.splat_patterns import SplatKind
 from testbed.lab.prepared import PreparedKernel
 from testbed.mmap.probe import Prober
+from testbed.vm.backtrace import show_processors
 from testbed.vm.machine import VirtualMachine, boot, clone
 from testbed.vm.qemu import Template
+from testbed.vm.symbols import SymbolTable, kernel_functions, module_functions
 
 # Two scans of all memory, and the minimum age of a leaked object.
 _SCANS = 60.0  # seconds
@@ -67,6 +71,7 @@ class Guest:
     endings: list[Callable[[], object]] = field(default_factory=list)
     server: int = 0  # pid of the SSH server
     ledger: Ledger | None = None  # after the last test; nothing happens between tests
+    binaries: dict[str, Path] = field(default_factory=dict)  # of modules, by name
     excused: bool = False  # the test is known to leave something behind
     leaky: set[int] = field(default_factory=set)  # pids of processes that are known to leak objects
 
@@ -101,7 +106,7 @@ class Guest:
         try:
             while self.endings:
                 self.endings.pop()()
-        except (GuestError, SessionError) as error:
+        except (GuestError, SessionError, ProbeProtocolError) as error:
             self.broken = error.message
             self._check_log()
             raise
@@ -173,9 +178,8 @@ class Guest:
             self.broken = self.broken or "the kernel printed a splat after which it is unreliable"
         matched = match_splats(splats, wishes)
         if matched.unexpected:
-            titles = "; ".join(f"{splat.kind}: {splat.title}" for splat in matched.unexpected)
             evidence = "\n".join(splat.text for splat in matched.unexpected)
-            raise KernelSplat(titles, evidence=evidence)
+            raise KernelSplat(titles(matched.unexpected), evidence=evidence)
         if found.from_console and not splats:
             # The guest died silently: the log alone would look like a clean end.
             if (reason := self.vm.why_dead()) is not None:
@@ -224,15 +228,27 @@ def find_slowdown(session: Session) -> float:
 @contextmanager
 def entered(prepared: PreparedKernel, vm: VirtualMachine, deadline: Deadline) -> Iterator[Guest]:
     """Open a session with a running VM."""
+    binaries = {path.stem: path for path in prepared.guest_side.modules}
     with open_session(
         port=vm.ssh_port,
         host_key=prepared.image.host_key,
         client_key=prepared.image.client_key,
         deadline=deadline,
-        why_dead=vm.why_dead,
+        witness=Witness(vm.why_dead, vm.console.text, partial(_show_processors, vm, binaries)),
     ) as session:
         log = KernelLog(session, vm.console.text)
         session.slowdown = vm.slowdown = vm.slowdown or find_slowdown(session)
         prober = Prober(session)
         prober.make_ready()
-        yield Guest(prepared, vm, session, log, prober)
+        yield Guest(prepared, vm, session, log, prober, binaries=binaries)
+
+
+def _show_processors(
+    vm: VirtualMachine, binaries: Mapping[str, Path], modules: Mapping[str, int]
+) -> str:
+    """Return registers and call traces. `modules` has the addresses of loaded modules."""
+    functions = list(kernel_functions(vm.spec.kernel))
+    for name, address in modules.items():
+        if name in binaries:
+            functions += module_functions(binaries[name].read_bytes(), name, address)
+    return show_processors(vm.qmp, SymbolTable(functions))

@@ -8,7 +8,15 @@ from dataclasses import dataclass
 
 import pytest
 
-from testbed.errors import GuestError, InfraError, KernelSplat, SetupError, TreeError
+from testbed.errors import (
+    GuestError,
+    GuestLost,
+    GuestTimeout,
+    InfraError,
+    KernelSplat,
+    SetupError,
+    TreeError,
+)
 from testbed.kernel.version import numbers_of
 from testbed.results.model import Status
 
@@ -58,11 +66,14 @@ def judge_defect(defect: Defect, version: str, error: BaseException | None) -> V
 
 
 def _blame(error: BaseException, when: str) -> Status:
-    """Return the status for `error`. Only evidence from a guest that ran the test is a FAIL.
+    """Return the status for `error`. Only evidence from a guest that ran is a FAIL.
 
     A kernel that does not build or boot fails the test of the build or of the boot, in its call.
-    Tests that need the kernel in their setup are a MISS.
+    Tests that need the kernel in their setup are a MISS. A guest that is broken when a test begins
+    was damaged by an earlier test, which did not notice: that is a FAIL too.
     """
+    if isinstance(error, KernelSplat | GuestLost | GuestTimeout):
+        return Status.FAIL
     if isinstance(error, TreeError | GuestError):
         return Status.MISS if when == "setup" else Status.FAIL
     if isinstance(error, AssertionError | pytest.fail.Exception):

@@ -7,6 +7,7 @@ import pytest
 from fake_agent import FakeKernelLog
 
 from testbed.errors import InfraError
+from testbed.guest.blame import Witness
 from testbed.guest.kernellog import KernelLog
 from testbed.guest.session import Session
 
@@ -110,7 +111,7 @@ def test_marks_that_the_kernel_dropped_are_an_error() -> None:
 def test_after_the_guest_died_the_log_comes_from_the_console() -> None:
     kernel = FakeKernelLog()
     channel = kernel.channel()
-    log = KernelLog(Session(channel, lambda: "panic"), lambda: kernel.console)
+    log = KernelLog(Session(channel, Witness(lambda: "panic")), lambda: kernel.console)
     kernel.print(_WARNING)
     log.begin("test_panic")
     kernel.print("Kernel panic - not syncing: oh\n---[ end Kernel panic - not syncing: oh ]---")
@@ -123,7 +124,8 @@ def test_after_the_guest_died_the_log_comes_from_the_console() -> None:
 def test_a_console_without_marks_is_used_completely() -> None:
     kernel = FakeKernelLog()
     channel = kernel.channel()
-    log = KernelLog(Session(channel, lambda: "panic"), lambda: "Kernel panic - not syncing: oh")
+    session = Session(channel, Witness(lambda: "panic"))
+    log = KernelLog(session, lambda: "Kernel panic - not syncing: oh")
     log.begin("test_panic")
     channel.closed = True
     assert [splat.title for splat in log.end().splats] == ["panic: oh"]

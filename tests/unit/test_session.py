@@ -20,7 +20,9 @@ from testbed.errors import (
     ProbeProtocolError,
     SessionError,
 )
+from testbed.guest import blame as blame_module
 from testbed.guest import session as session_module
+from testbed.guest.blame import Witness
 from testbed.guest.protocol import MAX_PAYLOAD, Request
 from testbed.guest.session import Session
 
@@ -34,8 +36,9 @@ def _answering(payload: bytes) -> FakeChannel:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten the timeouts for a real agent, on which these tests would wait."""
-    for name in ("_ANSWER_MARGIN", "_DEATH_NEWS", "_PULSE"):
+    for name in ("_ANSWER_MARGIN", "_PULSE"):
         monkeypatch.setattr(session_module, name, 0.001)
+    monkeypatch.setattr(blame_module, "_NEWS", 0.001)
 
 
 @pytest.fixture
@@ -85,9 +88,9 @@ def test_the_error_of_an_unkillable_command_shows_where_it_is_stuck() -> None:
 @pytest.mark.usefixtures("impatient")
 def test_silence_of_a_live_guest_breaks_the_session() -> None:
     session = Session(FakeChannel(silent=True))
-    with pytest.raises(SessionError, match="did not answer") as first:
+    with pytest.raises(GuestTimeout, match="the guest hangs: its agent did not answer") as first:
         session.run(["probe"], deadline=Deadline.after(0.001))
-    with pytest.raises(SessionError) as second:
+    with pytest.raises(GuestTimeout) as second:
         session.get("/proc/version")
     assert second.value is first.value
     assert session.broken is first.value
@@ -95,7 +98,7 @@ def test_silence_of_a_live_guest_breaks_the_session() -> None:
 
 @pytest.mark.usefixtures("impatient")
 def test_silence_of_a_dead_guest_is_an_error_with_the_cause() -> None:
-    session = Session(FakeChannel(silent=True), lambda: "Kernel panic - not syncing: oh")
+    session = Session(FakeChannel(silent=True), Witness(lambda: "Kernel panic - not syncing: oh"))
     with pytest.raises(GuestLost, match="Kernel panic - not syncing: oh"):
         session.run(["probe"])
 
@@ -105,13 +108,25 @@ def test_a_closed_channel_is_the_guests_fault_only_if_it_died() -> None:
     with pytest.raises(SessionError, match="closed"):
         Session(FakeChannel(closed=True)).run(["probe"])
     with pytest.raises(GuestLost, match="reset"):
-        Session(FakeChannel(closed=True), lambda: "reset").run(["probe"])
+        Session(FakeChannel(closed=True), Witness(lambda: "reset")).run(["probe"])
 
 
 def test_the_cause_of_a_death_may_arrive_after_the_end_of_the_connection() -> None:
     reasons = iter([None, None, "panic"])
     with pytest.raises(GuestLost, match="panic"):
-        Session(FakeChannel(closed=True), lambda: next(reasons)).run(["probe"])
+        Session(FakeChannel(closed=True), Witness(lambda: next(reasons))).run(["probe"])
+
+
+@pytest.mark.usefixtures("impatient")
+def test_silence_shows_the_guests_processors_and_modules() -> None:
+    channel = FakeChannel({Request.LOAD: lambda _: b""})
+    channel.answers[Request.GET] = lambda _: u32(0) + blob(b"0xffffffffa0000000\n")
+    session = Session(channel, Witness(processors=lambda modules: f"modules {modules}"))
+    session.load_module("/some-driver.ko")
+    channel.silent = True
+    with pytest.raises(GuestTimeout) as caught:
+        session.run(["probe"], deadline=Deadline.after(0.001))
+    assert caught.value.evidence == f"modules {{'some_driver': {0xFFFFFFFFA0000000}}}"
 
 
 @pytest.mark.parametrize(
@@ -123,6 +138,7 @@ def test_the_cause_of_a_death_may_arrive_after_the_end_of_the_connection() -> No
         pytest.param(struct.pack("!IHHII", 0x6D747331, 1, 0x8002, 1, 1 << 30), id="too long"),
     ],
 )
+@pytest.mark.usefixtures("impatient")
 def test_bytes_that_are_not_an_answer_break_the_session(raw: bytes) -> None:
     session = Session(FakeChannel(raw=raw))
     with pytest.raises(ProbeProtocolError) as first:

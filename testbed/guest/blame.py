@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Who is to blame when something between the testbed and a guest breaks (docs/judging.md).
+
+A damaged kernel breaks whatever runs on it: the agent sends garbage, a connection ends, nothing
+answers. So the guest is asked last, and the host looks first: at the console, at QEMU, and at the
+registers of the guest's processors.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from testbed.deadline import Deadline
+from testbed.errors import GuestLost, KernelSplat, ProbeProtocolError, SessionError, TestbedError
+from testbed.guest.splat import Splat, find_splats
+
+# Seconds for QMP and the console to show why something broke.
+_NEWS = 2.0
+_PAUSE = 0.02
+
+# The line that begins a test (kernellog.py), on the console.
+_BEGIN = re.compile(r"testbed: [0-9a-f]{8}\.\d+ begin.*\n")
+
+
+@dataclass(frozen=True)
+class Witness:
+    """What the host sees of a guest without the guest's help.
+
+    `processors` shows registers and call traces; it takes the addresses of loaded modules.
+    """
+
+    why_dead: Callable[[], str | None] = lambda: None
+    console: Callable[[], str] = str
+    processors: Callable[[Mapping[str, int]], str] = lambda _: ""
+
+    def splats(self) -> list[Splat]:
+        """Return the splats on the console since the last test began."""
+        return find_splats(since_begin(self.console()))
+
+
+def since_begin(console: str) -> str:
+    """Return a console's text since the last test began; all of it if none has."""
+    shown = console.replace("\r", "")
+    begins = list(_BEGIN.finditer(shown))
+    return shown[begins[-1].end() :] if begins else shown
+
+
+def blame(error: SessionError | ProbeProtocolError, witness: Witness) -> TestbedError:
+    """Return the error that assigns the blame for `error`.
+
+    GuestLost if the guest is dead, KernelSplat if its kernel has printed a splat since the test
+    began. Else the kernel is clean, and `error` itself.
+    """
+    until = Deadline.after(_NEWS)
+    while True:
+        splats = witness.splats()
+        if (reason := witness.why_dead()) is not None:
+            return GuestLost(f"the guest died: {reason}", evidence=_after(error, splats))
+        whole = bool(splats) and not splats[-1].truncated
+        if whole or until.expired:
+            break
+        time.sleep(_PAUSE)  # the console's text passes a slow serial port
+    if not splats:
+        return error
+    return KernelSplat(titles(splats), evidence=_after(error, splats))
+
+
+def titles(splats: Sequence[Splat]) -> str:
+    """Return the kinds and titles of splats in one line, each once."""
+    return "; ".join(dict.fromkeys(f"{splat.kind}: {splat.title}" for splat in splats))
+
+
+def _after(error: TestbedError, splats: Sequence[Splat]) -> str:
+    trouble = f"then {type(error).__name__}: {error}"
+    return "\n".join([*(splat.text for splat in splats), trouble])

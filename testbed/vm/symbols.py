@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Symbols of a kernel and of its modules: from an address to a function."""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import re
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from testbed.kernel.build import Kernel
+
+# A line of System.map: address, type as nm(1) prints it, name. Functions only.
+_MAP_LINE = re.compile(r"(?P<address>[0-9a-f]{16}) [tTwW] (?P<name>\S+)")
+_MAP_END = re.compile(r"(?P<address>[0-9a-f]{16}) \w _etext$", re.MULTILINE)
+
+# ELF structures for 64 bits, little endian (elf(5)).
+_HEADER = struct.Struct("<16xHHIQQQIHHHHHH")
+_SECTION = struct.Struct("<IIQQQQIIQQ")
+_SYMBOL = struct.Struct("<IBBHQQ")
+_SHT_SYMTAB = 2
+_STT_FUNC = 2
+
+
+@dataclass(frozen=True, order=True)
+class Function:
+    """One function. `module` is empty for the kernel's own."""
+
+    address: int
+    size: int
+    name: str
+    module: str = ""
+
+
+class SymbolTable:
+    """Functions by address."""
+
+    def __init__(self, functions: Iterable[Function] = ()) -> None:
+        self._functions = sorted(functions)
+        self._starts = [each.address for each in self._functions]
+
+    def find(self, address: int) -> str:
+        """Return `name+0xOFFSET/0xSIZE [module]`, as the kernel prints it; else ""."""
+        return self._named(address, address)
+
+    def find_caller(self, address: int) -> str:
+        """Return the function that a return address belongs to, in the same form; else "".
+
+        Behind the call of a function that never returns, another function may begin
+        (kernel/kallsyms.c, sprint_backtrace()).
+        """
+        return self._named(address - 1, address)
+
+    def _named(self, inside: int, address: int) -> str:
+        at = bisect.bisect_right(self._starts, inside) - 1
+        if at < 0:
+            return ""
+        found = self._functions[at]
+        if inside >= found.address + found.size:
+            return ""
+        module = f" [{found.module}]" if found.module else ""
+        return f"{found.name}+{address - found.address:#x}/{found.size:#x}{module}"
+
+
+def kernel_functions(kernel: Kernel) -> Iterator[Function]:
+    """Yield the functions of a kernel; none if its System.map is missing."""
+    if kernel.system_map.is_file():
+        yield from map_functions(kernel.system_map.read_text())
+
+
+def map_functions(system_map: str) -> Iterator[Function]:
+    """Yield the functions of a System.map. Each one reaches to the next symbol, or to the end."""
+    end = _MAP_END.search(system_map)
+    last = int(end["address"], 16) if end else 0
+    places: dict[int, str] = {}
+    for match in _MAP_LINE.finditer(system_map):
+        if (address := int(match["address"], 16)) < last:
+            places.setdefault(address, match["name"])
+    starts = sorted(places)
+    for start, stop in itertools.pairwise([*starts, last]):
+        yield Function(start, stop - start, places[start])
+
+
+def module_functions(content: bytes, name: str, text: int) -> Iterator[Function]:
+    """Yield the functions in the section .text of a module that was loaded at address `text`."""
+    sections = list(_sections(content))
+    numbers = [number for number, section in enumerate(sections) if section.name == ".text"]
+    tables = [section for section in sections if section.kind == _SHT_SYMTAB]
+    for table in tables:
+        strings = sections[table.link].content
+        for at in range(0, len(table.content) - _SYMBOL.size + 1, _SYMBOL.size):
+            where, info, _, index, value, size = _SYMBOL.unpack_from(table.content, at)
+            if info & 0xF == _STT_FUNC and index in numbers:
+                yield Function(text + value, size, _text(strings, where), name)
+
+
+@dataclass(frozen=True)
+class _Section:
+    name: str
+    kind: int
+    link: int
+    content: bytes
+
+
+def _sections(content: bytes) -> Iterator[_Section]:
+    header = _HEADER.unpack_from(content)
+    offset, count, names = header[5], header[11], header[12]
+    raw = [_SECTION.unpack_from(content, offset + n * _SECTION.size) for n in range(count)]
+    strings = content[raw[names][4] :]
+    for name, kind, _, _, start, size, link, *_ in raw:
+        yield _Section(_text(strings, name), kind, link, content[start : start + size])
+
+
+def _text(strings: bytes, where: int) -> str:
+    return strings[where : strings.index(0, where)].decode(errors="replace")
