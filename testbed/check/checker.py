@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
+from testbed.check.alike import collapsed, first_of_each
 from testbed.check.checkplan import CheckPlan
 from testbed.check.drivernode import DriverNode, Unsteady
 from testbed.check.faultinject import MakeSweep, sweeps_on
@@ -331,7 +332,7 @@ class Checker:
                 guest.finish()
             except GuestError as error:
                 errors.append(error)
-            complaints += [error.message for error in errors]
+            complaints += [collapsed(error.message) for error in errors]
             evidence += [error.evidence for error in errors if error.evidence]
             guest.has_evidence = guest.has_evidence or bool(complaints)
         return TrialResult(
@@ -354,13 +355,14 @@ def _swept(
 
 
 def _path_complaints(first: TrialResult, facts: Mapping[str, str]) -> list[str]:
-    changes = path_changes(first.facts, facts)
+    """Complain about each fact that differs from the first path, about equal changes once."""
+    groups = first_of_each(path_changes(first.facts, facts))
     complaints = [
-        f"{each.where} is {each.new}, but {each.base} on {first.path}" for each in changes[:_SHOWN]
+        f"{each.where} is {each.new}, but {each.base} on {first.path}"
+        for each, _ in groups[:_SHOWN]
     ]
-    if len(changes) > _SHOWN:
-        complaints.append(f"{len(changes) - _SHOWN} more facts differ from {first.path}")
-    return complaints
+    more = sum(others for _, others in groups) + len(groups[_SHOWN:])
+    return [*complaints, f"{more} more facts differ from {first.path}"] if more else complaints
 
 
 def _counter_complaints(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:

@@ -8,11 +8,16 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from testbed.check.alike import Alike, alike_changes, alike_complaints
 from testbed.check.result import Checked, Conversion, TrialResult, TrialStatus
 from testbed.report.diff import FactChange
 
-# The report shows at most this many facts of a trial. The JSON has all of them.
-_SHOWN_FACTS = 6
+# The report shows at most this many groups and skipped trials. The JSON has all of them.
+_SHOWN = 8
+_SHOWN_SKIPPED = 3
+
+# Of a complaint, such as a driver's own message, it shows at most this many lines.
+_LINES = 6
 
 
 def check_lines(found: Checked) -> Iterator[str]:
@@ -42,9 +47,10 @@ def conversion_lines(found: Conversion) -> Iterator[str]:
     if not found.differences:
         compared = len(found.after.outcomes)
         yield f"none on {found.after.arch}; trials compared: {compared}"
-    for difference in found.differences:
-        yield f"- {difference.trial} on {difference.path}"
-        yield from _fact_lines(difference.changes)
+    groups = alike_changes(
+        (change, (each.trial, each.path)) for each in found.differences for change in each.changes
+    )
+    yield from _groups(groups, "differences")
 
 
 def check_content(found: Sequence[Checked | Conversion]) -> list[dict[str, Any]]:
@@ -75,15 +81,39 @@ def _table(outcomes: Iterable[TrialResult]) -> Iterator[str]:
 
 
 def _failures(failed: Iterable[TrialResult]) -> Iterator[str]:
-    """Yield the failed trials. Paths with identical complaints share one entry."""
-    alike: dict[tuple[str, tuple[str, ...]], list[str]] = {}
-    for outcome in failed:
-        alike.setdefault((outcome.trial, outcome.complaints), []).append(outcome.path)
-    for (trial, complaints), paths in alike.items():
+    """Yield each complaint once, with the trials that made it."""
+    yield from _groups(
+        alike_complaints(
+            (complaint, (outcome.trial, outcome.path))
+            for outcome in failed
+            for complaint in outcome.complaints
+        ),
+        "complaints",
+    )
+
+
+def _groups(groups: Sequence[Alike], what: str) -> Iterator[str]:
+    for group in groups[:_SHOWN]:
         yield ""
-        yield f"- {trial} on {', '.join(paths)}: does not hold"
-        for complaint in complaints:
-            yield from (f"  {line}" for line in complaint.splitlines())
+        if isinstance(group.example, FactChange):
+            yield from _change_lines(group.example)
+        else:
+            first, *more = group.example.splitlines()
+            yield f"- {first}"
+            yield from (f"  {line}" for line in more[: _LINES - 1])
+            if len(more) >= _LINES:
+                yield "  ..."
+        yield f"  {group.where}"
+    if len(groups) > _SHOWN:
+        yield ""
+        yield f"and {len(groups) - _SHOWN} more kinds of {what}: check.json has all"
+
+
+def _change_lines(change: FactChange) -> Iterator[str]:
+    """Yield both values below the name of the fact, which is long."""
+    yield f"- {change.where}"
+    yield f"    before: {change.base}"
+    yield f"    after:  {change.new}"
 
 
 def _skipped(outcomes: Iterable[TrialResult]) -> Iterator[str]:
@@ -92,15 +122,7 @@ def _skipped(outcomes: Iterable[TrialResult]) -> Iterator[str]:
         if outcome.skipped:
             reasons.setdefault(outcome.skipped, {})[outcome.trial] = None
     for reason, trials in reasons.items():
+        shown = [*trials][:_SHOWN_SKIPPED]
+        more = len(trials) - len(shown)
         yield ""
-        yield f"- skipped, {reason}: {', '.join(trials)}"
-
-
-def _fact_lines(changes: Sequence[FactChange]) -> Iterator[str]:
-    """Yield both values below the name of the fact, which is long."""
-    for change in changes[:_SHOWN_FACTS]:
-        yield f"  {change.where}"
-        yield f"    before: {change.base}"
-        yield f"    after:  {change.new}"
-    if len(changes) > _SHOWN_FACTS:
-        yield f"  and {len(changes) - _SHOWN_FACTS} more"
+        yield f"- skipped, {reason}: {', '.join(shown)}" + (f" and {more} more" if more else "")
