@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import base64
 import quopri
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -37,7 +37,7 @@ class Mail:
         body = (self.body + self.footer).encode()
         if self.crlf:
             body = body.replace(b"\n", b"\r\n")
-        encode = {
+        encode: dict[Encoding, Callable[[bytes], bytes]] = {
             Encoding.PLAIN: bytes,
             Encoding.QUOTED: quopri.encodestring,
             Encoding.BASE64: base64.encodebytes,
