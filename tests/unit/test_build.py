@@ -391,23 +391,6 @@ def test_a_symbol_of_the_users_own_fragment_is_checked_as_well(yard: Yard) -> No
     assert work.is_dir()
 
 
-def test_a_symbol_of_the_users_own_fragment_is_checked_as_well(yard: Yard) -> None:
-    common = yard.fragment("# CONFIG_CHECKPOINT_RESTORE is not set\n", "flavour.config")
-    own = (
-        yard.fragment("CONFIG_CHECKPOINT_RESTORE=y\n", "restore.config"),
-        yard.fragment("CONFIG_NO_SUCH_THING=y\n", "own.config"),
-    )
-    request = dataclasses.replace(yard.request(), fragments=(common,), user_fragments=own)
-    with pytest.raises(ConfigError) as caught:
-        yard.build(request)
-    assert f"CONFIG_NO_SUCH_THING=y ({own[1]}:1) did not survive" in caught.value.message
-    kernel = yard.build(dataclasses.replace(request, user_fragments=own[:1]))
-    assert kernel.symbol("CHECKPOINT_RESTORE") == "y"
-    assert str(own[0]) in json.loads(kernel.build_json.read_text())["fragments"]
-    (work,) = (yard.cache_dir / "work").glob(f"{HOST}-gcc-flavour-config-*")
-    assert work.is_dir()
-
-
 def test_the_evidence_names_every_symbol_that_did_not_survive(yard: Yard) -> None:
     yard.fragment("CONFIG_VIRTIO_NET=m\nCONFIG_VIRTIO_NTE=y\n", f"{HOST}.config")
     yard.fragment("CONFIG_64BIT=y\n")
