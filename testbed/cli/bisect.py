@@ -18,7 +18,7 @@ from testbed.cli.invocation import opened
 from testbed.cli.options import kernel_options, question_options
 from testbed.errors import SetupError
 from testbed.results.model import EXIT_EXPECTED, EXIT_FINDINGS
-from testbed.results.store import new_run_dir
+from testbed.results.store import kept_dir
 
 
 @click.command()
@@ -95,23 +95,22 @@ def bisect(
 def _search(question: Question, subject: Subject, *, fresh: bool) -> tuple[list[str], bool]:
     """Run the search. Return its report, and whether it leaves one commit."""
     ctx, settings = subject.ctx, subject.ctx.settings
-    folder = new_run_dir(settings.results_dir, latest=False)
-    key = question.key(subject)
-    file = settings.state_dir / "bisect" / f"{key}.json"
-    tester = KernelTester(ctx, question.tests, folder)
-    bisection = Bisection(
-        subject.history,
-        subject.oracle(tester),
-        Journal(file) if fresh else Journal.open(file),
-        ctx.progress,
-        repeat=question.repeat,
-        pattern=question.pattern,
-        find_fix=question.find_fix,
-    )
-    try:
-        answer = bisection.run()
-    except KeyboardInterrupt:
-        ctx.progress.note("run the same command to continue the search")
-        raise
-    write_report(folder, bisection, answer)
-    return [*report_lines(bisection, answer, whole=False), f"results: {folder}"], bool(answer.first)
+    file = settings.state_dir / "bisect" / f"{question.key(subject)}.json"
+    with kept_dir(settings.results_dir) as folder:
+        bisection = Bisection(
+            subject.history,
+            subject.oracle(KernelTester(ctx, question.tests, folder)),
+            Journal(file) if fresh else Journal.open(file),
+            ctx.progress,
+            repeat=question.repeat,
+            pattern=question.pattern,
+            find_fix=question.find_fix,
+        )
+        try:
+            answer = bisection.run()
+        except KeyboardInterrupt:
+            ctx.progress.note("run the same command to continue the search")
+            raise
+        write_report(folder, bisection, answer)
+        lines = report_lines(bisection, answer, whole=False)
+    return [*lines, f"results: {folder}"], bool(answer.first)

@@ -17,7 +17,7 @@ from testbed.bisect.tester import KernelTester, judge
 from testbed.cli.invocation import opened
 from testbed.cli.options import kernel_options, question_options
 from testbed.errors import TestbedError
-from testbed.results.store import new_run_dir
+from testbed.results.store import kept_dir
 
 # The exit statuses of a script for `git bisect run` (git-bisect(1)).
 _GOOD, _BAD, _SKIP, _ABORT = 0, 1, 125, 255
@@ -57,11 +57,15 @@ def bisect_step(
     """
     question = Question.of(tests, pattern, repeat, find_fix=find_fix)
     options["kernel"] = options["kernel"] or "tree:."
-    with opened(options) as invocation:
-        folder = new_run_dir(invocation.ctx.settings.results_dir, latest=False)
+    with (
+        opened(options) as invocation,
+        kept_dir(invocation.ctx.settings.results_dir) as folder,
+    ):
         tester = KernelTester(invocation.ctx, question.tests, folder)
         reading = judge(tester, invocation.series, question.pattern, question.repeat)
-        invocation.show((f"{reading.verdict}: {reading.reason}", f"results: {folder}"))
+        invocation.show([f"{reading.verdict}: {reading.reason}"])
+        if any(folder.iterdir()):
+            invocation.show([f"results: {folder}"])
     sys.exit(step_status(reading.verdict, find_fix=find_fix))
 
 

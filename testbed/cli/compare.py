@@ -20,7 +20,7 @@ from testbed.report.comparison import (
 )
 from testbed.report.diff import Side
 from testbed.report.diff import compare as compare_sides
-from testbed.results.store import new_run_dir
+from testbed.results.store import kept_dir
 from testbed.suite.sides import recorded_side, run_side, side_settings
 
 
@@ -44,8 +44,10 @@ def compare(base: str, new: str, expression: str | None, **options: Any) -> None
       testbed compare tree:~/linux@v7.3 tree:~/linux --arch x86_64 -k stack
       testbed compare results/2026-11-20T10-00-00 results/latest
     """
-    with opened(options) as invocation:
-        folder = new_run_dir(invocation.ctx.settings.results_dir, latest=False)
+    with (
+        opened(options) as invocation,
+        kept_dir(invocation.ctx.settings.results_dir) as folder,
+    ):
         sides = [
             _side(invocation, name, folder / title, expression)
             for title, name in (("base", base), ("new", new))

@@ -25,7 +25,7 @@ from testbed.kernel.thread import LeftOut, left_out_lines
 from testbed.lab.guest import Guest, guest_up
 from testbed.lab.prepared import PreparedKernel, prepare_kernel
 from testbed.mmap.path import MODULE, RING_MODULE
-from testbed.results.store import new_run_dir
+from testbed.results.store import kept_dir
 from testbed.settings import load_settings
 from testbed.terminal import make_progress, plain
 
@@ -130,8 +130,8 @@ def opened(options: dict[str, Any]) -> Iterator[Invocation]:
 @contextmanager
 def booted(invocation: Invocation, prepared: PreparedKernel) -> Iterator[Guest]:
     """Boot a guest of that kernel, and load the test modules. It ends with the block."""
-    log_dir = new_run_dir(invocation.ctx.settings.results_dir, latest=False)
     with ExitStack() as stack:
+        log_dir = stack.enter_context(kept_dir(invocation.ctx.settings.results_dir))
         with invocation.ctx.progress.step(f"boot {prepared.arch} {prepared.kernel.release}"):
             deadline = Deadline.after(invocation.ctx.settings.boot_seconds)
             guest = stack.enter_context(guest_up(prepared, log_dir, deadline))

@@ -22,7 +22,7 @@ from testbed.mutants.mutation import (
     summary_lines,
     table_lines,
 )
-from testbed.results.store import new_run_dir
+from testbed.results.store import kept_dir
 
 
 @click.command()
@@ -88,12 +88,12 @@ def _run_campaign(
     invocation: Invocation, mutations: Sequence[Mutation], *, fresh: bool, tests: str | None
 ) -> list[Outcome]:
     """Try all mutations. An interrupted campaign shows its outcomes so far."""
-    folder = new_run_dir(invocation.ctx.settings.results_dir, latest=False)
-    campaign = Campaign(invocation.ctx, invocation.series, folder, fresh=fresh, tests=tests)
-    try:
-        campaign.run(mutations)
-    finally:
-        found = campaign.outcomes
-        lines = (*table_lines(mutations, found), *summary_lines(found), f"results: {folder}")
-        invocation.report(lines, [dataclasses.asdict(outcome) for outcome in found])
+    with kept_dir(invocation.ctx.settings.results_dir) as folder:
+        campaign = Campaign(invocation.ctx, invocation.series, folder, fresh=fresh, tests=tests)
+        try:
+            campaign.run(mutations)
+        finally:
+            found = campaign.outcomes
+            lines = (*table_lines(mutations, found), *summary_lines(found), f"results: {folder}")
+            invocation.report(lines, [dataclasses.asdict(outcome) for outcome in found])
     return campaign.outcomes

@@ -8,7 +8,8 @@ import dataclasses
 import gzip
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,17 @@ def remove_run_dir(folder: Path) -> None:
         folder.rmdir()
         if latest.readlink().name == folder.name:
             latest.unlink()
+
+
+@contextmanager
+def kept_dir(root: Path) -> Iterator[Path]:
+    """Make a folder for what a command leaves beside runs; an empty one goes with the block."""
+    folder = new_run_dir(root, latest=False)
+    try:
+        yield folder
+    finally:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
 
 
 def write_run(folder: Path, run: Run) -> None:

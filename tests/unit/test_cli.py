@@ -47,6 +47,9 @@ def testbed(
 ) -> Iterator[Testbed]:
     for name in ("CONFIG", "CACHE", "DATA", "STATE"):
         monkeypatch.setenv(f"XDG_{name}_HOME", str(tmp_path / name))
+    own = tmp_path / "CONFIG/mmap-testbed"
+    own.mkdir(parents=True)
+    (own / "testbed.toml").write_text(f'results_dir = "{tmp_path}/results"\n')
     monkeypatch.chdir(tmp_path)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield Testbed(monkeypatch, capsys)
@@ -163,6 +166,7 @@ def test_bisect_step_exits_as_git_bisect_run_expects(
     monkeypatch.setattr("testbed.cli.bisect_step.judge", lambda *_: reading)
     done = testbed("bisect-step", "--kernel", "tree:x", *words, "a")
     assert (done.status, f"{verdict}: why" in done.stdout) == (status, True), done.stderr
+    assert not any(Path("results").iterdir()), "a command that leaves nothing leaves no folder"
 
 
 def test_an_empty_cache_is_listed_as_empty(testbed: Testbed) -> None:
