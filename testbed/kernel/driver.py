@@ -1,35 +1,24 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The user's driver: modules that are built for a kernel from a copy of a folder."""
+"""The user's driver: modules that were built for a kernel, and their load order."""
 
 from __future__ import annotations
 
-import fnmatch
 import hashlib
 import re
-import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from testbed.cache import digest
 from testbed.context import Context
-from testbed.errors import BuildError, SetupError
+from testbed.errors import SetupError
 from testbed.kernel.build import open_builder
-from testbed.kernel.builddir import BuildDir
-from testbed.kernel.diagnose import error_lines, first_warning
-from testbed.kernel.modules import bring_to
+from testbed.kernel.driverbuild import build_driver, build_warning, pass_one_of
+from testbed.kernel.driverfiles import MAKEFILES, module_folders
 from testbed.kernel.release import UNNAMED, copy_named, nameless
 from testbed.kernel.request import Kernel, KernelRequest
 
 _LAYOUT = "2"
-
-# Output of earlier builds beside the sources, and other files that are not sources.
-_LEFT_OUT = (
-    *("*.o", "*.ko", "*.mod", "*.mod.c", ".*.cmd", "*.order", "Module.symvers", ".git"),
-    "__pycache__",
-)
-
-_MAKEFILES = ("Kbuild", "Makefile")
 
 # Strings of a module's .modinfo section (scripts/mod/modpost.c).
 _MODINFO = re.compile(rb"(?<=\0)(name|depends|vermagic)=([^\0]*)\0")
@@ -38,8 +27,6 @@ _MODINFO = re.compile(rb"(?<=\0)(name|depends|vermagic)=([^\0]*)\0")
 _E_MACHINE = slice(18, 20)
 
 _HINT = "pass the folder of its source, which is then built for the kernel under test"
-
-_SHOWN = 20  # lines of errors
 
 # The agent refuses longer requests (docs/agent.md).
 _MOST = (16 << 20) - 4096  # bytes
@@ -86,15 +73,15 @@ def find_driver(path: Path, kernel: Kernel, request: KernelRequest, ctx: Context
     """
     if path.is_file():
         return load_order([_take(path, kernel, request, ctx)])
-    if not any((path / name).is_file() for name in _MAKEFILES):
+    if not any((path / name).is_file() for name in MAKEFILES):
         raise SetupError(
-            f"{path} is neither a .ko nor a folder with a {' or a '.join(_MAKEFILES)}",
-            hint="a module's folder has a Kbuild or a Makefile that sets obj-m",
+            f"{path} is neither a .ko nor a folder with a {' or a '.join(MAKEFILES)}",
+            hint=pass_one_of(module_folders(path))
+            or "a module's folder has a Kbuild or a Makefile that sets obj-m",
         )
     built = build_driver(path, kernel, request, ctx)
     driver = load_order([read_module(file, kernel.release) for file in sorted(built.glob("*.ko"))])
-    log = (built / "build.log").read_text(errors="replace")
-    return Driver(driver.modules, first_warning(log) or "")
+    return Driver(driver.modules, build_warning(built))
 
 
 def _take(path: Path, kernel: Kernel, request: KernelRequest, ctx: Context) -> Module:
@@ -122,43 +109,6 @@ def _take(path: Path, kernel: Kernel, request: KernelRequest, ctx: Context) -> M
 
     key = digest(_LAYOUT, kernel.key, path.name, hashlib.sha256(content).hexdigest())
     return read_module(ctx.cache.get("driver", key, copy) / path.name, kernel.release)
-
-
-def build_driver(folder: Path, kernel: Kernel, request: KernelRequest, ctx: Context) -> Path:
-    """Build the modules of a folder. Return a cache entry with the modules and build.log."""
-
-    def make(entry: Path, build_dir: BuildDir) -> None:
-        with ctx.progress.step(f"{folder.name} for {request}"):
-            log = build_dir.fresh_log(f"driver-{kernel.key}")
-            bring_to(build_dir, kernel, request, log)
-            copy = build_dir.root / "driver"
-            shutil.rmtree(copy, ignore_errors=True)
-            shutil.copytree(
-                folder,
-                copy,
-                ignore=shutil.ignore_patterns(*_LEFT_OUT),
-                ignore_dangling_symlinks=True,
-            )
-            _make_modules(build_dir, copy, f"the driver in {folder}", log)
-            modules = sorted(copy.rglob("*.ko"))
-            if not modules:
-                raise BuildError(f"the driver in {folder} builds no module", logs=(log,))
-            for module in modules:
-                copy_named(module, entry, kernel.key)
-            shutil.copy2(log, entry / "build.log")
-
-    key = digest(_LAYOUT, kernel.key, *_contents(folder))
-    with open_builder(request, ctx) as builder:
-        return builder.entry("driver", key, make)
-
-
-def _make_modules(build_dir: BuildDir, copy: Path, what: str, log: Path) -> None:
-    """Run make. On failure, show up to 20 errors, because they are in the user's own text."""
-    try:
-        build_dir.make.run(f"M={copy}", "W=1", "modules", what=what, log=log)
-    except BuildError as error:
-        error.evidence = "\n".join(error_lines(log.read_text(errors="replace"))[:_SHOWN])
-        raise
 
 
 def read_module(path: Path, release: str) -> Module:
@@ -195,12 +145,3 @@ def load_order(modules: Sequence[Module]) -> Driver:
         ordered += ready
         waiting = [module for module in waiting if module not in ready]
     return Driver(tuple(ordered))
-
-
-def _contents(folder: Path) -> Iterator[str]:
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder)
-        hidden = any(fnmatch.fnmatch(part, each) for part in name.parts for each in _LEFT_OUT)
-        if path.is_file() and not hidden:
-            yield str(name)
-            yield hashlib.sha256(path.read_bytes()).hexdigest()

@@ -82,7 +82,9 @@ class Make:
             SetupError: a header of the host is missing.
         """
         cwd = pwd or self.obj
-        env = {**_ENVIRONMENT, "PWD": str(cwd), **self.ccache}
+        # git must not find a repository that happens to hold the cache.
+        here = {"PWD": str(cwd), "GIT_CEILING_DIRECTORIES": str(self.obj.parent)}
+        env = {**_ENVIRONMENT, **here, **self.ccache}
         try:
             run(self.argv(*words), log=log, on_line=on_line, cwd=cwd, env=env, alone=True)
         except CommandError as exc:

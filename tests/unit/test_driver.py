@@ -4,13 +4,29 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 from pathlib import Path
 
 import pytest
-from test_build import HOST, Yard, built, content, yard
+from driver_corpus import (
+    FILL,
+    HEADER,
+    MAIN,
+    SAMPLES,
+    TWO_OBJECTS,
+    Sample,
+    built_both_ways,
+    commit,
+    modules_in,
+)
+from test_build import HOST, Yard, built, content, poison, yard
 
 from testbed.errors import BuildError, SetupError
-from testbed.kernel.driver import Driver, Module, build_driver, find_driver, load_order, read_module
+from testbed.kernel.build import open_builder
+from testbed.kernel.driver import Driver, Module, find_driver, load_order, read_module
+from testbed.kernel.driverbuild import build_driver, build_warning
+from testbed.kernel.driverfiles import files_below
 from testbed.kernel.release import UNNAMED
 
 __all__ = ["built", "yard"]
@@ -80,7 +96,7 @@ def test_a_compile_error_is_reported_with_the_compilers_messages(built: Yard, fo
 
 
 def test_a_folder_without_modules_is_an_error(built: Yard, folder: Path) -> None:
-    (folder / "foo.c").unlink()
+    (folder / "Kbuild").write_text("ccflags-y := -Wall\n")
     with pytest.raises(BuildError, match="builds no module"):
         build(built, folder)
 
@@ -163,3 +179,179 @@ def test_modules_are_loaded_after_their_dependencies() -> None:
 def test_modules_that_depend_on_each_other_are_refused() -> None:
     with pytest.raises(SetupError, match="modules depend on each other: a, b"):
         load_order([module("a", "b"), module("b", "a")])
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.name)
+def test_a_driver_is_built_as_make_builds_it(built: Yard, tmp_path: Path, sample: Sample) -> None:
+    request = built.request()
+    kernel = built.build(request)
+    ctx = built.ctx()
+    with open_builder(request, ctx) as builder:
+        make = builder.build_dir.make
+    ours, theirs = built_both_ways(sample, tmp_path, kernel, request, ctx, make)
+    assert sorted(ours) == list(sample.modules)
+    assert ours == theirs
+
+
+def sample(name: str) -> Sample:
+    [found] = [each for each in SAMPLES if each.name == name]
+    return found
+
+
+def test_the_callers_environment_does_not_reach_a_driver(
+    yard: Yard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = sample("PWD").lay_out(tmp_path / "user")
+    kernel = yard.build()
+    entry = build_driver(folder, kernel, yard.request(), yard.ctx())
+    ours = modules_in(entry, kernel)
+    shutil.rmtree(yard.cache_dir / "driver")
+    record = tmp_path / "environment"
+    makefile = folder / "Makefile"
+    makefile.write_text(f"$(shell env >> {record})\n{makefile.read_text()}")
+    poison(monkeypatch)
+    entry = build_driver(folder, kernel, yard.request(), yard.ctx())
+    assert modules_in(entry, kernel) == ours
+    assert [each for each in record.read_text().splitlines() if "poison" in each] == []
+
+
+@pytest.mark.parametrize("name", ["outside", "quoted", "object-outside", "include-outside"])
+def test_a_changed_file_outside_the_folder_is_built_again(
+    built: Yard, tmp_path: Path, name: str
+) -> None:
+    folder = sample(name).lay_out(tmp_path)
+    changed = {
+        "outside": "inc/ring.h",
+        "quoted": "common/pages.h",
+        "object-outside": "common/seven.h",
+        "include-outside": "mk/pages.mk",
+    }
+    read = tmp_path / changed[name]
+    first = build(built, folder)
+    for unrelated in (read.with_name("unrelated.c"), tmp_path / "unrelated/notes"):
+        unrelated.parent.mkdir(exist_ok=True)
+        unrelated.write_text("int unrelated;\n")
+    assert build(built, folder) == first
+    text = read.read_text()
+    read.write_text(text.replace("4", "5").replace("7", "5").replace("3", "5"))
+    second = build(built, folder)
+    assert [path.read_bytes() for path in second.glob("*.ko")] != [
+        path.read_bytes() for path in first.glob("*.ko")
+    ]
+    read.write_text(text)
+    assert build(built, folder) == first
+    assert built.recorder.steps == []
+
+
+def test_a_header_that_make_replaces_outside_the_folder_is_no_reason_to_build_again(
+    built: Yard, tmp_path: Path
+) -> None:
+    rule = "$(obj)/main.o: replaced\nreplaced:\n\techo '#define RING_PAGES 9' >../inc/ring.h\n"
+    makefile = f"obj-m := ring.o\nring-y := main.o\nccflags-y := -I../inc\n{rule}.PHONY: replaced\n"
+    files = {"drv/main.c": MAIN, "drv/Makefile": makefile, "inc/ring.h": HEADER}
+    folder = Sample("replaced", files).lay_out(tmp_path)
+    first = build(built, folder)
+    assert (tmp_path / "inc/ring.h").read_text() == HEADER
+    assert build(built, folder) == first
+
+
+def test_warnings_of_w1_are_reported_from_a_second_look(built: Yard, tmp_path: Path) -> None:
+    entry = build(built, sample("werror").lay_out(tmp_path))
+    assert re.fullmatch(
+        r"fill\.c:5:\d+: warning: variable .last. set but not used \[-Wunused-but-set-variable\]",
+        build_warning(entry),
+    )
+
+
+def test_a_driver_without_warnings_has_none(built: Yard, tmp_path: Path) -> None:
+    assert build_warning(build(built, sample("two").lay_out(tmp_path))) == ""
+
+
+def test_the_warnings_of_the_build_itself_come_first(built: Yard, folder: Path) -> None:
+    (folder / "foo.c").write_text("#warning from the build\nint foo(void) { return 1; }\n")
+    assert re.match(r"foo\.c:1:2: warning: .*from the build", build_warning(build(built, folder)))
+
+
+def test_a_changed_version_is_built_again(built: Yard, tmp_path: Path) -> None:
+    folder = sample("version").lay_out(tmp_path)
+    first = build(built, folder)
+    (tmp_path / "other/file").write_text("changed")
+    dirty = build(built, folder)
+    assert dirty != first
+    commit(tmp_path, "v1.26")
+    assert build(built, folder) not in (first, dirty)
+
+
+def test_the_users_repository_is_not_written(built: Yard, tmp_path: Path) -> None:
+    folder = sample("version").lay_out(tmp_path)
+    (folder / "main.c").touch()  # git would refresh its index
+    before = content(tmp_path)
+    build(built, folder)
+    assert content(tmp_path) == before
+
+
+def test_a_module_in_a_folder_below_is_named(built: Yard, tmp_path: Path) -> None:
+    files = {"top/Makefile": "all:\n\t$(MAKE) -C kmod\n", "top/kmod/Makefile": "obj-m := ring.o\n"}
+    folder = Sample("top", {**files, "top/user/Makefile": "all:\n"}, folder="top").lay_out(tmp_path)
+    with pytest.raises(BuildError, match=r"builds no module: make M=.*/top has nothing") as caught:
+        build(built, folder)
+    assert caught.value.hint == f"pass {folder}/kmod, whose Makefile sets obj-m"
+    (folder / "Makefile").unlink()
+    with pytest.raises(SetupError, match=f"pass {folder}/kmod, whose Makefile"):
+        find(built, folder)
+
+
+def test_a_symbol_that_the_kernel_lacks_is_named(built: Yard, folder: Path) -> None:
+    (folder / "foo.c").write_text("int far(void);\nint foo(void) { return far(); }\n")
+    with pytest.raises(BuildError, match=r"modpost: .far. \[foo\.ko\] undefined") as caught:
+        build(built, folder)
+    assert caught.value.hint.startswith("the kernel lacks far: build the part that exports it")
+    assert "--config FRAGMENT" in caught.value.hint
+
+
+def test_flags_that_kbuild_ignores_are_named(built: Yard, tmp_path: Path) -> None:
+    makefile = f"{TWO_OBJECTS}EXTRA_CFLAGS += -I$(src)/inc\n"
+    files = {"drv/main.c": MAIN, "drv/Makefile": makefile, "drv/inc/ring.h": HEADER}
+    with pytest.raises(BuildError, match=r"ring\.h: No such file") as caught:
+        build(built, Sample("extra", {**files, "drv/fill.c": FILL}).lay_out(tmp_path))
+    assert caught.value.hint == "this kernel's kbuild ignores EXTRA_CFLAGS: use ccflags-y"
+
+
+def test_a_folder_that_is_too_large_to_be_copied_is_named(
+    built: Yard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("testbed.kernel.driverfiles._MOST_FILES", 1)
+    folder = sample("quoted").lay_out(tmp_path)
+    (folder / "Kbuild").write_text(
+        "obj-m := ring.o\nring-y := main.o\nccflags-y := -I../../common\n"
+    )
+    (folder / "main.c").write_text(MAIN)
+    with pytest.raises(BuildError) as caught:
+        build(built, folder)
+    assert f"refers to {tmp_path}/common, which is too large" in caught.value.hint
+
+
+def test_output_of_earlier_builds_is_left_out(tmp_path: Path) -> None:
+    sources = {
+        *("main.c", "shipped.o_shipped", "vendor.o", "touched.o", ".touched.o.cmd", "Kbuild"),
+        *("gen/table.txt", "my.order", ".hidden.h"),
+    }
+    output = {
+        *("main.o", ".main.o.cmd", "ring.o", ".ring.o.cmd", "ring.ko", "ring.mod", "ring.mod.c"),
+        *("ring.mod.o", "modules.order", "Module.symvers", ".module-common.o", ".main.o.d"),
+        *("shipped.o", ".git/HEAD", "sub/__pycache__/x"),
+    }
+    for name in sources | output:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("" if name == ".touched.o.cmd" else "text")
+    assert {str(path.relative_to(tmp_path)) for path in files_below(tmp_path)} == sources
+
+
+def test_links_in_a_circle_end(tmp_path: Path) -> None:
+    for name, other in (("a", "b"), ("b", "a")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"{name}.c").touch()
+        (tmp_path / name / "link").symlink_to(tmp_path / other)
+    names = {str(path.relative_to(tmp_path)) for path in files_below(tmp_path)}
+    assert names == {"a/a.c", "a/link/b.c", "b/b.c", "b/link/a.c"}

@@ -1,0 +1,275 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The files of a user's driver: those of its folder, and those outside to which they refer.
+
+A Makefile may say `-I$(src)/../include`, and a source `#include "../common/ring.h"`. The text is
+searched for such names, again in each file that is found. A folder that a Makefile names is taken
+with all that is in it.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from testbed.errors import SetupError
+from testbed.kernel.drivergit import described, hide_absent, lend, repository_of
+
+MAKEFILES = ("Kbuild", "Makefile")
+
+# Output of earlier builds beside the sources. Module.symvers of another folder is not: it may be
+# named by KBUILD_EXTRA_SYMBOLS.
+_OUTPUT = ("*.ko", "*.mod", "*.mod.c", "*.mod.o", ".*.o", ".*.d", "modules.order")
+_SYMVERS = "Module.symvers"
+_NOT_SOURCES = frozenset({".git", "__pycache__"})
+
+# The suffixes of a file from which kbuild makes an object (scripts/Makefile.build).
+_SOURCES = (".c", ".S", ".rs", ".o_shipped")
+
+_MAKEFILE_NAMES = ("Kbuild*", "Makefile*", "*.mk", "*.mak", "*.include")
+_C_NAMES = ("*.[chS]", "*.inc", "*.lds")
+_SCRIPT_NAMES = ("*.sh", "*.py", "*.pl", "*.awk")
+
+_CALLERS = (*_MAKEFILE_NAMES, *_SCRIPT_NAMES)
+
+_INCLUDE = re.compile(r'^[ \t]*(?:#[ \t]*include|\.incbin)[ \t]*[<"]([^>"\n]+)[>"]', re.MULTILINE)
+_COMMENT = re.compile(r"(?<!\\)#.*")
+
+# `../include`, `sub/../../include`, and `..` alone or before a variable; not `...`.
+_UPWARD = re.compile(r"(?:\w[\w+@-]*(?:\.[\w+@-]+)*/)*(?<!\.)\.\.(?![\w.])(?:/[\w.+@~%-]+)*")
+
+# The parent of the module's folder without `..` in its name.
+_PARENT = re.compile(r"\b(?:dir|dirname) \"?\$[({](?:src|srcroot|obj|M|PWD|CURDIR)[)}]")
+
+# A folder outside that has more than this is not copied, such as a home or a kernel tree.
+_MOST_FILES = 20_000
+_MOST_BYTES = 500_000_000
+
+# make takes these in the name of a file for its own.
+_AWKWARD = re.compile(r"[^\w.+@-]")
+
+
+@dataclass(frozen=True)
+class DriverText:
+    """The folder of a driver, and the files outside to which its text refers."""
+
+    folder: Path
+    outside: tuple[Path, ...]
+    named: frozenset[Path]  # of those outside, the ones that a text names itself
+    too_large: tuple[Path, ...]  # folders to which the text refers, and which are left out
+    repository: Path | None = (
+        None  # the top of the working tree that holds it, if its text uses git
+    )
+
+    @property
+    def top(self) -> Path:
+        """The lowest folder that holds all files, the driver's folder, and the repository."""
+        folders = [self.folder.parent, *(path.parent for path in self.outside)]
+        folders += [self.repository.parent] if self.repository else []
+        return Path(os.path.commonpath(folders))
+
+    def place(self, path: Path, root: Path) -> Path:
+        """Return the path of a file or folder in a copy at `root`.
+
+        Folders keep their names if make can handle them. Native make refuses a blank.
+        """
+        base = path if path == self.repository else path.parent
+        base = self.folder if path.is_relative_to(self.folder) else base
+        folders = base.relative_to(self.top).parts
+        plain = Path(root, *(_AWKWARD.sub("_", each) for each in folders))
+        return plain / path.relative_to(base)
+
+    def copy(self, root: Path) -> Path:
+        """Copy all files to `root`, with their times. Return the copy of the folder.
+
+        Raises:
+            SetupError: a file cannot be read.
+        """
+        own = self.place(self.folder, root)
+        if self.repository:
+            lend(self.repository, self.place(self.repository, root))
+        own.mkdir(parents=True, exist_ok=True)
+        for folder, name in _folders_below(self.folder):
+            (own / os.path.relpath(folder / name, self.folder)).mkdir(exist_ok=True)
+        for path in [*files_below(self.folder), *self.outside]:
+            target = self.place(path, root)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _copy(path, target)
+        if self.repository:
+            hide_absent(self.repository, self.place(self.repository, root))
+        return own
+
+
+def find_text(folder: Path) -> DriverText:
+    """Find the files of the driver in `folder`, an absolute path without symbolic links."""
+    outside, named, too_large = set[Path](), set[Path](), list[Path]()
+    waiting = [path for path in files_below(folder) if _is_text(path)]
+    while waiting:
+        for target in _outside(_references(waiting.pop(), folder), folder):
+            found = _taken(target, folder)
+            if found is None and target not in too_large:
+                too_large.append(target)
+            if target.is_file():
+                named.add(target)
+            fresh = set(found or ()) - outside
+            outside |= fresh
+            waiting += [path for path in fresh if _is_text(path)]
+    repository = repository_of(folder) if uses_git(folder) else None
+    return DriverText(
+        folder, tuple(sorted(outside)), frozenset(named), tuple(too_large), repository
+    )
+
+
+def uses_git(folder: Path) -> bool:
+    """Whether a Makefile or a script of the folder seems to call git."""
+    files = (each for each in files_below(folder) if _matches(each, _CALLERS))
+    return any(re.search(r"\bgit\b", each.read_text(errors="replace")) for each in files)
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """Yield the regular files of a folder in order, without the output of earlier builds."""
+    for path, _, names in _walk(folder):
+        for name in sorted(names):
+            file = path / name
+            if file.is_file() and not _is_output(file) and name != _SYMVERS:
+                yield file
+
+
+def content(folder: Path) -> Iterator[str]:
+    """Yield the names and digests of all files of a folder, and its version if it asks git.
+
+    Raises:
+        SetupError: a file cannot be read.
+    """
+    for path in files_below(folder):
+        yield str(path.relative_to(folder))
+        yield file_digest(path)
+    if uses_git(folder) and (top := repository_of(folder)):
+        yield described(top)
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file.
+
+    Raises:
+        SetupError: it cannot be read.
+    """
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as exc:
+        raise SetupError(f"cannot read {path}: {exc.strerror}") from exc
+
+
+def makefile_text(folder: Path) -> str:
+    """Return the text of the folder's Makefiles, without comments."""
+    files = (path for path in files_below(folder) if _matches(path, _MAKEFILE_NAMES))
+    return "\n".join(_COMMENT.sub("", path.read_text(errors="replace")) for path in files)
+
+
+def module_folders(folder: Path) -> list[Path]:
+    """Return the folders below `folder` whose Makefile sets obj-m."""
+    found = [
+        path.parent
+        for path in files_below(folder)
+        if path.name in MAKEFILES and path.parent != folder
+        if re.search(r"^\s*obj-(?:m|\$)", path.read_text(errors="replace"), re.MULTILINE)
+    ]
+    return sorted(set(found))
+
+
+def _copy(path: Path, target: Path) -> None:
+    try:
+        shutil.copy2(path, target)
+    except OSError as exc:
+        raise SetupError(f"cannot copy {path}: {exc.strerror}") from exc
+
+
+def _walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """Walk through a folder and the folders to which its links point, but not in circles."""
+    for name, folders, files in os.walk(folder, followlinks=True):
+        path = Path(name)
+        wanted = (each for each in sorted(folders) if each not in _NOT_SOURCES)
+        folders[:] = [each for each in wanted if not _is_circle(path / each)]
+        yield path, folders, files
+
+
+def _is_circle(path: Path) -> bool:
+    """Whether a link points to a folder through which the walk has come."""
+    return path.is_symlink() and path.resolve() in {each.resolve() for each in path.parents}
+
+
+def _folders_below(folder: Path) -> Iterator[tuple[Path, str]]:
+    for path, folders, _ in _walk(folder):
+        yield from ((path, name) for name in folders)
+
+
+def _is_output(path: Path) -> bool:
+    """Whether a file comes from an earlier build. A vendor's object without a source does not."""
+    if _matches(path, (".*.cmd",)):
+        return path.stat().st_size > 0
+    if path.suffix == ".o" and not path.name.startswith("."):
+        command = path.with_name(f".{path.name}.cmd")
+        made = command.exists() and command.stat().st_size > 0
+        return made or any(path.with_suffix(each).exists() for each in _SOURCES)
+    return _matches(path, _OUTPUT)
+
+
+def _is_text(path: Path) -> bool:
+    return _matches(path, (*_CALLERS, *_C_NAMES))
+
+
+def _matches(path: Path, patterns: Iterable[str]) -> bool:
+    return any(fnmatch.fnmatchcase(path.name, each) for each in patterns)
+
+
+def _references(path: Path, folder: Path) -> Iterator[Path]:
+    """Yield the paths that the text of a file may mean, whether they exist or not."""
+    try:
+        text = path.read_text(errors="replace")
+    except OSError:
+        return
+    if _matches(path, _C_NAMES):
+        inside = path.is_relative_to(folder)
+        names = [each for each in _INCLUDE.findall(text) if ".." in each or not inside]
+        yield from (path.parent / name for name in names)
+        return
+    text = _COMMENT.sub("", text)
+    names = _UPWARD.findall(text)
+    if _matches(path, _MAKEFILE_NAMES):
+        names += [".."] if _PARENT.search(text) else []
+        # They include each other by names with variables.
+        around = path.parent.iterdir() if not path.is_relative_to(folder) else ()
+        yield from (each for each in around if each.is_file() and _matches(each, _MAKEFILE_NAMES))
+    # $(src) is the folder of this Makefile, and the working directory is the module's folder.
+    yield from (base / name for base in {path.parent, folder} for name in names)
+
+
+def _outside(paths: Iterable[Path], folder: Path) -> Iterator[Path]:
+    """Yield those that exist outside the folder. Of an object, yield the source."""
+    for path in paths:
+        plain = Path(os.path.normpath(path))
+        if plain.suffix == ".o" and not plain.exists():
+            plain = next(filter(Path.exists, map(plain.with_suffix, _SOURCES)), plain)
+        inside = plain.is_relative_to(folder)
+        if not inside and plain.exists() and plain != Path(plain.anchor):
+            yield plain
+
+
+def _taken(target: Path, folder: Path) -> list[Path] | None:
+    """Return the files to copy for a name in the text: None if they are too many."""
+    if not target.is_dir():
+        return [target]
+    found, size = list[Path](), 0
+    for path, _, names in _walk(target):
+        for file in (path / name for name in names):
+            if file.is_file() and not file.is_relative_to(folder) and not _is_output(file):
+                found.append(file)
+                size += file.stat().st_size
+            if len(found) > _MOST_FILES or size > _MOST_BYTES:
+                return None
+    return found
