@@ -17,9 +17,9 @@ from testbed.guest.kmsg import plain_lines
 from testbed.guest.splat_patterns import (
     CUT_HERE,
     MESSAGES,
-    OPENINGS,
+    SPLAT_PATTERNS,
     End,
-    Opening,
+    SplatPattern,
     Site,
     SplatKind,
 )
@@ -59,7 +59,7 @@ class _Found:
 
     start: int
     line: int
-    opening: Opening
+    opening: SplatPattern
     match: re.Match[str]
 
 
@@ -100,7 +100,7 @@ def _opening_at(lines: Sequence[str], at: int) -> _Found | None:
 
 
 def _match(lines: Sequence[str], line: int, *, start: int) -> _Found | None:
-    for opening in OPENINGS:
+    for opening in SPLAT_PATTERNS:
         match = opening.pattern.match(lines[line])
         if match is not None:
             return _Found(start, line, opening, match)

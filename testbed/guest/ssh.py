@@ -44,7 +44,7 @@ _RETRY_PAUSE = 0.02
 
 
 @dataclass(frozen=True)
-class Channel:
+class SshChannel:
     """The stdin and stdout of a program in the guest."""
 
     channel: paramiko.Channel
@@ -101,7 +101,7 @@ class Connection:
 
     transport: paramiko.Transport
 
-    def open_channel(self, command: str, deadline: Deadline) -> Channel:
+    def open_channel(self, command: str, deadline: Deadline) -> SshChannel:
         """Start a program in the guest. Raises SessionError."""
         try:
             channel = self.transport.open_session(timeout=deadline.remaining)
@@ -109,7 +109,7 @@ class Connection:
             channel.exec_command(command)
         except (OSError, EOFError, paramiko.SSHException) as exc:
             raise SessionError(f"could not start {command} over SSH: {exc}") from exc
-        return Channel(channel)
+        return SshChannel(channel)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from testbed.deadline import Deadline
 from testbed.errors import CommandError, InfraError, SetupError
 from testbed.kernel.gitenv import NO_REPOSITORY
 from testbed.kernel.rawfile import LIMIT
-from testbed.kernel.thread import Letter, Subject
+from testbed.kernel.thread import Letter, SubjectLine
 from testbed.process import find_tool, run
 
 _SUBJECT = re.compile(r"^Subject: (.*)$", re.MULTILINE)
@@ -108,7 +108,7 @@ def _read(mail: Path, origin: str) -> Letter:
     subject = _SUBJECT.search(info)
     header = _header_of(text)
     return Letter(
-        subject=Subject(subject[1] if subject else ""),
+        subject=SubjectLine(subject[1] if subject else ""),
         message=message.read_bytes(),
         patch=patch.read_bytes(),
         message_id="".join(_message_ids(header, "Message-ID")[:1]),

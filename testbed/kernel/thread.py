@@ -30,7 +30,7 @@ _REPLY = re.compile(
 
 
 @dataclass(frozen=True)
-class Subject:
+class SubjectLine:
     """A subject, and the parts of its tags."""
 
     text: str
@@ -91,7 +91,7 @@ class Subject:
 class Letter:
     """A mail with its transfer encoding decoded."""
 
-    subject: Subject
+    subject: SubjectLine
     message: bytes
     patch: bytes  # from the first line that may begin a diff; more than the diff
     message_id: str = ""
@@ -147,7 +147,7 @@ def choose(letters: Sequence[Letter], diffs: Sequence[Sequence[FileDiff]], origi
         else:
             patches.append(letter)
     _refuse_several(patches, origin)
-    if len(letters) > 1:  # whoever names a single mail of a series wants that one
+    if len(letters) > 1:  # a single mail of a series was named on purpose
         _refuse_gaps(patches, origin)
     ordered = sorted(patches, key=lambda letter: letter.subject.number or len(letters) + 1)
     return Thread(tuple(ordered), tuple(left_out))

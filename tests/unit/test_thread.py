@@ -22,7 +22,7 @@ from mailbox_parts import Encoding, Mail, thread, write_box
 
 from testbed.errors import SetupError
 from testbed.kernel.series import Series, load_series
-from testbed.kernel.thread import Subject
+from testbed.kernel.thread import SubjectLine
 
 TEXT = "".join(f"line {number}\n" for number in range(1, 21))
 DIFFS = [
@@ -66,7 +66,7 @@ def load(tmp_path: Path, *mails: Mail) -> Series:
 def test_a_subject_is_read(
     text: str, tag: str, version: int, number: int | None, count: int
 ) -> None:
-    subject = Subject(text)
+    subject = SubjectLine(text)
     found = subject.tag, subject.version, subject.number, subject.count
     assert found == (tag, version, number, count)
 
