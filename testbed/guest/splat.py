@@ -19,9 +19,9 @@ from testbed.guest.splat_patterns import (
     MESSAGES,
     SPLAT_PATTERNS,
     End,
-    SplatPattern,
     Site,
     SplatKind,
+    SplatPattern,
 )
 
 __all__ = ["Splat", "SplatKind", "find_splats"]
