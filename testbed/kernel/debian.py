@@ -11,12 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from testbed.cache import Verify, digest
 from testbed.context import Context
 from testbed.errors import CommandError, InfraError, SetupError
 from testbed.kernel.apt import Index, last_line, open_index
 from testbed.kernel.package import Package
-from testbed.kernel.unpack import unpack_tree
+from testbed.kernel.unpack import ArchivedText, unpack_tree
 from testbed.kernel.version import DebianVersion, require_supported, upstream_version
 from testbed.process import run
 from testbed.progress import Progress
@@ -33,26 +32,16 @@ _ROOM = 13
 
 
 @dataclass(frozen=True, kw_only=True)
-class DebianText:
+class DebianText(ArchivedText):
     """One linux-source package in an exact version, and the suite that contains it."""
 
     package: Package
     suite: str
     expired: str = ""  # the day on which the suite's Release file expired, if that is accepted
 
-    in_place = False
-
     @property
     def identity(self) -> str:
         return f"deb {self.package.hash}"
-
-    @property
-    def family(self) -> str:
-        return self.identity
-
-    @property
-    def configuration(self) -> str:
-        return self.identity
 
     @property
     def version(self) -> str:
@@ -65,20 +54,10 @@ class DebianText:
             f"{text} (Release file expired on {self.expired}, accepted)" if self.expired else text
         )
 
-    def unpack(self, ctx: Context) -> Path:
-        """Return the text in the cache. Download and unpack it if it is not there.
-
-        Raises:
-            SetupError: the archive no longer has this version.
-            InfraError: the download failed, or the disk lacks space.
-        """
-
-        def make(scratch: Path) -> None:
-            ctx.cache.require_space(_ROOM * self.package.size, f"unpacking {self.package.name}")
-            deb = self._download(scratch / "deb", ctx)
-            _unpack_deb(deb, scratch, ctx.progress)
-
-        return ctx.cache.get("source", digest(self.identity), make, verify=Verify.STAT) / "tree"
+    def fill(self, scratch: Path, ctx: Context) -> None:
+        ctx.cache.require_space(_ROOM * self.package.size, f"unpacking {self.package.name}")
+        deb = self._download(scratch / "deb", ctx)
+        _unpack_deb(deb, scratch, ctx.progress)
 
     def _download(self, folder: Path, ctx: Context) -> Path:
         folder.mkdir()

@@ -8,11 +8,11 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from testbed.cache import Verify, digest
+from testbed.cache import digest
 from testbed.context import Context
 from testbed.errors import SetupError
 from testbed.files import write_whole
-from testbed.kernel.unpack import inner_name, open_members, require_known, unpack_tree
+from testbed.kernel.unpack import ArchivedText, inner_name, open_members, require_known, unpack_tree
 from testbed.kernel.version import require_supported, version_of_makefile
 from testbed.progress import Progress
 
@@ -21,45 +21,25 @@ _ROOM = 12
 
 
 @dataclass(frozen=True, kw_only=True)
-class TarballText:
+class TarballText(ArchivedText):
     """A tarball with kernel text, identified by its SHA-256."""
 
     path: Path
     sha256: str
     version: str
 
-    in_place = False
-
     @property
     def identity(self) -> str:
         return f"tarball {self.sha256}"
 
     @property
-    def family(self) -> str:
-        return self.identity
-
-    @property
-    def configuration(self) -> str:
-        return self.identity
-
-    @property
     def description(self) -> str:
         return f"{self.version} from {self.path}"
 
-    def unpack(self, ctx: Context) -> Path:
-        """Return the text in the cache. Unpack it if it is not there.
-
-        Raises:
-            SetupError: the tarball is damaged, or has an unsafe member.
-            InfraError: the disk lacks space.
-        """
-
-        def make(scratch: Path) -> None:
-            room = _ROOM * self.path.stat().st_size
-            ctx.cache.require_space(room, f"unpacking {self.path.name}")
-            unpack_tree(self.path, scratch, ctx.progress)
-
-        return ctx.cache.get("source", digest(self.identity), make, verify=Verify.STAT) / "tree"
+    def fill(self, scratch: Path, ctx: Context) -> None:
+        room = _ROOM * self.path.stat().st_size
+        ctx.cache.require_space(room, f"unpacking {self.path.name}")
+        unpack_tree(self.path, scratch, ctx.progress)
 
 
 def find_text(wanted: str, ctx: Context) -> TarballText:

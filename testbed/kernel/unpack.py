@@ -8,6 +8,7 @@ import lzma
 import posixpath
 import tarfile
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,8 @@ from typing import IO, cast
 
 import zstandard
 
+from testbed.cache import Verify, digest
+from testbed.context import Context
 from testbed.errors import SetupError
 from testbed.progress import Progress, Step
 
@@ -26,6 +29,42 @@ _DAMAGE = (
     zstandard.ZstdError,
     EOFError,
 )
+
+
+class ArchivedText(ABC):
+    """Kernel text in an archive: unpacked in the cache, and equal wherever it comes from."""
+
+    in_place = False
+
+    @property
+    @abstractmethod
+    def identity(self) -> str:
+        """Equal for equal archives."""
+
+    @property
+    def family(self) -> str:
+        return self.identity
+
+    @property
+    def configuration(self) -> str:
+        return self.identity
+
+    def unpack(self, ctx: Context) -> Path:
+        """Return the text in the cache, which is filled if it is not there.
+
+        Raises:
+            SetupError: the archive is gone or damaged, or has an unsafe member.
+            InfraError: a download failed, or the disk lacks space.
+        """
+        key = digest(self.identity)
+        entry = ctx.cache.get(
+            "source", key, lambda scratch: self.fill(scratch, ctx), verify=Verify.STAT
+        )
+        return entry / "tree"
+
+    @abstractmethod
+    def fill(self, scratch: Path, ctx: Context) -> None:
+        """Leave the text in scratch/tree, and nothing else."""
 
 
 def unpack_tree(path: Path, scratch: Path, progress: Progress) -> None:
