@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import IO
 
 from testbed.errors import InfraError
-from testbed.files import write_whole
+from testbed.files import make_folder, write_whole
 from testbed.progress import Progress, SilentProgress
 
 _WORK = "work"
@@ -71,6 +71,7 @@ class Cache:
     root: Path
     limit: int  # bytes
     progress: Progress = field(default_factory=SilentProgress)
+    setting: str = "cache_dir"  # the setting that names the root
     _held: dict[tuple[str, str], IO[bytes]] = field(default_factory=dict)
     _made: list[tuple[str, str]] = field(default_factory=list)
 
@@ -194,8 +195,9 @@ class Cache:
 
         Raises:
             InfraError: fewer than `size` bytes are free; the message gives both figures.
+            SetupError: the cache cannot be written to.
         """
-        self.root.mkdir(parents=True, exist_ok=True)
+        make_folder(self.root, self.setting)
         free = shutil.disk_usage(self.root).free
         if free < size:
             raise InfraError(
@@ -288,8 +290,7 @@ class Cache:
             yield
 
     def _lock_file(self, kind: str, key: str) -> IO[bytes]:
-        locks = self.root / "locks"
-        locks.mkdir(parents=True, exist_ok=True)
+        locks = make_folder(self.root / "locks", self.setting)
         return (locks / f"{kind}-{key}").open("ab")
 
     def _manifest(self, kind: str, key: str) -> Path:

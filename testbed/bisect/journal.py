@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from testbed.bisect.symptom import FailureSignature, Presence, Symptom
-from testbed.files import write_whole
+from testbed.files import make_folder, write_whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +68,7 @@ class Journal:
 
     def write(self) -> None:
         """Write the file atomically."""
-        self.file.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self.file.parent, "state_dir")
         content = {
             "symptom": None if self.symptom is None else asdict(self.symptom),
             "steps": [asdict(step) for step in self.steps],

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from testbed.errors import SetupError
+from testbed.files import make_folder
 from testbed.settings import Settings
 
 _TYPE = b"ssh-ed25519"
@@ -45,7 +46,7 @@ def find_client_key(settings: Settings) -> Path:
     """
     path = settings.data_dir / "client_key"
     if not path.exists():
-        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        make_folder(settings.data_dir, "data_dir")
         with (settings.data_dir / "client_key.lock").open("ab") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not path.exists():

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from testbed.cache import digest
 from testbed.context import Context
+from testbed.errors import SetupError
 from testbed.files import write_whole
-from testbed.kernel.make import Make, target_of
+from testbed.kernel.make import Make, is_awkward, target_of
 from testbed.kernel.release import UNNAMED, naming_gzip
 from testbed.kernel.request import KernelRequest
 from testbed.kernel.source import SourceTree, unpack
@@ -145,9 +146,15 @@ def open_build_dir(request: KernelRequest, compiler: Compiler, ctx: Context) -> 
     Wait while another process holds it.
 
     Raises:
+        SetupError: make cannot handle the name of the cache.
         InfraError: the disk lacks the space for a build.
         PatchError: a patch of the series does not apply.
     """
+    if is_awkward(ctx.cache.root):
+        raise SetupError(
+            f"make cannot build in {ctx.cache.root}: its name has a blank or a special character",
+            hint="set cache_dir to a folder with a plain name",
+        )
     ctx.cache.require_space(_FRESH_BUILD, f"building {request}")
     tree = unpack(request.source, ctx)
     with ctx.cache.work(_work_name(request, tree)) as root:

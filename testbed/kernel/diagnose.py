@@ -17,6 +17,7 @@ _ERROR = re.compile(
     | ^\S*ld(?:\.\w+)?:\ (?!.*(?:warning:|:$)).+           # binutils' linker and LLVM's
     | ^.*\bundefined\ reference\ to\ .*
     | ^\S*Kconfig\S*:\d+:\ ?(?!warning).*
+    | ^\S.*?:\d+:\ \*\*\*\ .*                                # $(error) and make's own syntax
     | ^make(?:\[\d+\])?:\ \*\*\*\ No\ rule\ to\ make\ target\ .*
     """,
     re.VERBOSE | re.MULTILINE,

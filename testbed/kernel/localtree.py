@@ -2,7 +2,8 @@
 """The user's kernel tree, which is never written.
 
 A clean tree is built with O= and without a copy. kbuild refuses that for a tree with an in-tree
-build. The text of such a tree is exported to the cache, without the output of the build.
+build, and for one with a blank in its path. The text of such a tree is exported to the cache,
+without the output of a build.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from testbed.context import Context
 from testbed.errors import SetupError
 from testbed.kernel.content import Content
 from testbed.kernel.gittree import GitTree, find_repository
+from testbed.kernel.make import is_awkward
 from testbed.kernel.plaintree import PlainTree
 from testbed.kernel.revision import commit_of, content_of, makefile_of, split_revision
 from testbed.kernel.version import require_supported, version_of_makefile
@@ -54,7 +56,7 @@ class TreeText:
     def description(self) -> str:
         if self.commit:
             return f"{self.version} from {self.path} (commit {self.commit})"
-        how = "" if self.in_place else ", exported because it has an in-tree build"
+        how = "" if self.in_place else f", exported because {_why_exported(self.path)}"
         return f"{self.version} from {self.path} ({self.content.whole}{how})"
 
     def unpack(self, ctx: Context) -> Path:
@@ -95,7 +97,7 @@ def find_text(wanted: str, ctx: Context) -> TreeText:
     require_supported(version, str(path))
     with _open_tree(path, ctx.cache) as tree, ctx.progress.step(f"look at {path}"):
         content = tree.look()
-    return TreeText(path=path, content=content, version=version, in_place=not built_in_place(path))
+    return TreeText(path=path, content=content, version=version, in_place=not _why_exported(path))
 
 
 def _text_of_commit(path: Path, revision: str) -> TreeText:
@@ -133,6 +135,13 @@ def built_in_place(path: Path) -> bool:
     traces = [".config", "include/config"]
     traces += [f"arch/{arch.srcarch}/include/generated" for arch in ARCHES.values()]
     return any((path / trace).exists() for trace in traces)
+
+
+def _why_exported(path: Path) -> str:
+    """Return why the tree cannot be built without a copy, or ""."""
+    if is_awkward(path):
+        return "make cannot handle its name"
+    return "it has an in-tree build" if built_in_place(path) else ""
 
 
 @contextmanager

@@ -38,6 +38,9 @@ _ENVIRONMENT = {
     "PYTHONDONTWRITEBYTECODE": "1",
 }
 
+# A name with these is not one word for make, kbuild or their shell.
+_AWKWARD = re.compile(r"""[\s:%#$'"`\\;&|<>()*?!{}\[\]]""")
+
 # "  CC      mm/util.o", "  CC [M]  fs/overlayfs/super.o", "  HOSTCC  scripts/kconfig/conf.o"
 _DONE = re.compile(r"  [A-Z][A-Z0-9]* +(?:\[M\] +)?(\S+)")
 
@@ -89,6 +92,11 @@ class Make:
             run(self.argv(*words), log=log, on_line=on_line, cwd=cwd, env=env, alone=True)
         except CommandError as exc:
             raise build_error(what, log) from exc
+
+
+def is_awkward(path: Path) -> bool:
+    """Whether make cannot build in a folder or from a source of that name."""
+    return _AWKWARD.search(str(path)) is not None
 
 
 def target_of(line: str) -> str | None:

@@ -13,6 +13,7 @@ from testbed.cache import Cache, Verify, digest
 from testbed.context import Context
 from testbed.deadline import Deadline
 from testbed.errors import BootError, GuestError, ProbeProtocolError, SetupError
+from testbed.files import make_folder
 from testbed.lab.guest import MODULE_DIR, Guest, entered
 from testbed.lab.prepared import PreparedKernel
 from testbed.mmap.path import MODULE, HookPath
@@ -34,16 +35,16 @@ def open_store(ctx: Context) -> Cache:
     """Open the cache of templates.
 
     Raises:
-        SetupError: its folder belongs to another user. Everybody may write to /dev/shm.
+        SetupError: its folder cannot be written to, or belongs to another user. Everybody may write
+            to /dev/shm.
     """
-    root = ctx.settings.template_dir
-    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    root = make_folder(ctx.settings.template_dir, "template_dir", mode=0o700)
     status = root.stat(follow_symlinks=False)
     if status.st_uid != os.getuid() or not stat.S_ISDIR(status.st_mode):
         raise SetupError(
             f"{root} belongs to another user", hint="set template_dir to a folder on tmpfs"
         )
-    store = Cache(root, ctx.settings.template_limit, ctx.progress)
+    store = Cache(root, ctx.settings.template_limit, ctx.progress, "template_dir")
     store.prune()  # removes what dead runs left, even if this run needs no template
     return store
 

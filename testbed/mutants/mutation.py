@@ -13,7 +13,7 @@ from pathlib import Path
 from testbed import errors
 from testbed.cache import digest
 from testbed.errors import SetupError
-from testbed.files import write_whole
+from testbed.files import make_folder, write_whole
 from testbed.kernel.patch import read_patch
 from testbed.report.text import table_head, table_row
 from testbed.results.model import Case, Run, Status
@@ -190,7 +190,7 @@ class Records:
 
     def keep(self, key: str, outcome: Outcome, log: str) -> None:
         """Record an outcome and its log. The outcome is written atomically."""
-        self.root.mkdir(parents=True, exist_ok=True)
+        make_folder(self.root, "state_dir")
         self.log(key).write_text(log)
         write_whole(self.root / f"{key}.json", json.dumps(asdict(outcome), indent=1))
 

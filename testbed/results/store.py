@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from testbed.errors import SetupError
-from testbed.files import write_whole
+from testbed.files import make_folder, write_whole
 from testbed.results.model import Case, Environment, Facts, Run, Status
 
 RESULT_FILE = "result.json"
@@ -28,7 +28,7 @@ FORMAT_VERSION = 1
 
 def new_run_dir(root: Path, *, latest: bool = True) -> Path:
     """Make a folder that is named after the time (UTC). With `latest`, point the link to it."""
-    root.mkdir(parents=True, exist_ok=True)
+    make_folder(root, "results_dir")
     stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%S")
     for number in range(1000):
         path = root / (f"{stamp}.{number}" if number else stamp)

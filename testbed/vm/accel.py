@@ -24,7 +24,7 @@ from testbed.arch import Arch, host_uname
 from testbed.cache import digest
 from testbed.deadline import Deadline
 from testbed.errors import BootHang, BootNoSsh, LaunchError, SetupError, TestbedError
-from testbed.files import write_whole
+from testbed.files import make_folder, write_whole
 from testbed.flavour import find_flavour
 from testbed.image import Image
 from testbed.kernel.build import Kernel
@@ -205,8 +205,7 @@ class _Memory:
 @contextmanager
 def _memory(settings: Settings) -> Iterator[_Memory]:
     """Yield the memory, locked: of two runs that know nothing of KVM, only one tries it."""
-    settings.state_dir.mkdir(parents=True, exist_ok=True)
-    path = settings.state_dir / "accel.json"
+    path = make_folder(settings.state_dir, "state_dir") / "accel.json"
     with path.with_suffix(".lock").open("ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield _Memory(path, _read_proofs(path))

@@ -300,6 +300,27 @@ def test_the_users_tree_is_never_written(yard: Yard) -> None:
     assert content(yard.tree) == before
 
 
+@pytest.mark.parametrize("name", ["my linux", "linux:7.3", "it's 100%"])
+def test_a_tree_with_a_name_that_make_cannot_handle_is_built_from_a_copy(
+    yard: Yard, name: str
+) -> None:
+    tree = yard.top / name
+    shutil.copytree(yard.tree, tree)
+    before = content(tree)
+    source = yard.source(f"tree:{tree}")
+    assert "exported because make cannot handle its name" in source.description
+    assert yard.build(yard.request(source)).version == "7.3.0"
+    assert content(tree) == before
+
+
+def test_a_cache_with_a_name_that_make_cannot_handle_is_refused(yard: Yard) -> None:
+    request = yard.request()
+    settings = Settings(cache_dir=yard.top / "my cache")
+    with pytest.raises(SetupError, match=r"make cannot build in .*/my cache: its name") as caught:
+        build_kernel(request, Context.of(settings, yard.recorder))
+    assert caught.value.hint == "set cache_dir to a folder with a plain name"
+
+
 # Variables that make, kbuild, the compiler, ccache, git or a shell would obey.
 CALLERS = (
     *("MAKEFLAGS", "MAKELEVEL", "GNUMAKEFLAGS", "MAKEFILES", "MFLAGS", "VPATH", "O", "M", "V", "W"),
@@ -560,6 +581,10 @@ GCC = "/src/mm/util.c:3:9: error: 'none' undeclared (first use in this function)
         (
             "  CC  a.o\nmake[2]: *** No rule to make target 'mm/b.o', needed by 'mm/'.  Stop.",
             "make[2]: *** No rule to make target 'mm/b.o', needed by 'mm/'.  Stop.",
+        ),
+        (
+            "/x y/Makefile:9: *** no spaces or colons.  Stop.\nmake: Leaving directory '/x y'",
+            "/x y/Makefile:9: *** no spaces or colons.  Stop.",
         ),
         ("ld.lld: error: undefined symbol: f", "ld.lld: error: undefined symbol: f"),
         ("mm/Kconfig:12: syntax error\nmake: *** x", "mm/Kconfig:12: syntax error"),

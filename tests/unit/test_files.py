@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The folders of the settings: one that cannot be written to is an error with a hint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from testbed.bisect.journal import Journal
+from testbed.cache import Cache
+from testbed.context import Context
+from testbed.errors import SetupError
+from testbed.files import make_folder
+from testbed.image.keys import find_client_key
+from testbed.lab.template import open_store
+from testbed.progress import SilentProgress
+from testbed.results.store import new_run_dir
+from testbed.settings import Settings
+
+USES: dict[str, Callable[[Path], object]] = {
+    "cache_dir": lambda path: Cache(path, 1).get("kind", "key", lambda _: None),
+    "data_dir": lambda path: find_client_key(Settings(data_dir=path)),
+    "results_dir": new_run_dir,
+    "state_dir": lambda path: Journal(path / "bisect.json").write(),
+    "template_dir": lambda path: open_store(
+        Context.of(Settings(template_dir=path), SilentProgress())
+    ),
+}
+
+
+@pytest.mark.parametrize("setting", USES)
+def test_a_folder_that_cannot_be_made_is_an_error_that_names_its_setting(
+    tmp_path: Path, setting: str
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SetupError, match=r"cannot write to .*: Not a directory") as caught:
+        USES[setting](tmp_path / "file/folder")
+    assert caught.value.hint == f"set {setting} to a folder that you can write to"
+
+
+def test_the_space_of_a_cache_that_cannot_be_made_is_not_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SetupError, match="Not a directory"):
+        Cache(tmp_path / "file/cache", 1).require_space(1, "a test")
+
+
+def test_a_folder_without_write_permission_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The tests may run as root, for whom every folder is writable.
+    monkeypatch.setattr("testbed.files.os.access", lambda path, mode: False)
+    with pytest.raises(SetupError, match=f"cannot write to {tmp_path}: it is not writable"):
+        make_folder(tmp_path, "cache_dir")
