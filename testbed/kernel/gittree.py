@@ -5,6 +5,9 @@ git writes only to a private repository in the cache. That starts from a copy of
 so git does not read unchanged files. It uses the user's objects as alternates only for an export,
 which reads. If git wrote an object that already exists in an alternate, it would update the time
 of the user's object (git calls this "freshen").
+
+A partial clone lacks the files of older commits (gitprotocol "promisor remote"). git fetches them
+into the private repository, from the user's remote.
 """
 
 from __future__ import annotations
@@ -18,7 +21,11 @@ from testbed.cache import digest
 from testbed.errors import CommandError, InfraError, SetupError
 from testbed.kernel.content import Content, shapes_configuration
 from testbed.kernel.gitenv import FOREIGN_ENV
-from testbed.process import check_output
+from testbed.process import check_output, run
+
+# The user's settings by which git reaches a remote, as a regular expression of git-config(1).
+_REACHING = r"^(remote|url|http|credential|protocol)\.|^core\.sshcommand$"
+_PROMISOR = r"^remote\..*\.promisor$"
 
 _OPTIONS = ("core.bare=false", "core.fsmonitor=false", "core.splitIndex=false")
 
@@ -75,13 +82,37 @@ class GitTree:
         under_way.touch()
         self.text.mkdir(exist_ok=True)
         # A hard link to an exported file changes its ctime. Then git would consider it changed.
-        words = ["-c", "core.trustctime=false", "read-tree", "--reset", "-u"]
+        remote = self._remote()
+        words = [*remote, "-c", "core.trustctime=false", "read-tree", "--reset", "-u"]
         words.append(content.removeprefix("git "))
         try:
             self._git(self.text, *words, index="index.export", lender=self.repository.objects)
         except CommandError as exc:
-            raise InfraError(f"cannot export {self.path}", evidence=exc.evidence) from exc
+            hint = "it is a partial clone: check that its remote can be reached" if remote else ""
+            message = f"cannot export {self.path}"
+            raise InfraError(message, hint=hint, evidence=exc.evidence) from exc
         under_way.unlink()
+
+    def _remote(self) -> list[str]:
+        """Return options with which git fetches what a partial clone lacks; none for another.
+
+        They name a file, because settings may contain passwords.
+        """
+        if not self._settings(_PROMISOR):
+            return []
+        file = self.private / "config.remote"
+        file.unlink(missing_ok=True)
+        file.touch(mode=0o600)
+        for setting in self._settings(_REACHING):
+            key, _, value = setting.partition("\n")
+            check_output(["git", "config", "--file", file, "--add", key, value])
+        return ["-c", f"include.path={file}"]
+
+    def _settings(self, pattern: str) -> list[str]:
+        """Return the settings of the user's repository of that pattern: `KEY\\nVALUE` each."""
+        argv = [*FOREIGN_ENV, "git", "-C", str(self.path), "config", "--local", "-z"]
+        found = run([*argv, "--get-regexp", pattern], ok=(0, 1)).stdout
+        return [setting for setting in found.split("\0") if setting]
 
     def _prepare(self) -> None:
         if not (self.private / "HEAD").exists():

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from testbed.context import Context
-from testbed.errors import SetupError
+from testbed.errors import InfraError, SetupError
 from testbed.kernel.fit import Fit, examine
 from testbed.kernel.revision import at_base, base_note, split_revision
 from testbed.kernel.series import Series, load_series
@@ -84,6 +84,33 @@ def test_commits_with_equal_text_have_equal_identities(linux: Linux) -> None:
         for name in ("second", "third", "fourth")
     )
     assert second == fourth != third
+
+
+@pytest.mark.parametrize("partial", ["blob:none", "tree:0"])
+def test_a_commit_of_a_partial_clone_is_fetched(linux: Linux, tmp_path: Path, partial: str) -> None:
+    linux.git("config", "uploadpack.allowFilter", "true")
+    linux.git("config", "uploadpack.allowAnySHA1InWant", "true")
+    clone = Linux(tmp_path / "clone", linux.ctx)
+    words = ["git", "clone", "--quiet", f"--filter={partial}", f"file://{linux.path}"]
+    run([*words, str(clone.path)])
+    before = clone.snapshot()
+    tree = clone.unpack(f"{clone.kernel}@HEAD~1")
+    assert (tree.path / "mm/a").read_text() == "int b;\n"
+    # git itself fetches the trees that it reads in the clone.
+    assert clone.snapshot() == before or partial == "tree:0"
+
+
+def test_a_partial_clone_whose_remote_is_gone_is_an_error_with_a_hint(
+    linux: Linux, tmp_path: Path
+) -> None:
+    linux.git("config", "uploadpack.allowFilter", "true")
+    clone = Linux(tmp_path / "clone", linux.ctx)
+    run(["git", "clone", "--quiet", "--filter=blob:none", f"file://{linux.path}", clone.path])
+    linux.path.rename(tmp_path / "moved")
+    # Makefile is the same in all commits, so only the export needs the remote.
+    with pytest.raises(InfraError, match="cannot export") as caught:
+        clone.unpack(f"{clone.kernel}@HEAD~1")
+    assert caught.value.hint == "it is a partial clone: check that its remote can be reached"
 
 
 def test_a_directory_with_an_at_sign_in_its_name_is_a_path(tmp_path: Path) -> None:
