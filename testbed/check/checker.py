@@ -25,6 +25,7 @@ from testbed.errors import (
     GuestLost,
     GuestTimeout,
     ProbeProtocolError,
+    SessionError,
     TestbedError,
 )
 from testbed.kernel.driver import Driver
@@ -38,6 +39,12 @@ from testbed.progress import Step
 
 # The first trial. If it fails, no other trial runs.
 _LOAD = "load"
+
+# Errors of a session whose kernel is clean.
+_UNCLEAR = (SessionError, ProbeProtocolError)
+
+# Errors after which a guest is of no use.
+_BREAKS = (GuestLost, GuestTimeout, *_UNCLEAR)
 
 # A path is given up after this many trials that broke the kernel.
 _MOST_BROKEN = 3
@@ -306,17 +313,41 @@ class Checker:
         unloads: bool = False,
         fails: bool = False,
     ) -> TrialResult:
-        """Run a script in a guest. Every error of the guest becomes a complaint."""
+        """Run a script in a guest. Every error of the guest becomes a complaint.
+
+        A session that breaks while the kernel is clean is not the driver's fault, unless it
+        breaks in a second guest, too: memory of the guest's programs may be damaged silently.
+        """
+        run = partial(self._run_script, name, path, prepare, unloads=unloads, fails=fails)
+        try:
+            return run()
+        except _UNCLEAR as error:
+            note = f"{name} on {path}: trying once more after: {error.message}"
+            self.lab.ctx.progress.note(note)
+        return run(caught=(GuestError, *_UNCLEAR))
+
+    def _run_script(
+        self,
+        name: str,
+        path: HookPath,
+        prepare: Prepare,
+        *,
+        unloads: bool,
+        fails: bool,
+        caught: tuple[type[TestbedError], ...] = (GuestError,),
+    ) -> TrialResult:
+        """Run a script in a guest. The errors of `caught` become complaints."""
         complaints: list[str] = []
         evidence: list[str] = []
         errors: list[TestbedError] = []
         facts: Mapping[str, str] = {}
         self._step.update(len(self._outcomes), note=f"{name} on {path}")
         with self.lab.guest(self.arch, disks=False) as guest:
-            self._loader.copy_modules(guest)
-            guest.begin(f"{name} on {path}")
-            script, judge = prepare(self._node_in(guest))
             try:
+                # A shared guest may have been damaged before: then these fail.
+                self._loader.copy_modules(guest)
+                guest.begin(f"{name} on {path}")
+                script, judge = prepare(self._node_in(guest))
                 guest.load(MODULE)
                 self._loader.load(guest, unloads=unloads)
                 if fails:
@@ -326,13 +357,14 @@ class Checker:
                 complaints, facts = judge(seen)
                 complaints += _counter_complaints(before, self._counters(guest))
                 evidence = [seen.report()] if complaints else []
-            except (GuestError, ProbeProtocolError) as error:
+            except caught as error:
                 errors.append(error)
             try:
                 guest.finish()
-            except GuestError as error:
+            except caught as error:
                 errors.append(error)
-            complaints += [collapsed(error.message) for error in errors]
+            broke = guest.damaged or any(isinstance(error, _BREAKS) for error in errors)
+            complaints += [collapsed(_complaint(error)) for error in errors]
             evidence += [error.evidence for error in errors if error.evidence]
             guest.has_evidence = guest.has_evidence or bool(complaints)
         return TrialResult(
@@ -341,11 +373,16 @@ class Checker:
             complaints=tuple(dict.fromkeys(complaints)),
             evidence="\n".join(evidence),
             facts=facts,
-            broke=any(isinstance(error, GuestLost | GuestTimeout) for error in errors),
+            broke=broke,
         )
 
     def _counters(self, guest: Guest) -> dict[str, str]:
         return {path: guest.session.get(path).decode() for path in self.plan.counters}
+
+
+def _complaint(error: TestbedError) -> str:
+    twice = ", twice, in two guests" if isinstance(error, _UNCLEAR) else ""
+    return f"{error.message}{twice}"
 
 
 def _swept(

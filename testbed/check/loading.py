@@ -71,6 +71,7 @@ class Loader:
             return
         for module in self.modules:
             guest.session.put(module.path.read_bytes(), f"/{module.path.name}")
+            guest.binaries[module.name] = module.path
         # The files use memory, so the ledger starts after them.
         guest.ledger, self._copied_to = None, guest
 

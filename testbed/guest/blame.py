@@ -10,12 +10,18 @@ from __future__ import annotations
 
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from testbed.deadline import Deadline
 from testbed.errors import GuestLost, KernelSplat, ProbeProtocolError, SessionError, TestbedError
-from testbed.guest.splat import Splat, find_splats
+from testbed.guest.splat import Splat, SplatKind, find_splats
+
+# A kernel works as before after these. After any other splat its results prove little.
+SURVIVED = frozenset({SplatKind.WARNING})
+
+_MOST_SHOWN = 6  # different splats; a damaged kernel may print thousands
 
 # Seconds for QMP and the console to show why something broke.
 _NEWS = 2.0
@@ -39,6 +45,10 @@ class Witness:
     def splats(self) -> list[Splat]:
         """Return the splats on the console since the last test began."""
         return find_splats(since_begin(self.console()))
+
+    def is_damaged(self) -> bool:
+        """Whether the kernel has printed a splat after which it is unreliable."""
+        return any(splat.kind not in SURVIVED for splat in self.splats())
 
 
 def since_begin(console: str) -> str:
@@ -70,9 +80,25 @@ def blame(error: SessionError | ProbeProtocolError, witness: Witness) -> Testbed
 
 def titles(splats: Sequence[Splat]) -> str:
     """Return the kinds and titles of splats in one line, each once."""
-    return "; ".join(dict.fromkeys(f"{splat.kind}: {splat.title}" for splat in splats))
+    found = list(dict.fromkeys(f"{splat.kind}: {splat.title}" for splat in splats))
+    more = [f"{len(found) - _MOST_SHOWN} more"] if len(found) > _MOST_SHOWN else []
+    return "; ".join([*found[:_MOST_SHOWN], *more])
+
+
+def texts(splats: Sequence[Splat]) -> str:
+    """Return the text of the first splat of each title, with the number of equal ones."""
+    counts = Counter(splat.title for splat in splats)
+    first = {splat.title: splat for splat in reversed(splats)}
+    lines = []
+    for title in list(counts)[:_MOST_SHOWN]:
+        lines.append(first[title].text)
+        if counts[title] > 1:
+            lines.append(f"({counts[title] - 1} more like this one)")
+    if len(counts) > _MOST_SHOWN:
+        lines.append(f"({len(counts) - _MOST_SHOWN} more kinds of splats)")
+    return "\n".join(lines)
 
 
 def _after(error: TestbedError, splats: Sequence[Splat]) -> str:
     trouble = f"then {type(error).__name__}: {error}"
-    return "\n".join([*(splat.text for splat in splats), trouble])
+    return "\n".join(filter(None, [texts(splats), trouble]))

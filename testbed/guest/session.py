@@ -47,6 +47,9 @@ _ANSWER_MARGIN = 15.0
 # Seconds between two checks whether a silent guest is still alive.
 _PULSE = 0.25
 
+# Seconds of silence after which a kernel that has printed an oops or worse will not answer.
+_GRACE = 10.0
+
 _EVIDENCE_BYTES = 4000
 
 
@@ -353,6 +356,7 @@ class Session:
         return [self._receive(until) for _ in requests[:heard]]
 
     def _receive(self, until: Deadline) -> Frame:
+        grace = Deadline.after(_GRACE * self.slowdown)
         while (frame := self._reader.next_frame()) is None:
             data = self._channel.receive(until.capped(_PULSE))
             self._reader.feed(data)
@@ -360,6 +364,10 @@ class Session:
                 continue
             if (reason := self._witness.why_dead()) is not None:
                 raise GuestLost(f"the guest died: {reason}")
+            if grace.expired:
+                if self._witness.is_damaged():
+                    raise SessionError("the guest agent does not answer any more")
+                grace = Deadline.after(_GRACE * self.slowdown)
             if until.expired:
                 raise GuestTimeout(
                     f"the guest hangs: its agent did not answer within {until}",

@@ -21,7 +21,7 @@ from testbed.errors import (
     SessionError,
     UnbalancedLedger,
 )
-from testbed.guest.blame import Witness, titles
+from testbed.guest.blame import SURVIVED, Witness, texts, titles
 from testbed.guest.expect import Expectation, match_splats
 from testbed.guest.kernellog import KernelLog
 from testbed.guest.kmemleak import Leak, find_leaks
@@ -51,9 +51,6 @@ _PATIENCE = 60.0  # seconds
 
 MODULE_DIR = "/lib/testbed"
 
-# A kernel works as before after these. After any other splat its results prove little.
-_SURVIVED = frozenset({SplatKind.WARNING})
-
 
 @dataclass
 class Guest:
@@ -65,6 +62,7 @@ class Guest:
     log: KernelLog
     prober: Prober
     broken: str = ""
+    damaged: bool = False  # the kernel printed an oops or worse, or cannot be read
     given_up: bool = False
     has_evidence: bool = False  # of an unexpected event: its logs are kept
     test: str = ""  # the test that uses it; empty between tests
@@ -174,12 +172,12 @@ class Guest:
         found = self.log.end()
         # The first test that finds a splat of the boot, or from between two tests, reports it.
         splats = (*found.earlier, *found.splats)
-        if found.from_console or any(splat.kind not in _SURVIVED for splat in splats):
+        if found.from_console or any(splat.kind not in SURVIVED for splat in splats):
+            self.damaged = True
             self.broken = self.broken or "the kernel printed a splat after which it is unreliable"
         matched = match_splats(splats, wishes)
         if matched.unexpected:
-            evidence = "\n".join(splat.text for splat in matched.unexpected)
-            raise KernelSplat(titles(matched.unexpected), evidence=evidence)
+            raise KernelSplat(titles(matched.unexpected), evidence=texts(matched.unexpected))
         if found.from_console and not splats:
             # The guest died silently: the log alone would look like a clean end.
             if (reason := self.vm.why_dead()) is not None:

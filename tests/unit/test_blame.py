@@ -75,7 +75,24 @@ def test_a_splat_that_stays_incomplete_is_evidence_as_well() -> None:
 def test_equal_splats_are_named_once() -> None:
     found = blame(GARBAGE, Witness(console=lambda: WARNING * 3))
     assert found.message == "warning: WARNING in try_get_folio"
-    assert found.evidence.count("cut here") == 3
+    assert found.evidence.count("cut here") == 1
+    assert "(2 more like this one)" in found.evidence
+
+
+def test_of_many_kinds_of_splats_a_few_are_shown() -> None:
+    many = "".join(WARNING.replace("try_get", f"f{number}_get") for number in range(9))
+    found = blame(GARBAGE, Witness(console=lambda: many))
+    assert found.evidence.count("cut here") == 6
+    assert "(3 more kinds of splats)" in found.evidence
+    assert found.message.endswith("WARNING in f5_get_folio; 3 more")
+    assert "f0_get" in found.evidence
+
+
+def test_a_warning_is_survived_and_an_oops_is_not() -> None:
+    oops = "BUG: kernel NULL pointer dereference, address: 0000000000000008\n"
+    assert not Witness(console=lambda: WARNING).is_damaged()
+    assert Witness(console=lambda: WARNING + oops).is_damaged()
+    assert not Witness(console=lambda: oops + BEGIN.format(1)).is_damaged()
 
 
 def test_the_console_counts_from_the_last_begin() -> None:

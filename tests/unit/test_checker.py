@@ -17,7 +17,16 @@ from testbed.check.checker import Checker
 from testbed.check.checkplan import CheckPlan
 from testbed.check.result import TrialResult, TrialStatus
 from testbed.check.script import BaseMapping
-from testbed.errors import GuestFileError, GuestTimeout, SessionError, UnbalancedLedger
+from testbed.errors import (
+    GuestFileError,
+    GuestTimeout,
+    InfraError,
+    KernelSplat,
+    ProbeProtocolError,
+    SessionError,
+    TestbedError,
+    UnbalancedLedger,
+)
 from testbed.kernel.driver import Driver, Module
 from testbed.lab.lab import Lab
 from testbed.mmap.observation import Observation
@@ -38,6 +47,8 @@ class FakeGuest:
     lab: FakeLab
     ledger: object = None
     has_evidence: bool = False
+    damaged: bool = False
+    binaries: dict[str, Path] = field(default_factory=dict)
     loaded: list[str] = field(default_factory=list)
     endings: list[Callable[[], object]] = field(default_factory=list)
 
@@ -203,9 +214,56 @@ def test_a_path_on_which_guests_hang_is_given_up(tmp_path: Path) -> None:
 
 
 def test_a_fault_of_the_host_ends_the_check(tmp_path: Path) -> None:
-    lab = FakeLab(errors={"fork": SessionError("no answer")})
-    with pytest.raises(SessionError):
+    lab = FakeLab(errors={"fork": InfraError("no space")})
+    with pytest.raises(InfraError):
         check(lab, tmp_path)
+
+
+@pytest.mark.parametrize("error", [SessionError("it closed"), ProbeProtocolError("garbage")])
+def test_a_session_that_breaks_once_is_tried_again(error: Exception, tmp_path: Path) -> None:
+    class Once(FakeLab):
+        def run(self, test: str, script: Script) -> Observation:
+            try:
+                return super().run(test, script)
+            finally:
+                if test.startswith("exit"):
+                    self.errors.clear()
+
+    lab = Once(errors={"exit": error})
+    found = check(lab, tmp_path, skip=("[!e]*",))
+    assert only(found, "exit-shared", "direct").complaints == ()
+    tests = [guest.test for guest in lab.guests]
+    assert tests.count("exit-shared on direct") == 2
+    assert tests.count("exit-shared on stack") == 1
+
+
+@pytest.mark.parametrize("error", [SessionError("it closed"), ProbeProtocolError("garbage")])
+@pytest.mark.parametrize("when", ["errors", "endings"])
+def test_a_session_that_breaks_twice_is_the_drivers_doing(
+    error: TestbedError, when: str, tmp_path: Path
+) -> None:
+    lab = FakeLab()
+    setattr(lab, when, {"exit": error})
+    found = check(lab, tmp_path, skip=("[!e]*",))
+    complaints = only(found, "exit-shared", "direct").complaints
+    assert complaints == (f"{error.message}, twice, in two guests",)
+
+
+def test_a_guest_that_is_broken_before_a_trial_begins_is_a_complaint(tmp_path: Path) -> None:
+    class Broken(FakeGuest):
+        def begin(self, test: str) -> None:
+            super().begin(test)
+            if test.startswith("exit"):
+                raise KernelSplat("oops: page fault in do_mmap")
+
+    class Lab(FakeLab):
+        @contextmanager
+        def guest(self, arch: str, *, disks: bool) -> Iterator[FakeGuest]:
+            yield Broken(self)
+
+    found = check(Lab(), tmp_path, skip=("[!e]*",))
+    complaints = only(found, "exit-shared", "direct").complaints
+    assert complaints == ("oops: page fault in do_mmap",)
 
 
 def test_a_stack_that_differs_from_the_direct_path_is_a_complaint(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from testbed.errors import (
     GuestLost,
     GuestTimeout,
     InfraError,
+    KernelSplat,
     ProbeProtocolError,
     SessionError,
 )
@@ -36,7 +37,7 @@ def _answering(payload: bytes) -> FakeChannel:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten the timeouts for a real agent, on which these tests would wait."""
-    for name in ("_ANSWER_MARGIN", "_PULSE"):
+    for name in ("_ANSWER_MARGIN", "_PULSE", "_GRACE"):
         monkeypatch.setattr(session_module, name, 0.001)
     monkeypatch.setattr(blame_module, "_NEWS", 0.001)
 
@@ -115,6 +116,15 @@ def test_the_cause_of_a_death_may_arrive_after_the_end_of_the_connection() -> No
     reasons = iter([None, None, "panic"])
     with pytest.raises(GuestLost, match="panic"):
         Session(FakeChannel(closed=True), Witness(lambda: next(reasons))).run(["probe"])
+
+
+@pytest.mark.usefixtures("impatient")
+def test_silence_after_an_oops_is_not_waited_for() -> None:
+    oops = "BUG: kernel NULL pointer dereference, address: 0000000000000008\n"
+    session = Session(FakeChannel(silent=True), Witness(console=lambda: oops))
+    with pytest.raises(KernelSplat, match="NULL pointer") as caught:
+        session.run(["probe"], deadline=Deadline.after(30))
+    assert "the guest agent does not answer any more" in caught.value.evidence
 
 
 @pytest.mark.usefixtures("impatient")
