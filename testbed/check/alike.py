@@ -37,7 +37,7 @@ class Alike:
         trials = list(dict.fromkeys(trial for trial, _ in self.places))
         shown = ", ".join(trials[:_TRIALS])
         if len(trials) > _TRIALS:
-            shown += f" and {len(trials) - _TRIALS} more trials"
+            shown += f" and {len(trials) - _TRIALS} more"
         times = f"{len(self.places)} times: " if len(self.places) > 1 else ""
         return f"{times}{shown} on {', '.join(paths)}"
 
@@ -49,6 +49,16 @@ def alike_complaints(found: Iterable[tuple[str, Place]]) -> list[Alike]:
         kind = _NUMBERS.sub("N", _PLACE.sub(r"\1 ", complaint))
         groups.setdefault(_INDEX.sub("[]", kind), Alike(complaint)).places.append(place)
     return list(groups.values())
+
+
+def telling(changes: Sequence[FactChange]) -> Iterator[FactChange]:
+    """Leave out what another change of the same fact says better: a number, a signal's code."""
+    known = {change.where for change in changes}
+    for change in changes:
+        where, _, name = change.where.rpartition(".")
+        better = {"errno": "error", "code": "result", "fault_addr": "result", "flags": "vmflags"}
+        if f"{where}.{better.get(name)}" not in known:
+            yield change
 
 
 def alike_changes(found: Iterable[tuple[FactChange, Place]]) -> list[Alike]:

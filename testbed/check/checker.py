@@ -33,7 +33,7 @@ from testbed.lab.guest import Guest
 from testbed.lab.lab import Lab
 from testbed.mmap.faultinject import let_allocations_fail
 from testbed.mmap.observation import Observation
-from testbed.mmap.path import KEEPING, MODULE, HookPath
+from testbed.mmap.path import MODULE, HookPath
 from testbed.mmap.script import Script
 from testbed.progress import Step
 
@@ -157,10 +157,13 @@ class Checker:
         """Find a mapping of each sharing that the driver allows. At least one must allow one."""
         found = self._survey(self.plan)
         if not any(found.values()) and self.plan.searches:
-            more = dataclasses.replace(self.plan, sizes=MORE_SIZES, offsets=self.plan.offsets[:1])
-            found = self._survey(more)
-            sizes = sorted({base.pages for base in found.values() if base})
-            self.plan = dataclasses.replace(self.plan, sizes=(*self.plan.sizes, *sizes))
+            offsets, prots = self.plan.offsets[:1], self.plan.prots[:2]
+            sizes = tuple(size * self.plan.unit for size in MORE_SIZES)
+            found = self._survey(
+                dataclasses.replace(self.plan, sizes=sizes, offsets=offsets, prots=prots)
+            )
+            only = sorted({base.pages for base in found.values() if base})
+            self.plan = dataclasses.replace(self.plan, sizes=(*self.plan.sizes, *only))
         bases = tuple(filter(None, found.values()))
         if not bases and not any(each.trial.startswith("survey") for each in self._outcomes):
             complaint = "nothing can be mapped: " + "; ".join(self._refused)
@@ -216,15 +219,15 @@ class Checker:
 
     def _note_unsteady(self, base: BaseMapping, known: Unsteady) -> None:
         for pages, what in (
-            (self._unsteady.by_itself - known.by_itself, "changes by itself: not compared"),
+            (self._unsteady.by_itself - known.by_itself, "change by themselves (not compared)"),
             (
                 self._unsteady.by_mapping - known.by_mapping,
-                "differs between mappings: compared within one only",
+                "differ between mappings (compared within one only)",
             ),
         ):
             here = sorted(page for offset, page in pages if offset == base.offset)
             if here:
-                self._notes.append(f"{base.sharing}: page {ranges(here)} {what}")
+                self._notes.append(f"{base.sharing}: pages that {what}: {ranges(here)}")
 
     def _try_all(self, base: BaseMapping) -> None:
         for trial in trials_on(base, self.plan):
@@ -245,7 +248,8 @@ class Checker:
 
     def _needs_own_file(self, path: HookPath) -> str:
         """Return why a path cannot have the node as its lower file, or ""."""
-        if self.driver_node.needs_own_file and path in KEEPING and path is not HookPath.DIRECT:
+        shape = path.shape
+        if self.driver_node.needs_own_file and shape.entry_vm_file != shape.nodes[-1]:
             return f"a file of sysfs must be the VMA's own file, which it is not on {path}"
         return ""
 

@@ -8,12 +8,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from testbed.check.alike import Alike, alike_changes, alike_complaints
+from testbed.check.alike import Alike, alike_changes, alike_complaints, telling
 from testbed.check.result import Checked, Conversion, TrialResult, TrialStatus
 from testbed.report.diff import FactChange
 
 # The report shows at most this many groups and skipped trials. The JSON has all of them.
 _SHOWN = 8
+_SHOWN_CHANGES = 4
 _SHOWN_SKIPPED = 3
 
 # Of a complaint, such as a driver's own message, it shows at most this many lines.
@@ -25,6 +26,35 @@ def check_lines(found: Checked) -> Iterator[str]:
     yield f"## {found.arch}: {found.driver}, {found.node}"
     yield ""
     yield f"{found.kernel}"
+    yield from _verdict_lines(found)
+    yield from _skipped(found.outcomes)
+
+
+def conversion_lines(found: Conversion) -> Iterator[str]:
+    """Yield the verdicts on both versions, and every difference that userspace can see."""
+    yield f"## {found.after.arch}: {found.before.node}"
+    yield ""
+    yield f"{found.after.kernel}"
+    for title, side in (("before", found.before), ("after", found.after)):
+        yield ""
+        yield f"# {title}: {side.driver}"
+        yield from _verdict_lines(side)
+    yield from _skipped(found.after.outcomes)
+    yield ""
+    yield "# differences"
+    if not found.differences:
+        compared = len(found.after.outcomes)
+        yield ""
+        yield f"none on {found.after.arch}; trials compared: {compared}"
+    groups = alike_changes(
+        (change, (each.trial, each.path))
+        for each in found.differences
+        for change in telling(each.changes)
+    )
+    yield from _groups(groups, "differences", _SHOWN_CHANGES)
+
+
+def _verdict_lines(found: Checked) -> Iterator[str]:
     yield from (f"note: {note}" for note in found.notes)
     if found.base_mappings:
         yield f"base mappings: {'; '.join(found.base_mappings)}"
@@ -32,25 +62,6 @@ def check_lines(found: Checked) -> Iterator[str]:
     yield ""
     yield from _table(found.outcomes)
     yield from _failures(found.failed)
-    yield from _skipped(found.outcomes)
-
-
-def conversion_lines(found: Conversion) -> Iterator[str]:
-    """Yield the reports of both versions, and every difference that userspace can see."""
-    for title, side in (("before", found.before), ("after", found.after)):
-        yield f"# {title}"
-        yield ""
-        yield from check_lines(side)
-        yield ""
-    yield "# differences"
-    yield ""
-    if not found.differences:
-        compared = len(found.after.outcomes)
-        yield f"none on {found.after.arch}; trials compared: {compared}"
-    groups = alike_changes(
-        (change, (each.trial, each.path)) for each in found.differences for change in each.changes
-    )
-    yield from _groups(groups, "differences")
 
 
 def check_content(found: Sequence[Checked | Conversion]) -> list[dict[str, Any]]:
@@ -89,11 +100,12 @@ def _failures(failed: Iterable[TrialResult]) -> Iterator[str]:
             for complaint in outcome.complaints
         ),
         "complaints",
+        _SHOWN,
     )
 
 
-def _groups(groups: Sequence[Alike], what: str) -> Iterator[str]:
-    for group in groups[:_SHOWN]:
+def _groups(groups: Sequence[Alike], what: str, most: int) -> Iterator[str]:
+    for group in groups[:most]:
         yield ""
         if isinstance(group.example, FactChange):
             yield from _change_lines(group.example)
@@ -104,9 +116,9 @@ def _groups(groups: Sequence[Alike], what: str) -> Iterator[str]:
             if len(more) >= _LINES:
                 yield "  ..."
         yield f"  {group.where}"
-    if len(groups) > _SHOWN:
+    if len(groups) > most:
         yield ""
-        yield f"and {len(groups) - _SHOWN} more kinds of {what}: check.json has all"
+        yield f"and {len(groups) - most} more kinds of {what}: check.json has all"
 
 
 def _change_lines(change: FactChange) -> Iterator[str]:

@@ -52,7 +52,8 @@ class BaseMapping:
     prot: str
 
     def __str__(self) -> str:
-        return f"{self.sharing} {self.prot}, {self.pages} pages at page {self.offset}"
+        size = "1 page" if self.pages == 1 else f"{self.pages} pages"
+        return f"{self.sharing} {self.prot}, {size} at page {self.offset}"
 
     @property
     def writable(self) -> bool:

@@ -20,7 +20,7 @@ _MOST = 8
 _READ = 16  # pages
 
 # Sizes for a driver that maps none of the plan's: a ring often has one exact size.
-MORE_SIZES = (*range(1, 129), *(1 << bits for bits in range(8, 15)))  # pages
+MORE_SIZES = (*range(1, 513), *(1 << bits for bits in range(10, 15)))  # pages
 
 
 @dataclass
