@@ -6,8 +6,8 @@ so git does not read unchanged files. It uses the user's objects as alternates o
 which reads. If git wrote an object that already exists in an alternate, it would update the time
 of the user's object (git calls this "freshen").
 
-A partial clone lacks the files of older commits (gitprotocol "promisor remote"). git fetches them
-into the private repository, from the user's remote.
+A partial clone lacks the files of older commits. git fetches them into the private repository, from
+the user's remote ("promisor remote" in git's technical/partial-clone).
 """
 
 from __future__ import annotations

@@ -14,8 +14,10 @@ from typing import Any
 from tree_parts import GIT_ALONE
 
 from testbed.context import Context
+from testbed.kernel.build import open_builder
 from testbed.kernel.driverbuild import build_driver
 from testbed.kernel.make import Make
+from testbed.kernel.modules import bring_to
 from testbed.kernel.release import nameless
 from testbed.kernel.request import Kernel, KernelRequest
 from testbed.process import run
@@ -203,6 +205,20 @@ LINKED = {
     "drv/gone": "nowhere",
 }
 
+ALL = {
+    "drivers/drv/Makefile": "obj-m := front/ core/\nccflags-y := -DUNUSED\n",
+    "drivers/drv/core/Kbuild": "obj-m := core.o\nccflags-y := -I$(PWD)/../inc\n",
+    "drivers/drv/core/core.c": EXPORTS,
+    "drivers/drv/front/Makefile": (
+        f"{VERSION}{TWO_OBJECTS}ring-y += used.o\n"
+        'ccflags-y := -I$(M)/../inc -Wall -Werror -DRING=\\"$(VERSION)\\"\n'
+    ),
+    "drivers/drv/front/main.c": MAIN.replace("RING_PAGES", "sizeof(RING)"),
+    "drivers/drv/front/fill.c": UNUSED.replace("ring_fill", "ring_waste"),
+    "drivers/drv/front/used.c": USES.partition("MODULE")[0].replace("ring_pages", "ring_more"),
+    "drivers/inc/ring.h": f"{HEADER}int ring_fill(void);\n",
+}
+
 NAMED = f'{VERSION}{TWO_OBJECTS}ccflags-y := -DRING=\\"$(VERSION)\\"\n'
 LENGTH = {
     "drv/ring.h": "#define RING_PAGES (sizeof(RING))\n",
@@ -258,6 +274,8 @@ SAMPLES = (
     Sample("links", LINKS, links=LINKED),
     ring("version", NAMED, LENGTH, tag="v1.25-of-the-ring"),
     ring("no-version", NAMED, LENGTH),
+    # Most of the above in one.
+    Sample("all", ALL, folder="drivers/drv", modules=("core.ko", "ring.ko"), tag="v1.25"),
 )
 
 
@@ -282,9 +300,12 @@ def modules_in(folder: Path, kernel: Kernel) -> dict[str, bytes]:
 
 
 def built_both_ways(
-    sample: Sample, top: Path, kernel: Kernel, request: KernelRequest, ctx: Context, make: Make
+    sample: Sample, top: Path, kernel: Kernel, request: KernelRequest, ctx: Context
 ) -> tuple[dict[str, bytes], dict[str, bytes]]:
     """Build a sample by the testbed and by make alone. Return the modules of each."""
     entry = build_driver(sample.lay_out(top / "testbed"), kernel, request, ctx)
-    folder = native(sample.lay_out(top / "native"), make, top / "native.log")
+    log = top / "native.log"
+    with open_builder(request, ctx) as builder:
+        bring_to(builder.build_dir, kernel, request, log)
+        folder = native(sample.lay_out(top / "native"), builder.build_dir.make, log)
     return modules_in(entry, kernel), modules_in(folder, kernel)

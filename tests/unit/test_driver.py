@@ -23,7 +23,6 @@ from driver_corpus import (
 from test_build import HOST, Yard, built, content, poison, yard
 
 from testbed.errors import BuildError, SetupError
-from testbed.kernel.build import open_builder
 from testbed.kernel.driver import Driver, Module, find_driver, load_order, read_module
 from testbed.kernel.driverbuild import build_driver, build_warning
 from testbed.kernel.driverfiles import files_below
@@ -185,10 +184,7 @@ def test_modules_that_depend_on_each_other_are_refused() -> None:
 def test_a_driver_is_built_as_make_builds_it(built: Yard, tmp_path: Path, sample: Sample) -> None:
     request = built.request()
     kernel = built.build(request)
-    ctx = built.ctx()
-    with open_builder(request, ctx) as builder:
-        make = builder.build_dir.make
-    ours, theirs = built_both_ways(sample, tmp_path, kernel, request, ctx, make)
+    ours, theirs = built_both_ways(sample, tmp_path, kernel, request, built.ctx())
     assert sorted(ours) == list(sample.modules)
     assert ours == theirs
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from driver_corpus import SAMPLES, built_both_ways
 
 from testbed.kernel.driver import find_driver
 from testbed.lab.lab import Lab
@@ -193,6 +194,16 @@ def test_a_missing_node_fails_the_load(check: Check) -> None:
     ended = check("nothing", "", "--module", EXAMPLES / "pages/mmap_prepare")
     assert ended.status == 1
     assert ended.failed() == {("load", "direct"): ["the node cannot be opened: ENOENT"]}
+
+
+def test_a_driver_is_built_as_make_builds_it(
+    lab: Lab, prepared: PreparedKernel, tmp_path: Path
+) -> None:
+    # tests/long/test_driver_builds.py has one test for each shape of a driver.
+    [sample] = (each for each in SAMPLES if each.name == "all")
+    ours, theirs = built_both_ways(sample, tmp_path, prepared.kernel, prepared.request, lab.ctx)
+    assert sorted(ours) == list(sample.modules)
+    assert ours == theirs
 
 
 def test_a_compile_error_is_shown(check: Check, tmp_path: Path) -> None:
