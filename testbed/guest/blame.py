@@ -23,6 +23,9 @@ SURVIVED = frozenset({SplatKind.WARNING})
 
 _MOST_SHOWN = 6  # different splats; a damaged kernel may print thousands
 
+# A hang is certain after this many looks in a row that found interrupts off: ten seconds.
+_LOOKS = 40
+
 # Seconds for QMP and the console to show why something broke.
 _NEWS = 2.0
 _PAUSE = 0.02
@@ -36,11 +39,13 @@ class Witness:
     """What the host sees of a guest without the guest's help.
 
     `processors` shows registers and call traces; it takes the addresses of loaded modules.
+    `interrupts_off`: every processor is in the kernel with interrupts off, at this moment.
     """
 
     why_dead: Callable[[], str | None] = lambda: None
     console: Callable[[], str] = str
     processors: Callable[[Mapping[str, int]], str] = lambda _: ""
+    interrupts_off: Callable[[], bool] = lambda: False
 
     def splats(self) -> list[Splat]:
         """Return the splats on the console since the last test began."""
@@ -49,6 +54,32 @@ class Witness:
     def is_damaged(self) -> bool:
         """Whether the kernel has printed a splat after which it is unreliable."""
         return any(splat.kind not in SURVIVED for splat in self.splats())
+
+
+@dataclass
+class HangWatch:
+    """Recognises a kernel that hangs with interrupts off, which no watchdog of its own reports.
+
+    `look` is called again and again while nothing answers. A healthy kernel has interrupts on at
+    one of _LOOKS looks in a row, or prints something meanwhile.
+    """
+
+    witness: Witness
+    _shown: int = -1  # length of the console's text
+    _looks: int = 0  # in a row with interrupts off
+
+    @property
+    def suspects(self) -> bool:
+        """Whether the last look found interrupts off, and more looks are needed."""
+        return self._looks > 0
+
+    def look(self) -> bool:
+        """Look once. Return whether the kernel hangs."""
+        shown = len(self.witness.console())
+        off = self.witness.interrupts_off() and self._shown in (-1, shown)
+        self._looks = self._looks + 1 if off else 0
+        self._shown = shown if off else -1
+        return self._looks >= _LOOKS
 
 
 def since_begin(console: str) -> str:

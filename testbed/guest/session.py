@@ -30,7 +30,7 @@ from testbed.errors import (
     TestbedError,
 )
 from testbed.guest import protocol, ssh
-from testbed.guest.blame import Witness, blame
+from testbed.guest.blame import HangWatch, Witness, blame
 from testbed.guest.protocol import AgentRefusal, ErrorClass, Frame, Hello, Request, RunFlag
 
 logger = logging.getLogger(__name__)
@@ -357,6 +357,7 @@ class Session:
 
     def _receive(self, until: Deadline) -> Frame:
         grace = Deadline.after(_GRACE * self.slowdown)
+        watch = HangWatch(self._witness)
         while (frame := self._reader.next_frame()) is None:
             data = self._channel.receive(until.capped(_PULSE))
             self._reader.feed(data)
@@ -367,13 +368,17 @@ class Session:
             if grace.expired:
                 if self._witness.is_damaged():
                     raise SessionError("the guest agent does not answer any more")
-                grace = Deadline.after(_GRACE * self.slowdown)
+                if watch.look():
+                    raise self._hang("its processors keep interrupts off")
+                if not watch.suspects:
+                    grace = Deadline.after(_GRACE * self.slowdown)
             if until.expired:
-                raise GuestTimeout(
-                    f"the guest hangs: its agent did not answer within {until}",
-                    evidence=self._witness.processors(self.modules),
-                )
+                raise self._hang(f"its agent did not answer within {until}")
         return frame
+
+    def _hang(self, how: str) -> GuestTimeout:
+        shown = self._witness.processors(self.modules)
+        return GuestTimeout(f"the guest hangs: {how}", evidence=shown)
 
     def _timeout(
         self, argv: Sequence[str], answer: protocol.RunAnswer, until: Deadline

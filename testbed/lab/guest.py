@@ -30,7 +30,7 @@ from testbed.guest.session import Session, open_session
 from testbed.guest.splat_patterns import SplatKind
 from testbed.lab.prepared import PreparedKernel
 from testbed.mmap.probe import Prober
-from testbed.vm.backtrace import show_processors
+from testbed.vm.backtrace import interrupts_are_off, show_processors
 from testbed.vm.machine import VirtualMachine, boot, clone
 from testbed.vm.qemu import Template
 from testbed.vm.symbols import SymbolTable, kernel_functions, module_functions
@@ -232,7 +232,12 @@ def entered(prepared: PreparedKernel, vm: VirtualMachine, deadline: Deadline) ->
         host_key=prepared.image.host_key,
         client_key=prepared.image.client_key,
         deadline=deadline,
-        witness=Witness(vm.why_dead, vm.console.text, partial(_show_processors, vm, binaries)),
+        witness=Witness(
+            vm.why_dead,
+            vm.console.text,
+            partial(_show_processors, vm, binaries),
+            partial(interrupts_are_off, vm.qmp),
+        ),
     ) as session:
         log = KernelLog(session, vm.console.text)
         session.slowdown = vm.slowdown = vm.slowdown or find_slowdown(session)

@@ -36,6 +36,15 @@ def show_processors(qmp: Qmp, symbols: SymbolTable) -> str:
     return "\n".join(parts) or f"the registers cannot be read: {shown}"
 
 
+def interrupts_are_off(qmp: Qmp) -> bool:
+    """Whether every processor is in the kernel with interrupts off, at this moment."""
+    try:
+        seen = list(parse_registers(_monitor(qmp, "info registers -a")))
+    except QmpError:
+        return False
+    return bool(seen) and all(cpu.interrupts_off and not cpu.in_user_mode for cpu in seen)
+
+
 @contextmanager
 def _paused(qmp: Qmp) -> Iterator[None]:
     """Stop the processors: while they run, QEMU does not keep all registers up to date."""

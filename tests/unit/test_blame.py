@@ -13,7 +13,7 @@ from testbed.errors import (
     SessionError,
 )
 from testbed.guest import blame as subject
-from testbed.guest.blame import Witness, blame, since_begin
+from testbed.guest.blame import HangWatch, Witness, blame, since_begin
 
 BEGIN = "[    5.111111] testbed: 0123abcd.{} begin test_one\n"
 
@@ -93,6 +93,24 @@ def test_a_warning_is_survived_and_an_oops_is_not() -> None:
     assert not Witness(console=lambda: WARNING).is_damaged()
     assert Witness(console=lambda: WARNING + oops).is_damaged()
     assert not Witness(console=lambda: oops + BEGIN.format(1)).is_damaged()
+
+
+def test_a_kernel_hangs_if_interrupts_stay_off_and_nothing_is_printed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(subject, "_LOOKS", 3)
+    console = [""]
+    off = [True]
+    watch = HangWatch(Witness(console=lambda: console[0], interrupts_off=lambda: off[0]))
+    assert [watch.look() for _ in range(2)] == [False, False]
+    console[0] = "a line\n"  # a kernel that prints with interrupts off, which takes long
+    assert not watch.look()
+    assert not watch.suspects
+    assert [watch.look() for _ in range(2)] == [False, False]
+    off[0] = False
+    assert not watch.look()
+    off[0] = True
+    assert [watch.look() for _ in range(3)] == [False, False, True]
 
 
 def test_the_console_counts_from_the_last_begin() -> None:

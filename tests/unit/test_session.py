@@ -128,6 +128,14 @@ def test_silence_after_an_oops_is_not_waited_for() -> None:
 
 
 @pytest.mark.usefixtures("impatient")
+def test_silence_with_interrupts_off_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blame_module, "_LOOKS", 3)
+    session = Session(FakeChannel(silent=True), Witness(interrupts_off=lambda: True))
+    with pytest.raises(GuestTimeout, match="hangs: its processors keep interrupts off"):
+        session.run(["probe"], deadline=Deadline.after(30))
+
+
+@pytest.mark.usefixtures("impatient")
 def test_silence_shows_the_guests_processors_and_modules() -> None:
     channel = FakeChannel({Request.LOAD: lambda _: b""})
     channel.answers[Request.GET] = lambda _: u32(0) + blob(b"0xffffffffa0000000\n")
