@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The user's own words for QEMU and for the kernel, on a real guest."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+from testbed.lab.lab import Lab
+from testbed.lab.prepared import PreparedKernel
+from testbed.process import run
+from testbed.results.model import EXIT_SETUP
+from testbed.settings import Isolation
+
+Command = Callable[..., list[str]]
+
+# The PCI device id of QEMU's device `edu`.
+EDU = "0x11e8"
+
+
+def test_the_guest_has_the_users_device_and_words(
+    lab: Lab, prepared: PreparedKernel, tmp_path: Path
+) -> None:
+    settings = dataclasses.replace(
+        lab.ctx.settings,
+        qemu=("-device", "edu"),
+        cmdline='own="two  words"',
+        isolation=Isolation.BOOT,
+        results_dir=tmp_path,
+    )
+    ctx = dataclasses.replace(lab.ctx, settings=settings)
+    with closing(Lab(ctx, lab.series)) as own, own.guest(prepared.arch.name) as guest:
+        assert guest.session.get("/proc/cmdline").decode().strip().endswith('own="two  words"')
+        found = guest.session.check(["sh", "-c", "cat /sys/bus/pci/devices/*/device"]).out
+        assert EDU in found.split()
+
+
+def test_a_word_that_qemu_refuses_is_the_callers_fault(command: Command) -> None:
+    done = run(command("boot", "--qemu", "-device nosuch"), ok=range(256))
+    assert done.status == EXIT_SETUP, done.stdout + done.stderr
+    assert "'nosuch' is not a valid device model name" in done.stderr
+    assert "is --qemu right? It appends -device nosuch" in done.stderr
