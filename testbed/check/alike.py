@@ -15,7 +15,7 @@ _PLACE = re.compile(r"^\d+ (\w+)[^:]*:(?=\.)")
 _INDEX = re.compile(r"\[\d+\]")
 
 # Numbers that differ between trials for one reason.
-_NUMBERS = re.compile(r"0x[0-9a-f]+|\b\d+ more\b|allocation \d+|(?<=step )\d+|(?<=[\w]/)0x\w+")
+_NUMBERS = re.compile(r"other:0x[0-9a-f]+|\b\d+ more\b|allocation \d+|(?<= is )-?\d+(?=, was )")
 
 # A group lists at most this many trials.
 _TRIALS = 4

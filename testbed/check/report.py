@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -16,6 +17,12 @@ from testbed.report.diff import FactChange
 _SHOWN = 8
 _SHOWN_CHANGES = 4
 _SHOWN_SKIPPED = 3
+
+# A page has other content than before.
+_CHANGED = re.compile(r"\bpage \d+ is \w+(:0x\w+)? .*, was |\bpages [\d, -]+ changed ")
+_VOLATILE = (
+    "if the driver itself changes a page on such an event, name it in a plan: volatile = [0]"
+)
 
 # Of a complaint, such as a driver's own message, it shows at most this many lines.
 _LINES = 6
@@ -62,6 +69,9 @@ def _verdict_lines(found: Checked) -> Iterator[str]:
     yield ""
     yield from _table(found.outcomes)
     yield from _failures(found.failed)
+    if any(_CHANGED.search(text) for each in found.failed for text in each.complaints):
+        yield ""
+        yield f"hint: {_VOLATILE}"
 
 
 def check_content(found: Sequence[Checked | Conversion]) -> list[dict[str, Any]]:

@@ -480,6 +480,28 @@ def test_a_report_counts_trials_and_lists_those_that_do_not_hold() -> None:
     assert exit_status([checked(outcome("fork"))]) == 0
 
 
+@pytest.mark.parametrize(
+    ("complaint", "hinted"),
+    [
+        ("page 0 is zero in a child, was fill:0x61", True),
+        ("pages 0-2, 4 changed in a child: page 0 is zero, was fill:0x61", True),
+        ("/sys/users is 2, was 1", False),
+        ("mmap rw of a read-only file: success, not EACCES", False),
+    ],
+)
+def test_a_report_of_a_changed_page_says_how_a_plan_names_it(complaint: str, hinted: bool) -> None:
+    lines = list(check_lines(checked(outcome("fork", complaint))))
+    assert any("volatile = [0]" in line for line in lines) == hinted
+
+
+def test_a_driver_with_one_fault_has_a_report_of_one_screen() -> None:
+    names = [name for name in TRIALS if name.endswith("-shared")]
+    failed = [outcome(name, "warning: foo", path=path) for name in names for path in PATHS]
+    lines = list(check_lines(checked(*failed)))
+    assert len(lines) < 24
+    assert f"  {len(failed)} times: {', '.join(names[:4])} and" in "\n".join(lines)
+
+
 def test_a_report_for_programs_has_everything() -> None:
     (content,) = check_content([checked(outcome("fork", facts={"1 map m:.errno": "0"}))])
     assert content["outcomes"][0]["verdict"] == TrialStatus.HOLDS
