@@ -31,6 +31,7 @@ from testbed.kernel.driverfiles import (
     makefile_text,
     module_folders,
 )
+from testbed.kernel.exports import Export, find_exports
 from testbed.kernel.modules import bring_to
 from testbed.kernel.release import copy_named
 from testbed.kernel.request import Kernel, KernelRequest
@@ -191,10 +192,7 @@ class _Build:
     def _hint(self, log: str) -> str:
         undefined = list(dict.fromkeys(one or other for one, other in _UNDEFINED.findall(log)))
         if undefined:
-            return (
-                f"the kernel lacks {', '.join(undefined)}: build the part that exports it, "
-                f"with --config FRAGMENT"
-            )
+            return _lacking(undefined, find_exports(self.build_dir.src, undefined))
         if not _NO_HEADER.search(log):
             return ""
         if re.search(r"^\s*EXTRA_CFLAGS\b", makefile_text(self.text.folder), re.MULTILINE):
@@ -206,6 +204,13 @@ class _Build:
                 f"put the driver and its headers into a folder of their own"
             )
         return ""
+
+
+def _lacking(undefined: list[str], exports: list[Export]) -> str:
+    lacks = f"the kernel lacks {', '.join(undefined)}"
+    if not exports:
+        return lacks
+    return f"{lacks}: {'; '.join(map(str, exports))}; configure it with --config FILE"
 
 
 def _no_module(folder: Path, log: Path) -> BuildError:

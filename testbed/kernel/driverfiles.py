@@ -46,9 +46,13 @@ _UPWARD = re.compile(r"(?:\w[\w+@-]*(?:\.[\w+@-]+)*/)*(?<!\.)\.\.(?![\w.])(?:/[\
 # The parent of the module's folder without `..` in its name.
 _PARENT = re.compile(r"\b(?:dir|dirname) \"?\$[({](?:src|srcroot|obj|M|PWD|CURDIR)[)}]")
 
-# A folder outside that has more than this is not copied, such as a home or a kernel tree.
+# A folder outside that has more than this is not copied, such as a kernel tree.
 _MOST_FILES = 20_000
 _MOST_BYTES = 500_000_000
+
+# The same for a folder that holds the driver's, such as a home.
+_MOST_FILES_ABOVE = 2_000
+_MOST_BYTES_ABOVE = 50_000_000
 
 # make takes these in the name of a file for its own.
 _AWKWARD = re.compile(r"[^\w.+@-]")
@@ -239,7 +243,14 @@ def _references(path: Path, folder: Path) -> Iterator[Path]:
         yield from (path.parent / name for name in names)
         return
     text = _COMMENT.sub("", text)
-    names = _UPWARD.findall(text)
+    lines = text.splitlines()
+    # `make -C ..` in a recipe needs no copy of everything above.
+    names = [
+        name
+        for line in lines
+        for name in _UPWARD.findall(line)
+        if not (line.startswith("\t") and name.endswith(".."))
+    ]
     if _matches(path, _MAKEFILE_NAMES):
         names += [".."] if _PARENT.search(text) else []
         # They include each other by names with variables.
@@ -264,12 +275,15 @@ def _taken(target: Path, folder: Path) -> list[Path] | None:
     """Return the files to copy for a name in the text: None if they are too many."""
     if not target.is_dir():
         return [target]
+    above = folder.is_relative_to(target)
+    most_files = _MOST_FILES_ABOVE if above else _MOST_FILES
+    most_bytes = _MOST_BYTES_ABOVE if above else _MOST_BYTES
     found, size = list[Path](), 0
     for path, _, names in _walk(target):
         for file in (path / name for name in names):
             if file.is_file() and not file.is_relative_to(folder) and not _is_output(file):
                 found.append(file)
                 size += file.stat().st_size
-            if len(found) > _MOST_FILES or size > _MOST_BYTES:
+            if len(found) > most_files or size > most_bytes:
                 return None
     return found

@@ -26,7 +26,9 @@ from testbed.errors import BuildError, SetupError
 from testbed.kernel.driver import Driver, Module, find_driver, load_order, read_module
 from testbed.kernel.driverbuild import build_driver, build_warning
 from testbed.kernel.driverfiles import files_below
+from testbed.kernel.exports import find_exports
 from testbed.kernel.release import UNNAMED
+from testbed.process import run
 
 __all__ = ["built", "yard"]
 
@@ -298,11 +300,34 @@ def test_a_module_in_a_folder_below_is_named(built: Yard, tmp_path: Path) -> Non
 
 
 def test_a_symbol_that_the_kernel_lacks_is_named(built: Yard, folder: Path) -> None:
-    (folder / "foo.c").write_text("int far(void);\nint foo(void) { return far(); }\n")
+    (folder / "foo.c").write_text("int far(void);\nint foo(void) { return far() + nowhere(); }\n")
     with pytest.raises(BuildError, match=r"modpost: .far. \[foo\.ko\] undefined") as caught:
         build(built, folder)
-    assert caught.value.hint.startswith("the kernel lacks far: build the part that exports it")
-    assert "--config FRAGMENT" in caught.value.hint
+    assert caught.value.hint == (
+        "the kernel lacks far, nowhere: drivers/far/parts.c exports far (CONFIG_FAR); "
+        "configure it with --config FILE"
+    )
+
+
+@pytest.mark.parametrize(
+    ("makefile", "option"),
+    [
+        ("obj-$(CONFIG_FAR) += one.o parts.o\n", "FAR"),
+        ("obj-$(CONFIG_FAR) += \\\n\tone.o \\\n\tparts.o\n", "FAR"),
+        ("obj-$(CONFIG_FAR) += far.o\nfar-y := one.o parts.o\n", "FAR"),
+        ("obj-$(CONFIG_FAR) += far.o\nfar-$(CONFIG_FAR_MORE) := parts.o\n", "FAR"),
+        ("parts-y := parts.o\nobj-m += parts.o\n", ""),
+        ("obj-y += parts.o\n", ""),
+        ("", ""),
+    ],
+)
+def test_the_option_of_an_export_is_found(tmp_path: Path, makefile: str, option: str) -> None:
+    (tmp_path / "Makefile").write_text(makefile)
+    (tmp_path / "parts.c").write_text("EXPORT_SYMBOL_GPL(far);\nEXPORT_SYMBOL(farther);\n")
+    (tmp_path / "near.c").write_text('EXPORT_SYMBOL_NS_GPL(near, "N");\n// EXPORT_SYMBOL(far)\n')
+    [far, near] = find_exports(tmp_path, ["far", "near"])
+    assert (far.symbol, far.file, far.option) == ("far", "parts.c", option)
+    assert (near.symbol, near.file, near.option) == ("near", "near.c", "")
 
 
 def test_flags_that_kbuild_ignores_are_named(built: Yard, tmp_path: Path) -> None:
@@ -325,6 +350,45 @@ def test_a_folder_that_is_too_large_to_be_copied_is_named(
     with pytest.raises(BuildError) as caught:
         build(built, folder)
     assert f"refers to {tmp_path}/common, which is too large" in caught.value.hint
+
+
+@pytest.mark.parametrize("vendor", ["fill.o_shipped", "fill.o"])
+def test_objects_of_a_vendor_are_linked(built: Yard, tmp_path: Path, vendor: str) -> None:
+    files = {"drv/main.c": MAIN, "drv/ring.h": HEADER, "drv/Kbuild": TWO_OBJECTS, "fill.c": FILL}
+    folder = Sample("vendor", files).lay_out(tmp_path)
+    run(["gcc", "-c", "-o", folder / vendor, tmp_path / "fill.c"])
+    [module] = build(built, folder).glob("*.ko")
+    assert b"ring_fill" in module.read_bytes()
+
+
+def test_symbols_of_another_driver_are_copied_with_it(built: Yard, tmp_path: Path) -> None:
+    makefile = f"{TWO_OBJECTS}KBUILD_EXTRA_SYMBOLS := $(src)/../core/Module.symvers\n"
+    files = {"drv/main.c": MAIN, "drv/ring.h": HEADER, "drv/fill.c": FILL, "drv/Kbuild": makefile}
+    folder = Sample("extra", {**files, "core/Module.symvers": "0x0\tfar\tcore\tEXPORT\n"})
+    first = build(built, folder.lay_out(tmp_path))
+    [symbols] = built.cache_dir.glob("work/*/driver/core/Module.symvers")
+    assert symbols.read_text() == "0x0\tfar\tcore\tEXPORT\n"
+    (tmp_path / "core/Module.symvers").write_text("0x1\tfar\tcore\tEXPORT\n")
+    assert build(built, tmp_path / "drv") != first
+
+
+def test_a_call_of_make_above_does_not_copy_everything_above(built: Yard, tmp_path: Path) -> None:
+    files = {"drv/Makefile": "obj-m := ring.o\nall:\n\t$(MAKE) -C .. all\n", "drv/ring.h": HEADER}
+    folder = Sample("call", {**files, "drv/ring.c": MAIN, "other/file": ""}).lay_out(tmp_path)
+    build(built, folder)
+    assert not list(built.cache_dir.glob("work/*/driver/other"))
+
+
+def test_a_driver_may_be_named_by_a_link_or_relative_to_the_working_directory(
+    built: Yard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = sample("outside").lay_out(tmp_path)
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links/driver").symlink_to(folder)
+    first = build(built, folder)
+    assert build(built, tmp_path / "links/driver") == first
+    monkeypatch.chdir(folder)
+    assert build(built, Path(".")) == first
 
 
 def test_output_of_earlier_builds_is_left_out(tmp_path: Path) -> None:
