@@ -116,7 +116,10 @@ class Checker:
         """
         self.lab.prepared(self.arch)
         with self.lab.ctx.progress.step(f"check {self.name} on {self.arch}") as self._step:
-            self._run()
+            try:
+                self._run()
+            finally:
+                self._loader.leave()
         kernel = self.lab.prepared(self.arch).kernel
         return Checked(
             arch=self.arch,

@@ -94,6 +94,11 @@ class Loader:
         """Whether an earlier trial's modules have stayed in the guest."""
         return guest is self._holds
 
+    def leave(self) -> None:
+        """Let no other check use the guest in which modules have stayed."""
+        if self._holds is not None:
+            self._holds.broken = self._holds.broken or f"{self.stays}.ko stays loaded"
+
     def _load_modules(self, guest: Guest, *, unloads: bool) -> None:
         if not self.stays:
             self._devices = _character_devices(guest)

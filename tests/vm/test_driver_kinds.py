@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: GPL-2.0
+"""A check accuses no right driver, and finds wrong twins: a sample of tests/long."""
+
+from __future__ import annotations
+
+import pytest
+from driver_kinds import KINDS, check_kind, complaints
+
+from testbed.lab.lab import Lab
+from testbed.lab.prepared import PreparedKernel
+from testbed.mmap.path import HookPath
+
+BY_NAME = {kind.name: kind for kind in KINDS}
+
+PATHS = (HookPath.DIRECT, HookPath.STACK_FIRST)
+
+# A trial in which an earlier version accused the right driver.
+ACCUSED = {
+    "dontcopy": "close-first",
+    "once": "again",
+    "read_only": "write-later",
+    "volatile": "fork",
+    "exec_only": "mprotect-part",
+    "index": "adjacent",
+    "pins": "exit",
+}
+
+
+@pytest.mark.parametrize("name", ACCUSED)
+def test_a_right_driver_is_not_accused(lab: Lab, prepared: PreparedKernel, name: str) -> None:
+    found = check_kind(BY_NAME[name], lab, prepared, paths=PATHS, trials=[ACCUSED[name]])
+    assert complaints(found) == []
+    assert [each.path for each in found.outcomes if each.trial.startswith(ACCUSED[name])] == [
+        *PATHS
+    ]
+    assert found.outcomes[-1].facts
+
+
+@pytest.mark.parametrize("name", ["dontcopy", "once", "read_only", "volatile", "index"])
+def test_a_wrong_twin_is_found(lab: Lab, prepared: PreparedKernel, name: str) -> None:
+    kind = BY_NAME[name]
+    paths = (HookPath.DIRECT,)
+    found = check_kind(kind, lab, prepared, wrong=True, paths=paths, trials=[kind.trial])
+    said = [each for each in complaints(found) if each.startswith(f"{kind.trial}-")]
+    assert any(kind.wrong in each for each in said), complaints(found)
