@@ -115,12 +115,12 @@ class _Build:
 
     @property
     def root(self) -> Path:
-        return self.build_dir.root / "driver"
+        return self.build_dir.root.resolve() / "driver"
 
     @property
     def copy(self) -> Path:
         """The copy of the driver's folder."""
-        return self.text.place(self.text.folder, self.root)
+        return self.text.place_folder(self.text.folder, self.root)
 
     def into(self, entry: Path, key: str) -> None:
         """Build the modules into a cache entry."""
@@ -172,7 +172,7 @@ class _Build:
             outside: copies of files outside the folder, and those files.
             digests: of the copies, before make ran.
         """
-        testbed = (self.build_dir.root, self.build_dir.src)
+        testbed = (self.build_dir.root.resolve(), self.build_dir.src.resolve())
         named = (self.text.place(path, self.root) for path in self.text.named)
         for path in sorted({*named, *self._compiled()}):
             if path in outside:
@@ -185,7 +185,7 @@ class _Build:
         for file in self.root.rglob(".*.cmd"):
             for name in _CMD_FILE.findall(file.read_text(errors="replace")):
                 # Relative names are relative to the folder of the module.
-                path = Path(os.path.normpath(self.copy / name))
+                path = (self.copy / name).resolve()
                 if path.is_file():
                     yield path
 

@@ -66,9 +66,7 @@ class DriverText:
     outside: tuple[Path, ...]
     named: frozenset[Path]  # of those outside, the ones that a text names itself
     too_large: tuple[Path, ...]  # folders to which the text refers, and which are left out
-    repository: Path | None = (
-        None  # the top of the working tree that holds it, if its text uses git
-    )
+    repository: Path | None = None  # top of the git tree that holds the folder, if it calls git
 
     @property
     def top(self) -> Path:
@@ -78,15 +76,19 @@ class DriverText:
         return Path(os.path.commonpath(folders))
 
     def place(self, path: Path, root: Path) -> Path:
-        """Return the path of a file or folder in a copy at `root`.
+        """Return the path of a file in a copy at `root`."""
+        return self.place_folder(path.parent, root) / path.name
 
-        Folders keep their names if make can handle them. Native make refuses a blank.
+    def place_folder(self, path: Path, root: Path) -> Path:
+        """Return the path of a folder in a copy at `root`.
+
+        The driver's folder and those around it get names that make can handle. Native make refuses
+        a blank.
         """
-        base = path if path == self.repository else path.parent
-        base = self.folder if path.is_relative_to(self.folder) else base
-        folders = base.relative_to(self.top).parts
-        plain = Path(root, *(_AWKWARD.sub("_", each) for each in folders))
-        return plain / path.relative_to(base)
+        if path.is_relative_to(self.folder) and path != self.folder:
+            return self.place_folder(self.folder, root) / path.relative_to(self.folder)
+        folders = path.relative_to(self.top).parts
+        return Path(root, *(_AWKWARD.sub("_", each) for each in folders))
 
     def copy(self, root: Path) -> Path:
         """Copy all files to `root`, with their times. Return the copy of the folder.
@@ -94,27 +96,29 @@ class DriverText:
         Raises:
             SetupError: a file cannot be read.
         """
-        own = self.place(self.folder, root)
         if self.repository:
-            lend(self.repository, self.place(self.repository, root))
-        own.mkdir(parents=True, exist_ok=True)
-        for folder, name in _folders_below(self.folder):
-            (own / os.path.relpath(folder / name, self.folder)).mkdir(exist_ok=True)
+            lend(self.repository, self.place_folder(self.repository, root))
+        for folder, _, _ in _walk(self.folder):
+            self.place_folder(folder, root).mkdir(parents=True, exist_ok=True)
         for path in [*files_below(self.folder), *self.outside]:
             target = self.place(path, root)
             target.parent.mkdir(parents=True, exist_ok=True)
             _copy(path, target)
+        for link, target in links_below(self.folder):
+            if target.is_relative_to(self.top):
+                self.place(link, root).symlink_to(self.place_folder(target, root))
         if self.repository:
-            hide_absent(self.repository, self.place(self.repository, root))
-        return own
+            hide_absent(self.repository, self.place_folder(self.repository, root))
+        return self.place_folder(self.folder, root)
 
 
 def find_text(folder: Path) -> DriverText:
     """Find the files of the driver in `folder`, an absolute path without symbolic links."""
     outside, named, too_large = set[Path](), set[Path](), list[Path]()
     waiting = [path for path in files_below(folder) if _is_text(path)]
-    while waiting:
-        for target in _outside(_references(waiting.pop(), folder), folder):
+    targets = [target for _, target in links_below(folder)]
+    while targets or waiting:
+        for target in _outside(targets or _references(waiting.pop(), folder), folder):
             found = _taken(target, folder)
             if found is None and target not in too_large:
                 too_large.append(target)
@@ -123,6 +127,7 @@ def find_text(folder: Path) -> DriverText:
             fresh = set(found or ()) - outside
             outside |= fresh
             waiting += [path for path in fresh if _is_text(path)]
+        targets = []
     repository = repository_of(folder) if uses_git(folder) else None
     return DriverText(
         folder, tuple(sorted(outside)), frozenset(named), tuple(too_large), repository
@@ -135,8 +140,18 @@ def uses_git(folder: Path) -> bool:
     return any(re.search(r"\bgit\b", each.read_text(errors="replace")) for each in files)
 
 
+def links_below(folder: Path) -> Iterator[tuple[Path, Path]]:
+    """Yield the links of a folder to other folders, and those folders."""
+    for path, folders, _ in _walk(folder):
+        links = (path / name for name in folders)
+        yield from ((link, link.resolve()) for link in links if link.is_symlink())
+
+
 def files_below(folder: Path) -> Iterator[Path]:
-    """Yield the regular files of a folder in order, without the output of earlier builds."""
+    """Yield the files of a folder in order, without the output of earlier builds.
+
+    Links to files count as files. Links to folders are not followed.
+    """
     for path, _, names in _walk(folder):
         for name in sorted(names):
             file = path / name
@@ -153,6 +168,8 @@ def content(folder: Path) -> Iterator[str]:
     for path in files_below(folder):
         yield str(path.relative_to(folder))
         yield file_digest(path)
+    for link, target in links_below(folder):
+        yield f"{link.relative_to(folder)} -> {target}"
     if uses_git(folder) and (top := repository_of(folder)):
         yield described(top)
 
@@ -193,23 +210,18 @@ def _copy(path: Path, target: Path) -> None:
         raise SetupError(f"cannot copy {path}: {exc.strerror}") from exc
 
 
-def _walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
-    """Walk through a folder and the folders to which its links point, but not in circles."""
-    for name, folders, files in os.walk(folder, followlinks=True):
+def _walk(folder: Path, *, follow: bool = False) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """Walk through a folder. With `follow`, also through links to folders, but not in circles."""
+    for name, folders, files in os.walk(folder, followlinks=follow):
         path = Path(name)
         wanted = (each for each in sorted(folders) if each not in _NOT_SOURCES)
-        folders[:] = [each for each in wanted if not _is_circle(path / each)]
+        folders[:] = [each for each in wanted if not (follow and _is_circle(path / each))]
         yield path, folders, files
 
 
 def _is_circle(path: Path) -> bool:
     """Whether a link points to a folder through which the walk has come."""
     return path.is_symlink() and path.resolve() in {each.resolve() for each in path.parents}
-
-
-def _folders_below(folder: Path) -> Iterator[tuple[Path, str]]:
-    for path, folders, _ in _walk(folder):
-        yield from ((path, name) for name in folders)
 
 
 def _is_output(path: Path) -> bool:
@@ -279,7 +291,7 @@ def _taken(target: Path, folder: Path) -> list[Path] | None:
     most_files = _MOST_FILES_ABOVE if above else _MOST_FILES
     most_bytes = _MOST_BYTES_ABOVE if above else _MOST_BYTES
     found, size = list[Path](), 0
-    for path, _, names in _walk(target):
+    for path, _, names in _walk(target, follow=True):
         for file in (path / name for name in names):
             if file.is_file() and not file.is_relative_to(folder) and not _is_output(file):
                 found.append(file)

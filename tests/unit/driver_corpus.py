@@ -196,7 +196,8 @@ LINKS = {
     "drv/Kbuild": f"{TWO_OBJECTS}ccflags-y := -I$(src)/inc\n",
     "drv/main.c": MAIN,
     "far/fill.c": FILL,
-    "far/inc/ring.h": HEADER,
+    "far/inc/ring.h": '#include "../pages.h"\n',  # in the folder to which the link points
+    "far/pages.h": HEADER,
 }
 LINKED = {
     "drv/inc": "../far/inc",

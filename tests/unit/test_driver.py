@@ -25,7 +25,7 @@ from test_build import HOST, Yard, built, content, poison, yard
 from testbed.errors import BuildError, SetupError
 from testbed.kernel.driver import Driver, Module, find_driver, load_order, read_module
 from testbed.kernel.driverbuild import build_driver, build_warning
-from testbed.kernel.driverfiles import files_below
+from testbed.kernel.driverfiles import files_below, find_text
 from testbed.kernel.exports import find_exports
 from testbed.kernel.release import UNNAMED
 from testbed.process import run
@@ -414,4 +414,33 @@ def test_links_in_a_circle_end(tmp_path: Path) -> None:
         (tmp_path / name / f"{name}.c").touch()
         (tmp_path / name / "link").symlink_to(tmp_path / other)
     names = {str(path.relative_to(tmp_path)) for path in files_below(tmp_path)}
-    assert names == {"a/a.c", "a/link/b.c", "b/b.c", "b/link/a.c"}
+    assert names == {"a/a.c", "b/b.c"}
+    text = find_text(tmp_path / "a")
+    assert text.outside == (tmp_path / "b/b.c", tmp_path / "b/link/a.c")
+    text.copy(tmp_path / "copy")
+    assert (tmp_path / "copy/a/link/b.c").samefile(tmp_path / "copy/b/b.c")
+
+
+def test_a_changed_file_behind_a_link_is_built_again(built: Yard, tmp_path: Path) -> None:
+    folder = sample("links").lay_out(tmp_path)
+    first = build(built, folder)
+    (tmp_path / "far/unrelated").touch()
+    assert build(built, folder) == first
+    (tmp_path / "far/inc/ring.h").write_text("#define RING_PAGES 9\n")
+    second = build(built, folder)
+    assert second != first
+    (tmp_path / "far/fill.c").write_text(FILL.replace("7", "8"))
+    assert build(built, folder) not in (first, second)
+
+
+def test_a_link_to_a_folder_that_is_too_large_is_not_followed(
+    built: Yard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("testbed.kernel.driverfiles._MOST_FILES", 1)
+    folder = sample("two").lay_out(tmp_path)
+    for name in ("Makefile", "Kconfig"):
+        (tmp_path / "linux/mm").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "linux" / name).touch()
+    (folder / "linux").symlink_to("../linux")
+    build(built, folder)
+    assert find_text(folder).too_large == (tmp_path / "linux",)
