@@ -22,6 +22,7 @@ from testbed.errors import (
     TestbedError,
 )
 from testbed.process import Process, spawn
+from testbed.vm.backtrace import show_processors
 from testbed.vm.console import Console, make_room, open_console
 from testbed.vm.migration import load_state, save_state
 from testbed.vm.notifier import Notifier
@@ -38,6 +39,7 @@ from testbed.vm.qemu import (
 )
 from testbed.vm.qmp import Qmp, open_qmp
 from testbed.vm.reseed import reseed
+from testbed.vm.symbols import SymbolTable, kernel_functions
 
 __all__ = ["VirtualMachine", "VmSpec", "boot", "clone"]
 
@@ -177,7 +179,8 @@ class VirtualMachine:
         try:
             reseed(self.reseed_port, deadline)
         except OSError as error:
-            raise self._explain(BootHang, f"the guest did not reseed: {error}") from error
+            message = f"the guest did not reseed: {error}"
+            raise self._explain(BootHang, message, self._where()) from error
 
     def stop(self) -> None:
         """End QEMU: ask it to quit, and kill it if it does not."""
@@ -216,7 +219,14 @@ class VirtualMachine:
         if phase is Phase.QEMU_DIED:
             when = "ended while the guest booted" if text else "did not start"
             return self._launch_error(f"QEMU {when}, {self._exit_status()}", LaunchError)
-        return self._explain(BootHang, f"the kernel did not reach userspace within {deadline}")
+        message = f"the kernel did not reach userspace within {deadline}"
+        return self._explain(BootHang, message, self._where())
+
+    def _where(self) -> str:
+        """Return the console's last lines, and registers and call trace of each processor."""
+        symbols = SymbolTable(kernel_functions(self.spec.kernel))
+        console = last_lines(self.console.text()) or "(the console is empty)"
+        return f"{console}\n{show_processors(self.qmp, symbols)}"
 
     def _launch_error(self, message: str, kind: type[E]) -> E:
         """Return an error of QEMU with its output."""

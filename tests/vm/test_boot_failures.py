@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,9 @@ def test_a_kernel_that_hangs_at_boot(prepared: PreparedKernel, tmp_path: Path) -
     error = failure(spec(prepared, tmp_path, "rdinit=/bin/init"), 20)
     assert isinstance(error, BootHang)
     assert "Run /bin/init as init process" in error.evidence
+    # The kernel is well, and idle.
+    assert "CPU 0 is in the kernel" in error.evidence
+    assert re.search(r"^ (\? )?(do_idle|cpu_startup_entry)\+0x", error.evidence, re.MULTILINE)
 
 
 def test_a_guest_without_network(prepared: PreparedKernel, tmp_path: Path) -> None:
