@@ -49,6 +49,11 @@ _BREAKS = (GuestLost, GuestTimeout, *_UNCLEAR)
 # A path is given up after this many trials that broke the kernel.
 _MOST_BROKEN = 3
 
+_NOTHING = (
+    "nothing can be mapped: see what was refused\n"
+    "a plan can name sizes, offsets, and steps on the open file before mmap() (docs/check.md)"
+)
+
 # A comparison of two paths lists at most this many facts.
 _SHOWN = 4
 
@@ -80,12 +85,12 @@ class Checker:
     node: str
     plan: CheckPlan
     base_mappings: tuple[BaseMapping, ...] = ()  # empty: the survey finds them
+    unsteady: Unsteady = field(default_factory=Unsteady)  # pages that are known to be so
     _outcomes: list[TrialResult] = field(default_factory=list)
     _notes: list[str] = field(default_factory=list)
     _refused: list[str] = field(default_factory=list)
     _loader: Loader = field(init=False)
     _opening: Opening = field(default_factory=Opening)
-    _unsteady: Unsteady = field(default_factory=Unsteady)
     _looked_long: set[str] = field(default_factory=set)  # sharings whose pages were watched
     _step: Step = field(init=False)
 
@@ -105,7 +110,7 @@ class Checker:
             mode=self._opening.mode,
             setup=self.plan.steps,
             unit=self.plan.unit,
-            unsteady=self._unsteady,
+            unsteady=self.unsteady,
         )
 
     def run(self) -> Checked:
@@ -149,7 +154,7 @@ class Checker:
         if loaded.complaints:
             return
         self._opening = opener.opening
-        self._unsteady |= Unsteady(frozenset((0, page) for page in self.plan.volatile))
+        self.unsteady |= Unsteady(frozenset((0, page) for page in self.plan.volatile))
         self.base_mappings = self.base_mappings or self._survey_all()
         for base in self.base_mappings:
             if self.plan.memory:
@@ -169,8 +174,7 @@ class Checker:
             self.plan = dataclasses.replace(self.plan, sizes=(*self.plan.sizes, *only))
         bases = tuple(filter(None, found.values()))
         if not bases and not any(each.trial.startswith("survey") for each in self._outcomes):
-            complaint = "nothing can be mapped: " + "; ".join(self._refused)
-            nothing = TrialResult(trial="survey", path=self.plan.paths[0], complaints=(complaint,))
+            nothing = TrialResult(trial="survey", path=self.plan.paths[0], complaints=(_NOTHING,))
             self._outcomes.append(nothing)
         return bases
 
@@ -202,14 +206,14 @@ class Checker:
 
     def _look(self, base: BaseMapping, milliseconds: int) -> bool:
         """Find pages that are not steady. Return whether there are any that were not known."""
-        path, known = self.plan.paths[0], self._unsteady
+        path, known = self.plan.paths[0], self.unsteady
         offsets = [base.offset, *(each for each in self.plan.offsets if each != base.offset)]
 
         def prepare(node: DriverNode) -> tuple[Script, Judge]:
             look = Look(path, node, base, offsets, milliseconds)
 
             def judge(seen: Observation) -> Judged:
-                self._unsteady |= look.unsteady(seen)
+                self.unsteady |= look.unsteady(seen)
                 return [], {}
 
             return look.script.probe_script, judge
@@ -218,13 +222,13 @@ class Checker:
         if looked.complaints:
             self._outcomes.append(looked)
         self._note_unsteady(base, known)
-        return self._unsteady != known
+        return self.unsteady != known
 
     def _note_unsteady(self, base: BaseMapping, known: Unsteady) -> None:
         for pages, what in (
-            (self._unsteady.by_itself - known.by_itself, "change by themselves (not compared)"),
+            (self.unsteady.by_itself - known.by_itself, "change by themselves (not compared)"),
             (
-                self._unsteady.by_mapping - known.by_mapping,
+                self.unsteady.by_mapping - known.by_mapping,
                 "differ between mappings (compared within one only)",
             ),
         ):

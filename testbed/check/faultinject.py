@@ -11,6 +11,7 @@ from typing import Protocol
 from testbed.check.drivernode import DriverNode
 from testbed.check.script import BaseMapping
 from testbed.mmap.faultinject import InjectedCall, Sweep
+from testbed.mmap.observation import Observation
 from testbed.mmap.path import HookPath, stack_over
 from testbed.mmap.script import Script
 
@@ -30,6 +31,14 @@ class DriverSweep(Sweep):
         # Counts exist for the testbed's own files only. A leaked reference to the node shows when
         # its module cannot be unloaded.
         self.counted = () if self.top == "file" else (self.top,)
+
+    def complaints(self, seen: Observation) -> Iterator[tuple[int, str]]:
+        """Yield each problem, unless the driver refuses the call in any case.
+
+        It may permit one mapping for each open file, or refuse to split or move one.
+        """
+        if not seen[self._reference.call].error:
+            yield from super().complaints(seen)
 
 
 class MakeSweep(Protocol):

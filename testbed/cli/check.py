@@ -15,6 +15,7 @@ import click
 
 from testbed.check.checker import Checker
 from testbed.check.checkplan import CheckPlan, load_check_plan
+from testbed.check.drivernode import Unsteady
 from testbed.check.report import check_content, check_lines, conversion_lines
 from testbed.check.result import Checked, Conversion, exit_status
 from testbed.check.script import BaseMapping
@@ -118,16 +119,21 @@ def _only_lower(plan: CheckPlan) -> CheckPlan:
 def _check(
     invocation: Invocation, lab: Lab, modules: list[Path | None], node: str, plan: CheckPlan
 ) -> Iterator[Checked | Conversion]:
-    """Yield one result per architecture. Both versions start from the older one's mappings."""
+    """Yield one result per architecture.
+
+    Both versions start from the older one's mappings, and leave out the pages that it changes.
+    """
     for arch in invocation.ctx.settings.arch:
         sides: list[Checked] = []
         base_mappings: tuple[BaseMapping, ...] = ()
+        chosen, unsteady = plan, Unsteady()
         for path in filter(None, modules):
             prepared = lab.prepared(arch)
             driver = find_driver(path, prepared.kernel, prepared.request, lab.ctx)
-            checker = Checker(lab, arch, driver, str(path), node, plan, base_mappings)
+            checker = Checker(lab, arch, driver, str(path), node, chosen, base_mappings, unsteady)
             sides.append(checker.run())
-            base_mappings = checker.base_mappings
+            base_mappings, unsteady = checker.base_mappings, checker.unsteady
+            chosen = checker.plan
         yield Conversion(*sides) if len(sides) == 2 else sides[0]
 
 

@@ -173,6 +173,16 @@ def test_a_driver_may_return_any_error_when_an_allocation_fails() -> None:
     assert {sweep.call.errors for sweep in sweeps} == {()}
 
 
+def test_a_sweep_of_a_call_that_is_refused_anyway_has_no_complaints() -> None:
+    """A driver may permit one mapping for each open file."""
+    for _, make in sweeps_on(SHARED):
+        sweep = make(HookPath.DIRECT, TARGET)
+        step = sweep._reference.call
+        fact = {"step": step, "op": sweep.script.lines[step - 1].split()[0], "error": "EBUSY"}
+        seen = parse_observation(sweep.script, f'{json.dumps(fact)}\n{{"done": true}}\n', "")
+        assert list(sweep.complaints(seen)) == []
+
+
 # The rules. Every answer is a good kernel's, except for those that a test changes.
 
 

@@ -15,7 +15,7 @@ from test_check import observed
 
 from testbed.check.checker import Checker
 from testbed.check.checkplan import CheckPlan
-from testbed.check.result import TrialResult, TrialStatus
+from testbed.check.result import Checked, TrialResult, TrialStatus
 from testbed.check.script import BaseMapping
 from testbed.errors import (
     GuestFileError,
@@ -264,6 +264,45 @@ def test_a_guest_that_is_broken_before_a_trial_begins_is_a_complaint(tmp_path: P
     found = check(Lab(), tmp_path, skip=("[!e]*",))
     complaints = only(found, "exit-shared", "direct").complaints
     assert complaints == ("oops: page fault in do_mmap",)
+
+
+class Choosy(FakeLab):
+    """Has a driver that maps some sizes only."""
+
+    sizes: tuple[int, ...] = ()
+
+    def run(self, test: str, script: Script) -> Observation:
+        seen = observed(script, {})
+        for (step, *_), fact in seen.facts.items():
+            words = script.lines[step - 1].split()
+            if words[:2] == ["map", "m"] and words[3] not in {f"len={n}p" for n in self.sizes}:
+                cast(dict[str, Any], fact.values).update(errno=22, error="EINVAL")
+        return seen
+
+
+def check_choosy(tmp_path: Path, *sizes: int, **plan: Any) -> Checked:
+    lab = Choosy()
+    lab.sizes = sizes
+    (tmp_path / "foo.ko").write_text("module")
+    driver = Driver((Module(tmp_path / "foo.ko", "foo", (), RELEASE),))
+    skip = ("[!e]*",)
+    chosen = CheckPlan(paths=(HookPath.DIRECT,), sharing=("shared",), skip=skip, **plan)
+    return Checker(cast(Lab, lab), "x86_64", driver, "foo", "/dev/foo", chosen).run()
+
+
+def test_the_only_size_of_a_driver_is_searched_for(tmp_path: Path) -> None:
+    found = check_choosy(tmp_path, 300)
+    assert found.base_mappings == ("shared rw, 300 pages at page 0",)
+    assert found.failed == []
+    assert "1-299, 301-512, 1024" in found.refused[1]
+
+
+def test_the_sizes_of_a_plan_are_the_only_ones(tmp_path: Path) -> None:
+    found = check_choosy(tmp_path, 300, sizes=(1, 2), searches=False)
+    [failed] = found.failed
+    assert "nothing can be mapped" in failed.complaints[0]
+    assert found.refused[0] == "shared: tried rw, r, w, rx, x, none; 1-2 pages; offset 0-2"
+    assert "EINVAL" in found.refused[1]
 
 
 def test_a_stack_that_differs_from_the_direct_path_is_a_complaint(tmp_path: Path) -> None:
