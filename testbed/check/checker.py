@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -28,6 +28,7 @@ from testbed.errors import (
     SessionError,
     TestbedError,
 )
+from testbed.guest.trace import callers
 from testbed.kernel.driver import Driver
 from testbed.lab.guest import Guest
 from testbed.lab.lab import Lab
@@ -376,7 +377,7 @@ class Checker:
                 errors.append(error)
             broke = guest.damaged or any(isinstance(error, _BREAKS) for error in errors)
             complaints += [collapsed(_complaint(error)) for error in errors]
-            evidence += [error.evidence for error in errors if error.evidence]
+            evidence += _evidence(errors)
             guest.has_evidence = guest.has_evidence or bool(complaints)
         return TrialResult(
             trial=name,
@@ -392,8 +393,17 @@ class Checker:
 
 
 def _complaint(error: TestbedError) -> str:
-    twice = ", twice, in two guests" if isinstance(error, _UNCLEAR) else ""
-    return f"{error.message}{twice}"
+    """Return an error's message. For a hang, add the place where the kernel hangs."""
+    if isinstance(error, _UNCLEAR):
+        return f"{error.message}, twice, in two guests"
+    where = callers(error.evidence) if isinstance(error, GuestTimeout) else ""
+    return f"{error.message}: {where}" if where else error.message
+
+
+def _evidence(errors: Sequence[TestbedError]) -> list[str]:
+    """Return the evidence of each error. A splat that a broken session has shown counts once."""
+    first = {error.message: error.evidence for error in reversed(errors)}
+    return [first.pop(error.message) for error in errors if first.get(error.message)]
 
 
 def _swept(

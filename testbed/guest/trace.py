@@ -8,6 +8,10 @@ from collections.abc import Sequence
 
 _HEADER = re.compile(r"Call [Tt]race:")
 _FRAME = re.compile(r" *(?P<unsure>\? )?(?P<name>[\w.$]+)\+0x[0-9a-f]+/0x[0-9a-f]+(?: |$)")
+_KNOWN = re.compile(
+    r" *(?:\[<0>\] )?(?P<unsure>\? )?(?P<name>[\w.$]+)"
+    r"\+0x[0-9a-f]+/0x[0-9a-f]+(?P<module> \[\w+\])?$"
+)
 _COUNTER = re.compile(r"(?:RIP: \w+:|pc : )(?P<name>[A-Za-z_][\w.$]*)\+0x")
 
 # The number of other lines that may interrupt a trace.
@@ -87,6 +91,22 @@ def first_frame(lines: Sequence[str]) -> str:
         if not _REPORTERS.match(name):
             return name
     return ""
+
+
+def callers(text: str, most: int = 5) -> str:
+    """Return the functions of the first trace in a text, innermost first, in one line; or "".
+
+    It takes the kernel's own traces, those of /proc/PID/stack, and vm/backtrace.py's.
+    """
+    names: list[str] = []
+    for line in text.splitlines():
+        if frame := _KNOWN.match(line):
+            names.append(
+                f"{frame['unsure'] or ''}{plain_name(frame['name'])}{frame['module'] or ''}"
+            )
+        elif names:
+            break
+    return " < ".join(names[:most])
 
 
 def plain_name(name: str) -> str:

@@ -45,9 +45,9 @@ DAMAGES = (
     Damage("freed", silent_on=("base", "debug")),
     Damage("slab", "slab", silent_on=("base",)),
     Damage("stack"),
-    Damage("put", "bad page"),
+    Damage("put", silent_on=("base",)),
     Damage("loop", "loop_forever"),
-    Damage("lock", "cannot be killed"),
+    Damage("lock", "corrupt_mmap"),
 )
 
 

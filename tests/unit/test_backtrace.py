@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from testbed.guest.trace import callers
 from testbed.process import check_output, run
 from testbed.vm.backtrace import trace_lines
 from testbed.vm.registers import Processor, parse_registers, parse_words
@@ -158,3 +159,17 @@ def test_the_functions_of_a_module_are_those_of_its_text(tmp_path: Path) -> None
     assert [each.name for each in functions] == ["hook"]
     size = int(check_output(["nm", "-S", tmp_path / "a.o"]).split("hook")[0].split()[-2], 16)
     assert SymbolTable(functions).find(0xFFFFFFFFA0000001) == f"hook+0x1/{size:#x} [drv]"
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("[<0>] down_read+0x38/0x90\n[<0>] hook+0x1/0x2 [drv]\n\nx", "down_read < hook [drv]"),
+        ("RIP=1\nCall Trace (? marks a guess):\n a+0x1/0x2\n ? b.part.0+0x1/0x2\n", "a < ? b"),
+        (" 0x5a5a: no known function\n", ""),
+        ("".join(f" f{number}+0x1/0x2\n" for number in range(9)), "f0 < f1 < f2 < f3 < f4"),
+        ("", ""),
+    ],
+)
+def test_the_callers_of_a_trace_in_one_line(text: str, line: str) -> None:
+    assert callers(text) == line

@@ -249,6 +249,15 @@ def test_a_session_that_breaks_twice_is_the_drivers_doing(
     assert complaints == (f"{error.message}, twice, in two guests",)
 
 
+def test_a_hang_names_the_functions_and_equal_splats_show_once(tmp_path: Path) -> None:
+    trace = "CPU 0\nRIP=0\nCall Trace (? marks a guess):\n foo+0x1/0x2 [drv]\n ? bar+0x1/0x2\n"
+    lab = FakeLab(errors={"exit": GuestTimeout("the guest hangs", evidence=trace)})
+    lab.endings = {"exit": GuestTimeout("the guest hangs", evidence="the same")}
+    found = only(check(lab, tmp_path, skip=("[!e]*",)), "exit-shared", "direct")
+    assert found.complaints[0] == "the guest hangs: foo [drv] < ? bar"
+    assert found.evidence == trace
+
+
 def test_a_guest_that_is_broken_before_a_trial_begins_is_a_complaint(tmp_path: Path) -> None:
     class Broken(FakeGuest):
         def begin(self, test: str) -> None:
