@@ -13,6 +13,8 @@ from testbed.report.diff import ABSENT, FactChange, fact_changes
 from testbed.results.model import EXIT_EXPECTED, EXIT_FINDINGS
 
 _EXECUTED = re.compile(r" map m .* prot=\w*x.*:\.error$")
+# `n` is the second of two adjacent mappings.
+_REFUSED = re.compile(r" map (\w+) .*:\.error$")
 _SYNCED = re.compile(r"^\d+ msync ")
 
 # Flags of a VMA that depend on the mapped file: VM_MAYEXEC, and arm64's VM_MTE_ALLOWED.
@@ -97,11 +99,15 @@ def path_changes(first: Mapping[str, str], facts: Mapping[str, str]) -> list[Fac
     """Return the facts in which a path differs from the first one.
 
     Facts that depend on the mapped file and not on the hook are left out. Its mount decides whether
-    it may be executed (mm/mmap.c, do_mmap()); msync(2) calls its fsync() (mm/msync.c).
+    it may be executed (mm/mmap.c, do_mmap()); msync(2) calls its fsync() (mm/msync.c). A mapping
+    that merges with its neighbour does not reach the hook, which may then not refuse it. It cannot
+    merge if the hook's file replaces the mapped one (mm/vma.c, __mmap_region()).
     """
     if any(_EXECUTED.search(where) and value == "EPERM" for where, value in first.items()):
         return []
-    return [each for each in fact_changes(first, facts) if not _depends_on_file(each)]
+    changes = [each for each in fact_changes(first, facts) if not _depends_on_file(each)]
+    refused = {match[1] for each in changes if (match := _REFUSED.search(each.where))}
+    return [] if refused == {"n"} else changes
 
 
 def _depends_on_file(change: FactChange) -> bool:

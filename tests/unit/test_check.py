@@ -397,6 +397,7 @@ MAPPED = "1 map m FILE len=4p off=0p prot=rx flags=shared:"
         ("3 munmap m:.errno", "0", "22", True),
         (f"{MAPPED}.error", "EPERM", "ENODEV", False),
         (f"{MAPPED}.error", "EINVAL", "ENODEV", True),
+        ("9 map n FILE len=4p addr=room+4p:.error", "-", "EBUSY", False),
     ],
 )
 def test_properties_of_the_mapped_file_may_differ(
