@@ -10,12 +10,23 @@ from testbed.lab.lab import Lab
 from testbed.lab.prepared import PreparedKernel
 from testbed.mmap.path import HookPath
 
+SHARED = [kind for kind in KINDS if kind.sharing == "shared"]
 WRONG = [kind for kind in KINDS if kind.wrong]
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=[kind.name for kind in KINDS])
 def test_a_right_driver_is_not_accused(lab: Lab, prepared: PreparedKernel, kind: Kind) -> None:
     found = check_kind(kind, lab, prepared)
+    assert complaints(found) == []
+    assert len([each for each in found.outcomes if not each.skipped]) > 50
+
+
+@pytest.mark.parametrize("kind", SHARED, ids=[kind.name for kind in SHARED])
+def test_private_mappings_of_a_right_driver_are_not_accused(
+    lab: Lab, prepared: PreparedKernel, kind: Kind
+) -> None:
+    paths = (HookPath.DIRECT, HookPath.STACK_FIRST)
+    found = check_kind(kind, lab, prepared, paths=paths, sharing="private")
     assert complaints(found) == []
     assert len([each for each in found.outcomes if not each.skipped]) > 50
 

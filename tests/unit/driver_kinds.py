@@ -76,30 +76,36 @@ def check_kind(
     wrong: bool = False,
     paths: Sequence[HookPath] = ALL_PATHS,
     trials: Sequence[str] = (),
+    sharing: str = "",
 ) -> Checked:
-    """Check a kind, or its wrong twin. `trials` are the only ones that run, if there are any."""
+    """Check one sharing of a kind, or of its wrong twin.
+
+    Args:
+        trials: the only ones that run; empty: all.
+        sharing: the default is the one that every right driver of the kind permits.
+    """
+    sharing = sharing or kind.sharing
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "plan.toml"
-        file.write_text("\n".join(_plan(kind, wrong, paths, trials)))
+        file.write_text("\n".join(_plan(kind, wrong, paths, trials, sharing)))
         plan = load_check_plan(file)
     driver = find_driver(DRIVER, prepared.kernel, prepared.request, lab.ctx)
     return Checker(lab, prepared.arch.name, driver, kind.name, kind.node, plan).run()
 
 
 def _plan(
-    kind: Kind, wrong: bool, paths: Sequence[HookPath], trials: Sequence[str]
+    kind: Kind, wrong: bool, paths: Sequence[HookPath], trials: Sequence[str], sharing: str
 ) -> Iterator[str]:
     yield f'parameters = "kind={kind.name} wrong={int(wrong)}"'
     yield 'modules = ["kinds"]'
     yield f"paths = {[str(path) for path in paths]}"
     yield f'counters = ["{USERS}"]'
     yield kind.plan
+    yield f'sharing = ["{sharing}"]'
     if trials:
-        yield f'sharing = ["{kind.sharing}"]'
-        base = BaseMapping(kind.sharing, 8, 0, "rw")
-        wanted = {f"{trial}-{kind.sharing}" for trial in trials}
-        others = [each.name for each in trials_on(base, CheckPlan()) if each.name not in wanted]
-        yield f"skip = {[*others, 'fail-*']}"
+        names = [each.name for each in trials_on(BaseMapping(sharing, 8, 0, "rw"), CheckPlan())]
+        wanted = {f"{trial}-{sharing}" for trial in trials}
+        yield f"skip = {[*(name for name in names if name not in wanted), 'fail-*']}"
 
 
 def complaints(found: Checked) -> list[str]:
