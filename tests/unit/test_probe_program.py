@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -205,3 +206,37 @@ def test_an_aio_ring_is_a_mapping(run_script: RunScript) -> None:
     assert made["len"] % 4096 == 0
     assert [vma["path"] for vma in ring["vmas"]] == ["/[aio] (deleted)"]
     assert (gone["errno"], again["error"]) == (0, "EINVAL")
+
+
+def test_an_open_file_is_prepared_by_calls(run_script: RunScript, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    facts = run_script(
+        f"open f {path} create", "write_file f 616200", f"open g {path} ro", "read_file g 16",
+        "ioctl g 0x541b bytes=ffffffffff", "ioctl g 0x99 value=2", "write_file g 00",
+    )  # fmt: skip
+    wrote, _, read, pending, unknown, refused = facts[1:7]
+    assert path.read_bytes() == b"ab\0"
+    assert wrote["result"] == 3
+    assert (read["result"], read["bytes"]) == (3, "616200")
+    # FIONREAD stores an int: the bytes behind it keep their values.
+    assert (pending["errno"], pending["bytes"]) == (0, "00000000ff")
+    assert unknown["error"] == "ENOTTY"
+    assert refused["error"] == "EBADF"
+
+
+@pytest.mark.parametrize(
+    "line", ["ioctl f 1 bytes=0", "ioctl f 1 bytes=0g", "write_file f", "read_file f 1m", "pause x"]
+)
+def test_invalid_bytes_and_sizes_are_refused(run_script: RunScript, line: str) -> None:
+    facts = run_script("open f /dev/null", line, status=2)
+    assert facts[-1]["error"] == "usage"
+
+
+def test_a_file_is_awaited_until_it_exists(run_script: RunScript, tmp_path: Path) -> None:
+    path = tmp_path / "late"
+    assert run_script(f"await {path} 0")[0]["error"] == "ENOENT"
+    timer = threading.Timer(0.1, path.touch)
+    timer.start()
+    (fact, _) = run_script(f"await {path} 60000")
+    timer.join()
+    assert fact["errno"] == 0
