@@ -7,7 +7,6 @@ tree, a link, or binary data never reaches a file.
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -20,10 +19,16 @@ NOWHERE = "/dev/null"
 _MODES = frozenset({"100644", "100755"})
 
 _GIT_HEADER = re.compile(r"diff --git (.+)")
-_RENAME = re.compile(r"(rename|copy) (from|to) (.+)")
-_MODE = re.compile(r"(?:new|old|deleted file|new file) mode (\d+)|index \w+\.\.\w+ (\d+)")
+_RENAME = re.compile(r"(rename|copy) (from|to|old|new) (.+)")
+# git takes any white space behind a mode (apply.c, parse_mode_line()).
+_MODE = re.compile(r"(?:new|old|deleted file|new file) mode\s*(.*)|index \w+\.\.\w+\s+(.*)")
 _BINARY = re.compile(r"GIT binary patch|Binary files .* differ")
-_HUNK = re.compile(r"@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@")
+_HUNK = re.compile(r"@@ -(\d{1,9})(?:,(\d{1,9}))? \+(\d{1,9})(?:,(\d{1,9}))? @@")
+
+# The time behind a name: after a tab, or after a blank that a mailer has made of it.
+_TIME = re.compile(
+    r"\t.*|\s+\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d.*|\s+\w{3} \w{3} +\d+ \d\d:\d\d:\d\d \d{4}.*"
+)
 
 # The lines that go on with a header of git's (apply.c, parse_git_diff_header()).
 _EXTENDED = (
@@ -138,10 +143,10 @@ class DiffReader:
             self._refuse(f"it names files in quotes: {names}")
         # Names with blanks do not match. git repeats them in separate lines, except for binary
         # files.
-        words = names.split(" ")
-        if len(words) != 2 or any(word.count("/") < self.strip for word in words):
+        pair = _two_names(names)
+        if pair is None or any(name.count("/") < self.strip for name in pair):
             return FileDiff()
-        old, new = (self._without_prefix(word) for word in words)
+        old, new = (self._without_prefix(name) for name in pair)
         return FileDiff(old, new)
 
     def _inside(self, diff: FileDiff, line: str) -> bool:
@@ -152,9 +157,10 @@ class DiffReader:
         elif match := _RENAME.fullmatch(line):
             # These have one leading directory less (apply.c, gitdiff_renamesrc()).
             name = self._checked("/".join(match[3].split("/")[max(0, self.strip - 1) :]))
-            diff.old, diff.new = (name, diff.new) if match[2] == "from" else (diff.old, name)
+            source = match[2] in ("from", "old")
+            diff.old, diff.new = (name, diff.new) if source else (diff.old, name)
         elif match := _MODE.fullmatch(line):
-            self._check_mode(match[1] or match[2])
+            self._check_mode((match[1] or match[2] or "").strip())
         elif _BINARY.match(line):
             self._refuse("it is binary")
         else:
@@ -193,6 +199,8 @@ class DiffReader:
     def _checked(self, name: str) -> str:
         if name.startswith("/"):
             self._refuse(f"it names {name}, which is an absolute path")
+        if name.endswith("\r"):
+            self._refuse("some of its lines end with CR LF")
         parts = name.split("/")
         if ".." in parts:
             self._refuse(f"it names {name}, which is outside the tree")
@@ -215,30 +223,47 @@ class DiffReader:
 def guess_strip(text: bytes) -> int:
     """Return the leading directories that the names of a patch have in front, 0 or 1.
 
-    A patch without a/ and b/ names the same file twice, in a directory of the kernel's tree.
+    Without a/ and b/ the names begin at the top of the kernel's tree.
     """
     pairs = list(_named_pairs(text.decode(errors="surrogateescape").split("\n")))
     return 0 if pairs and all(_in_tree(*pair) for pair in pairs) else 1
 
 
 def _named_pairs(lines: list[str]) -> Iterator[tuple[str, str]]:
-    for line, following in itertools.pairwise(lines):
+    for line, following, third in zip(lines, lines[1:], [*lines[2:], ""], strict=False):
         if match := _GIT_HEADER.fullmatch(line):
-            names = match[1].split(" ")
-            if len(names) == 2 and following.startswith(_EXTENDED):
-                yield names[0], names[1]
-        elif line.startswith("--- ") and following.startswith("+++ "):
+            names = _two_names(match[1])
+            if names is not None and following.startswith(_EXTENDED):
+                yield names
+        elif line.startswith("--- ") and following.startswith("+++ ") and third.startswith("@@ -"):
             yield _name_in(line), _name_in(following)
 
 
 def _in_tree(old: str, new: str) -> bool:
     names = {old, new} - {NOWHERE}
-    return len(names) == 1 and all(name.split("/")[0] in _TOP for name in names)
+    return bool(names) and all(map(_below_top, names))
+
+
+def _below_top(name: str) -> bool:
+    """Whether a name begins at the top of the tree; a checkout may be called `kernel` as well."""
+    first, _, rest = name.partition("/")
+    return first in _TOP and not (first == "kernel" and rest.split("/")[0] in _TOP)
+
+
+def _two_names(names: str) -> tuple[str, str] | None:
+    """Return the names in a `diff --git` line. Names with blanks are equal but for a prefix."""
+    words = names.split(" ")
+    if len(words) == 2:
+        return words[0], words[1]
+    middle = len(names) // 2
+    old, new = names[:middle], names[middle + 1 :]
+    alike = old.partition("/")[2] == new.partition("/")[2] or old == new
+    return (old, new) if names[middle : middle + 1] == " " and alike else None
 
 
 def _name_in(line: str) -> str:
-    """Return the name in a `---` or `+++` line, without the time that may follow after a tab."""
-    return line[4:].partition("\t")[0].rstrip()
+    """Return the name in a `---` or `+++` line, without the time that may follow."""
+    return _TIME.sub("", line[4:]).rstrip(" ")
 
 
 def refusal(name: str, why: str) -> SetupError:

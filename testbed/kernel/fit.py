@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -33,7 +34,9 @@ _MAILER = "get the patch from a mail archive or as an attachment: copies from a 
 _CHECKING = re.compile(r"Checking patch (?:.* => )?(?P<file>.+)\.\.\.")
 _OFFSET = re.compile(r"Hunk #(?P<hunk>\d+) succeeded at \d+ \(offset (?P<lines>-?\d+) lines?\)\.")
 _REDUCED = re.compile(r"Context reduced to \((\d+)/(\d+)\) to apply fragment at (?P<line>\d+)")
-_REJECTS = re.compile(r"Applying patch (?P<file>.+) with \d+ rejects?\.\.\.")
+_APPLIED = re.compile(
+    r"Applying patch (?P<rejected>.+) with \d+ rejects?\.\.\.|Applied patch (?P<clean>.+) cleanly\."
+)
 _REJECTED = re.compile(r"Rejected hunk #(?P<hunk>\d+)\.")
 _WHOLE_FILE = re.compile(r"error: (?!while searching|patch failed)(?P<reason>.+)")
 
@@ -79,9 +82,7 @@ def examine(series: Series, tree: Path) -> list[PatchFit]:
         SetupError: a patch names a file that the tree cannot have.
     """
     with tempfile.TemporaryDirectory(prefix="stage-") as scratch:
-        stage = Path(scratch)
-        fill_stage(stage, series, tree)
-        return [apply_patch(patch, stage) for patch in series.patches]
+        return apply_series(series, tree, Path(scratch))
 
 
 def fit_lines(fits: Sequence[PatchFit]) -> Iterator[str]:
@@ -107,7 +108,36 @@ def refuse_conflicts(fits: Iterable[PatchFit]) -> None:
             )
 
 
-def fill_stage(stage: Path, series: Series, tree: Path) -> None:
+def apply_series(series: Series, tree: Path, stage: Path) -> list[PatchFit]:
+    """Apply a series to copies of its files, in an empty directory.
+
+    Raises:
+        SetupError: a patch names a file that the tree cannot have, or git would write to others.
+    """
+    _fill_stage(stage, series, tree)
+    known = {*series.files, *(f"{name}.rej" for name in series.files)}
+    fits = []
+    for patch in series.patches:
+        fits.append(_apply_patch(patch, stage))
+        check_stage(stage, known, patch)
+    return fits
+
+
+def check_stage(stage: Path, known: set[str], patch: Patch) -> None:
+    """Refuse a patch by which git made anything but the plain files that it was read to name.
+
+    Raises:
+        SetupError: the stage has a link, a special file, or a file that is not `known`.
+    """
+    for path in stage.rglob("*"):
+        name = str(path.relative_to(stage))
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            raise _refusal(name, f"is not a plain file after {patch.name}")
+        if path.is_file() and name not in known:
+            raise _refusal(name, f"is written by {patch.name}, which does not name it plainly")
+
+
+def _fill_stage(stage: Path, series: Series, tree: Path) -> None:
     """Copy the files that the series names from the tree into an empty directory.
 
     Raises:
@@ -120,7 +150,7 @@ def fill_stage(stage: Path, series: Series, tree: Path) -> None:
             shutil.copy(tree / name, stage / name)
 
 
-def apply_patch(patch: Patch, stage: Path) -> PatchFit:
+def _apply_patch(patch: Patch, stage: Path) -> PatchFit:
     """Apply a patch to the files of a stage, unless it is already merged."""
     fit, details = _choose(patch, stage)
     if fit is Fit.CONFLICTS:
@@ -140,7 +170,7 @@ def _choose(patch: Patch, stage: Path) -> tuple[Fit, tuple[str, ...]]:
         if forth.good and not fuzz and not forth.offset:
             break
         back = _try(patch, stage, fuzz, "--check", "--reverse")
-        if back.good and (not forth.good or _is_merged(patch, forth, back)):
+        if back.good and _is_merged(patch, forth, back):
             return Fit.MERGED, tuple(_tolerance(back))
         if forth.good:
             break
@@ -152,11 +182,15 @@ def _choose(patch: Patch, stage: Path) -> tuple[Fit, tuple[str, ...]]:
 
 
 def _is_merged(patch: Patch, forth: _Attempt, back: _Attempt) -> bool:
-    """Whether a patch that can be both applied and reverted is already merged.
+    """Whether a patch that can be reverted is already merged.
 
-    A hunk that only removes lines leaves only context, which may also occur elsewhere.
+    A hunk that only removes lines leaves only context, which may also occur elsewhere: either
+    all of it must be there, or what is there must be at its place.
     """
     adds = all(hunk.adds for diff in patch.diffs for hunk in diff.hunks)
+    if not forth.good:
+        # With less context a hunk is shorter on both sides, and git counts an offset.
+        return adds or not back.fuzz or back.offset <= 2 * back.fuzz
     return adds and back.offset <= forth.offset
 
 
@@ -183,15 +217,21 @@ def _tolerance(attempt: _Attempt) -> Iterator[str]:
 def _conflicts(patch: Patch, stage: Path) -> Iterator[str]:
     """Apply the hunks that fit, and yield file, hunk and reason of the others."""
     output = _try(patch, stage, 0, "--reject").output
-    diffs = {name: diff for diff in patch.diffs for name in diff.names}
+    diffs: dict[str, list[FileDiff]] = {}
+    for diff in patch.diffs:
+        for name in diff.names:
+            diffs.setdefault(name, []).append(diff)
     file = ""
+    tried: Counter[str] = Counter()  # a patch may have several diffs of one file
     seen = 0
     for line in output.splitlines():
-        if match := _REJECTS.fullmatch(line):
-            file = match["file"]
+        if match := _APPLIED.fullmatch(line):
+            file = match["rejected"] or match["clean"]
+            tried[file] += 1
         elif match := _REJECTED.fullmatch(line):
             seen += 1
-            yield _reason(stage / file, file, diffs.get(file), int(match["hunk"]))
+            of_file = diffs.get(file, [])[tried[file] - 1 :]
+            yield _reason(stage / file, file, of_file[0] if of_file else None, int(match["hunk"]))
         elif (match := _WHOLE_FILE.fullmatch(line)) and not line.endswith("patch does not apply"):
             seen += 1
             yield match["reason"]
@@ -200,7 +240,7 @@ def _conflicts(patch: Patch, stage: Path) -> Iterator[str]:
 
 
 def _reason(path: Path, file: str, diff: FileDiff | None, number: int) -> str:
-    hunk = diff.hunks[number - 1] if diff else None
+    hunk = diff.hunks[number - 1] if diff and number <= len(diff.hunks) else None
     place = f"{file}, hunk {number}"
     if hunk is None or not path.is_file():
         return place

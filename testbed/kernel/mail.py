@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+from email.header import decode_header, make_header
 from email.message import Message
 from email.parser import BytesHeaderParser
 from pathlib import Path
@@ -60,7 +61,10 @@ def read_maildir(folder: Path) -> list[Letter]:
     Raises:
         SetupError: git cannot read them, or they exceed LIMIT.
     """
-    files = [file for file in folder.rglob("*") if file.is_file()]
+    found = [file for kind in ("cur", "new") for file in (folder / kind).iterdir()]
+    files = [file for file in found if file.is_file()]
+    if others := [file for file in found if file not in files]:
+        raise SetupError(f"{others[0]} is not a plain file", hint="remove it from the maildir")
     if sum(file.stat().st_size for file in files) > LIMIT:
         message = f"{folder} is refused: it is larger than {LIMIT / 1e6:.0f} MB, the limit"
         raise SetupError(message, hint="export the series alone")
@@ -105,10 +109,12 @@ def _read(mail: Path, origin: str) -> Letter:
     # Transfer encodings may hide lines that end with CR LF, as mail has them.
     words = ["mailinfo", "-k", "--no-scissors", "--quoted-cr=strip", str(message), str(patch)]
     info = _git(origin, *words, cwd=mail.parent, stdin=text)
-    subject = _SUBJECT.search(info)
+    inner = _SUBJECT.search(info)
     header = _header_of(text)
+    # The first lines of the text may be a subject too: of the patch, not of the mail.
     return Letter(
-        subject=SubjectLine(subject[1] if subject else ""),
+        subject=SubjectLine(_decoded(str(header.get("Subject", "")))),
+        title=SubjectLine(inner[1] if inner else "").title,
         message=message.read_bytes(),
         patch=patch.read_bytes(),
         message_id="".join(_message_ids(header, "Message-ID")[:1]),
@@ -118,6 +124,15 @@ def _read(mail: Path, origin: str) -> Letter:
 
 def _header_of(text: bytes) -> Message:
     return BytesHeaderParser().parsebytes(text.replace(b"\r\n", b"\n"))
+
+
+def _decoded(value: str) -> str:
+    """Decode a header field (RFC 2047), unfolded. Bytes in unknown encodings stay as they are."""
+    unfolded = re.sub(r"\r?\n[ \t]+", " ", value)
+    try:
+        return str(make_header(decode_header(unfolded)))
+    except (ValueError, LookupError, UnicodeError):
+        return unfolded
 
 
 def _message_ids(header: Message, field: str) -> list[str]:

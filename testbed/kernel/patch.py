@@ -43,11 +43,7 @@ class Patch:
     @cached_property
     def diff_text(self) -> bytes:
         """The diffs without the description, where git would read a diff that is quoted there."""
-        reader = DiffReader(self.name, self.text, self.strip)
-        for _ in reader.diffs():
-            pass
-        lines = self.text.split(b"\n")[reader.start : reader.end]
-        return b"\n".join([*lines, b""])
+        return diff_text(self.name, self.text, self.strip)
 
     @property
     def files(self) -> set[str]:
@@ -83,8 +79,8 @@ def make_patch(
     """
     _refuse_other_than_text(name, text)
     notes: list[str] = []
-    if b"\r\n" in text and text.count(b"\r\n") == text.count(b"\n"):
-        text = text.replace(b"\r\n", b"\n")
+    if (plain := _without_cr(name, text, strip)) is not None:
+        text = plain
         notes.append(_CR)
     depth = guess_strip(text) if strip is None else strip
     if strip is None and depth == 0:
@@ -93,6 +89,32 @@ def make_patch(
     if not patch.files:
         raise SetupError(f"{origin} is not a patch: it names no file")
     return patch
+
+
+def diff_text(name: str, text: bytes, strip: int) -> bytes:
+    """Return the lines from the first diff to the end of the last; empty without any.
+
+    Raises:
+        SetupError: a diff is refused.
+    """
+    reader = DiffReader(name, text, strip)
+    for _ in reader.diffs():
+        pass
+    lines = text.split(b"\n")[reader.start : reader.end]
+    return b"\n".join([*lines, b""]) if lines else b""
+
+
+def _without_cr(name: str, text: bytes, strip: int | None) -> bytes | None:
+    """Return the text without CR if all lines of its diffs end with CR LF."""
+    if b"\r\n" not in text:
+        return None
+    plain = text.replace(b"\r\n", b"\n")
+    reader = DiffReader(name, plain, guess_strip(plain) if strip is None else strip)
+    for _ in reader.diffs():
+        pass
+    lines = text.split(b"\n")[reader.start : reader.end]
+    # Mailers strip the blank of an empty line, and the CR with it.
+    return plain if lines and all(line.endswith(b"\r") or not line for line in lines) else None
 
 
 def named_base(text: bytes) -> str:

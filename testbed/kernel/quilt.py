@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from testbed.kernel.thread import LeftOut
 # The files that list patches: quilt's, and the one of SUSE's kernel packages (guards(1)).
 LISTS = ("series", "series.conf")
 
+_FUZZ = re.compile(r"(?:-F\s*|--fuzz=)\d+")
 _STRIP = re.compile(r"-p\s*(ab|\d)")
 
 
@@ -22,7 +24,7 @@ class Listed:
     """One line of a series file."""
 
     name: str  # of the patch, as the file has it
-    strip: int | None  # leading directories that the names in the patch have: -pN
+    strip: int  # leading directories that the names in the patch have: -pN
 
 
 def find_list(folder: Path) -> Path | None:
@@ -39,11 +41,16 @@ def read_list(file: Path) -> tuple[list[Listed], list[LeftOut]]:
     listed: list[Listed] = []
     guarded: list[LeftOut] = []
     for guards, name, options in _lines(file):
-        if guards:
+        if any(map(_excludes, guards)):
             guarded.append(LeftOut(name, f"guard {' '.join(guards)}"))
         else:
             listed.append(Listed(name, _strip(options, f"{file}: {name}")))
     return listed, guarded
+
+
+def _excludes(guard: str) -> bool:
+    """Whether a guard leaves a patch out where no symbol is defined (guards(1))."""
+    return guard == "-" or (guard[0] == "+") is not guard[1:].startswith("!")
 
 
 def _lines(file: Path) -> Iterator[tuple[list[str], str, str]]:
@@ -51,16 +58,15 @@ def _lines(file: Path) -> Iterator[tuple[list[str], str, str]]:
     # Comments are in any encoding.
     for line in file.read_text(errors="surrogateescape").splitlines():
         words = re.sub(r"(^|\s)#.*", "", line).split()
-        guards = [word for word in words if word[0] == "+" or (word[0] == "-" and word == words[0])]
-        rest = [word for word in words if word not in guards]
+        guards = list(itertools.takewhile(lambda word: word[0] in "+-", words))
+        rest = words[len(guards) :]
         if rest:
             yield guards, rest[0], " ".join(rest[1:])
 
 
-def _strip(options: str, where: str) -> int | None:
-    if not options:
-        return None
-    found = _STRIP.fullmatch(options)
+def _strip(options: str, where: str) -> int:
+    # quilt hands a fuzz factor to patch(1); the fit is examined here all the same.
+    found = _STRIP.fullmatch(_FUZZ.sub("", options).strip() or "-p1")
     if found is None:
         raise SetupError(
             f"{where} has the option {options}", hint="only -pN and -pab are supported"

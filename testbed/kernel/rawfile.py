@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import bz2
+import codecs
 import gzip
 import io
 import lzma
@@ -71,7 +72,10 @@ COMPRESSED = (".gz", ".xz", ".bz2", ".zst")
 
 def is_readable(path: Path) -> bool:
     """Whether a path is a file, a FIFO, a character device or standard input."""
-    return path == STDIN or path.is_file() or path.is_fifo() or path.is_char_device()
+    try:
+        return path == STDIN or path.is_file() or path.is_fifo() or path.is_char_device()
+    except (OSError, ValueError):
+        return False  # a name that no file can have
 
 
 def read_raw(path: Path) -> bytes:
@@ -82,13 +86,15 @@ def read_raw(path: Path) -> bytes:
     """
     try:
         if path == STDIN:
-            data = sys.stdin.buffer.read(LIMIT + 1)
+            data = sys.stdin.buffer.read(LIMIT + 1) if sys.stdin is not None else b""
         else:
             with path.open("rb") as file:
                 data = file.read(LIMIT + 1)
     except OSError as exc:
         raise SetupError(f"cannot read the patch {path}: {exc.strerror}") from exc
-    return _within_limit(_decompressed(_within_limit(data, path), path), path)
+    text = _within_limit(_decompressed(_within_limit(data, path), path), path)
+    # git skips what editors and scripts leave in front of a mail or a diff.
+    return text.removeprefix(codecs.BOM_UTF8).lstrip(b"\r\n")
 
 
 def _decompressed(data: bytes, path: Path) -> bytes:

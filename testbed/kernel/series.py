@@ -11,9 +11,9 @@ from pathlib import Path
 
 from testbed.errors import SetupError
 from testbed.kernel.content import shapes_configuration
-from testbed.kernel.difftext import DiffReader, FileDiff, guess_strip
+from testbed.kernel.difftext import guess_strip
 from testbed.kernel.mail import fetch, is_mail, is_maildir, read_maildir, read_mails
-from testbed.kernel.patch import NAME_LENGTH, Patch, make_patch, named_base, read_patch
+from testbed.kernel.patch import NAME_LENGTH, Patch, diff_text, make_patch, named_base, read_patch
 from testbed.kernel.quilt import find_list, read_list
 from testbed.kernel.rawfile import COMPRESSED, STDIN, is_readable, read_raw
 from testbed.kernel.revision import read_range, tree_of
@@ -32,9 +32,6 @@ _EXAMPLES = (
 # The endings of patches and of mails in a folder; the first kind that it has counts.
 _PATCHES = (".patch", ".diff")
 _MAILS = (".eml", ".mbox", ".mbx")
-
-# A diff that is refused when it is read again as a patch.
-_REFUSED = FileDiff("refused", "refused")
 
 
 @dataclass(frozen=True)
@@ -97,16 +94,26 @@ def load_series(wanted: str, kernel: str = "") -> Series:
 
 
 def _found(wanted: str, kernel: str) -> Series:
-    place = Path(wanted).expanduser()
-    if place.is_dir():
+    place = _place(wanted)
+    if place is not None and place.is_dir():
         return _folder(place)
-    if is_readable(place):
+    if place is not None and is_readable(place):
         return _file(place)
     if _RANGE.match(wanted) and (tree := tree_of(kernel)) is not None:
         return Series(tuple(read_range(tree, wanted)))
     if _MESSAGE_ID.fullmatch(wanted):
         return _thread(read_mails(fetch(wanted), wanted), wanted)
-    raise SetupError(f"no patch and no folder of patches at {place}", hint=_EXAMPLES)
+    raise SetupError(f"no patch and no folder of patches at {wanted}", hint=_EXAMPLES)
+
+
+def _place(wanted: str) -> Path | None:
+    """Return the path that was named; None for a name that no file can have."""
+    try:
+        place = Path(wanted).expanduser()
+        place.exists()
+    except (OSError, RuntimeError, ValueError):
+        return None
+    return place
 
 
 def _file(file: Path, strip: int | None = None, name: str = "") -> Series:
@@ -120,42 +127,72 @@ def _file(file: Path, strip: int | None = None, name: str = "") -> Series:
         patch = make_patch(name or file.name, text, origin=origin, strip=strip)
         return _series([patch], [text])
     letters = read_mails(text, origin)
-    if len(letters) == 1 and (name or _kind(file) in _PATCHES):
+    if len(letters) != 1:
+        return _thread(letters, origin, strip)
+    # A single mail was named on purpose, whatever its subject says.
+    if name or _kind(file) in _PATCHES:
         letters = [dataclasses.replace(letters[0], file=name or file.name)]
-    return _thread(letters, origin, strip)
+    if _diff(letters[0]):
+        return _of_letters(letters, letters, origin, strip)
+    return Series(left_out=(LeftOut(letters[0].subject.text, "no diff"),))
 
 
 def _folder(folder: Path) -> Series:
     if is_maildir(folder):
         return _thread(read_maildir(folder), str(folder))
     if (listing := find_list(folder)) is not None:
-        listed, guarded = read_list(listing)
-        return _joined(
-            [_file(folder / each.name, each.strip, each.name) for each in listed], guarded
+        return _listed(folder, listing)
+    if find_list(folder / "patches") is not None:
+        raise SetupError(
+            f"{folder} has its patches in {folder / 'patches'}", hint="name that folder"
         )
     files = _files(folder)
-    letters = _numbered_letters(files)
-    if letters:
+    letters = _letters(files)
+    counts = {each.subject.count for each in letters} - {0}
+    # In a folder with patches of several series the names of the files give the order.
+    if letters and len(counts) <= 1:
         return _thread(letters, str(folder))
     return _joined([_file(file) for file in files])
 
 
+def _listed(folder: Path, listing: Path) -> Series:
+    """Read the patches of a quilt series."""
+    listed, left_out = read_list(listing)
+    parts: list[Series] = []
+    for each in listed:
+        file = folder / each.name
+        if file.is_file() and not file.stat().st_size:
+            left_out.append(LeftOut(each.name, "empty"))
+            continue
+        part = _file(file, each.strip, each.name)
+        if not part.patches:
+            raise SetupError(f"{file} is not a patch: it names no file")
+        parts.append(part)
+    return _joined(parts, left_out)
+
+
 def _files(folder: Path) -> list[Path]:
-    """Return the patches of a folder by name: *.patch and *.diff, else mails, else all files."""
-    files = sorted(file for file in folder.iterdir() if is_readable(file) and file.name[0] != ".")
+    """Return the patches of a folder by name: *.patch and *.diff, else mails, else any patch."""
+    # A FIFO below a folder is nobody's patch: to open it might wait for ever.
+    files = sorted(file for file in folder.iterdir() if file.is_file() and file.name[0] != ".")
     for kinds in (_PATCHES, _MAILS):
         if chosen := [file for file in files if _kind(file) in kinds]:
             return chosen
-    if not files:
-        raise SetupError(f"{folder} has neither a `series` file nor any patch", hint=_EXAMPLES)
-    return files
+    if chosen := [file for file in files if _holds_patch(file)]:
+        return chosen
+    raise SetupError(f"{folder} has neither a `series` file nor any patch", hint=_EXAMPLES)
 
 
-def _numbered_letters(files: Iterable[Path]) -> list[Letter]:
-    """Return the mails of a folder if each file has one, and their numbers are of one series.
+def _holds_patch(file: Path) -> bool:
+    text = read_raw(file)
+    try:
+        return is_mail(text) or bool(diff_text(file.name, text, guess_strip(text)))
+    except SetupError:
+        return True  # it is refused when it is read again
 
-    In a folder with patches of several series the names of the files give the order.
-    """
+
+def _letters(files: Iterable[Path]) -> list[Letter]:
+    """Return the mails of a folder if each file holds exactly one."""
     letters: list[Letter] = []
     for file in files:
         text = read_raw(file)
@@ -163,34 +200,39 @@ def _numbered_letters(files: Iterable[Path]) -> list[Letter]:
         if len(found) != 1:
             return []
         letters.append(dataclasses.replace(found[0], file=file.name))
-    counts = {letter.subject.count for letter in letters}
-    return letters if len(counts) == 1 and 0 not in counts else []
+    return letters
 
 
 def _thread(letters: Sequence[Letter], origin: str, strip: int | None = None) -> Series:
     """Make a series of the patches among some mails."""
-    chosen = choose(letters, [_diffs(letter) for letter in letters], origin)
-    patches = [
-        make_patch(_name(letter, place), letter.patch, origin=origin, strip=strip)
-        for place, letter in enumerate(chosen.letters, 1)
-    ]
-    found = _series(patches, [letter.message + letter.patch for letter in letters])
+    chosen = choose(letters, [_diff(letter) for letter in letters], origin)
+    found = _of_letters(chosen.letters, letters, origin, strip)
     return dataclasses.replace(found, left_out=chosen.left_out)
 
 
-def _diffs(letter: Letter) -> Sequence[FileDiff]:
+def _of_letters(
+    chosen: Iterable[Letter], letters: Iterable[Letter], origin: str, strip: int | None
+) -> Series:
+    """Make a series of the chosen letters; all of them may name its base commit."""
+    patches = [
+        make_patch(_name(letter, place), letter.patch, origin=origin, strip=strip)
+        for place, letter in enumerate(chosen, 1)
+    ]
+    return _series(patches, [letter.message + letter.patch for letter in letters])
+
+
+def _diff(letter: Letter) -> bytes:
     try:
-        reader = DiffReader(letter.name, letter.patch, guess_strip(letter.patch))
-        return list(reader.diffs())
+        return diff_text("", letter.patch, guess_strip(letter.patch))
     except SetupError:
-        return [_REFUSED]
+        return letter.patch  # it is refused when it is read again as a patch
 
 
 def _name(letter: Letter, place: int) -> str:
     """Return the name of the patch: its file's, else the one that git format-patch would use."""
     if letter.file:
         return letter.file
-    slug = re.sub(r"[^A-Za-z0-9_.]+", "-", letter.subject.title).strip("-.")[:NAME_LENGTH]
+    slug = re.sub(r"[^A-Za-z0-9_.]+", "-", letter.title).strip("-.")[:NAME_LENGTH]
     return f"{letter.subject.number or place:04}-{slug or 'patch'}.patch"
 
 

@@ -12,21 +12,26 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from testbed.errors import SetupError
-from testbed.kernel.difftext import FileDiff
 
 # The groups in brackets that a subject begins with: `[list] [PATCH v2 1/3] title`.
-_TAGS = re.compile(r"\s*((?:\[[^\]]*\]\s*)*)(.*)", re.DOTALL)
-_TAG = re.compile(r"\[([^\]]*)\]")
+_TAGS = re.compile(r"\s*((?:\[[^\[\]]*\]\s*)*)(.*)", re.DOTALL)
+_TAG = re.compile(r"\[([^\[\]]*)\]")
 
-# `1/3`, but neither part of a version such as `6.1/6.6`.
-_NUMBER = re.compile(r"(?<![\d./])(\d+)\s*/\s*(\d+)(?![\d./])")
+# `1/3` or `1 of 3`, but neither part of a version such as `6.1/6.6`.
+_NUMBER = re.compile(r"(?<![\d./])(\d{1,4})\s*(?:/|\bof\b)\s*(\d{1,4})(?![\d./])")
 # `v2`, also right behind `PATCH`.
-_VERSION = re.compile(r"(?:PATCH|\b)v(\d+)(?![\w.])", re.IGNORECASE)
+_VERSION = re.compile(r"(?:PATCH|\b)v(\d{1,4})(?![\w.])", re.IGNORECASE)
+_KIND = re.compile(r"PATCH|\bRFC\b", re.IGNORECASE)
 
-# Something before a colon before a tag, in any language: `Re: [PATCH`, `Antw: [EXT] [PATCH`.
-_REPLY = re.compile(
-    r"\s*(?:\[[^\]]*\]\s*)*[^\s:\[\]]{1,12}\s*(?:\[\d+\])?\s*[::].*\[[^\]]+\]", re.S
+# A word and a colon, in any language, perhaps with a count: `Re: `, `Antw: `, `Re[2]: `.
+_PREFIX = re.compile(r"[^\s:\[\]]{1,12} ?(?:\[\d+\])? ?[::]\s*")
+# Those that mark a reply although no tag follows.
+_REPLY_WORDS = re.compile(
+    r"(?:re|aw|antw|sv|vs|fwd?|wg|tr|res|odp|rif|ynt|ref|答复|回复|转发)(?:\[\d+\])?\s*[::]", re.I
 )
+
+# A longer subject is not read further: no person writes one.
+_LONGEST = 1000  # characters
 
 
 @dataclass(frozen=True)
@@ -41,16 +46,13 @@ class SubjectLine:
         return self._split[1].strip()
 
     @property
-    def tag(self) -> str:
-        """The tag that says PATCH, or else has a number or a version; empty without one.
+    def is_tagged(self) -> bool:
+        """Whether a tag marks a patch: by its kind, a number or a version.
 
-        Only a tag that nothing but other tags stand before marks a patch. Patchwork writes tags
-        without PATCH, such as `[v3,1/3]`.
+        Only tags that nothing but other tags stand before count. Patchwork writes tags without
+        PATCH, such as `[v3,1/3]`.
         """
-        tags = _TAG.findall(self._split[0])
-        named = [tag for tag in tags if "patch" in tag.lower()]
-        others = [tag for tag in tags if _NUMBER.search(tag) or _VERSION.search(tag)]
-        return next(iter([*named, *others]), "")
+        return _marks_patch(self._tags)
 
     @property
     def number(self) -> int | None:
@@ -65,26 +67,49 @@ class SubjectLine:
         return found[1] if found else 0
 
     @property
-    def version(self) -> int:
-        found = _VERSION.search(self.tag)
-        return int(found[1]) if found else 1
+    def version(self) -> int | None:
+        """The version of the series; None where the subject does not say it."""
+        found = _VERSION.search(self._tags)
+        return int(found[1]) if found else None
 
     @property
     def is_reply(self) -> bool:
-        """Whether a word and a colon stand before a tag."""
-        return not self.tag and _REPLY.match(self.text) is not None
+        """Whether prefixes such as `Re:` stand before a tag, or one of the usual ones at all."""
+        if self.is_tagged:
+            return False
+        rest, prefixed = self._split[1].lstrip(), False
+        if _REPLY_WORDS.match(rest):
+            return True
+        while found := _PREFIX.match(rest):
+            rest, prefixed = rest[found.end() :], True
+        return prefixed and _marks_patch(_tags_of(rest)[0])
+
+    @property
+    def _tags(self) -> str:
+        return self._split[0]
 
     @property
     def _split(self) -> tuple[str, str]:
-        found = _TAGS.fullmatch(self.text)
-        assert found is not None  # it matches any text
-        return found[1], found[2]
+        return _tags_of(self.text[:_LONGEST])
 
     @property
     def _place(self) -> tuple[int, int] | None:
         # The last one: a tag may begin with the trees that the patch is for.
-        found = _NUMBER.findall(self.tag)
+        found = _NUMBER.findall(self._tags)
         return (int(found[-1][0]), int(found[-1][1])) if found else None
+
+
+def _tags_of(text: str) -> tuple[str, str]:
+    """Split a text into the tags that it begins with, and the rest."""
+    found = _TAGS.fullmatch(text)
+    return (found[1], found[2]) if found else ("", text)
+
+
+def _marks_patch(tags: str) -> bool:
+    return any(
+        _KIND.search(tag) or _NUMBER.search(tag) or _VERSION.search(tag)
+        for tag in _TAG.findall(tags)
+    )
 
 
 @dataclass(frozen=True)
@@ -92,16 +117,12 @@ class Letter:
     """A mail with its transfer encoding decoded."""
 
     subject: SubjectLine
+    title: str  # of the patch: the mail's text may have a subject of its own
     message: bytes
     patch: bytes  # from the first line that may begin a diff; more than the diff
     message_id: str = ""
     parents: tuple[str, ...] = ()  # the mails that it answers
     file: str = ""  # the name of the file that holds this mail alone
-
-    @property
-    def name(self) -> str:
-        """The name of the patch: its file's, else the one that git format-patch would use."""
-        return self.file or self.subject.text
 
 
 @dataclass(frozen=True)
@@ -120,28 +141,24 @@ class Thread:
     left_out: tuple[LeftOut, ...] = ()
 
 
-# The diffs of a letter, for comparison.
-_Diff = tuple[tuple[str, str, tuple[object, ...]], ...]
-
-
-def choose(letters: Sequence[Letter], diffs: Sequence[Sequence[FileDiff]], origin: str) -> Thread:
+def choose(letters: Sequence[Letter], diffs: Sequence[bytes], origin: str) -> Thread:
     """Choose the letters of the series, sorted by their numbers; those without come last.
 
     Args:
         letters: the mails of the thread, in the order of the mailbox.
-        diffs: the diffs that each of them holds.
+        diffs: the text of the diffs that each of them holds, or nothing.
 
     Raises:
         SetupError: a patch is missing, or the mails are of several versions or several series.
     """
-    held = {id(letter): _comparable(each) for letter, each in zip(letters, diffs, strict=True)}
+    held = {id(letter): diff for letter, diff in zip(letters, diffs, strict=True)}
     left_out: list[LeftOut] = []
     patches: list[Letter] = []
-    tagged = any(letter.subject.tag and held[id(letter)] for letter in letters)
+    known = {letter.message_id for letter in letters if letter.message_id}
+    tagged = any(letter.subject.is_tagged and held[id(letter)] for letter in letters)
     for letter in letters:
-        reason = _why_not(letter, holds_diff=bool(held[id(letter)]), tagged=tagged)
-        if not reason and (twin := _twin(letter, patches, held)):
-            reason = twin
+        reason = _why_not(letter, held[id(letter)], tagged=tagged, known=known)
+        reason = reason or _twin(letter, patches, held)
         if reason:
             left_out.append(LeftOut(letter.subject.text, reason))
         else:
@@ -153,19 +170,21 @@ def choose(letters: Sequence[Letter], diffs: Sequence[Sequence[FileDiff]], origi
     return Thread(tuple(ordered), tuple(left_out))
 
 
-def _why_not(letter: Letter, *, holds_diff: bool, tagged: bool) -> str:
+def _why_not(letter: Letter, diff: bytes, *, tagged: bool, known: set[str]) -> str:
     """Return why a mail is not a patch of the series; empty if it is."""
     subject = letter.subject
-    if subject.tag and subject.number == 0:
-        return "cover letter"
-    if tagged and not subject.tag:
-        return "reply" if subject.is_reply or letter.parents else "no [PATCH] tag in its subject"
-    if subject.is_reply:
+    if subject.is_tagged:
+        if subject.number == 0:
+            return "cover letter"
+        return "" if diff else "no diff"
+    if subject.is_reply or known & set(letter.parents) or (tagged and letter.parents):
         return "reply"
-    return "" if holds_diff else "no diff"
+    if tagged:
+        return "no [PATCH] tag in its subject"
+    return "" if diff else "no diff"
 
 
-def _twin(letter: Letter, patches: Iterable[Letter], held: dict[int, _Diff]) -> str:
+def _twin(letter: Letter, patches: Iterable[Letter], held: dict[int, bytes]) -> str:
     """Return why a mail is a copy of one that was chosen: lists add footers and tags."""
     for other in patches:
         same_place = _place(letter) == _place(other)
@@ -178,23 +197,26 @@ def _twin(letter: Letter, patches: Iterable[Letter], held: dict[int, _Diff]) -> 
 
 def _place(letter: Letter) -> tuple[int, int | None, int]:
     subject = letter.subject
-    return subject.version, subject.number, subject.count
-
-
-def _comparable(diffs: Iterable[FileDiff]) -> _Diff:
-    return tuple((diff.old, diff.new, tuple(diff.hunks)) for diff in diffs if diff.names)
+    return subject.version or 1, subject.number, subject.count
 
 
 def _numbered(patches: Iterable[Letter]) -> list[Letter]:
     return [letter for letter in patches if letter.subject.number is not None]
 
 
+def _versions(patches: Sequence[Letter]) -> list[int]:
+    """Return the versions of the patches. One without a number or a version may be of any."""
+    stated = {each.subject.version for each in patches if each.subject.version is not None}
+    implied = {1 for each in _numbered(patches) if each.subject.version is None}
+    return sorted(stated | implied)
+
+
 def _refuse_several(patches: Sequence[Letter], origin: str) -> None:
-    of_series = _numbered(patches) or patches
-    versions = sorted({letter.subject.version for letter in of_series})
+    versions = _versions(patches)
     if len(versions) > 1:
         names = ", ".join(f"v{version}" for version in versions)
-        raise SetupError(f"{origin} has several versions: {names}", hint="export one of them")
+        hint = "export one of them; `b4 am` joins a version of which some patches were sent again"
+        raise SetupError(f"{origin} has several versions: {names}", hint=hint)
     counts = sorted({letter.subject.count for letter in _numbered(patches)})
     if len(counts) > 1:
         names = "; ".join(

@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from testbed.files import write_whole
-from testbed.kernel.fit import apply_patch, fill_stage, refuse_conflicts
+from testbed.kernel.fit import apply_series, refuse_conflicts
 from testbed.kernel.series import Series
 from testbed.kernel.source import SourceTree
 
@@ -142,8 +142,7 @@ def _switch_series(root: Path, pristine: Path, state: _State, series: Series) ->
     with tempfile.TemporaryDirectory(prefix="stage-", dir=root) as scratch:
         stage = Path(scratch)
         files = series.files
-        fill_stage(stage, series, pristine)
-        refuse_conflicts(apply_patch(patch, stage) for patch in series.patches)
+        refuse_conflicts(apply_series(series, pristine, stage))
         touched = sorted({*state.touched, *files})
         # If this is interrupted, the next run finds no valid series and switches again.
         _write_state(root, _State(state.source, "under way", tuple(touched)))

@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 from diffs import diff
 
-from testbed.errors import PatchError
-from testbed.kernel.fit import Fit, PatchFit, examine, fit_lines, refuse_conflicts
+from testbed.errors import PatchError, SetupError
+from testbed.kernel.fit import Fit, PatchFit, check_stage, examine, fit_lines, refuse_conflicts
 from testbed.kernel.patch import make_patch
 from testbed.kernel.series import Series
 
@@ -202,3 +203,46 @@ def test_a_hunk_before_the_beginning_is_named(tmp_path: Path) -> None:
     patch = diff(FILE, OLD, CHANGED)
     [found] = fits(tmp_path, OLD.partition("line 20\n")[2], patch)
     assert "before the beginning of the file" in found.details[0]
+
+
+def test_a_removal_is_not_merged_because_its_context_stands_elsewhere(tmp_path: Path) -> None:
+    ends = "\tend();\n}\n\n/**\n * a\n */\n" * 2
+    old = f"int one(void)\n{{\n\tkfree(x);\n}}\nEXPORT(one);\n\n/**\n{ends}"
+    patch = diff(FILE, old.replace("EXPORT(", "EXPORT_GPL("), old.replace("EXPORT(one);\n", ""))
+    [found] = fits(tmp_path, old, patch)
+    assert found.fit is Fit.CONFLICTS
+
+
+def test_two_diffs_of_one_file_are_explained_hunk_by_hunk(tmp_path: Path) -> None:
+    twice = OLD.replace("line 5\n", "x\n").replace("line 30\n", "y\n")
+    patch = diff(FILE, OLD, twice) + diff(FILE, twice, twice.replace("line 15\n", "z\n"))
+    [found] = fits(tmp_path, OLD.replace("line 31\n", "else\n").replace("line 30\n", "e\n"), patch)
+    assert found.fit is Fit.CONFLICTS
+    assert "hunk 2 at line 27" in found.details[0]
+
+
+LINK = f"diff --git a/{FILE} b/mm/x\ncopy from {FILE}\ncopy to mm/x\nnew mode 120000 \n"
+
+
+def test_a_patch_that_makes_a_link_is_refused_before_git_reads_it(tmp_path: Path) -> None:
+    with pytest.raises(SetupError, match="symbolic link"):
+        fits(tmp_path, OLD, PATCHES["change"] + LINK)
+
+
+@pytest.mark.parametrize("kind", ["link", "other", "fifo"])
+def test_a_stage_with_more_than_plain_files_that_were_named_is_refused(
+    tmp_path: Path, kind: str
+) -> None:
+    (tmp_path / "mm").mkdir()
+    (tmp_path / FILE).write_text(OLD)
+    patch = make_patch("1.patch", PATCHES["change"].encode(), origin="")
+    check_stage(tmp_path, {FILE}, patch)
+    if kind == "link":
+        (tmp_path / FILE).unlink()
+        (tmp_path / FILE).symlink_to("/etc/passwd")
+    elif kind == "other":
+        (tmp_path / "mm/other.c").touch()
+    else:
+        os.mkfifo(tmp_path / "mm/pipe")
+    with pytest.raises(SetupError, match="the series is refused"):
+        check_stage(tmp_path, {FILE}, patch)

@@ -113,8 +113,26 @@ NO_PREFIX = GOOD.replace("a/mm", "mm").replace("b/mm", "mm")
         (NO_PREFIX, 0),
         ("".join(line for line in NO_PREFIX.splitlines(True) if "diff" not in line), 0),
         (NO_PREFIX + GOOD, 1),
+        (NO_PREFIX.replace("mm/", "kernel/mm/"), 1),
+        (NO_PREFIX.replace("mm/", "drivers/net/"), 0),
+        ("diff --git mm/a.c mm/b.c\nrename from mm/a.c\nrename to mm/b.c\n", 0),
+        ("--- mm/util.c.orig\n+++ mm/util.c\n@@ -1 +1 @@\n-a\n+b\n", 0),
+        ("--- before\n+++ after\n\n" + NO_PREFIX, 0),
     ],
-    ids=["git", "mnemonic", "diff-orig", "diff-same", "none", "none-plain", "both"],
+    ids=[
+        "git",
+        "mnemonic",
+        "diff-orig",
+        "diff-same",
+        "none",
+        "none-plain",
+        "both",
+        "kernel",
+        "drivers-net",
+        "rename",
+        "orig",
+        "description",
+    ],
 )
 def test_names_without_a_prefix_are_noticed(text: str, strip: int) -> None:
     assert made(text).strip == strip
@@ -144,3 +162,29 @@ def test_a_description_that_looks_like_a_diff_is_not_one(text: str) -> None:
 def test_a_file_without_a_newline_at_its_end_keeps_that() -> None:
     text = GOOD + "\\ No newline at end of file\n"
     assert made(text + "-- \n2.39.5\n").diff_text.decode() == text
+
+
+@pytest.mark.parametrize(
+    "time", ["\t2025-06-09 09:24:13.000000000 +0100", " 2025-06-09 09:24:13.0 +0100",
+             "\tMon Jun  9 09:24:13 2025", " Mon Jun  9 09:24:13 2025"]
+)  # fmt: skip
+def test_a_time_behind_a_name_is_not_part_of_it(time: str) -> None:
+    found = made(f"--- /dev/null{time}\n+++ linux/mm/new.c{time}\n@@ -0,0 +1 @@\n+a\n")
+    assert found.files == {"mm/new.c"}
+
+
+def test_an_empty_file_with_a_blank_in_its_name_is_named() -> None:
+    text = "diff --git a/mm/a b.txt b/mm/a b.txt\nnew file mode 100644\nindex 000..e69\n"
+    assert made(text).files == {"mm/a b.txt"}
+
+
+@pytest.mark.parametrize("mode", ["120000 ", "120000\t", "160000", "", "0100644x"])
+def test_a_mode_that_is_not_a_plain_files_is_refused(mode: str) -> None:
+    with pytest.raises(SetupError, match=r"mode|link"):
+        made(f"{HEAD}new file mode {mode}\n--- /dev/null\n+++ b/mm/x\n@@ -0,0 +1 @@\n+a\n")
+
+
+def test_cr_lf_in_the_diff_alone_is_taken_and_a_mixture_is_named() -> None:
+    assert made("Why.\n---\n" + GOOD.replace("\n", "\r\n")).identity == made(GOOD).identity
+    with pytest.raises(SetupError, match="some of its lines end with CR LF"):
+        made(GOOD.replace("util.c\n", "util.c\r\n"))

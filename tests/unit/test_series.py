@@ -355,12 +355,12 @@ def test_a_quilt_folder_has_the_names_of_its_list_whatever_they_are(desk: Desk) 
 
 def test_entries_of_a_series_conf_with_a_guard_are_left_out(desk: Desk) -> None:
     quilt_patches(desk)
-    (desk.top / "series.conf").write_text("\tr1.diff\n+anna\tsub/r2\n\t-x86 r3.patch.gz\n")
+    (desk.top / "series.conf").write_text("\tr1.diff\n+anna\tsub/r2\n\t-!x86 r3.patch.gz\n")
     found = load_series(str(desk.top))
     assert found.names == ("r1.diff",)
     assert [(each.subject, each.reason) for each in found.left_out] == [
         ("sub/r2", "guard +anna"),
-        ("r3.patch.gz", "guard -x86"),
+        ("r3.patch.gz", "guard -!x86"),
     ]
 
 

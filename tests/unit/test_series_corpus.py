@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mailbox_parts import Encoding, Mail, write_box
 
-from testbed.kernel.fit import Fit, apply_patch, fill_stage
+from testbed.kernel.fit import Fit, apply_series
 from testbed.kernel.gitenv import FOREIGN_ENV, NOBODY
 from testbed.kernel.series import Series, load_series
 from testbed.process import run
@@ -107,8 +107,7 @@ def applied_by_us(folder: Path, found: Series) -> dict[str, bytes]:
     tree, stage = folder / "tree", folder / "stage"
     _make_tree(tree)
     stage.mkdir()
-    fill_stage(stage, found, tree)
-    fits = [apply_patch(patch, stage) for patch in found.patches]
+    fits = apply_series(found, tree, stage)
     assert {fit.fit for fit in fits} <= {Fit.APPLIES, Fit.OFFSET}, fits
     return _files(tree) | _files(stage)
 

@@ -57,6 +57,10 @@ def load(tmp_path: Path, *mails: Mail) -> Series:
         ("[v3,1/3] x", "v3,1/3", 3, 1, 3),
         ("[2/3] x", "2/3", 1, 2, 3),
         ("[net-next,v2] x", "net-next,v2", 2, None, 0),
+        ("[RFC] x", "RFC", 1, None, 0),
+        ("[PATCH][v2][2/2] x", "PATCH", 2, 2, 2),
+        ("[v2] [PATCH 1/2] x", "PATCH", 2, 1, 2),
+        ("[PATCH 2 of 2] x", "PATCH", 1, 2, 2),
         ("[GIT PULL] x", "", 1, None, 0),
         ("mm: [PATCH] x", "", 1, None, 0),
         ("Re: [PATCH 1/3] x", "", 1, None, 0),
@@ -67,8 +71,8 @@ def test_a_subject_is_read(
     text: str, tag: str, version: int, number: int | None, count: int
 ) -> None:
     subject = SubjectLine(text)
-    found = subject.tag, subject.version, subject.number, subject.count
-    assert found == (tag, version, number, count)
+    found = subject.is_tagged, subject.version or 1, subject.number, subject.count
+    assert found == (bool(tag), version, number, count)
 
 
 @pytest.mark.parametrize(
@@ -206,3 +210,101 @@ def attached(*texts: str, kind: str) -> bytes:
 def test_attached_patches_apply(tmp_path: Path, kind: str) -> None:
     (tmp_path / "one.eml").write_bytes(attached(*DIFFS, kind=kind))
     assert load_series(str(tmp_path / "one.eml")).files == ("mm/a.c", "mm/b.c", "mm/c.c")
+
+
+UNTAGGED = [replace(mail, subject=f"mm: util: show [heap] {at}") for at, mail in enumerate(MAILS)]
+
+
+def test_brackets_in_a_title_do_not_make_a_reply(tmp_path: Path) -> None:
+    assert len(load(tmp_path, *UNTAGGED).patches) == 3
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        replace(REPLY, subject="Re: mm: util: show [heap] 0"),
+        replace(REPLY, subject="mm: util: another way", answers="p1@example.org"),
+        replace(REPLY, subject="AW: mm: util"),
+    ],
+    ids=["prefix", "parent", "german"],
+)
+def test_a_reply_to_an_untagged_patch_is_left_out(tmp_path: Path, reply: Mail) -> None:
+    found = load(tmp_path, *UNTAGGED, reply)
+    assert len(found.patches) == 3
+    assert [each.reason for each in found.left_out] == ["reply"]
+
+
+def test_the_subject_of_the_mail_counts_and_that_in_its_text_names_the_patch(
+    tmp_path: Path,
+) -> None:
+    inner = "From: B <b@example.org>\nSubject: [PATCH] mm: an inner title\n\n"
+    mails = [replace(mail, body=inner + mail.body) for mail in MAILS]
+    found = load(
+        tmp_path, *reversed(mails), replace(REPLY, subject="Re: [PATCH 1/3] x", body=inner)
+    )
+    assert found.names == tuple(f"000{at}-mm-an-inner-title.patch" for at in (1, 2, 3))
+    assert [each.reason for each in found.left_out] == ["reply"]
+
+
+@pytest.mark.parametrize("front", [b"\n\n", b"\xef\xbb\xbf", b"\r\n"], ids=["blank", "bom", "cr"])
+def test_what_stands_before_the_first_mail_is_skipped(tmp_path: Path, front: bytes) -> None:
+    box = Path(write_box(tmp_path / "x.mbox", [*MAILS, replace(REPLY, subject="Re: [PATCH 1/3]")]))
+    box.write_bytes(front + box.read_bytes())
+    assert load_series(str(box)).names == NAMES
+
+
+def test_a_folder_of_mails_is_a_thread(tmp_path: Path) -> None:
+    reply = replace(REPLY, subject="Re: [PATCH 1/3] x")
+    for name, mail in zip("abcd", [MAILS[2], MAILS[1], reply, MAILS[0]], strict=True):
+        (tmp_path / f"{name}.eml").write_bytes(mail.text(separator=""))
+    found = load_series(str(tmp_path))
+    assert found.names == ("d.eml", "b.eml", "a.eml")
+    (tmp_path / "e.eml").write_bytes(thread(DIFFS[0], tag="PATCH v2")[0].text(separator=""))
+    (tmp_path / "e.eml").write_bytes(replace(MAILS[0], subject="[PATCH v2 1/3] x").text())
+    with pytest.raises(SetupError, match="several versions: v1, v2"):
+        load_series(str(tmp_path))
+
+
+def test_a_later_version_without_a_number_is_another_version(tmp_path: Path) -> None:
+    with pytest.raises(SetupError, match="several versions: v1, v2"):
+        load(tmp_path, *MAILS, replace(MAILS[0], subject="[PATCH v2] mm: again", message_id="z"))
+
+
+def test_changes_of_a_mode_alone_are_not_copies_of_each_other(tmp_path: Path) -> None:
+    text = "diff --git a/x.sh b/x.sh\nold mode {}\nnew mode {}\n"
+    modes = ("100644", "100755")
+    mails = [
+        Mail("[PATCH] chmod", f"---\n{text.format(*modes)}-- \n2\n"),
+        Mail("[PATCH] chmod back", f"---\n{text.format(*reversed(modes))}-- \n2\n"),
+    ]
+    assert len(load(tmp_path, *mails).patches) == 2
+
+
+@pytest.mark.parametrize("subject", ["Re: [PATCH v2] mm: one", "[PATCH 0/1] mm: one", "mm: one"])
+def test_a_single_mail_is_taken_whatever_its_subject_says(tmp_path: Path, subject: str) -> None:
+    assert len(load(tmp_path, replace(MAILS[0], subject=subject)).patches) == 1
+
+
+@pytest.mark.parametrize(
+    "wanted", ["~nosuchuser/x", "x" * 300, "a\0b", "nowhere", "[PATCH"], ids=repr
+)
+def test_a_name_that_no_file_can_have_is_an_error(wanted: str) -> None:
+    with pytest.raises(SetupError, match="no patch and no folder of patches"):
+        load_series(wanted)
+
+
+def test_long_numbers_and_subjects_do_no_harm(tmp_path: Path) -> None:
+    mails = [replace(MAILS[0], subject=f"[PATCH {'1' * 5000}/2] x"), *MAILS]
+    assert load(tmp_path, *mails).names == NAMES
+    assert SubjectLine("a: " + "[" * 200_000).is_reply is False
+
+
+def test_a_fifo_below_a_folder_is_not_opened(tmp_path: Path) -> None:
+    (tmp_path / "1.patch").write_text(DIFFS[0])
+    os.mkfifo(tmp_path / "2.patch")
+    assert load_series(str(tmp_path)).names == ("1.patch",)
+    for name in ("cur", "new", "tmp"):
+        (tmp_path / "mail" / name).mkdir(parents=True)
+    os.mkfifo(tmp_path / "mail/cur/1")
+    with pytest.raises(SetupError, match="is not a plain file"):
+        load_series(str(tmp_path / "mail"))
