@@ -141,10 +141,10 @@ class _Build:
     def _make(self) -> None:
         """Run make. On failure, show the errors, because they are in the user's own text."""
         what = f"the driver in {self.text.folder}"
+        # A rule may lack a prerequisite and still work in the order of a make without -j.
+        words = ("-j1", f"M={self.copy}", "modules")
         try:
-            self.build_dir.make.run(
-                f"M={self.copy}", "modules", what=what, log=self.log, pwd=self.copy
-            )
+            self.build_dir.make.run(*words, what=what, log=self.log, pwd=self.copy)
         except BuildError as error:
             log = self.log.read_text(errors="replace")
             error.evidence = "\n".join(error_lines(log)[:_SHOWN])

@@ -98,6 +98,16 @@ $(obj)/ring.h: $(src)/ring.txt
 clean-files := ring.h
 """
 
+# fill.c includes ring.h too. That goes well as long as main.o is made first.
+UNDECLARED = GENERATED.replace("\tsed", "\tsleep 1; sed")
+
+NESTED_Y = {
+    "drv/Makefile": "obj-y := sub/\nsubdir-ccflags-y := -I$(src)/inc\n",
+    "drv/inc/ring.h": HEADER,
+    "drv/sub/Makefile": "obj-m := ring.o\nring-y := main.o\nccflags-y := -I$(src)/../inc\n",
+    "drv/sub/main.c": MAIN,
+}
+
 VERSION = "VERSION := $(shell git -C $(src) describe --always --tags --dirty 2>/dev/null)\n"
 
 
@@ -269,7 +279,9 @@ SAMPLES = (
         modules=("ring.ko", "second.ko"),
     ),
     Sample("nested", NESTED, modules=("core.ko", "ring.ko")),
+    Sample("nested-y", NESTED_Y),
     ring("generated", GENERATED, {"drv/ring.txt": "5\n"}),
+    ring("undeclared", UNDECLARED, {"drv/ring.txt": "5\n", "drv/fill.c": UNUSED}),
     Sample("blank", BLANK, folder="my dr\u00efver"),
     Sample("blank-above", BLANK_ABOVE, folder="my work/drv"),
     Sample("links", LINKS, links=LINKED),
