@@ -114,6 +114,12 @@ class Checker:
             unsteady=self.unsteady,
         )
 
+    @property
+    def _first_path(self) -> HookPath:
+        """The path on which a mapping is looked for: the first that can have the node."""
+        able = (path for path in self.plan.paths if not self._needs_own_file(path))
+        return next(able, self.plan.paths[0])
+
     def run(self) -> Checked:
         """Run every trial that the plan does not leave out.
 
@@ -150,7 +156,7 @@ class Checker:
 
     def _run(self) -> None:
         opener = Opener(self.node, self._loader.modules, self.plan.steps)
-        loaded = self._try(_LOAD, self.plan.paths[0], lambda _: (opener.script, opener.judge))
+        loaded = self._try(_LOAD, self._first_path, lambda _: (opener.script, opener.judge))
         self._outcomes.append(loaded)
         if loaded.complaints:
             return
@@ -175,7 +181,7 @@ class Checker:
             self.plan = dataclasses.replace(self.plan, sizes=(*self.plan.sizes, *only))
         bases = tuple(filter(None, found.values()))
         if not bases and not any(each.trial.startswith("survey") for each in self._outcomes):
-            nothing = TrialResult(trial="survey", path=self.plan.paths[0], complaints=(_NOTHING,))
+            nothing = TrialResult(trial="survey", path=self._first_path, complaints=(_NOTHING,))
             self._outcomes.append(nothing)
         return bases
 
@@ -184,7 +190,7 @@ class Checker:
         return {sharing: self._survey_one(plan, sharing) for sharing in plan.sharing}
 
     def _survey_one(self, plan: CheckPlan, sharing: str) -> BaseMapping | None:
-        path = plan.paths[0]
+        path = self._first_path
         found: list[BaseMapping | None] = []
 
         def prepare(node: DriverNode) -> tuple[Script, Judge]:
@@ -207,7 +213,7 @@ class Checker:
 
     def _look(self, base: BaseMapping, milliseconds: int) -> bool:
         """Find pages that are not steady. Return whether there are any that were not known."""
-        path, known = self.plan.paths[0], self.unsteady
+        path, known = self._first_path, self.unsteady
         offsets = [base.offset, *(each for each in self.plan.offsets if each != base.offset)]
 
         def prepare(node: DriverNode) -> tuple[Script, Judge]:
@@ -250,8 +256,10 @@ class Checker:
         first: TrialResult | None = None
         for path in self.plan.paths:
             why_not = reason or self._needs_own_file(path) or self._given_up(path)
-            skipped = TrialResult(trial=name, path=path, skipped=why_not)
-            self._outcomes.append(skipped if why_not else attempt(path, first))
+            if why_not:
+                self._outcomes.append(TrialResult(trial=name, path=path, skipped=why_not))
+                continue
+            self._outcomes.append(attempt(path, first))
             first = first or self._outcomes[-1]
 
     def _needs_own_file(self, path: HookPath) -> str:

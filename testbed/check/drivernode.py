@@ -18,7 +18,7 @@ class Unsteady:
 
     A page is a pair: the offset of a mapping, and an index in it, both in pages. Most drivers
     count the offset in pages, so that (0, 3) and (1, 2) are one page. Others number their buffers
-    with it (UIO).
+    with it (UIO): there, a few steady pages are left out, too.
     """
 
     by_itself: frozenset[tuple[int, int]] = frozenset()  # changes while nobody uses it
@@ -27,7 +27,7 @@ class Unsteady:
     def has(self, offset: int, page: int, *, across: bool) -> bool:
         """Whether a page may change, within one mapping or `across` two mappings."""
         known = self.by_itself | self.by_mapping if across else self.by_itself
-        return (offset, page) in known or (0, offset + page) in known
+        return any(offset + page == at + index for at, index in known)
 
     def __or__(self, other: Unsteady) -> Unsteady:
         return Unsteady(self.by_itself | other.by_itself, self.by_mapping | other.by_mapping)

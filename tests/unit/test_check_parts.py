@@ -328,6 +328,7 @@ def test_a_page_that_changes_by_itself_is_found() -> None:
     assert found == Unsteady(frozenset({(0, 0)}))
     assert found.has(0, 0, across=False)
     assert not found.has(0, 1, across=True)
+    assert Unsteady(frozenset({(1, 0)})).has(0, 1, across=False)
 
 
 def test_a_page_that_differs_between_mappings_is_compared_within_one() -> None:
