@@ -13,9 +13,8 @@ from pathlib import Path
 
 from testbed.cache import digest
 from testbed.context import Context
-from testbed.errors import SetupError
 from testbed.files import write_whole
-from testbed.kernel.make import Make, is_awkward, target_of
+from testbed.kernel.make import Make, require_plain, target_of
 from testbed.kernel.release import UNNAMED, naming_gzip
 from testbed.kernel.request import KernelRequest
 from testbed.kernel.source import SourceTree, unpack
@@ -150,11 +149,7 @@ def open_build_dir(request: KernelRequest, compiler: Compiler, ctx: Context) -> 
         InfraError: the disk lacks the space for a build.
         PatchError: a patch of the series does not apply.
     """
-    if is_awkward(ctx.cache.root):
-        raise SetupError(
-            f"make cannot build in {ctx.cache.root}: its name has a blank or a special character",
-            hint="set cache_dir to a folder with a plain name",
-        )
+    require_plain(ctx.cache.root)
     ctx.cache.require_space(_FRESH_BUILD, f"building {request}")
     tree = unpack(request.source, ctx)
     with ctx.cache.work(_work_name(request, tree)) as root:

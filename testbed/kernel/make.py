@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from testbed.errors import CommandError
+from testbed.errors import CommandError, SetupError
 from testbed.kernel.diagnose import build_error
 from testbed.kernel.toolchain import Compiler
 from testbed.process import run
@@ -97,6 +97,19 @@ class Make:
 def is_awkward(path: Path) -> bool:
     """Whether make cannot build in a folder or from a source of that name."""
     return _AWKWARD.search(str(path)) is not None
+
+
+def require_plain(cache: Path) -> None:
+    """Check that make can build in the cache.
+
+    Raises:
+        SetupError: its name has a blank or another character that make takes for its own.
+    """
+    if is_awkward(cache):
+        raise SetupError(
+            f"make cannot build in {cache}: its name has a blank or a special character",
+            hint="set cache_dir to a folder with a plain name",
+        )
 
 
 def target_of(line: str) -> str | None:

@@ -8,12 +8,15 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from testbed.arch import ARCHES, Arch, find_arch
 from testbed.cache import Cache
 from testbed.errors import SetupError, TestbedError
+from testbed.files import make_folder
 from testbed.flavour import find_flavour
 from testbed.image.disks import disk_programs
+from testbed.kernel.make import require_plain
 from testbed.kernel.mirror import find_mirror
 from testbed.kernel.toolchain import find_compiler, find_gcc
 from testbed.process import find_tool, run
@@ -77,7 +80,12 @@ def _findings(settings: Settings, cache: Cache) -> Iterator[Finding]:
     yield _look("Debian mirror", lambda: settings.mirror or find_mirror())
     keys = settings.archive_keyring
     yield Finding("Debian's keys", keys.exists(), str(keys), "apt install debian-archive-keyring")
-    yield _room(cache)
+    cache_dir = _look("cache_dir", partial(_cache_dir, cache))
+    yield cache_dir
+    if cache_dir.good:
+        yield _room(cache)
+    for name in ("data_dir", "state_dir"):
+        yield _look(name, partial(make_folder, getattr(settings, name), name))
     yield _memory(settings)
 
 
@@ -120,8 +128,12 @@ def _memory(settings: Settings) -> Finding:
     return Finding("memory", memory >= needed, f"{memory / 1e9:.1f} GB", hint)
 
 
+def _cache_dir(cache: Cache) -> Path:
+    require_plain(cache.root)
+    return make_folder(cache.root, cache.setting)
+
+
 def _room(cache: Cache) -> Finding:
-    cache.root.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(cache.root).free
     used = sum(entry.size for entry in cache.entries())
     missing = f"{(_ROOM - used) / 1e9:.1f} GB more are needed"

@@ -14,10 +14,11 @@ from testbed.context import Context
 from testbed.errors import SetupError
 from testbed.files import make_folder
 from testbed.image.keys import find_client_key
+from testbed.lab.doctor import examine
 from testbed.lab.template import open_store
 from testbed.progress import SilentProgress
 from testbed.results.store import new_run_dir
-from testbed.settings import Settings
+from testbed.settings import AccelChoice, Settings
 
 USES: dict[str, Callable[[Path], object]] = {
     "cache_dir": lambda path: Cache(path, 1).get("kind", "key", lambda _: None),
@@ -44,6 +45,32 @@ def test_the_space_of_a_cache_that_cannot_be_made_is_not_asked_for(tmp_path: Pat
     (tmp_path / "file").touch()
     with pytest.raises(SetupError, match="Not a directory"):
         Cache(tmp_path / "file/cache", 1).require_space(1, "a test")
+
+
+@pytest.mark.parametrize(
+    ("folder", "found", "hint"),
+    [
+        ("file/cache", "cannot write to", "set cache_dir to a folder that you can write to"),
+        ("my cache", "make cannot build in", "set cache_dir to a folder with a plain name"),
+    ],
+)
+def test_the_doctor_shows_an_unusable_cache(
+    tmp_path: Path, folder: str, found: str, hint: str
+) -> None:
+    (tmp_path / "file").touch()
+    settings = Settings(
+        cache_dir=tmp_path / folder,
+        data_dir=tmp_path / "data",
+        state_dir=tmp_path / "file/state",
+        accel=AccelChoice.TCG,
+        mirror="http://mirror.example.org/debian",
+    )
+    findings = examine(settings, Context.of(settings, SilentProgress()).cache)
+    known = {each.what: each for each in findings}
+    assert known["cache_dir"].found.startswith(found)
+    assert known["cache_dir"].hint == hint
+    assert known["data_dir"].good
+    assert known["state_dir"].hint == "set state_dir to a folder that you can write to"
 
 
 def test_a_folder_without_write_permission_is_an_error(
