@@ -47,8 +47,12 @@ _ANSWER_MARGIN = 15.0
 # Seconds between two checks whether a silent guest is still alive.
 _PULSE = 0.25
 
-# Seconds of silence after which a kernel that has printed an oops or worse will not answer.
+# Seconds of silence after which a kernel that has printed an oops or worse will not answer. A slow
+# guest gets no more: it fails in any case.
 _GRACE = 10.0
+
+# Seconds of silence after which the guest's processors are looked at. More for a slow guest.
+_UNEASE = 10.0
 
 _EVIDENCE_BYTES = 4000
 
@@ -356,7 +360,7 @@ class Session:
         return [self._receive(until) for _ in requests[:heard]]
 
     def _receive(self, until: Deadline) -> Frame:
-        grace = Deadline.after(_GRACE * self.slowdown)
+        grace, unease = Deadline.after(_GRACE), Deadline.after(_UNEASE * self.slowdown)
         watch = HangWatch(self._witness)
         while (frame := self._reader.next_frame()) is None:
             data = self._channel.receive(until.capped(_PULSE))
@@ -368,10 +372,12 @@ class Session:
             if grace.expired:
                 if self._witness.is_damaged():
                     raise SessionError("the guest agent does not answer any more")
+                grace = Deadline.after(_GRACE)
+            if unease.expired:
                 if watch.look():
                     raise self._hang("its processors keep interrupts off")
                 if not watch.suspects:
-                    grace = Deadline.after(_GRACE * self.slowdown)
+                    unease = Deadline.after(_UNEASE * self.slowdown)
             if until.expired:
                 raise self._hang(f"its agent did not answer within {until}")
         return frame

@@ -37,7 +37,7 @@ def _answering(payload: bytes) -> FakeChannel:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten the timeouts for a real agent, on which these tests would wait."""
-    for name in ("_ANSWER_MARGIN", "_PULSE", "_GRACE"):
+    for name in ("_ANSWER_MARGIN", "_PULSE", "_GRACE", "_UNEASE"):
         monkeypatch.setattr(session_module, name, 0.001)
     monkeypatch.setattr(blame_module, "_NEWS", 0.001)
 
