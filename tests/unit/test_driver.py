@@ -241,6 +241,25 @@ def test_a_changed_file_outside_the_folder_is_built_again(
     assert built.recorder.steps == []
 
 
+def test_a_changed_header_with_an_absolute_name_is_built_again(built: Yard, tmp_path: Path) -> None:
+    makefile = f"{TWO_OBJECTS}ccflags-y := -I{tmp_path}/sdk\n"
+    files = {"drv/main.c": MAIN, "drv/fill.c": FILL, "drv/Makefile": makefile}
+    folder = Sample("sdk", {**files, "sdk/ring.h": HEADER}).lay_out(tmp_path)
+    first = build(built, folder)
+    (tmp_path / "sdk/other.h").touch()
+    assert build(built, folder) == first
+    (tmp_path / "sdk/ring.h").write_text("#define RING_PAGES 9\n")
+    assert build(built, folder) != first
+
+
+def test_a_removed_header_outside_the_folder_is_missed(built: Yard, tmp_path: Path) -> None:
+    folder = sample("outside").lay_out(tmp_path)
+    build(built, folder)
+    (tmp_path / "inc/ring.h").unlink()
+    with pytest.raises(BuildError, match=r"ring\.h: No such file"):
+        build(built, folder)
+
+
 def test_a_header_that_make_replaces_outside_the_folder_is_no_reason_to_build_again(
     built: Yard, tmp_path: Path
 ) -> None:
