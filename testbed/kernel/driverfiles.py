@@ -9,6 +9,7 @@ with all that is in it.
 from __future__ import annotations
 
 import fnmatch
+import functools
 import hashlib
 import os
 import re
@@ -68,7 +69,7 @@ class DriverText:
     too_large: tuple[Path, ...]  # folders to which the text refers, and which are left out
     repository: Path | None = None  # top of the git tree that holds the folder, if it calls git
 
-    @property
+    @functools.cached_property
     def top(self) -> Path:
         """The lowest folder that holds all files, the driver's folder, and the repository."""
         folders = [self.folder.parent, *(path.parent for path in self.outside)]
@@ -115,12 +116,16 @@ class DriverText:
 def find_text(folder: Path) -> DriverText:
     """Find the files of the driver in `folder`, an absolute path without symbolic links."""
     outside, named, too_large = set[Path](), set[Path](), list[Path]()
+    seen = set[Path]()
     waiting = [path for path in files_below(folder) if _is_text(path)]
     targets = [target for _, target in links_below(folder)]
     while targets or waiting:
         for target in _outside(targets or _references(waiting.pop(), folder), folder):
+            if target in seen:
+                continue
+            seen.add(target)
             found = _taken(target, folder)
-            if found is None and target not in too_large:
+            if found is None:
                 too_large.append(target)
             if target.is_file():
                 named.add(target)

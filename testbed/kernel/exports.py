@@ -57,5 +57,6 @@ def _option_of(stem: str, lines: list[list[str]]) -> str:
     for target, *words in lines:
         if f"{stem}.o" in words and not target.startswith(("obj-", "lib-")):
             whole = re.sub(r"-(?:y|m|objs|\$\(CONFIG_\w+\))$", "", target)
-            return _option_of(whole, lines) if whole not in (stem, target) else ""
+            others = [line for line in lines if line[0] != target]
+            return _option_of(whole, others) if whole != target else ""
     return ""

@@ -336,6 +336,7 @@ def test_a_symbol_that_the_kernel_lacks_is_named(built: Yard, folder: Path) -> N
         ("obj-$(CONFIG_FAR) += far.o\nfar-y := one.o parts.o\n", "FAR"),
         ("obj-$(CONFIG_FAR) += far.o\nfar-$(CONFIG_FAR_MORE) := parts.o\n", "FAR"),
         ("parts-y := parts.o\nobj-m += parts.o\n", ""),
+        ("parts-y := far.o\nfar-y := parts.o\n", ""),
         ("obj-y += parts.o\n", ""),
         ("", ""),
     ],
