@@ -77,17 +77,21 @@ def check_kind(
     paths: Sequence[HookPath] = ALL_PATHS,
     trials: Sequence[str] = (),
     sharing: str = "",
+    modules: Sequence[str] = ("kinds",),
 ) -> Checked:
     """Check one sharing of a kind, or of its wrong twin.
 
     Args:
         trials: the only ones that run; empty: all.
         sharing: the default is the one that every right driver of the kind permits.
+        modules: those that are loaded, in order.
     """
     sharing = sharing or kind.sharing
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "plan.toml"
-        file.write_text("\n".join(_plan(kind, wrong, paths, trials, sharing)))
+        file.write_text(
+            "\n".join([f"modules = {[*modules]}", *_plan(kind, wrong, paths, trials, sharing)])
+        )
         plan = load_check_plan(file)
     driver = find_driver(DRIVER, prepared.kernel, prepared.request, lab.ctx)
     return Checker(lab, prepared.arch.name, driver, kind.name, kind.node, plan).run()
@@ -97,7 +101,6 @@ def _plan(
     kind: Kind, wrong: bool, paths: Sequence[HookPath], trials: Sequence[str], sharing: str
 ) -> Iterator[str]:
     yield f'parameters = "kind={kind.name} wrong={int(wrong)}"'
-    yield 'modules = ["kinds"]'
     yield f"paths = {[str(path) for path in paths]}"
     yield f'counters = ["{USERS}"]'
     yield kind.plan

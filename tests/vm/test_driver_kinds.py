@@ -44,3 +44,20 @@ def test_a_wrong_twin_is_found(lab: Lab, prepared: PreparedKernel, name: str) ->
     found = check_kind(kind, lab, prepared, wrong=True, paths=paths, trials=[kind.trial])
     said = [each for each in complaints(found) if each.startswith(f"{kind.trial}-")]
     assert any(kind.wrong in each for each in said), complaints(found)
+
+
+def test_modules_are_chosen_and_one_that_cannot_be_unloaded_stays(
+    lab: Lab, prepared: PreparedKernel
+) -> None:
+    modules = ("kinds_stays", "kinds")
+    found = check_kind(BY_NAME["plain"], lab, prepared, trials=["exit"], modules=modules)
+    assert complaints(found) == []
+    assert any("kinds_stays.ko pins itself" in note for note in found.notes)
+
+
+def test_a_module_that_refuses_to_stay_is_named(lab: Lab, prepared: PreparedKernel) -> None:
+    modules = ("kinds_refuses", "kinds")
+    found = check_kind(BY_NAME["plain"], lab, prepared, trials=["exit"], modules=modules)
+    [complaint] = complaints(found)
+    assert "kinds_refuses.ko does not load: EAGAIN" in complaint
+    assert 'modules = ["kinds"]' in complaint
