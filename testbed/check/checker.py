@@ -266,7 +266,7 @@ class Checker:
         """Return why a path cannot have the node as its lower file, or ""."""
         shape = path.shape
         if self.driver_node.needs_own_file and shape.entry_vm_file != shape.nodes[-1]:
-            return f"a file of sysfs must be the VMA's own file, which it is not on {path}"
+            return "a file of sysfs must be the VMA's own file, which it is below stack-first only"
         return ""
 
     def _given_up(self, path: HookPath) -> str:
