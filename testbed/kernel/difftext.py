@@ -97,19 +97,24 @@ class DiffReader:
         # Some files of the kernel are not UTF-8.
         self.lines = text.decode(errors="surrogateescape").split("\n")
         self.at = 0
-        # The lines from the first diff to the end of the last, once diffs() has found them.
-        self.start = self.end = 0
+        self._start = self._end = 0
+
+    def extent(self) -> slice:
+        """Read all diffs; return the lines from the first of them to the end of the last."""
+        for _ in self.diffs():
+            pass
+        return slice(self._start, self._end)
 
     def diffs(self) -> Iterator[FileDiff]:
         """Yield the diff of each file."""
         diff: FileDiff | None = None
         while self.at < len(self.lines):
             line = self.lines[self.at]
-            self.start = self.at if diff is None else self.start
+            self._start = self.at if diff is None else self._start
             if (match := _GIT_HEADER.fullmatch(line)) and self._header_goes_on():
                 yield from filter(None, [diff])
                 diff = self._git_header(match[1])
-                self.end = self.at + 1
+                self._end = self.at + 1
             elif self._names_follow(line, within=diff is not None and not diff.hunks):
                 # Only git writes a header line for each file.
                 if diff is None or diff.hunks:
@@ -117,9 +122,9 @@ class DiffReader:
                     diff = FileDiff()
                 diff.old, diff.new = self._stripped(line), self._stripped(self.lines[self.at + 1])
                 self.at += 1
-                self.end = self.at + 1
+                self._end = self.at + 1
             elif diff is not None and self._inside(diff, line):
-                self.end = self.at + 1
+                self._end = self.at + 1
             self.at += 1
         yield from filter(None, [diff])
 

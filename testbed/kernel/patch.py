@@ -97,10 +97,7 @@ def diff_text(name: str, text: bytes, strip: int) -> bytes:
     Raises:
         SetupError: a diff is refused.
     """
-    reader = DiffReader(name, text, strip)
-    for _ in reader.diffs():
-        pass
-    lines = text.split(b"\n")[reader.start : reader.end]
+    lines = text.split(b"\n")[DiffReader(name, text, strip).extent()]
     return b"\n".join([*lines, b""]) if lines else b""
 
 
@@ -109,10 +106,8 @@ def _without_cr(name: str, text: bytes, strip: int | None) -> bytes | None:
     if b"\r\n" not in text:
         return None
     plain = text.replace(b"\r\n", b"\n")
-    reader = DiffReader(name, plain, guess_strip(plain) if strip is None else strip)
-    for _ in reader.diffs():
-        pass
-    lines = text.split(b"\n")[reader.start : reader.end]
+    depth = guess_strip(plain) if strip is None else strip
+    lines = text.split(b"\n")[DiffReader(name, plain, depth).extent()]
     # Mailers strip the blank of an empty line, and the CR with it.
     return plain if lines and all(line.endswith(b"\r") or not line for line in lines) else None
 

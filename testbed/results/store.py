@@ -58,8 +58,7 @@ def kept_dir(root: Path) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        with contextlib.suppress(OSError):
-            folder.rmdir()
+        remove_run_dir(folder)
 
 
 def write_run(folder: Path, run: Run) -> None:
