@@ -54,7 +54,11 @@ MODULE_DIR = "/lib/testbed"
 
 @dataclass
 class Guest:
-    """A running guest. `broken` is the reason why it must not be used again."""
+    """A running guest.
+
+    `broken` is the reason why it must not be used again. `spent` is the reason why no later test
+    of a batch should use it: the guest works, but it differs from a fresh one.
+    """
 
     prepared: PreparedKernel
     vm: VirtualMachine
@@ -62,6 +66,7 @@ class Guest:
     log: KernelLog
     prober: Prober
     broken: str = ""
+    spent: str = ""
     damaged: bool = False  # the kernel printed an oops or worse, or cannot be read
     given_up: bool = False
     has_evidence: bool = False  # of an unexpected event: its logs are kept
@@ -124,6 +129,7 @@ class Guest:
     def excuse_leaks(self) -> None:
         """Do not report what the programs of this test leave behind: it is known."""
         self.excused = True
+        self._spend("what a test leaves behind was excused")
         self.leaky.update(self.prober.scripts)
 
     def leaks(self) -> list[Leak]:
@@ -143,6 +149,7 @@ class Guest:
         """
         self.endings.clear()
         self.broken, self.given_up = reason, True
+        self._spend(reason)
 
     @contextmanager
     def expect_splat(
@@ -165,7 +172,12 @@ class Guest:
         self.ledger, self.excused = read_ledger(self.session, self.server), False
         found = [] if before is None or excused else list(changes(before, self.ledger))
         if found:
+            self._spend("a test left something behind: " + "; ".join(found))
             raise UnbalancedLedger("after the test " + "; ".join(found))
+
+    def _spend(self, reason: str) -> None:
+        """Set the reason why it is spent. The first reason stays."""
+        self.spent = self.spent or reason
 
     def _check_log(self, *wishes: Expectation) -> None:
         """Compare the splats since the last check with the expected ones."""
@@ -175,6 +187,8 @@ class Guest:
         if found.from_console or any(splat.kind not in SURVIVED for splat in splats):
             self.damaged = True
             self.broken = self.broken or "the kernel printed a splat after which it is unreliable"
+        if splats:
+            self._spend(f"the kernel printed {titles(splats)}")
         matched = match_splats(splats, wishes)
         if matched.unexpected:
             raise KernelSplat(titles(matched.unexpected), evidence=texts(matched.unexpected))
@@ -184,7 +198,9 @@ class Guest:
                 raise GuestLost(reason)
             raise self.session.broken or SessionError("the guest's kernel log cannot be read")
         if found.tainted and not splats:
-            raise KernelSplat(f"the kernel became tainted: {found.tainted}", evidence=found.text)
+            reason = f"the kernel became tainted: {found.tainted}"
+            self._spend(reason)
+            raise KernelSplat(reason, evidence=found.text)
         assert not matched.unmet, f"the kernel did not print {matched.unmet[0]}:\n{found.text}"
 
 

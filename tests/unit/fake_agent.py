@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 
 from testbed.deadline import Deadline
 from testbed.errors import SessionError
-from testbed.guest.protocol import Frame, FrameReader, Request, encode_frame
+from testbed.guest.protocol import AgentRefusal, Frame, FrameReader, Request, encode_frame
 
-Answer = Callable[[bytes], bytes]
+Answer = Callable[[bytes], bytes]  # may raise AgentRefusal
 
 
 def u32(*values: int) -> bytes:
@@ -56,7 +56,11 @@ class FakeChannel:
         return data
 
     def _answer(self, request: Frame) -> Frame:
-        payload = self.answers[Request(request.type)](request.payload)
+        try:
+            payload = self.answers[Request(request.type)](request.payload)
+        except AgentRefusal as no:
+            error = u32(no.error_class, no.errno) + blob(no.text.encode())
+            return Frame(0xFFFF, request.id, error)
         return Frame(request.type | 0x8000, request.id, payload)
 
     def _check(self) -> None:
