@@ -11,7 +11,7 @@ import dataclasses
 import json
 import shlex
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -79,6 +79,7 @@ class Recorder:
     lab: Lab
     command: str
     cases: list[Case] = field(default_factory=list)
+    listener: Callable[[Case], None] | None = None  # is called with each case that ends
     _open: dict[str, _Phases] = field(default_factory=dict)
     _others: dict[str, Environment] = field(default_factory=dict)  # of worker processes
     _started: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -181,6 +182,8 @@ class Recorder:
         self.cases.append(case)
         with (self.lab.run_dir / CASES_FILE).open("a") as file:
             file.write(json.dumps(dataclasses.asdict(case)) + "\n")
+        if self.listener is not None:
+            self.listener(case)
 
 
 def _new_case(item: pytest.Item) -> Case:

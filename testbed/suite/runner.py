@@ -8,7 +8,7 @@ import io
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -17,7 +17,7 @@ from testbed.cache import digest
 from testbed.errors import InfraError, SetupError, TreeError
 from testbed.lab.lab import Lab
 from testbed.progress import Step
-from testbed.results.model import Run
+from testbed.results.model import Case, Run
 from testbed.results.store import JUNIT_FILE
 from testbed.settings import CHECKOUT
 from testbed.suite.plugin import LAB, RECORDER
@@ -42,6 +42,9 @@ class RunnerPlugin:
     lab: Lab
     step: Step
     first: Sequence[str] | None
+    listener: Callable[[Case], None] | None = None
+    done_before: Collection[str] = ()
+    before: Sequence[Case] = ()
     total: int = 0
     done: int = 0
     trouble: list[str] = field(default_factory=list)
@@ -55,6 +58,8 @@ class RunnerPlugin:
     def pytest_sessionstart(self, session: pytest.Session) -> None:
         self.recorder = session.config.stash[RECORDER]
         self.recorder.command = shlex.join(["testbed", *sys.argv[1:]])
+        self.recorder.cases.extend(self.before)
+        self.recorder.listener = self.listener
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed:
@@ -62,6 +67,7 @@ class RunnerPlugin:
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        items[:] = [item for item in items if item.nodeid not in self.done_before]
         if self.first is not None:
             items[:] = quickest_first(items, self.first)
 
@@ -109,6 +115,9 @@ def run_suite(
     keep: bool = False,
     stop_early: bool = False,
     first: Sequence[str] | None = None,
+    listener: Callable[[Case], None] | None = None,
+    done: Collection[str] = (),
+    before: Sequence[Case] = (),
 ) -> Run:
     """Run the tests on every prepared kernel, and write the folder of the run.
 
@@ -117,6 +126,9 @@ def run_suite(
         keep: keep the VM of a failed test until the user presses Enter.
         stop_early: stop after the first unexpected result.
         first: node ids of the tests to run first; the others follow in `quickest_first` order.
+        listener: is called with each case when it ends.
+        done: node ids of tests that are not run again.
+        before: cases of an earlier part of this run; the run has them too.
 
     Raises:
         SetupError: the host lacks something, or `expression` matches no test.
@@ -139,7 +151,7 @@ def run_suite(
     arguments += ["--keep"] if keep else []
     arguments += ["--exitfirst"] if stop_early else []
     with lab.ctx.progress.step("test") as step:
-        session = RunnerPlugin(lab, step, first)
+        session = RunnerPlugin(lab, step, first, listener, frozenset(done), before)
         with contextlib.redirect_stderr(io.StringIO()) as stderr:
             status = pytest.main(arguments, plugins=[session])
     # pytest also reports INTERRUPTED if it cannot collect tests.
