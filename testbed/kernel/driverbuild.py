@@ -129,6 +129,7 @@ class _Build:
         outside = {self.text.place(path, self.root): path for path in self.text.outside}
         digests = {path: file_digest(path) for path in outside}  # make may replace a file
         self._make()
+        self._refuse_namesakes()
         modules = list(self._modules())
         if not modules:
             raise _no_module(self.text.folder, self.log)
@@ -146,6 +147,7 @@ class _Build:
         try:
             self.build_dir.make.run(*words, what=what, log=self.log, pwd=self.copy)
         except BuildError as error:
+            self._refuse_namesakes()
             log = self.log.read_text(errors="replace")
             error.evidence = "\n".join(error_lines(log)[:_SHOWN])
             error.hint = error.hint or self._hint(log)
@@ -162,6 +164,30 @@ class _Build:
         order = self.copy / "modules.order"
         names = order.read_text().split() if order.exists() else []
         yield from ((self.copy / name).with_suffix(".ko") for name in names)
+
+    def _refuse_namesakes(self) -> None:
+        """Raise BuildError if modules have one name: a kernel loads only one of them.
+
+        The kernel's make refuses modules in files of one name (scripts/modules-check.sh). A module
+        has no `-` in its name (scripts/Makefile.lib, name-fix-token).
+        """
+        by_name = dict[str, list[Path]]()
+        for module in self._modules():
+            by_name.setdefault(module.stem.replace("-", "_"), []).append(module)
+        for name, modules in by_name.items():
+            if len(modules) > 1:
+                raise self._namesakes(name, [path.relative_to(self.copy) for path in modules])
+
+    def _namesakes(self, name: str, modules: list[Path]) -> BuildError:
+        folder = self.text.folder
+        folders = {folder / path.parent for path in modules} & set(module_folders(folder))
+        rename = "rename one of them"
+        return BuildError(
+            f"the driver in {folder} has {len(modules)} modules of one name, {name}: "
+            + " and ".join(map(str, modules)),
+            hint=f"{pass_one_of(sorted(folders))}, or {rename}" if folders else rename,
+            logs=(self.log,),
+        )
 
     def _reads(
         self, outside: Mapping[Path, Path], digests: Mapping[Path, str]

@@ -318,6 +318,35 @@ def test_a_module_in_a_folder_below_is_named(built: Yard, tmp_path: Path) -> Non
         find(built, folder)
 
 
+@pytest.mark.parametrize("second", ["ring", "ring-x"])
+def test_two_modules_of_one_name_are_refused(built: Yard, tmp_path: Path, second: str) -> None:
+    first = second.replace("-", "_")
+    files = {"top/Kbuild": "obj-m := a/\nobj-y := b/\n", "top/ring.h": HEADER}
+    for name in (f"a/{first}", f"b/{second}"):
+        source = f"top/{name}.c"
+        files[source] = MAIN.replace("ring.h", "../ring.h").replace("ring_pages", f"in_{name[0]}")
+        files[f"top/{name[0]}/Makefile"] = f"obj-m := {name[2:]}.o\n"
+    folder = Sample("namesakes", files, folder="top").lay_out(tmp_path)
+    with pytest.raises(BuildError) as caught:
+        build(built, folder)
+    assert caught.value.message == (
+        f"the driver in {folder} has 2 modules of one name, {first}: a/{first}.ko and b/{second}.ko"
+    )
+    assert caught.value.hint == (
+        f"pass {folder}/a or {folder}/b, whose Makefile sets obj-m, or rename one of them"
+    )
+    assert [path.name for path in build(built, folder / "b").glob("*.ko")] == [f"{second}.ko"]
+
+
+def test_two_modules_of_one_name_in_one_folder_are_refused(built: Yard, folder: Path) -> None:
+    (folder / "Kbuild").write_text("obj-m := foo_x.o foo-x.o\n")
+    (folder / "foo_x.c").write_text("int foo;\n")
+    (folder / "foo-x.c").write_text("int bar;\n")
+    with pytest.raises(BuildError, match=r"one name, foo_x: foo_x\.ko and foo-x\.ko") as caught:
+        build(built, folder)
+    assert caught.value.hint == "rename one of them"
+
+
 def test_a_symbol_that_the_kernel_lacks_is_named(built: Yard, folder: Path) -> None:
     (folder / "foo.c").write_text("int far(void);\nint foo(void) { return far() + nowhere(); }\n")
     with pytest.raises(BuildError, match=r"modpost: .far. \[foo\.ko\] undefined") as caught:
