@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import mmap
 import re
 import threading
 from pathlib import Path
@@ -224,8 +225,35 @@ def test_an_open_file_is_prepared_by_calls(run_script: RunScript, tmp_path: Path
     assert refused["error"] == "EBADF"
 
 
+def test_the_mmap_offset_is_the_value_that_an_ioctl_returns(
+    run_script: RunScript, tmp_path: Path
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(bytes(4 * mmap.PAGESIZE))
+    # FIONREAD stores the size of the file as an int.
+    facts = run_script(
+        f"open f {path}", "ftruncate f 1p", "ioctl f 0x541b bytes=00 mmap_offset=0 bits=32",
+        "ftruncate f 4p", "map m f len=1p off=1p", "maps m", "map a anon len=1p", "maps a",
+        "ioctl f 0x99 bytes=00 mmap_offset=0", "ioctl f 0x541b bytes=0000000001 mmap_offset=0",
+        "map n f len=1p",
+    )  # fmt: skip
+    taken, _, _, mapped, _, anonymous, unknown, wide, behind, _ = facts[2:]
+    assert int(taken["mmap_offset"], 16) == mmap.PAGESIZE
+    assert int(mapped["vmas"][0]["offset"], 16) == 2 * mmap.PAGESIZE
+    assert int(anonymous["vmas"][0]["offset"], 16) == 0
+    assert unknown["error"] == "ENOTTY"
+    assert "mmap_offset" not in unknown
+    assert int(wide["mmap_offset"], 16) == (1 << 32) + 4 * mmap.PAGESIZE
+    assert behind["errno"] == 0
+
+
 @pytest.mark.parametrize(
-    "line", ["ioctl f 1 bytes=0", "ioctl f 1 bytes=0g", "write_file f", "read_file f 1m", "pause x"]
+    "line",
+    [
+        *("ioctl f 1 bytes=0", "ioctl f 1 bytes=0g", "write_file f", "read_file f 1m", "pause x"),
+        *("ioctl f 1 mmap_offset=0", "ioctl f 1 value=1 mmap_offset=0"),
+        *("ioctl f 1 bytes=00 mmap_offset=16377", "ioctl f 1 bytes=00 mmap_offset=0 bits=16"),
+    ],
 )
 def test_invalid_bytes_and_sizes_are_refused(run_script: RunScript, line: str) -> None:
     facts = run_script("open f /dev/null", line, status=2)

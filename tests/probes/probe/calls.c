@@ -21,6 +21,8 @@
 
 static char room[ROOM];
 
+uint64_t mmap_offset;
+
 static int digit(char c)
 {
 	const char *digits = "0123456789abcdef", *found;
@@ -55,7 +57,7 @@ static void json_bytes(size_t len)
 	json_str("bytes", text);
 }
 
-static void report_call(const struct step *step, long result, size_t len)
+static void begin_call(const struct step *step, long result, size_t len)
 {
 	int err = result < 0 ? errno : 0;
 
@@ -63,7 +65,45 @@ static void report_call(const struct step *step, long result, size_t len)
 	json_errno(err);
 	json_int("result", result);
 	json_bytes(len);
+}
+
+static void report_call(const struct step *step, long result, size_t len)
+{
+	begin_call(step, result, len);
 	json_end();
+}
+
+/* Where an ioctl returns the mmap offset in the buffer; bits is 0 if it does not. */
+struct place {
+	size_t byte;
+	unsigned int bits;
+};
+
+static struct place place_option(struct step *step)
+{
+	const char *text = option(step, "mmap_offset");
+	struct place place = {};
+
+	if (!text)
+		return place;
+	place.byte = parse_number(text);
+	place.bits = number_option(step, "bits", 64);
+	if ((place.bits != 32 && place.bits != 64) ||
+	    place.byte > ROOM - place.bits / 8)
+		usage("ioctl: no value at mmap_offset=%s bits=%u", text, place.bits);
+	return place;
+}
+
+static uint64_t value_at(struct place place)
+{
+	uint32_t half;
+	uint64_t whole;
+
+	memcpy(&half, room + place.byte, sizeof(half));
+	if (place.bits == 32)
+		return half;
+	memcpy(&whole, room + place.byte, sizeof(whole));
+	return whole;
 }
 
 /* The argument is a number, or the address of a buffer that holds bytes. */
@@ -73,14 +113,24 @@ void ioctl_step(struct step *step)
 	unsigned long number = parse_number(word(step, 2));
 	const char *bytes = option(step, "bytes");
 	unsigned long argument = number_option(step, "value", 0);
+	struct place place = place_option(step);
 	size_t len = 0;
+	int result;
 
 	no_more_words(step);
+	if (place.bits && !bytes)
+		usage("ioctl: mmap_offset= needs bytes=");
 	if (bytes) {
 		len = parse_bytes(bytes);
 		argument = (unsigned long)room;
 	}
-	report_call(step, ioctl(fd, number, argument), len);
+	result = ioctl(fd, number, argument);
+	begin_call(step, result, len);
+	if (place.bits && result >= 0) {
+		mmap_offset = value_at(place);
+		json_hex("mmap_offset", mmap_offset);
+	}
+	json_end();
 }
 
 void write_file_step(struct step *step)

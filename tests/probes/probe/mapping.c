@@ -90,7 +90,7 @@ void map_step(struct step *step)
 	int flags = choose_flags(step, anonymous);
 	const char *prot = option(step, "prot");
 	const char *addr = option(step, "addr");
-	off_t offset = number_option(step, "off", 0);
+	off_t offset = number_option(step, "off", 0) + (anonymous ? 0 : mmap_offset);
 	struct mapping mapping = { .len = number_option(step, "len", 0) };
 	void *at, *hint = addr ? (void *)parse_address(addr) : NULL;
 	int err;

@@ -172,6 +172,9 @@ void report_module_page(uint64_t pfn, const struct module_memory *memory);
 char *slurp(const char *path);
 char *must_slurp(const char *path);
 
+/* calls.c: the last mmap offset that an ioctl returned, from which `map` counts */
+extern uint64_t mmap_offset;
+
 /* proc.c: the hook log's lines of this process are the script's */
 void remember_pid(pid_t pid);
 
