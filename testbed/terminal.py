@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.progress import BarColumn, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as RichBars
@@ -19,15 +19,47 @@ from testbed.progress import Progress, Step
 # Seconds between two plain lines of a long step.
 _PLAIN_INTERVAL = 15.0
 
+# Pictures of bars and table a second. Each costs some milliseconds, which the tests could use.
+_REFRESHES = 4
+
 
 def make_progress(console: Console) -> Progress:
     """Return a progress with bars if `console` is a terminal, with plain lines otherwise."""
     return LiveProgress(console) if console.is_terminal else PlainProgress(console)
 
 
+# A function that returns what is to be shown now, or None.
+Picture = Callable[[], RenderableType | None]
+
+
+@contextmanager
+def growing(progress: Progress, picture: Picture) -> Iterator[None]:
+    """Show a picture below the bars as long as the block runs; on a pipe, do not."""
+    if not isinstance(progress, LiveProgress):
+        yield
+        return
+    progress.bars.picture = picture
+    try:
+        yield
+    finally:
+        progress.bars.picture = None
+        progress.bars.refresh()
+
+
+class _Bars(RichBars):
+    """Bars, and a picture below them. If the terminal is too low, the picture is cut, not a bar."""
+
+    picture: Picture | None = None
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield from super().get_renderables()
+        if self.picture is not None and (picture := self.picture()) is not None:
+            yield picture
+
+
 @dataclass
 class _LiveStep:
-    bars: RichBars
+    bars: _Bars
     task: TaskID
 
     def update(self, done: float, *, total: float | None = None, note: str = "") -> None:
@@ -43,7 +75,7 @@ class LiveProgress:
         self._console = console
         self._lock = threading.Lock()
         self._depth = 0
-        self._bars = RichBars(
+        self.bars = _Bars(
             TextColumn("{task.description}"),
             BarColumn(),
             TaskProgressColumn(),
@@ -51,15 +83,16 @@ class LiveProgress:
             TextColumn("[dim]{task.fields[note]}"),
             console=console,
             transient=True,
+            refresh_per_second=_REFRESHES,
         )
 
     @contextmanager
     def step(self, title: str, total: float | None = None) -> Iterator[Step]:
         started = time.monotonic()
         self._enter()
-        task = self._bars.add_task(escape(title), total=total, note="")
+        task = self.bars.add_task(escape(title), total=total, note="")
         try:
-            yield _LiveStep(self._bars, task)
+            yield _LiveStep(self.bars, task)
         except BaseException:
             self._console.print(f"[red]✗[/] {escape(title)}", highlight=False)
             raise
@@ -69,7 +102,7 @@ class LiveProgress:
                 f"[green]✓[/] {escape(title)} [dim]{seconds:.1f} s[/]", highlight=False
             )
         finally:
-            self._bars.remove_task(task)
+            self.bars.remove_task(task)
             self._leave()
 
     def note(self, text: str) -> None:
@@ -78,14 +111,14 @@ class LiveProgress:
     def _enter(self) -> None:
         with self._lock:
             if self._depth == 0:
-                self._bars.start()
+                self.bars.start()
             self._depth += 1
 
     def _leave(self) -> None:
         with self._lock:
             self._depth -= 1
             if self._depth == 0:
-                self._bars.stop()
+                self.bars.stop()
 
 
 @dataclass

@@ -1,16 +1,21 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The report of a run on a terminal: results by path and architecture, and failures."""
+"""The report of a run on a terminal: results by path and architecture, and failures.
+
+Unexpected cases with one status and one reason are alike: the first of them stands for all.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from testbed.mmap.path import HookPath
 from testbed.report.guarantees import coverage_summary
 from testbed.report.hooks import reach_summary
 from testbed.results.model import Case, Run, Status
@@ -27,34 +32,127 @@ _STYLES = {
 }
 
 
-def print_report(console: Console, run: Run, folder: Path) -> None:
-    """Print the environments, the table, and each unexpected case with its evidence."""
+# At most so many reasons are shown with all evidence; each further one gets some lines.
+_IN_FULL = 20
+
+# So many reasons are listed at the end. The files of the run have all.
+_REASONS = 30
+
+# The lines of the evidence that say how to look at a case again (testbed/suite/recorder.py).
+_POINTERS = ("rerun: ", "repro: ")
+
+_PATH_ORDER = {str(path): number for number, path in enumerate(HookPath)}
+
+
+def print_report(
+    console: Console, run: Run, folder: Path, *, shown: Collection[str] = frozenset()
+) -> None:
+    """Print the environments, the table, the unexpected cases with their evidence, and a summary.
+
+    `shown` are the tests whose evidence the user has seen during the run: it is not repeated.
+    """
     for line in _environment_lines(run):
         plain(console, line)
     for line in run.retried:
         plain(console, f"retried after {line}")
-    console.print(path_table(run))
-    for case, more in _failures(run.cases):
-        console.print(_failure(case, more), soft_wrap=True)
+    console.print(Tally.of(run.cases).table())
+    groups = alike(run.cases)
+    unseen = [group for group in groups if not any(case.test in shown for case in group)]
+    for case, *others in unseen[:_IN_FULL]:
+        console.print(failure(case, len(others)), soft_wrap=True)
     for remark in _remarks(run.cases):
         console.print(remark, soft_wrap=True)
+    if len(groups) > 1 or unseen != groups:
+        for line in reasons(groups):
+            plain(console, line)
     for line in filter(None, (coverage_summary(run), reach_summary(run))):
         plain(console, line)
     console.print(summary(run), highlight=False)
     plain(console, f"results: {folder}")
 
 
-def path_table(run: Run) -> Table:
-    """Return the table of path × architecture; tests without a path have a row per file."""
-    arches = sorted({case.arch for case in run.cases})
-    table = Table("path", *arches, box=None, pad_edge=False)
-    for row in _rows(run.cases):
-        cells = (
-            _cell(case for case in run.cases if (case.row, case.arch) == (row, arch))
-            for arch in arches
-        )
-        table.add_row(row, *cells)
-    return table
+@dataclass
+class Tally:
+    """Counts of cases by path and architecture; tests without a path have a row per file."""
+
+    counts: dict[tuple[str, str], Counter[Status]] = field(default_factory=dict)
+    rows: dict[str, bool] = field(default_factory=dict)  # whether each row is a path
+    arches: set[str] = field(default_factory=set)
+
+    @classmethod
+    def of(cls, cases: Iterable[Case]) -> Tally:
+        tally = cls()
+        for case in cases:
+            tally.add(case)
+        return tally
+
+    def add(self, case: Case) -> None:
+        self.rows[case.row] = bool(case.path)
+        self.arches.add(case.arch)
+        self.counts.setdefault((case.row, case.arch), Counter())[case.status] += 1
+
+    def table(self, height: int | None = None) -> Table:
+        """Return the table. If its rows exceed `height`, one row joins those without a path."""
+        arches = sorted(self.arches)
+        table = Table("path", *arches, box=None, pad_edge=False)
+        for name, rows in self._shown(height):
+            table.add_row(name, *(_cell(self._sum(rows, arch)) for arch in arches))
+        return table
+
+    def _shown(self, height: int | None) -> list[tuple[str, list[str]]]:
+        """Return the rows to show, each with the rows that it joins: paths, then the others."""
+        paths = [row for row in self.rows if self.rows[row]]
+        paths.sort(key=lambda path: _PATH_ORDER.get(path, len(_PATH_ORDER)))
+        others = sorted(row for row in self.rows if not self.rows[row])
+        if others and height is not None and len(self.rows) > height:
+            return [*((path, [path]) for path in paths), ("other tests", others)]
+        return [(row, [row]) for row in (*paths, *others)]
+
+    def _sum(self, rows: Iterable[str], arch: str) -> Counter[Status]:
+        total: Counter[Status] = Counter()
+        for row in rows:
+            total.update(self.counts.get((row, arch), {}))
+        return total
+
+
+def alike(cases: Iterable[Case]) -> list[list[Case]]:
+    """Return the unexpected cases, those with one status and one reason together."""
+    groups: dict[tuple[Status, str], list[Case]] = {}
+    for case in cases:
+        if not case.status.as_expected:
+            groups.setdefault(kind(case), []).append(case)
+    return list(groups.values())
+
+
+def kind(case: Case) -> tuple[Status, str]:
+    """Return what alike cases have in common. A case without a reason is like no other."""
+    return case.status, case.reason or case.test
+
+
+def failure(case: Case, more: int = 0) -> Text:
+    """Return an unexpected case with all its evidence; `more` cases are like it."""
+    text = Text(f"\n{case.status} {case.test}", style=_STYLES[case.status])
+    text.append(_and_more(more))
+    return text.append(f"\n{case.evidence or case.reason}", style="default")
+
+
+def brief(case: Case) -> Text:
+    """Return an unexpected case in one line."""
+    text = Text(f"{case.status} {case.test}", style=_STYLES[case.status])
+    return text.append(f": {case.reason}" if case.reason else "", style="default")
+
+
+def reasons(groups: Sequence[Sequence[Case]]) -> Iterator[str]:
+    """Yield the last lines on unexpected cases: how many, why, and where the evidence is."""
+    yield "unexpected results, by reason:"
+    for group in sorted(groups, key=len, reverse=True)[:_REASONS]:
+        case = group[0]
+        yield f"  {len(group)} {case.status}: {case.reason or 'no reason'}"
+        yield f"    {case.test}{_and_more(len(group) - 1, '')}"
+        lines = case.evidence.splitlines()
+        yield from (f"    {line}" for line in lines if line.startswith(_POINTERS))
+    if len(groups) > _REASONS:
+        yield f"  {len(groups) - _REASONS} more reasons are in the files of the run"
 
 
 def summary(run: Run) -> str:
@@ -73,15 +171,7 @@ def _environment_lines(run: Run) -> Iterator[str]:
             yield f"  {env.options}"
 
 
-def _rows(cases: Iterable[Case]) -> list[str]:
-    """Return the paths in the order of the tests, then the other rows."""
-    seen = list(dict.fromkeys(case.row for case in cases))
-    paths = {case.path for case in cases}
-    return sorted(seen, key=lambda row: row not in paths)
-
-
-def _cell(cases: Iterable[Case]) -> Text:
-    counts = Counter(case.status for case in cases)
+def _cell(counts: Counter[Status]) -> Text:
     text = Text()
     for status in Status:
         if counts[status]:
@@ -89,25 +179,8 @@ def _cell(cases: Iterable[Case]) -> Text:
     return text
 
 
-def _failures(cases: Iterable[Case]) -> Iterator[tuple[Case, int]]:
-    """Yield each unexpected case, and how many others it stands for.
-
-    Tests that did not run (MISS) for the same reason are yielded once, with the first of them.
-    """
-    shown = [case for case in cases if not case.status.as_expected]
-    missed = Counter(case.reason for case in shown if case.status is Status.MISS)
-    for case in shown:
-        if case.status is not Status.MISS:
-            yield case, 0
-        elif more := missed.pop(case.reason, 0):
-            yield case, more - 1
-
-
-def _failure(case: Case, more: int) -> Text:
-    text = Text(f"\n{case.status} {case.test}", style=_STYLES[case.status])
-    if more:
-        text.append(f" and {more} more for the same reason")
-    return text.append(f"\n{case.evidence or case.reason}", style="default")
+def _and_more(more: int, why: str = " for the same reason") -> str:
+    return f" and {more} more{why}" if more else ""
 
 
 def _remarks(cases: Iterable[Case]) -> Iterator[Text]:

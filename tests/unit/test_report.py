@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+from collections.abc import Collection
 from pathlib import Path
 
 import result_parts
@@ -23,10 +24,12 @@ def case(
     return Case(test=test, arch=arch, path=path, status=status, reason=reason, evidence=evidence)
 
 
-def report(*cases: Case, environment: Environment = ENVIRONMENT) -> str:
+def report(
+    *cases: Case, environment: Environment = ENVIRONMENT, shown: Collection[str] = ()
+) -> str:
     console = Console(file=io.StringIO(), width=100)
     run = Run(name="r", command="c", started="t", environments=(environment,), cases=cases)
-    print_report(console, run, Path("results/r"))
+    print_report(console, run, Path("results/r"), shown=shown)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -76,12 +79,85 @@ def test_a_failure_is_shown_with_its_evidence_and_a_pass_without() -> None:
     assert "secret" not in text
 
 
+def test_the_rows_do_not_depend_on_the_order_in_which_tests_end() -> None:
+    cases = [
+        case("a", "arm64", "custom", Status.PASS),
+        case("a", "arm64", "", Status.PASS),
+        case("a", "arm64", "direct", Status.PASS),
+    ]
+    table = [line.split() for line in report(*cases).splitlines() if "1 pass" in line]
+    assert [words[0] for words in table] == ["direct", "custom", "in"]
+    assert report(*cases[::-1]) == report(*cases)
+
+
 def test_a_reason_that_kept_many_tests_from_running_is_shown_once() -> None:
     reason = "x.c:1: error: no such thing"
     cases = [case(name, "arm64", "stack", Status.MISS, reason=reason) for name in "abc"]
     text = report(*cases)
     assert text.count(reason) == 1
     assert "a[arm64] and 2 more for the same reason" in text
+
+
+def failures(*reasons: str) -> list[Case]:
+    return [
+        case(
+            f"t{number}",
+            "arm64",
+            "stack",
+            Status.FAIL,
+            reason=reason,
+            evidence=f"facts of t{number}\nrepro: results/r/repro/t{number}/run.sh",
+        )
+        for number, reason in enumerate(reasons)
+    ]
+
+
+def test_failures_with_one_reason_are_shown_with_the_first_of_them() -> None:
+    text = report(*failures("bad flags", "bad pages", "bad flags"))
+    assert [number for number in "012" if f"facts of t{number}" in text] == ["0", "1"]
+    assert "t0[arm64] and 1 more for the same reason" in text
+
+
+def test_one_reason_with_two_statuses_is_two_kinds() -> None:
+    fail, miss = failures("lost", "lost")
+    miss = dataclasses.replace(miss, status=Status.MISS)
+    text = report(fail, miss)
+    assert "  1 FAIL: lost" in text
+    assert "  1 MISS: lost" in text
+
+
+def test_failures_without_a_reason_are_not_alike() -> None:
+    text = report(*failures("", ""))
+    assert "facts of t0" in text
+    assert "facts of t1" in text
+
+
+def test_the_last_lines_say_how_many_failed_why_and_where_the_evidence_is() -> None:
+    text = report(*failures("bad flags", "bad pages", "bad pages"))
+    last = text.partition("unexpected results, by reason:\n")[2]
+    lines = [line.strip() for line in last.splitlines()]
+    assert lines[:2] == [
+        "2 FAIL: bad pages",
+        "tests/vm/contract/test_in_tree_stacks.py::t1[arm64] and 1 more",
+    ]
+    assert lines[2] == "repro: results/r/repro/t1/run.sh"
+    assert lines[3] == "1 FAIL: bad flags"
+    assert lines[-2:] == ["3 FAIL in 0.0 s", "results: results/r"]
+
+
+def test_evidence_that_was_shown_during_the_run_is_not_repeated() -> None:
+    cases = failures("bad flags", "bad pages", "bad flags")
+    text = report(*cases, shown={cases[2].test})
+    assert [number for number in "012" if f"facts of t{number}" in text] == ["1"]
+    assert "2 FAIL: bad flags" in text
+    assert "2 FAIL: bad flags" in report(*cases, shown={case.test for case in cases})
+
+
+def test_hundreds_of_reasons_do_not_flood_the_report() -> None:
+    text = report(*failures(*(f"reason {number}" for number in range(300))))
+    assert text.count("facts of ") == 20
+    assert "270 more reasons are in the files of the run" in text
+    assert len(text.splitlines()) < 200
 
 
 def test_a_recorded_defect_is_shown_once_with_its_paths() -> None:

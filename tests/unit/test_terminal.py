@@ -8,7 +8,7 @@ import io
 import pytest
 from rich.console import Console
 
-from testbed.terminal import make_progress
+from testbed.terminal import LiveProgress, growing, make_progress
 
 
 def test_a_pipe_gets_plain_lines() -> None:
@@ -44,6 +44,39 @@ def test_a_step_that_fails_says_so() -> None:
     with pytest.raises(ValueError, match="x"), make_progress(console).step("boot"):
         raise ValueError("x")
     assert "boot: failed after" in _text(console)
+
+
+def test_a_terminal_shows_a_picture_below_the_bars_as_long_as_it_is_wanted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")  # a dumb terminal has no bars
+    console = Console(file=io.StringIO(), force_terminal=True, width=80)
+    progress = make_progress(console)
+    assert isinstance(progress, LiveProgress)
+    with progress.step("test"):
+        with growing(progress, lambda: "stack 3 pass"):
+            progress.bars.refresh()
+            progress.note("one")
+        before = _text(console)
+        progress.note("two")
+    assert before.index("note:") < before.index("stack 3 pass")
+    assert "stack 3 pass" not in _text(console)[len(before) :]
+
+
+def test_without_a_picture_the_bars_stand_alone() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=80)
+    progress = make_progress(console)
+    with progress.step("test"), growing(progress, lambda: None):
+        progress.note("one")
+    assert "None" not in _text(console)
+
+
+def test_a_pipe_gets_no_picture() -> None:
+    console = Console(file=io.StringIO(), force_terminal=False)
+    progress = make_progress(console)
+    with progress.step("test"), growing(progress, lambda: "stack 3 pass"):
+        progress.note("one")
+    assert "pass" not in _text(console)
 
 
 def _text(console: Console) -> str:
