@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from testbed.check.drivernode import Setup
-from testbed.check.filesteps import WrongStep, step_words
+from testbed.check.filesteps import WrongStep, all_step_words
 from testbed.errors import SetupError
 from testbed.mmap.path import STACKS, HookPath
 from testbed.tomlfile import read_toml
@@ -29,7 +29,7 @@ class CheckPlan:
     """
 
     sizes: tuple[int, ...] = (1, 2, 3, 4, 8, 16)
-    offsets: tuple[int, ...] = (0, 1, 2)
+    offsets: tuple[int, ...] = (0, 1, 2)  # from the mmap offset that a step returns, if any
     unit: int = 1  # pages
     prots: tuple[str, ...] = ("rw", "r", "w", "rx", "x", "none")  # the first that maps: default
     sharing: tuple[str, ...] = _SHARING
@@ -179,7 +179,7 @@ _VALUES: dict[str, Callable[[Any], Any]] = {
     "modules": lambda value: _filled(_list_of(str, value)),
     "parameters": _parameters,
     "mknod": _device,
-    "steps": lambda value: tuple(map(step_words, _list_of(dict, value))),
+    "steps": lambda value: all_step_words(_list_of(dict, value)),
     "counters": lambda value: _list_of(str, value),
     "write": _texts,
 }

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from testbed.suggest import suggest
@@ -11,7 +11,10 @@ from testbed.suggest import suggest
 # Of the probe's buffer (tests/probes/probe/calls.c).
 _MOST = 16 << 10  # bytes
 
-_KEYS = ("ioctl", "value", "bytes", "write", "read")
+_KEYS = ("ioctl", "value", "bytes", "mmap_offset", "write", "read")
+
+_OFFSET_KEYS = ("byte", "bits")
+_OFFSET_BITS = (32, 64)
 
 _FILE = "file"
 
@@ -41,6 +44,17 @@ def step_words(step: Mapping[str, Any]) -> tuple[str, ...]:
     return ("write_file", _FILE, _written(step))
 
 
+def all_step_words(steps: Sequence[Mapping[str, Any]]) -> tuple[tuple[str, ...], ...]:
+    """Return the steps of a plan in the language of the probe.
+
+    Raises:
+        WrongStep: one is unusable, or several return the mmap offset.
+    """
+    if sum("mmap_offset" in step for step in steps) > 1:
+        raise WrongStep("several steps have an mmap_offset, but mappings count from one only")
+    return tuple(map(step_words, steps))
+
+
 def shown(words: tuple[str, ...]) -> str:
     """Return a step as messages show it."""
     name, _, *rest = words
@@ -48,13 +62,28 @@ def shown(words: tuple[str, ...]) -> str:
 
 
 def _ioctl(step: Mapping[str, Any]) -> tuple[str, ...]:
-    _only(step, "ioctl", "value", "bytes")
+    _only(step, "ioctl", "value", "bytes", "mmap_offset")
     words = ("ioctl", _FILE, hex(_number(step["ioctl"], (1 << 32) - 1)))
     if "value" in step and "bytes" in step:
         raise WrongStep("an ioctl has both a value and bytes")
     if "bytes" in step:
-        return (*words, f"bytes={_hexadecimal(step['bytes'])}")
+        return (*words, f"bytes={_hexadecimal(step['bytes'])}", *_mmap_offset(step))
+    if "mmap_offset" in step:
+        raise WrongStep("mmap_offset needs bytes, the buffer in which the ioctl returns it")
     return (*words, f"value={_number(step.get('value', 0), (1 << 64) - 1)}")
+
+
+def _mmap_offset(step: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the words for the place of the mmap offset in the buffer of an ioctl."""
+    if "mmap_offset" not in step:
+        return ()
+    place = step["mmap_offset"]
+    if not isinstance(place, Mapping) or set(place) != set(_OFFSET_KEYS):
+        raise WrongStep(f"mmap_offset is {place!r}, not {{byte = NUMBER, bits = 32 or 64}}")
+    bits = place["bits"]
+    if type(bits) is not int or bits not in _OFFSET_BITS:
+        raise WrongStep(f"an mmap_offset has 32 or 64 bits, not {bits!r}")
+    return (f"mmap_offset={_number(place['byte'], _MOST - bits // 8)}", f"bits={bits}")
 
 
 def _written(step: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from testbed.check.drivernode import DriverNode, Setup
 from testbed.check.filesteps import shown
 from testbed.check.loading import references
+from testbed.check.mmapoffset import returned_offset
 from testbed.kernel.driver import Module
 from testbed.mmap.observation import Observation
 from testbed.mmap.script import Script
@@ -20,6 +21,10 @@ _MAPPABLE = ("rw", "ro")
 
 _MODULES = "/proc/modules"
 
+# Of all kernels. mmap() refuses an offset that is not a multiple of the page size.
+_SMALLEST_PAGE = 4096
+_NOT_WHOLE = "not a multiple of the page size (is it at another byte, or has it other bits?)"
+
 
 @dataclass(frozen=True)
 class Opening:
@@ -28,10 +33,13 @@ class Opening:
     mode: str = "rw"
     owner: str = ""  # the driver's module that an open file pins; "" if another module is pinned
     error: str = ""  # of opening for reading and writing
+    mmap_offset: int | None = None  # in bytes, which a step of the plan returned
 
     def notes(self, node: DriverNode) -> Iterator[str]:
         if self.mode != "rw":
             yield f"{node.path} opens for {_MODES[self.mode]} only (rw: {self.error})"
+        if self.mmap_offset is not None:
+            yield f"offsets count from the mmap offset of the ioctl, at first {self.mmap_offset:#x}"
 
 
 @dataclass
@@ -60,8 +68,17 @@ class Opener:
         mode = next((mode for mode in _MAPPABLE if not errors[mode]), "")
         if not mode:
             return [_unmappable(errors)], {}
-        self.opening = Opening(mode, self._owner(seen, mode), errors["rw"])
-        return list(self._failed_steps(seen, mode)), {}
+        offset = self._mmap_offset(seen, mode)
+        self.opening = Opening(mode, self._owner(seen, mode), errors["rw"], offset)
+        failed = list(self._failed_steps(seen, mode))
+        if offset is not None and offset % _SMALLEST_PAGE:
+            failed.append(f"the mmap offset that the ioctl returns is {offset:#x}: {_NOT_WHOLE}")
+        return failed, {}
+
+    def _mmap_offset(self, seen: Observation, mode: str) -> int | None:
+        steps = range(self._opens[mode] + 1, self._opens[mode] + 1 + len(self.setup))
+        offsets = (returned_offset(seen[step]) for step in steps)
+        return next((offset for offset in offsets if offset is not None), None)
 
     def _failed_steps(self, seen: Observation, mode: str) -> Iterator[str]:
         for number, words in enumerate(self.setup, 1):

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from testbed.check.drivernode import DriverNode
+from testbed.check.mmapoffset import relative
 from testbed.mmap.canonical import canonical_facts
 from testbed.mmap.observation import Fact, Observation, Vma
 from testbed.mmap.path import HookPath, stack_over
@@ -215,9 +216,9 @@ class DriverScript:
         if seen[self.opened].error:
             return {}
         later = {
-            key: self._steady(fact)
-            for key, fact in seen.facts.items()
-            if key[0] > self.prologue or fact.op == "env"  # has the page size
+            (fact.step, fact.child, fact.round): self._steady(fact)
+            for fact in relative(seen)
+            if fact.step > self.prologue or fact.op == "env"  # has the page size
         }
         return dict(self._comparable(canonical_facts(dataclasses.replace(seen, facts=later))))
 

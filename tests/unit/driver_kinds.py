@@ -40,6 +40,8 @@ class Kind:
 
 _SYSFS = "/sys/kernel/kinds/table"
 _IOCTL = 'steps = [{ioctl = 0x40086b01, bytes = "0800000000000000"}]'
+_TOKEN = 'steps = [{ioctl = 0xc0106b02, bytes = "00", mmap_offset = {byte = 8, bits = 64}}]'
+_BESIDE = "in one of two adjacent mappings"
 _DIFFERENT = "identical mmap calls gave different results"
 
 KINDS = (
@@ -62,7 +64,8 @@ KINDS = (
     Kind("late", f"{USERS} is ", "exit"),
     Kind("ioctl", _DIFFERENT, "again", plan=_IOCTL),
     Kind("write", _DIFFERENT, "again", plan='steps = [{write = "start"}]'),
-    Kind("index", "in one of two adjacent mappings", "adjacent"),
+    Kind("token", _BESIDE, "adjacent", plan=_TOKEN),
+    Kind("index", _BESIDE, "adjacent"),
     Kind("buffer", "use-after-free", "fork"),
     Kind("stiff", f"{USERS} is ", "exit"),
 )

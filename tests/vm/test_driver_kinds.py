@@ -22,6 +22,7 @@ ACCUSED = {
     "volatile": "fork",
     "exec_only": "mprotect-part",
     "index": "adjacent",
+    "token": "adjacent",
     "pins": "exit",
 }
 
@@ -37,7 +38,7 @@ def test_a_right_driver_is_not_accused(lab: Lab, prepared: PreparedKernel, name:
     assert all(each.facts for each in ran)
 
 
-@pytest.mark.parametrize("name", ["dontcopy", "once", "read_only", "volatile", "index"])
+@pytest.mark.parametrize("name", ["dontcopy", "once", "read_only", "volatile", "token", "index"])
 def test_a_wrong_twin_is_found(lab: Lab, prepared: PreparedKernel, name: str) -> None:
     kind = BY_NAME[name]
     paths = (HookPath.DIRECT,)

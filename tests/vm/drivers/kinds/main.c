@@ -17,6 +17,13 @@
 
 #define NAME		"kinds"
 #define KINDS_SET_UP	_IOW('k', 1, __u64)
+#define KINDS_TOKEN	_IOWR('k', 2, struct kinds_token)
+
+/* In: the number of a buffer. Out: the offset at which mmap() maps it. */
+struct kinds_token {
+	__u64 buffer;
+	__u64 offset;
+};
 
 static char *kind_name = "plain";
 module_param_named(kind, kind_name, charp, 0444);
@@ -68,10 +75,28 @@ static int set_up(struct file *file)
 	return 0;
 }
 
+/* Each open file has its buffer at an offset of its own. */
+static int give_token(struct file *file, struct kinds_token __user *user)
+{
+	static atomic_t given;
+	struct kinds_token token;
+
+	if (copy_from_user(&token, user, sizeof(token)))
+		return -EFAULT;
+	if (token.buffer)
+		return -EINVAL;
+	if (!file->private_data)
+		file->private_data = (void *)(atomic_inc_return(&given) * nr_pages);
+	token.offset = (__u64)(unsigned long)file->private_data << PAGE_SHIFT;
+	return copy_to_user(user, &token, sizeof(token)) ? -EFAULT : 0;
+}
+
 static long kinds_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 {
 	__u64 pages;
 
+	if (is("token") && cmd == KINDS_TOKEN)
+		return give_token(file, (void __user *)arg);
 	if (!is("ioctl") || cmd != KINDS_SET_UP)
 		return -ENOTTY;
 	if (copy_from_user(&pages, (void __user *)arg, sizeof(pages)))

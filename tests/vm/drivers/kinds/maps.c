@@ -374,6 +374,37 @@ static int map_set_up(struct file *file, struct vm_area_struct *vma)
 	return file->private_data ? map_plain(file, vma) : -ENXIO;
 }
 
+/* The buffer begins at the offset that an ioctl has returned. */
+static vm_fault_t token_fault(struct vm_fault *vmf)
+{
+	unsigned long start = (unsigned long)vmf->vma->vm_private_data;
+	unsigned long page = vmf->pgoff - start;
+
+	if (wrong) /* where in the buffer the mapping begins is forgotten */
+		page = (vmf->address - vmf->vma->vm_start) >> PAGE_SHIFT;
+	if (page >= nr_pages)
+		return VM_FAULT_SIGBUS;
+	vmf->page = memory[page];
+	get_page(vmf->page);
+	return 0;
+}
+
+static const struct vm_operations_struct token_ops = {
+	.fault = token_fault,
+};
+
+static int map_token(struct file *file, struct vm_area_struct *vma)
+{
+	unsigned long start = (unsigned long)file->private_data;
+
+	if (!start || vma->vm_pgoff < start ||
+	    vma->vm_pgoff + vma_pages(vma) > start + nr_pages)
+		return -EINVAL;
+	vma->vm_private_data = file->private_data;
+	vma->vm_ops = &token_ops;
+	return 0;
+}
+
 const struct kind kinds[] = {
 	{ "plain", map_plain },
 	{ "dontcopy", map_dontcopy },
@@ -394,6 +425,7 @@ const struct kind kinds[] = {
 	{ "late", map_late },
 	{ "ioctl", map_set_up, .setup = true },
 	{ "write", map_set_up, .setup = true },
+	{ "token", map_token, .setup = true },
 	{ "index", map_index, .pages = 16 },
 	{ "buffer", map_buffer },
 	{ "stiff", map_stiff },
