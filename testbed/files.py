@@ -3,21 +3,61 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from testbed.errors import SetupError
+from testbed.errors import InfraError, SetupError
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a file atomically: a reader, even after a crash, finds the old text or the new one."""
+    """Write a file atomically: a reader, even after a crash, finds the old text or the new one.
+
+    Raises:
+        InfraError: the host cannot write it, for example because the disk is full.
+    """
     scratch = path.with_name(f"{path.name}.{os.getpid()}.new")
+    with _blamed(path):
+        try:
+            scratch.write_text(text)
+            scratch.rename(path)
+        except BaseException:
+            scratch.unlink(missing_ok=True)
+            raise
+
+
+def append_whole(path: Path, content: bytes) -> None:
+    """Append to a file: all of `content`, or nothing. Only a kill leaves a part of it.
+
+    Raises:
+        InfraError: the host cannot write it, for example because the disk is full.
+    """
+    with _blamed(path), path.open("ab", buffering=0) as file:
+        end = file.seek(0, os.SEEK_END)
+        try:
+            left = memoryview(content)
+            while left:
+                # On a disk that is nearly full, the first write succeeds in part.
+                left = left[file.write(left) :]
+        except BaseException:
+            file.truncate(end)
+            raise
+
+
+@contextmanager
+def _blamed(path: Path) -> Iterator[None]:
+    """Turn an error of the host into one line that names the file; write(2) does not name it."""
     try:
-        scratch.write_text(text)
-        scratch.rename(path)
-    except BaseException:
-        scratch.unlink(missing_ok=True)
-        raise
+        yield
+    except OSError as exc:
+        hint = "make room there, or raise the quota" if exc.errno in _FULL else ""
+        raise InfraError(f"cannot write {path}: {exc.strerror}", hint=hint) from exc
+
+
+# A file system, a quota, or the limit of a file's size (RLIMIT_FSIZE) is exhausted.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def make_folder(path: Path, setting: str, *, mode: int = 0o777) -> Path:

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The folder of a run: `results/<run>/`. The link `results/latest` points to the newest."""
+"""The folder of a run: `results/<run>/`. The link `results/latest` points to the newest.
+
+Cases and facts are appended when a test ends. A run that is killed leaves them, and perhaps the
+beginning of one more line; `mend` removes it before a run is continued.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ import dataclasses
 import gzip
 import json
 import os
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -15,12 +20,19 @@ from pathlib import Path
 from typing import Any
 
 from testbed.errors import SetupError
-from testbed.files import make_folder, write_whole
+from testbed.files import append_whole, make_folder, write_whole
 from testbed.results.model import Case, Environment, Facts, Run, Status
 
 RESULT_FILE = "result.json"
 JUNIT_FILE = "junit.xml"
+CASES_FILE = "cases.jsonl"
 FACTS_FILE = "facts.jsonl.gz"
+IDENTITY_FILE = "identity.json"  # testbed/suite/continued.py
+
+_CHUNK = 1 << 16  # bytes that are decompressed at a time
+
+# These alone are not results. testbed/suite/collected.py writes the last one.
+_EMPTY = {IDENTITY_FILE, JUNIT_FILE, "collected.json"}
 
 # To be incremented when a field of result.json changes its meaning.
 FORMAT_VERSION = 1
@@ -46,6 +58,9 @@ def remove_run_dir(folder: Path) -> None:
     """Remove the folder of a run without results. A folder that has content stays."""
     latest = folder.parent / "latest"
     with contextlib.suppress(OSError):
+        names = {path.name for path in folder.iterdir()}
+        for name in names if names <= _EMPTY else ():
+            (folder / name).unlink()
         folder.rmdir()
         if latest.readlink().name == folder.name:
             latest.unlink()
@@ -88,10 +103,62 @@ def read_run(folder: Path) -> Run:
         raise SetupError(f"{file} cannot be read: {exc}") from exc
 
 
+def append_case(folder: Path, case: Case) -> None:
+    """Append a case that has ended. Raises InfraError, for example if the disk is full."""
+    line = json.dumps(dataclasses.asdict(case)) + "\n"
+    append_whole(folder / CASES_FILE, line.encode())
+
+
+def read_cases(folder: Path) -> list[Case]:
+    """Return the cases that have ended, as they were appended; a torn last line does not count.
+
+    Raises:
+        SetupError: the file cannot be read.
+    """
+    file = folder / CASES_FILE
+    try:
+        text = file.read_text() if file.exists() else ""
+        return [case_from(json.loads(line)) for line in text.split("\n")[:-1]]
+    except (OSError, ValueError, KeyError, TypeError) as exc:
+        raise SetupError(f"{file} cannot be read: {exc}") from exc
+
+
 def append_facts(folder: Path, test: str, facts: Mapping[str, Mapping[str, str]]) -> None:
-    """Append the facts that each script of a test saw, by the script's identity."""
-    with gzip.open(folder / FACTS_FILE, "at") as file:
-        file.write(json.dumps({"test": test, "facts": facts}) + "\n")
+    """Append the facts that each script of a test saw, by the script's identity.
+
+    Raises InfraError, for example if the disk is full.
+    """
+    line = json.dumps({"test": test, "facts": facts}) + "\n"
+    append_whole(folder / FACTS_FILE, gzip.compress(line.encode()))
+
+
+def mend(folder: Path) -> None:
+    """Remove what a killed run may have left at the end of its files: the beginning of an entry."""
+    for name, whole in ((CASES_FILE, _whole_lines), (FACTS_FILE, _whole_members)):
+        file = folder / name
+        if file.exists() and (end := whole(file.read_bytes())) < file.stat().st_size:
+            os.truncate(file, end)
+
+
+def _whole_lines(content: bytes) -> int:
+    return content.rfind(b"\n") + 1
+
+
+def _whole_members(content: bytes) -> int:
+    """Return the length of all gzip members that are complete. Each append writes one."""
+    view, end = memoryview(content), 0
+    with contextlib.suppress(zlib.error):
+        while end < len(view):
+            member = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)  # a gzip header and trailer
+            read = end
+            while not member.eof:
+                if read == len(view):
+                    return end
+                chunk = view[read : read + _CHUNK]
+                member.decompress(chunk)
+                read += len(chunk)
+            end = read - len(member.unused_data)
+    return end
 
 
 def read_facts(folder: Path) -> Facts:

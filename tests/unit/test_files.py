@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The folders of the settings: one that cannot be written to is an error with a hint."""
+"""Files that are written whole, and folders of the settings: an error has one line and a hint."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from host_parts import largest_file
 
 from testbed.bisect.journal import Journal
 from testbed.cache import Cache
 from testbed.context import Context
-from testbed.errors import SetupError
-from testbed.files import make_folder
+from testbed.errors import InfraError, SetupError
+from testbed.files import append_whole, make_folder, write_whole
 from testbed.image.keys import find_client_key
 from testbed.lab.doctor import examine
 from testbed.lab.template import open_store
@@ -80,3 +81,31 @@ def test_a_folder_without_write_permission_is_an_error(
     monkeypatch.setattr("testbed.files.os.access", lambda path, mode: False)
     with pytest.raises(SetupError, match=f"cannot write to {tmp_path}: it is not writable"):
         make_folder(tmp_path, "cache_dir")
+
+
+def test_a_file_that_does_not_fit_leaves_the_old_text_and_nothing_else(tmp_path: Path) -> None:
+    file = tmp_path / "result.json"
+    write_whole(file, "old")
+    with largest_file(100), pytest.raises(InfraError, match="File too large") as caught:
+        write_whole(file, 101 * "n")
+    assert str(file) in caught.value.message
+    assert caught.value.hint == "make room there, or raise the quota"
+    assert file.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_what_cannot_be_appended_whole_is_not_appended(tmp_path: Path) -> None:
+    file = tmp_path / "cases.jsonl"
+    append_whole(file, 60 * b"a")
+    with largest_file(100), pytest.raises(InfraError, match=r"cannot write .*cases\.jsonl"):
+        append_whole(file, 60 * b"b")
+    append_whole(file, b"c")
+    assert file.read_bytes() == 60 * b"a" + b"c"
+
+
+def test_a_folder_that_is_gone_is_an_error_without_a_hint_about_room(tmp_path: Path) -> None:
+    with pytest.raises(InfraError, match="No such file or directory") as caught:
+        write_whole(tmp_path / "gone/file", "x")
+    assert caught.value.hint == ""
+    with pytest.raises(InfraError, match="No such file or directory"):
+        append_whole(tmp_path / "gone/file", b"x")

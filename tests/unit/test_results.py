@@ -4,14 +4,33 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import json
+import xml.etree.ElementTree as xml
 from pathlib import Path
 
 import pytest
 import result_parts
+from host_parts import largest_file
 
+from testbed.errors import InfraError, SetupError
+from testbed.results.junit import write_junit
 from testbed.results.model import Case, Run, Status, exit_status, worst
-from testbed.results.store import environment_from, new_run_dir, read_run, write_run
+from testbed.results.store import (
+    CASES_FILE,
+    FACTS_FILE,
+    IDENTITY_FILE,
+    append_case,
+    append_facts,
+    environment_from,
+    mend,
+    new_run_dir,
+    read_cases,
+    read_facts,
+    read_run,
+    remove_run_dir,
+    write_run,
+)
 
 
 @pytest.mark.parametrize(
@@ -70,3 +89,137 @@ def test_an_older_result_has_no_options() -> None:
     for name in ("config", "cmdline", "qemu_argv"):
         del values[name]
     assert environment_from(values).options == ""
+
+
+def some_case(number: int) -> Case:
+    return Case(test=f"t{number}", guarantees=(3,), reaches=("a by b",), status=Status.PASS)
+
+
+def some_facts(number: int) -> dict[str, dict[str, str]]:
+    return {"script": {f"{number} place {each}": f"value {each}" for each in range(50)}}
+
+
+def filled(folder: Path, count: int = 3) -> Path:
+    for number in range(count):
+        append_case(folder, some_case(number))
+        append_facts(folder, f"t{number}", some_facts(number))
+    return folder
+
+
+def test_cases_and_facts_are_read_as_they_were_appended(tmp_path: Path) -> None:
+    filled(tmp_path)
+    assert read_cases(tmp_path) == [some_case(number) for number in range(3)]
+    assert read_facts(tmp_path) == {f"t{number}": some_facts(number) for number in range(3)}
+
+
+def test_a_folder_without_cases_has_none(tmp_path: Path) -> None:
+    assert read_cases(tmp_path) == []
+    mend(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", [CASES_FILE, FACTS_FILE])
+def test_a_run_killed_at_any_byte_keeps_all_entries_before_it(tmp_path: Path, name: str) -> None:
+    filled(tmp_path, 2)
+    file = tmp_path / name
+    two = file.stat().st_size
+    filled(tmp_path, 1)
+    whole = file.read_bytes()
+    for size in range(two, len(whole)):
+        file.write_bytes(whole[:size])
+        mend(tmp_path)
+        assert file.stat().st_size == two, size
+    file.write_bytes(whole)
+    mend(tmp_path)
+    assert file.read_bytes() == whole
+
+
+def test_a_torn_entry_does_not_spoil_what_is_appended_later(tmp_path: Path) -> None:
+    filled(tmp_path, 1)
+    for name in (CASES_FILE, FACTS_FILE):
+        with (tmp_path / name).open("ab") as file:
+            file.write((tmp_path / name).read_bytes()[:-9])
+    assert [case.test for case in read_cases(tmp_path)] == ["t0"]
+    mend(tmp_path)
+    append_case(tmp_path, some_case(7))
+    append_facts(tmp_path, "t7", some_facts(7))
+    assert [case.test for case in read_cases(tmp_path)] == ["t0", "t7"]
+    assert list(read_facts(tmp_path)) == ["t0", "t7"]
+
+
+def test_facts_that_are_longer_than_a_chunk_are_kept(tmp_path: Path) -> None:
+    noise = {"s": {str(each): str(hash((each, "x"))) for each in range(20_000)}}
+    append_facts(tmp_path, "t", noise)
+    append_facts(tmp_path, "u", noise)
+    size = (tmp_path / FACTS_FILE).stat().st_size
+    assert size > 2 * (1 << 16)
+    mend(tmp_path)
+    assert (tmp_path / FACTS_FILE).stat().st_size == size
+
+
+def test_facts_of_earlier_versions_can_be_mended(tmp_path: Path) -> None:
+    with gzip.open(tmp_path / FACTS_FILE, "at") as file:
+        file.write(json.dumps({"test": "t", "facts": {}}) + "\n")
+    mend(tmp_path)
+    assert read_facts(tmp_path) == {"t": {}}
+
+
+def test_cases_that_are_no_cases_are_an_error(tmp_path: Path) -> None:
+    for text in ('{"test": "t"}\n', "[]\n", "\n", '{"test"\n'):
+        (tmp_path / CASES_FILE).write_text(text)
+        with pytest.raises(SetupError, match=r"cases\.jsonl cannot be read"):
+            read_cases(tmp_path)
+
+
+def test_on_a_full_disk_nothing_that_was_kept_is_lost(tmp_path: Path) -> None:
+    filled(tmp_path)
+    sizes = [(tmp_path / name).stat().st_size for name in (CASES_FILE, FACTS_FILE)]
+    with largest_file(min(sizes) + 10):
+        with pytest.raises(InfraError, match=r"cannot write .*cases\.jsonl: File too large"):
+            append_case(tmp_path, some_case(3))
+        with pytest.raises(InfraError, match=r"cannot write .*facts\.jsonl\.gz: File too large"):
+            append_facts(tmp_path, "t3", some_facts(3))
+    assert len(read_cases(tmp_path)) == 3
+    assert len(read_facts(tmp_path)) == 3
+
+
+def test_a_folder_without_results_goes_with_the_link_to_it(tmp_path: Path) -> None:
+    folder = new_run_dir(tmp_path)
+    (folder / IDENTITY_FILE).write_text("{}")
+    remove_run_dir(folder)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_with_a_case_stays_with_its_identity(tmp_path: Path) -> None:
+    folder = new_run_dir(tmp_path)
+    (folder / IDENTITY_FILE).write_text("{}")
+    append_case(folder, some_case(1))
+    remove_run_dir(folder)
+    assert {path.name for path in folder.iterdir()} == {IDENTITY_FILE, CASES_FILE}
+
+
+def test_junit_has_each_case_with_its_outcome(tmp_path: Path) -> None:
+    outcomes = {
+        Status.FAIL: "failure",
+        Status.ERROR: "error",
+        Status.MISS: "error",
+        Status.XFAIL: "skipped",
+        Status.FIXED: None,
+        Status.PASS: None,
+        Status.SKIP: "skipped",
+    }
+    cases = tuple(
+        Case(
+            test="tests/vm/test_a.py::test_b[x]", status=status, reason="a < b", evidence="\x1b[31m"
+        )
+        for status in outcomes
+    )
+    write_junit(tmp_path, Run(name="r", command="c", started="t", seconds=2.5, cases=cases))
+    suite = xml.parse(tmp_path / "junit.xml").getroot()[0]
+    assert [suite.get(name) for name in ("tests", "failures", "errors", "skipped", "time")] == [
+        *("7", "1", "2", "2", "2.5")
+    ]
+    found = list(suite)
+    assert [found[0].get("classname"), found[0].get("name")] == ["tests.vm.test_a", "test_b[x]"]
+    assert [one[0].tag if len(one) else None for one in found] == list(outcomes.values())
+    assert found[0][0].get("message") == "a < b"
