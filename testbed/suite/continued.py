@@ -1,0 +1,286 @@
+# SPDX-License-Identifier: GPL-2.0
+"""A run that continues an earlier one: `testbed run --continue`.
+
+A run writes its identity into its folder before its first test. An interrupted or killed run with
+an equal identity is continued in the same folder: the tests that have a verdict do not run again,
+and the result is that of one run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import hashlib
+import json
+import os
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from testbed.cache import digest
+from testbed.errors import SetupError, TreeError
+from testbed.files import write_whole
+from testbed.kernel.source import resolve
+from testbed.lab.lab import Lab
+from testbed.results.junit import write_junit
+from testbed.results.model import Case, Run, Status
+from testbed.results.store import (
+    CASES_FILE,
+    IDENTITY_FILE,
+    RESULT_FILE,
+    mend,
+    read_cases,
+    read_run,
+    remove_run_dir,
+    write_run,
+)
+from testbed.suite.identity import suite_identity
+
+# The option of `testbed run`.
+OPTION = "--continue"
+
+_DIGITS = 12  # of a digest that a user sees
+
+# The machine of an architecture whose kernel does not build.
+_NO_KERNEL = "a kernel that does not build"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """What the verdicts of a run depend on, in words for the user, and when the run began."""
+
+    command: tuple[str, ...]  # that began it
+    started: str  # ISO 8601, UTC
+    seconds: float = 0.0  # of its earlier parts
+    retried: tuple[str, ...] = ()  # in its earlier parts
+    choices: Mapping[str, str]  # options, the kernel's text, and the tests
+    machines: Mapping[str, str]  # kernel, accelerator and QEMU by architecture, of those prepared
+
+
+@dataclass(frozen=True)
+class Part:
+    """What earlier parts of a run have left. A new run has nothing."""
+
+    identity: Identity
+    cases: tuple[Case, ...] = ()  # those with a verdict
+
+    def whole(self, folder: Path, run: Run) -> Run:
+        """Return the run as one, from its first start on, and write its files."""
+        if not self.cases:
+            return run
+        whole = dataclasses.replace(
+            run,
+            command=shlex.join(self.identity.command),
+            started=self.identity.started,
+            seconds=round(self.identity.seconds + run.seconds, 3),
+            retried=(*self.identity.retried, *run.retried),
+        )
+        write_run(folder, whole)
+        write_junit(folder, whole)
+        return whole
+
+
+@contextmanager
+def begun(
+    lab: Lab, expression: str | None, command: Sequence[str], earlier: Path | None
+) -> Iterator[Part]:
+    """Prepare the kernels, and begin a run, or continue the one in the folder `earlier`.
+
+    While the block runs, no other process can continue the run.
+
+    Raises:
+        SetupError: `earlier` holds no run that this one can continue; the evidence says why.
+        InfraError: the host failed.
+    """
+    if earlier is None:
+        machines = prepare(lab)
+        identity = dataclasses.replace(identity_of(lab, expression, command), machines=machines)
+        with _claimed(lab.run_dir):
+            write_identity(lab.run_dir, identity)
+            try:
+                yield Part(identity)
+            finally:
+                remove_run_dir(lab.run_dir)  # if no test ran
+        return
+    with _claimed(earlier):
+        known = read_identity(earlier)
+        identity = identity_of(lab, expression, command)
+        _refuse_other(earlier, known, identity)  # before it builds a kernel
+        identity = dataclasses.replace(identity, machines=prepare(lab))
+        _refuse_other(earlier, known, identity)
+        lab.run_dir = earlier
+        part = _take_up(earlier, dataclasses.replace(known, machines=identity.machines))
+        write_identity(earlier, part.identity)
+        yield part
+
+
+def find_run(root: Path, name: str) -> Path:
+    """Return the folder of a run: `name` below `root`, or a path; an empty name is the last run.
+
+    Raises:
+        SetupError: there is no such folder.
+    """
+    places = [root / name, Path(name)] if name else [root / "latest"]
+    found = next((path for path in places if path.is_dir()), None)
+    if found is None:
+        raise SetupError(f"there is no run {name or 'to continue'} in {root}")
+    return found.resolve()
+
+
+def continuing(command: Sequence[str], folder: Path, root: Path) -> str:
+    """Return the command that continues the run in `folder`, which `command` began."""
+    words = []
+    rest = iter(command)
+    for word in rest:
+        if word == OPTION:
+            # An option that follows is not the value of this one.
+            words += [value for value in [next(rest, "")] if value.startswith("-")]
+        elif not word.startswith(f"{OPTION}="):
+            words.append(word)
+    name = folder.name if folder.parent == root.resolve() else str(folder)
+    return shlex.join([*words, OPTION, name])
+
+
+def identity_of(lab: Lab, expression: str | None, command: Sequence[str]) -> Identity:
+    """Return the identity of a run, without its machines: kernels need not be built for it."""
+    settings = lab.ctx.settings
+    ready = lab.all_prepared()
+    source = ready[0].source if ready else resolve(settings.kernel, lab.ctx)
+    series = lab.series
+    choices = {
+        "kernel": f"{source.description} {_short(source.identity)}",
+        "--series": f"{', '.join(series.names)} {_short(series.identity)}".strip(),
+        "tests": suite_identity()[:_DIGITS],
+        "-k": expression or "",
+        "--arch": ",".join(sorted(settings.arch)),
+        "--flavour": settings.flavour,
+        "--config": " ".join(f"{path.name} {_content(path)}" for path in settings.config),
+        "--cmdline": settings.cmdline,
+        "--qemu": shlex.join(settings.qemu),
+        "--isolation": settings.isolation,
+        "--accel": settings.accel,
+        "--toolchain": settings.toolchain,
+        "memory_mib": str(settings.memory_mib),
+    }
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    return Identity(command=tuple(command), started=started, choices=choices, machines={})
+
+
+def prepare(lab: Lab) -> dict[str, str]:
+    """Prepare the kernels, and return the machine of each architecture.
+
+    A kernel that does not build is a finding: the test of the build raises it again.
+    """
+    machines = {}
+    for arch in lab.ctx.settings.arch:
+        try:
+            ready = lab.prepared(arch)
+        except TreeError:
+            machines[arch] = _NO_KERNEL
+        else:
+            key = ready.kernel.key[:_DIGITS]
+            machines[arch] = f"kernel {key}, {ready.accel.accel}, QEMU {ready.qemu_version}"
+    return machines
+
+
+def differences(then: Identity, now: Identity) -> list[str]:
+    """Return a line for each difference for which a verdict of `then` may not hold `now`.
+
+    Machines that only one of them has prepared do not count: the other has no verdict on them.
+    """
+    names = {**then.choices, **now.choices}
+    pairs = {name: (then.choices.get(name, ""), now.choices.get(name, "")) for name in names}
+    both = [arch for arch in then.machines if arch in now.machines]
+    pairs |= {arch: (then.machines[arch], now.machines[arch]) for arch in both}
+    return [
+        f"{name}: {one or 'none'} in that run, {other or 'none'} now"
+        for name, (one, other) in pairs.items()
+        if one != other
+    ]
+
+
+def with_verdict(cases: Sequence[Case]) -> tuple[Case, ...]:
+    """Return the last case of each test, without those whose test did not run (MISS)."""
+    last = {case.test: case for case in cases}
+    return tuple(case for case in last.values() if case.status is not Status.MISS)
+
+
+def write_identity(folder: Path, identity: Identity) -> None:
+    write_whole(folder / IDENTITY_FILE, json.dumps(dataclasses.asdict(identity), indent=1) + "\n")
+
+
+def read_identity(folder: Path) -> Identity:
+    """Return the identity of the run in a folder.
+
+    Raises:
+        SetupError: it has none, or one that cannot be read.
+    """
+    file = folder / IDENTITY_FILE
+    try:
+        values = json.loads(file.read_text())
+        lists = {name: tuple(map(str, values[name])) for name in ("command", "retried")}
+        tables = {name: dict(values[name]) for name in ("choices", "machines")}
+        return Identity(**{**values, **lists, **tables})
+    except FileNotFoundError as exc:
+        hint = "it ended before its first test, or an older testbed made it: begin a new run"
+        raise SetupError(f"{folder} cannot be continued: it has no {file.name}", hint=hint) from exc
+    except (OSError, ValueError, KeyError, TypeError) as exc:
+        raise SetupError(f"{file} cannot be read: {exc}") from exc
+
+
+def _refuse_other(folder: Path, then: Identity, now: Identity) -> None:
+    if lines := differences(then, now):
+        again = continuing(then.command, folder, folder.parent)
+        raise SetupError(
+            f"{folder.name} cannot be continued: this run is another one",
+            evidence="\n".join(lines),
+            hint=f"repeat its options, as in: {again}; or omit {OPTION}",
+        )
+
+
+def _take_up(folder: Path, known: Identity) -> Part:
+    """Return what the run in a folder has left, after repairs of its files."""
+    mend(folder)
+    cases = with_verdict(read_cases(folder))
+    retried = read_run(folder).retried if (folder / RESULT_FILE).exists() else known.retried
+    seconds = known.seconds + _seconds_of_last_part(folder)
+    return Part(dataclasses.replace(known, seconds=seconds, retried=retried), cases)
+
+
+def _seconds_of_last_part(folder: Path) -> float:
+    """Return the time from the start of the last part to its last case; a kill leaves no other."""
+    cases = folder / CASES_FILE
+    if not cases.exists():
+        return 0.0
+    lasted = cases.stat().st_mtime - (folder / IDENTITY_FILE).stat().st_mtime
+    return max(0.0, round(lasted, 3))
+
+
+@contextmanager
+def _claimed(folder: Path) -> Iterator[None]:
+    """Hold the folder of a run, so that no second process writes to it. It ends with the process.
+
+    Raises:
+        SetupError: another process runs it.
+    """
+    held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            message = f"{folder.name} still runs in another process"
+            raise SetupError(message, hint="wait until it ends") from exc
+        yield
+    finally:
+        os.close(held)
+
+
+def _short(identity: str) -> str:
+    return digest(identity)[:_DIGITS] if identity else ""
+
+
+def _content(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:_DIGITS]
