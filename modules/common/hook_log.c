@@ -6,9 +6,9 @@
 #include <linux/module.h>
 #include <linux/rwsem.h>
 #include <linux/sched.h>
+#include <linux/slab.h>
 #include <linux/spinlock.h>
 #include <linux/string.h>
-#include <linux/vmalloc.h>
 
 #include "hook_log.h"
 
@@ -67,6 +67,12 @@ void hook_log_end(void)
 	spin_unlock(&hook_log.lock);
 }
 
+/* Unlike seq_buf_puts(), leaves no gap in a record that is cut. */
+static void put(struct seq_buf *s, const char *text)
+{
+	seq_buf_printf(s, "%s", text);
+}
+
 /* A word of the log has no blanks. */
 static void put_word(struct seq_buf *s, const char *word)
 {
@@ -80,7 +86,7 @@ void hook_log_put_file(struct seq_buf *s, const struct file *file)
 	char name[48];
 
 	if (!file) {
-		seq_buf_puts(s, "NULL");
+		put(s, "NULL");
 	} else if (!names->file || !names->file(s, file)) {
 		snprintf(name, sizeof(name), "%pD", file);
 		put_word(s, name);
@@ -118,7 +124,7 @@ void hook_log_put_vm_ops(struct seq_buf *s,
 	char symbol[48];
 
 	if (!ops) {
-		seq_buf_puts(s, "NULL");
+		put(s, "NULL");
 		return;
 	}
 	name = own_name(ops);
@@ -137,9 +143,9 @@ static void put_private(struct seq_buf *s, const void *data)
 	unsigned long cookie = (unsigned long)data;
 
 	if (!data)
-		seq_buf_puts(s, "NULL");
+		put(s, "NULL");
 	else if (upper_32_bits(cookie))
-		seq_buf_puts(s, "pointer");
+		put(s, "pointer");
 	else
 		seq_buf_printf(s, "%#lx", cookie);
 }
@@ -192,18 +198,18 @@ static void put_action(struct seq_buf *s, const struct mmap_action *action)
 {
 	switch (action->type) {
 	case MMAP_NOTHING:
-		seq_buf_puts(s, " action=none");
+		put(s, " action=none");
 		return;
 	case MMAP_REMAP_PFN:
-		seq_buf_puts(s, " action=remap");
+		put(s, " action=remap");
 		put_remap(s, action);
 		return;
 	case MMAP_IO_REMAP_PFN:
-		seq_buf_puts(s, " action=ioremap");
+		put(s, " action=ioremap");
 		put_remap(s, action);
 		return;
 	case MMAP_SIMPLE_IO_REMAP:
-		seq_buf_puts(s, " action=simple_ioremap a_phys=");
+		put(s, " action=simple_ioremap a_phys=");
 		put_pfn(s, PHYS_PFN(action->simple_ioremap.start_phys_addr));
 		seq_buf_printf(s, " a_size=%#lx", action->simple_ioremap.size);
 		return;
@@ -299,15 +305,27 @@ void hook_log_fault(const char *event, const struct vm_fault *vmf,
 	hook_log_end();
 }
 
-/* open() copies the log, so a reader sees one moment. */
+/* open() copies the log for a reader, who sees one moment. */
 struct snapshot {
 	size_t len;
 	char text[];
 };
 
-static void take_snapshot(struct snapshot *snap, size_t size)
+/* Returns the number of records since the last clear that the ring holds. */
+static size_t count_records(void)
 {
-	u64 seq, lost = 0;
+	size_t count;
+
+	spin_lock(&hook_log.lock);
+	count = min_t(u64, hook_log.next - hook_log.first, RECORDS);
+	spin_unlock(&hook_log.lock);
+	return count;
+}
+
+/* Copies the oldest records, @most of them: newer ones came after the count. */
+static void take_snapshot(struct snapshot *snap, size_t size, size_t most)
+{
+	u64 seq, end, lost = 0;
 
 	spin_lock(&hook_log.lock);
 	seq = hook_log.first;
@@ -317,7 +335,8 @@ static void take_snapshot(struct snapshot *snap, size_t size)
 		snap->len = scnprintf(snap->text, size, "%llu pid=0 lost n=%llu\n",
 				      seq - 1, lost);
 	}
-	for (; seq < hook_log.next; seq++)
+	end = min_t(u64, hook_log.next, seq + most);
+	for (; seq < end; seq++)
 		snap->len += scnprintf(snap->text + snap->len, size - snap->len,
 				       "%s", record(seq));
 	spin_unlock(&hook_log.lock);
@@ -325,12 +344,19 @@ static void take_snapshot(struct snapshot *snap, size_t size)
 
 static int log_open(struct inode *inode, struct file *file)
 {
-	size_t size = (RECORDS + 1) * RECORD_LEN;
-	struct snapshot *snap = vzalloc(struct_size(snap, text, size));
+	struct snapshot *snap;
+	size_t count, size;
 
+	/* One who only clears the log needs no copy. */
+	if (!(file->f_mode & FMODE_READ))
+		return 0;
+	count = count_records();
+	size = (count + 1) * RECORD_LEN;
+	snap = kvmalloc(struct_size(snap, text, size), GFP_KERNEL);
 	if (!snap)
 		return -ENOMEM;
-	take_snapshot(snap, size);
+	snap->len = 0;
+	take_snapshot(snap, size, count);
 	file->private_data = snap;
 	return 0;
 }
@@ -354,7 +380,7 @@ static ssize_t log_write(struct file *file, const char __user *buf,
 
 static int log_release(struct inode *inode, struct file *file)
 {
-	vfree(file->private_data);
+	kvfree(file->private_data);
 	return 0;
 }
 
@@ -373,7 +399,7 @@ int hook_log_init(const struct hook_log_names *names, unsigned long pfn,
 	hook_log.names = names;
 	hook_log.pfn = pfn;
 	hook_log.nr_pages = nr_pages;
-	hook_log.records = vzalloc(array_size(RECORDS, RECORD_LEN));
+	hook_log.records = kvmalloc_array(RECORDS, RECORD_LEN, GFP_KERNEL);
 	if (!hook_log.records)
 		return -ENOMEM;
 	hook_log.dir = debugfs_create_dir(names->dir, NULL);
@@ -384,5 +410,5 @@ int hook_log_init(const struct hook_log_names *names, unsigned long pfn,
 void hook_log_exit(void)
 {
 	debugfs_remove(hook_log.dir);
-	vfree(hook_log.records);
+	kvfree(hook_log.records);
 }
