@@ -38,6 +38,7 @@ class AccelChoice(StrEnum):
 class Isolation(StrEnum):
     """The kernel that a test gets."""
 
+    BATCH = "batch"  # one that began as a clone, and that up to 32 tests share
     CLONE = "clone"  # its own: a copy of a VM that booted once
     BOOT = "boot"  # its own, booted for it
     SHARED = "shared"  # the kernel of the tests before it, as long as it is healthy
@@ -50,6 +51,16 @@ class Toolchain(StrEnum):
 
 def _default_jobs() -> int:
     return len(os.sched_getaffinity(0))
+
+
+# Memory per worker besides its VM, in MiB: Python, QEMU, and clones prepared in advance.
+_WORKER_MIB = 512
+
+
+def available_mib() -> int:
+    """Return the memory available without swapping, in MiB (proc(5), MemAvailable)."""
+    fields = (line.split() for line in Path("/proc/meminfo").read_text().splitlines())
+    return next(int(words[1]) >> 10 for words in fields if words[0] == "MemAvailable:")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +77,8 @@ class Settings:
     accel: AccelChoice = AccelChoice.AUTO
     toolchain: Toolchain = Toolchain.GCC
     jobs: int = field(default_factory=_default_jobs)
-    isolation: Isolation = Isolation.CLONE
+    isolation: Isolation = Isolation.BATCH
+    workers: int = 0  # processes that run tests; 0: one per processor that memory allows
     memory_mib: int = 512  # of a VM; some flavours add to this
     boot_timeout: float = 60.0  # seconds until SSH must answer; more for a slow flavour
     mirror: str = ""  # URL of a Debian mirror; if empty, the one that the host's apt uses
@@ -92,6 +104,23 @@ class Settings:
     def vm_memory_mib(self) -> int:
         """The memory of a VM of the flavour, in MiB."""
         return self.memory_mib + find_flavour(self.flavour).more_memory_mib
+
+    def worker_slots(self, mib: int) -> int:
+        """Return how many workers fit into `mib` MiB of memory."""
+        return mib // (self.vm_memory_mib + _WORKER_MIB)
+
+    def worker_count(self, mib: int) -> int:
+        """Return the number of processes that run tests on a host with `mib` MiB to spare.
+
+        Raises:
+            SetupError: more workers are requested than fit into memory.
+        """
+        slots = self.worker_slots(mib)
+        if self.workers > slots:
+            message = f"{self.workers} workers need more memory than the {mib} MiB that are free"
+            need = self.vm_memory_mib + _WORKER_MIB
+            raise SetupError(message, hint=f"each needs {need} MiB: use at most {max(1, slots)}")
+        return self.workers or max(1, min(_default_jobs(), slots))
 
     @property
     def boot_seconds(self) -> float:
@@ -139,7 +168,10 @@ def _checked(values: Mapping[str, Any]) -> Settings:
     if not settings.arch:
         raise SetupError("no architecture is given", hint=f"choose from {', '.join(ARCHES)}")
     find_flavour(settings.flavour, settings.arch)
-    for key in ("jobs", "memory_mib", "boot_timeout", "cache_limit", "template_limit"):
+    for key in (
+        *("jobs", "memory_mib", "boot_timeout", "cache_limit", "template_limit"),
+        *(["workers"] if "workers" in values else []),  # the default is 0: as many as fit
+    ):
         if getattr(settings, key) < 1:
             raise SetupError(f"{key} is {getattr(settings, key)}", hint="set it to 1 or more")
     return settings

@@ -89,8 +89,14 @@ _KERNEL_OPTIONS: tuple[Callable[..., Any], ...] = (
     click.option(
         "--isolation",
         type=click.Choice([choice.value for choice in Isolation]),
-        help="Give each test a clone of a booted VM, boot a VM for each, or share one VM between "
-        "tests. Default: clone.",
+        help="Give each batch of tests, or each test, a clone of a booted VM; boot a VM for each "
+        "test; or share one VM between all. Default: batch.",
+    ),
+    click.option(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="Run tests in N processes at a time. Default: one per CPU that memory allows.",
     ),
     click.option(
         "--accel",

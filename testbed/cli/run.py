@@ -30,6 +30,17 @@ from testbed.terminal import growing
 @expression_option
 @click.option("--keep", is_flag=True, help="Keep the VM of a failed test until you press Enter.")
 @click.option(
+    "--quick",
+    is_flag=True,
+    help="Run only the tests that find most, for a first answer within a minute.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Run the tests in the order of an earlier run, which names its seed. Default: random.",
+)
+@click.option(
     OPTION,
     "earlier",
     is_flag=False,
@@ -39,7 +50,14 @@ from testbed.terminal import growing
     "in its folder: run only the tests without a verdict. RUN is the name of its folder. "
     "Default: the last run.",
 )
-def run(expression: str | None, keep: bool, earlier: str | None, **options: Any) -> None:
+def run(
+    expression: str | None,
+    keep: bool,
+    quick: bool,
+    seed: int | None,
+    earlier: str | None,
+    **options: Any,
+) -> None:
     """Build kernels, boot them, and run the tests on them.
 
     It shows the first unexpected results with their evidence as they happen, and prints a table of
@@ -53,6 +71,7 @@ def run(expression: str | None, keep: bool, earlier: str | None, **options: Any)
     Examples:
       testbed run
       testbed run --kernel debian:7.2 --arch arm64 -k "flags and stack"
+      testbed run --quick
       testbed run --continue
     """
     with opened(options) as invocation:
@@ -69,6 +88,8 @@ def run(expression: str | None, keep: bool, earlier: str | None, **options: Any)
                     lab,
                     expression,
                     keep=keep,
+                    quick=quick,
+                    seed=seed,
                     listener=live.add,
                     done={case.test for case in part.cases},
                     before=part.cases,
@@ -90,7 +111,9 @@ def _remainder(invocation: Invocation, lab: Lab, live: LiveReport, part: Part) -
             print_report(invocation.console, found, folder, shown=live.seen)
             root = invocation.ctx.settings.results_dir
             again = continuing(part.identity.command, folder, root)
-            invocation.show([f"{len(live.cases)} tests have ended; continue: {again}"])
+            ended = len(live.cases)
+            noun = "test" if ended == 1 else "tests"
+            invocation.show([f"{ended} {noun} ended; continue: {again}"])
         raise
 
 

@@ -80,6 +80,45 @@ class Shared:
 
 
 @dataclass
+class Batched:
+    """One guest for each batch of tests, as long as nothing unexpected happens in it."""
+
+    fresh: Fresh
+    _open: Guest | None = None
+
+    @property
+    def in_use(self) -> bool:
+        """Whether the next test gets the guest of the test before it."""
+        return self._open is not None
+
+    def take(self, later: int | None = None) -> Guest:
+        if self._open is not None and not _as_good_as_new(self._open):
+            self.end()
+        if self._open is None:
+            self._open = self.fresh.take(later)
+        return self._open
+
+    def give_back(self, guest: Guest, *, clean: bool) -> None:
+        if not clean or not _as_good_as_new(guest):
+            self.end()
+
+    def end(self) -> None:
+        """End the batch: the next test gets another guest."""
+        if self._open is not None:
+            guest, self._open = self._open, None
+            self.fresh.give_back(guest, clean=False)
+
+    def close(self) -> None:
+        self._open = None
+        self.fresh.close()
+
+
+def _as_good_as_new(guest: Guest) -> bool:
+    """Whether no test so far left anything behind, or had an unexpected verdict."""
+    return guest.usable and not guest.spent and not guest.has_evidence
+
+
+@dataclass
 class Fresh:
     """One guest for each test. The next guests are started while a test runs."""
 

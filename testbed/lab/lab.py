@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,7 +17,7 @@ from testbed.deadline import Deadline
 from testbed.errors import BootError, InfraError, TestbedError, TreeError
 from testbed.kernel.series import Series
 from testbed.lab.guest import Guest, clone_up, guest_up
-from testbed.lab.guests import Fresh, Guests, Shared
+from testbed.lab.guests import Batched, Fresh, Guests, Shared
 from testbed.lab.prepared import PreparedKernel, prepare_kernel
 from testbed.lab.template import drop_template, find_template, has_room, make_template, open_store
 from testbed.results.store import new_run_dir
@@ -43,6 +43,15 @@ class _Place:
     numbering: threading.Lock = field(default_factory=threading.Lock)
 
 
+@dataclass(frozen=True)
+class Handover:
+    """What one process passes on of an architecture: see the fields of `_Place`."""
+
+    prepared: PreparedKernel | TestbedError | None
+    failed: TestbedError | None
+    failures: int
+
+
 @dataclass
 class Lab:
     """Hands out prepared kernels and guests; `close` ends every VM."""
@@ -53,6 +62,7 @@ class Lab:
     workers: int = 1  # labs that share the host's processors
     _places: dict[str, _Place] = field(default_factory=dict)
     retried: list[str] = field(default_factory=list)
+    fault_elsewhere: bool = False  # a worker process found its kernel at fault
     _run_dir: Path | None = None
     _templates: Cache | None = None
 
@@ -119,7 +129,7 @@ class Lab:
     @property
     def kernel_at_fault(self) -> bool:
         """Whether a kernel failed to build or to boot: a finding, whatever the tests show."""
-        return any(
+        return self.fault_elsewhere or any(
             isinstance(place.prepared, TreeError)
             or (isinstance(place.failed, BootError) and place.failures > 0)
             for place in self._places.values()
@@ -150,13 +160,60 @@ class Lab:
             later: the number of tests that will still need such a guest, if known.
         """
         chosen = isolation or self.ctx.settings.isolation
-        kind = (chosen, disks or chosen is not Isolation.CLONE)
+        kind = (chosen, disks or chosen not in (Isolation.CLONE, Isolation.BATCH))
         guest = self._take_guarded(arch, kind, later)
         try:
             yield guest
         finally:
             # `guest.test` is still set if the test never ran, or did not end cleanly.
             self._guests(arch, kind).give_back(guest, clean=not guest.test)
+
+    def make_templates(self) -> None:
+        """Make what clones of the prepared kernels need. Tests report what fails here.
+
+        The workers of a run would otherwise wait for the first of them.
+        """
+        if self.ctx.settings.isolation not in (Isolation.BATCH, Isolation.CLONE):
+            return
+        for prepared in self.all_prepared():
+            place = self._place(prepared.arch.name)
+            while place.failures < _BOOT_FAILURES:
+                try:
+                    self._template(prepared.without_disks())
+                    break
+                except TestbedError as error:
+                    place.failed, place.failures = error, place.failures + 1
+
+    def handover(self) -> dict[str, Handover]:
+        """Return all that is known of the kernels, for another process."""
+        return {
+            arch: Handover(place.prepared, place.failed, place.failures)
+            for arch, place in self._places.items()
+        }
+
+    def adopt(self, kernels: Mapping[str, Handover]) -> None:
+        """Use kernels that another process has prepared, and keeps."""
+        for arch, known in kernels.items():
+            place = self._place(arch)
+            place.prepared, place.failed = known.prepared, known.failed
+            place.failures = known.failures
+
+    def note_retry(self, what: str) -> None:
+        """Record an error of the host that did not recur, and show it."""
+        self.retried.append(what)
+        self.ctx.progress.note(what)
+
+    def in_batch(self, arch: str, *, disks: bool) -> bool:
+        """Whether the next test of a batch gets a guest that another test has used."""
+        guests = self._place(arch).guests.get((Isolation.BATCH, disks))
+        return isinstance(guests, Batched) and guests.in_use
+
+    def end_batches(self) -> None:
+        """End the guests of batches: the next test gets a guest that no test has used."""
+        for place in self._places.values():
+            for guests in place.guests.values():
+                if isinstance(guests, Batched):
+                    guests.end()
 
     def log_dir(self, arch: str) -> Path:
         """Create a folder for the logs of one VM."""
@@ -191,11 +248,16 @@ class Lab:
         prepared = self._prepared_for(arch, kind)
         if isolation is Isolation.SHARED:
             return Shared(partial(self._boot, prepared))
-        if isolation is Isolation.CLONE and (template := self._template(prepared)) is not None:
-            # Few tests need disks, and they do not follow one another.
-            ahead = 0 if disks else max(1, self.ctx.settings.jobs // self.workers)
-            return Fresh(partial(self._clone, prepared, template), ahead)
-        return Fresh(partial(self._boot, prepared))
+        fresh = self._fresh(prepared, isolation, disks=disks)
+        return Batched(fresh) if isolation is Isolation.BATCH else fresh
+
+    def _fresh(self, prepared: PreparedKernel, isolation: Isolation, *, disks: bool) -> Fresh:
+        if isolation is Isolation.BOOT or (template := self._template(prepared)) is None:
+            return Fresh(partial(self._boot, prepared))
+        # Few tests need disks, and they do not follow one another. A batch lasts for long enough.
+        ahead = max(1, self.ctx.settings.jobs // self.workers)
+        ahead = 0 if disks else 1 if isolation is Isolation.BATCH else ahead
+        return Fresh(partial(self._clone, prepared, template), ahead)
 
     def _template(self, prepared: PreparedKernel) -> Template | None:
         """Return the template of a prepared kernel. Without room: note this, and return None."""
@@ -244,7 +306,7 @@ class Lab:
         """Drop a supply of guests, and the template that it may have used."""
         if (guests := self._place(arch).guests.pop(kind, None)) is not None:
             guests.close()
-            if kind[0] is Isolation.CLONE:
+            if kind[0] in (Isolation.BATCH, Isolation.CLONE):
                 drop_template(self._prepared_for(arch, kind), self.templates)
 
     def _boot(self, prepared: PreparedKernel) -> AbstractContextManager[Guest]:

@@ -68,6 +68,8 @@ def print_report(
     for line in filter(None, (coverage_summary(run), reach_summary(run))):
         plain(console, line)
     console.print(summary(run), highlight=False)
+    if run.left_out:
+        plain(console, run.left_out)
     plain(console, f"results: {folder}")
 
 
@@ -158,7 +160,8 @@ def reasons(groups: Sequence[Sequence[Case]]) -> Iterator[str]:
 def summary(run: Run) -> str:
     """Return the last line: counts, and the duration of the run."""
     counts = [f"{run.count(status)} {status}" for status in Status if run.count(status)]
-    return f"{', '.join(counts) or 'no test ran'} in {run.seconds:.1f} s"
+    seed = "" if run.seed is None else f", order of seed {run.seed}"
+    return f"{', '.join(counts) or 'no test ran'} in {run.seconds:.1f} s{seed}"
 
 
 def _environment_lines(run: Run) -> Iterator[str]:

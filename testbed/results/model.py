@@ -94,6 +94,8 @@ class Run:
     environments: tuple[Environment, ...] = ()
     cases: tuple[Case, ...] = ()
     retried: tuple[str, ...] = ()  # infrastructure errors that did not recur on a second try
+    seed: int | None = None  # of the order of the tests; None: in the order of their files
+    left_out: str = ""  # what a selection of the tests does not touch, one line
 
     def count(self, status: Status) -> int:
         return sum(case.status is status for case in self.cases)

@@ -233,12 +233,12 @@ def read_identity(folder: Path) -> Identity:
 
 def _refuse_other(folder: Path, then: Identity, now: Identity) -> None:
     if lines := differences(then, now):
-        again = continuing(then.command, folder, folder.parent)
-        raise SetupError(
-            f"{folder.name} cannot be continued: this run is another one",
-            evidence="\n".join(lines),
-            hint=f"repeat its options, as in: {again}; or omit {OPTION}",
-        )
+        hint = f"begin a new run, without {OPTION}"
+        if all(line.startswith("-") for line in lines):
+            again = continuing(then.command, folder, folder.parent)
+            hint = f"repeat the options of that run: {again}"
+        message = f"{folder.name} cannot be continued: this run is another one"
+        raise SetupError(message, evidence="\n".join(lines), hint=hint)
 
 
 def _take_up(folder: Path, known: Identity) -> Part:

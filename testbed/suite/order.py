@@ -97,6 +97,28 @@ def candidate(item: pytest.Item, state: str = "") -> Candidate:
     )
 
 
+def arranged(
+    items: Sequence[pytest.Item],
+    *,
+    first: Sequence[str] = (),
+    seed: str = "",
+    states: Callable[[pytest.Item], str] = lambda item: "",
+    only_quick: bool = False,
+) -> list[pytest.Item]:
+    """Return collected tests in their order, or the selection of `quick`.
+
+    Args:
+        first: node ids of the tests that come before all others.
+        states: `Candidate.state` of a test.
+    """
+    own = {item.nodeid: item for item in items}
+    cases = [candidate(item, states(item)) for item in items]
+    chosen = quick(cases) if only_quick else ordered(cases, seed=seed)
+    places = {test: place for place, test in enumerate(first)}
+    chosen.sort(key=lambda case: places.get(case.test, len(places)))
+    return [own[case.test] for case in chosen]
+
+
 def ordered(
     cases: Sequence[Candidate], *, seed: str = "", basis: Basis | None = None
 ) -> list[Candidate]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-from collections import Counter
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -33,10 +32,15 @@ from testbed.mmap.path import RING_MODULE, HookPath
 from testbed.mmap.probe import Prober
 from testbed.results.model import Status
 from testbed.settings import CHECKOUT, AccelChoice, Isolation, Toolchain, load_settings
+from testbed.suite.batch import BATCH, Wish, arch_of, kind_of, split, uses_guest, wish_of
+from testbed.suite.batch_runner import BatchRunner
+from testbed.suite.collected import COLLECTED, Collected
+from testbed.suite.confirm import ALONE
 from testbed.suite.pytest_internals import uncaptured
 from testbed.suite.recorder import Recorder, parameters
+from testbed.suite.selection import SELECTION, Selection, left_out_line, selected
 from testbed.suite.verdict import Defect, Verdict, judge, judge_defect
-from testbed.suite.xdist import Keeper, Worker, is_worker
+from testbed.suite.xdist import Keeper, Worker, is_worker, received
 from testbed.terminal import make_progress
 
 LAB = pytest.StashKey[Lab]()
@@ -44,15 +48,12 @@ GUEST = pytest.StashKey[Guest]()
 RECORDER = pytest.StashKey[Recorder]()
 UNEXPECTED = pytest.StashKey[Verdict]()
 
-# The guest that a test needs: its architecture, its isolation, whether it has disks.
-_Wish = tuple[str, Isolation, bool]
-
-# The number of tests still to run per kind of guest.
-_COMING = pytest.StashKey[Counter[_Wish]]()
+# The number of guests like that of a test which tests behind it will need.
+_LATER = pytest.StashKey[int]()
 
 _OPTIONS = (
     *("arch", "kernel", "series", "flavour", "isolation"),
-    *("config", "cmdline", "qemu", "accel", "toolchain", "jobs", "results_dir"),
+    *("config", "cmdline", "qemu", "accel", "toolchain", "jobs", "workers", "results_dir"),
 )
 
 
@@ -67,10 +68,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--qemu", action="append", help="words for QEMU, as in --qemu='-device edu'; repeatable"
     )
-    group.addoption("--isolation", choices=[*Isolation], help="isolation of tests (default: clone)")
+    group.addoption("--isolation", choices=[*Isolation], help="isolation of tests (default: batch)")
     group.addoption("--accel", choices=[*AccelChoice], help="accelerator (default: auto)")
     group.addoption("--toolchain", choices=[*Toolchain], help="compiler (default: gcc)")
     group.addoption("--jobs", type=int, help="compiler jobs (default: one per CPU)")
+    group.addoption("--workers", type=int, help="processes that run tests, for -n auto")
     group.addoption("--results", dest="results_dir", type=Path, help="folder for results")
     group.addoption(
         "--keep", action="store_true", help="keep the VM of a failed test until you press Enter"
@@ -83,7 +85,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "arches(*names): only on these architectures",
         "paths(*paths): only on these paths to a hook",
         "kconfig(symbol): skip if the kernel is built without the symbol",
-        "isolation(choice): at least this isolation: shared, clone, boot",
+        "isolation(choice): at least this isolation: shared, batch, clone, boot",
         "module(*names): skip if the kernel lacks something that these modules need",
         "last: run after all other tests on the same architecture",
         "reaches(*hooks, by): runs these hooks of the kernel (testbed/intree/hooks.py), "
@@ -96,12 +98,16 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", line)
     if config.option.keep:
         _check_keep(config)
-    if LAB not in config.stash:
-        config.stash[LAB] = _make_lab(config)
+    if is_worker(config):
+        config.stash[LAB], config.stash[SELECTION] = received(config)
+    elif LAB not in config.stash:
+        config.stash[LAB], config.stash[SELECTION] = _make_lab(config), Selection()
+    lab, selection = config.stash[LAB], config.stash[SELECTION]
     command = shlex.join(["pytest", *_arguments(config)])
-    recorder = config.stash[RECORDER] = Recorder(config.stash[LAB], command)
-    plugin = Worker(recorder, config) if is_worker(config) else Keeper(recorder)
-    config.pluginmanager.register(plugin, "mmap testbed's results")
+    recorder = config.stash[RECORDER] = Recorder(lab, command)
+    keeper = Worker(recorder, config) if is_worker(config) else Keeper(recorder, selection)
+    config.pluginmanager.register(keeper, "mmap testbed's results")
+    config.pluginmanager.register(BatchRunner(lab, selection), "mmap testbed's batches")
 
 
 def _check_keep(config: pytest.Config) -> None:
@@ -149,25 +155,36 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Drop tests of other architectures; move tests marked `last` behind those of the same arch."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Drop tests of other architectures; put the rest in order, and into batches."""
     items[:] = [item for item in items if not _lacks_its_arch(item)]
-    arches = [_arch(item) for item in items]
-    ends = {arch: index for index, arch in enumerate(arches)}
-    places = {
-        item: (ends[arch], 1) if item.get_closest_marker("last") else (index, 0)
-        for index, (item, arch) in enumerate(zip(items, arches, strict=True))
-    }
-    items.sort(key=places.__getitem__)
+    tests = [item.nodeid for item in items]
+    selection = config.stash[SELECTION]
+    chosen = selected(items, selection)
+    note = left_out_line(items, chosen) if selection.quick else ""
+    items[:] = chosen
+    isolation = config.stash[LAB].ctx.settings.isolation
+    batches = split([(item, kind_of(item, isolation)) for item in items])
+    if isolation is Isolation.BATCH or is_worker(config):
+        items[:] = [item for batch in batches for item in batch]
+    for number, batch in enumerate(batches):
+        for item in batch:
+            item.stash[BATCH] = number
+    names = [[item.nodeid for item in batch] for batch in batches]
+    config.stash[COLLECTED] = config.stash[RECORDER].collected = Collected(tests, names, note)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
+    """Count for each test the guests that tests behind it will need."""
     isolation = session.config.stash[LAB].ctx.settings.isolation
-    session.stash[_COMING] = Counter(
-        _wish(item, isolation)
-        for item in session.items
-        if "guest" in getattr(item, "fixturenames", ())
-    )
+    guests: dict[Wish, set[object]] = {}
+    for item in reversed(session.items):
+        if uses_guest(item):
+            wish = wish_of(item, isolation)
+            behind = guests.setdefault(wish, set())
+            guest = item.stash[BATCH] if wish.isolation is Isolation.BATCH else item
+            item.stash[_LATER] = len(behind - {guest})
+            behind.add(guest)
 
 
 def _lacks_its_arch(item: pytest.Item) -> bool:
@@ -176,10 +193,6 @@ def _lacks_its_arch(item: pytest.Item) -> bool:
     pytest gives such a test the parameter NOTSET.
     """
     return not isinstance(parameters(item).get("arch", ""), str)
-
-
-def _arch(item: pytest.Item) -> str:
-    return str(parameters(item).get("arch", ""))
 
 
 def _parametrizes(metafunc: pytest.Metafunc, name: str) -> bool:
@@ -234,13 +247,12 @@ def kernel(prepared: PreparedKernel) -> Kernel:
 @pytest.fixture
 def guest(request: pytest.FixtureRequest, lab: Lab, arch: str) -> Iterator[Guest]:
     """A healthy guest; the testbed watches its kernel log until the test ends."""
-    wish = _wish(request.node, lab.ctx.settings.isolation)
-    coming = request.session.stash[_COMING]
-    coming[wish] -= 1
+    alone = request.node.stash.get(ALONE, False)
+    wish = wish_of(request.node, Isolation.CLONE if alone else lab.ctx.settings.isolation)
     _skip_unless_configured(request.node, lab.prepared(arch).kernel)
     skip_unless_built(request.node, lab.prepared(arch).guest_side)
-    _, isolation, disks = wish
-    with lab.guest(arch, isolation, disks=disks, later=coming[wish]) as guest:
+    later = 0 if alone else request.node.stash[_LATER]
+    with lab.guest(arch, wish.isolation, disks=wish.disks, later=later) as guest:
         guest.begin(request.node.name)
         request.node.stash[GUEST] = guest
         yield guest
@@ -248,23 +260,6 @@ def guest(request: pytest.FixtureRequest, lab: Lab, arch: str) -> Iterator[Guest
             reason = verdict.reason.partition("\n")[0]
             with uncaptured(request.config):
                 keep(guest, f"{request.node.name}: {verdict.status}: {reason}", lab.ctx.progress)
-
-
-def _wish(item: pytest.Item, isolation: Isolation) -> _Wish:
-    return _arch(item), _isolation(item, isolation), _wants_disks(item)
-
-
-def _isolation(item: pytest.Item, requested: Isolation) -> Isolation:
-    """Return the stricter isolation of those that the user and the test request."""
-    marker = item.get_closest_marker("isolation")
-    wanted = requested if marker is None else Isolation(marker.args[0])
-    order = (Isolation.SHARED, Isolation.CLONE, Isolation.BOOT)
-    return max(requested, wanted, key=order.index)
-
-
-def _wants_disks(item: pytest.Item) -> bool:
-    """Whether a test has a parameter that needs a disk of the guest."""
-    return any(getattr(value, "disks", False) for value in parameters(item).values())
 
 
 @pytest.fixture
@@ -354,7 +349,7 @@ def _judge(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestRe
         return Verdict(Status.SKIP, str(error))
     marker = item.get_closest_marker("defect")
     if marker is not None and call.when == "call":
-        kernel = item.config.stash[LAB].prepared(_arch(item)).kernel
+        kernel = item.config.stash[LAB].prepared(arch_of(item)).kernel
         return judge_defect(Defect(*marker.args, **marker.kwargs), kernel.version, error)
     return Verdict(Status.PASS) if error is None else judge(error, call.when)
 

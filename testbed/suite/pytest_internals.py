@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 import pytest
 from _pytest.capture import CaptureManager
 from _pytest.mark.expression import Expression
+from _pytest.runner import runtestprotocol
 
 
 def uncaptured(config: pytest.Config) -> AbstractContextManager[None]:
@@ -16,6 +17,20 @@ def uncaptured(config: pytest.Config) -> AbstractContextManager[None]:
     capture = config.pluginmanager.getplugin("capturemanager")
     assert isinstance(capture, CaptureManager)
     return capture.global_and_fixture_disabled()
+
+
+def run_phases(item: pytest.Item, nextitem: pytest.Item | None) -> list[pytest.TestReport]:
+    """Run set-up, call and tear-down of a test. Return their reports, which nobody else gets.
+
+    Fixtures that `nextitem` does not share are torn down.
+    """
+    return runtestprotocol(item, log=False, nextitem=nextitem)
+
+
+def run_again(item: pytest.Item, nextitem: pytest.Item | None) -> list[pytest.TestReport]:
+    """Do as `run_phases`, for a test out of turn."""
+    item.session._setupstate.teardown_exact(item)
+    return run_phases(item, nextitem)
 
 
 def compile_expression(text: str) -> Callable[[Iterable[str]], bool]:

@@ -29,19 +29,17 @@ from testbed.report.hooks import write_reach
 from testbed.results.model import Case, Environment, Run, Status, worst
 from testbed.results.store import (
     append_facts,
-    case_from,
     environment_from,
     remove_run_dir,
     write_run,
 )
+from testbed.suite.carried import Carried, attach, detach
+from testbed.suite.collected import Collected
 from testbed.suite.repro import again, write_repro
 from testbed.suite.verdict import Verdict
 
 # Each case is appended here when it ends, so that a crash of the testbed loses no case.
 CASES_FILE = "cases.jsonl"
-
-# The attribute of a report that carries a case.
-_CARRIED = "testbed_case"
 
 _PHASES = ("setup", "call", "teardown")
 
@@ -79,6 +77,8 @@ class Recorder:
     lab: Lab
     command: str
     cases: list[Case] = field(default_factory=list)
+    seed: int | None = None  # of the order of the tests
+    collected: Collected = field(default_factory=Collected)
     listener: Callable[[Case], None] | None = None  # is called with each case that ends
     _open: dict[str, _Phases] = field(default_factory=dict)
     _others: dict[str, Environment] = field(default_factory=dict)  # of worker processes
@@ -101,17 +101,14 @@ class Recorder:
             phases.facts = {digest(each.script): canonical_facts(each) for each in seen}
         if report.when == "teardown":
             phases = self._open.pop(item.nodeid)
-            carried = {"case": dataclasses.asdict(phases.judged()), "facts": phases.facts}
-            setattr(report, _CARRIED, json.dumps(carried))
+            attach(report, Carried(phases.judged(), phases.facts))
 
     def take(self, report: pytest.TestReport) -> None:
         """Record the case that a report carries, and remove it: pytest keeps all reports."""
-        if (text := getattr(report, _CARRIED, None)) is not None:
-            delattr(report, _CARRIED)
-            carried = json.loads(text)
-            self._keep(case_from(carried["case"]))
-            if carried["facts"]:
-                append_facts(self.lab.run_dir, report.nodeid, carried["facts"])
+        if (content := detach(report)) is not None:
+            self._keep(content.case)
+            if content.facts:
+                append_facts(self.lab.run_dir, report.nodeid, content.facts)
         elif report.when not in _PHASES:
             # pytest-xdist reports a worker that died in this test as a phase `???`.
             reason = str(report.longrepr).partition("\n")[0]
@@ -122,6 +119,7 @@ class Recorder:
         result = {
             "environments": [dataclasses.asdict(env) for env in self._environments()],
             "retried": self.lab.retried,
+            "at fault": self.lab.kernel_at_fault,
         }
         return json.dumps(result)
 
@@ -129,6 +127,7 @@ class Recorder:
         """Merge the `result` of a worker process."""
         content = json.loads(result)
         self.lab.retried += content["retried"]
+        self.lab.fault_elsewhere |= content["at fault"]
         for values in content["environments"]:
             environment = environment_from(values)
             self._others[environment.arch] = environment
@@ -141,9 +140,17 @@ class Recorder:
             started=self._started.isoformat(timespec="seconds"),
             seconds=round(time.monotonic() - self._clock, 3),
             environments=tuple(self._environments()),
-            cases=(*self.cases, *(phases.case for phases in self._open.values())),
+            cases=self._in_order(),
+            seed=self.seed,
+            left_out=self.collected.left_out,
             retried=tuple(self.lab.retried),
         )
+
+    def _in_order(self) -> tuple[Case, ...]:
+        """Return the cases so far. They end in another order with each seed and with workers."""
+        cases = (*self.cases, *(phases.case for phases in self._open.values()))
+        places = {test: place for place, test in enumerate(self.collected.tests)}
+        return tuple(sorted(cases, key=lambda case: places.get(case.test, len(places))))
 
     def write(self) -> None:
         """Write the files of the run, or remove its folder if no test ran."""

@@ -5,23 +5,24 @@ from __future__ import annotations
 
 import contextlib
 import io
+import secrets
 import shlex
 import sys
-from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
-from testbed.cache import digest
 from testbed.errors import InfraError, SetupError, TreeError
 from testbed.lab.lab import Lab
 from testbed.progress import Step
 from testbed.results.model import Case, Run
 from testbed.results.store import JUNIT_FILE
-from testbed.settings import CHECKOUT
+from testbed.settings import CHECKOUT, available_mib
 from testbed.suite.plugin import LAB, RECORDER
-from testbed.suite.recorder import Recorder, parameters
+from testbed.suite.recorder import Recorder
+from testbed.suite.selection import SELECTION, Selection
 
 # `testbed run` runs the tests of the kernel, without the tests of the testbed itself.
 CONTRACT_TESTS = CHECKOUT / "tests" / "vm" / "contract"
@@ -41,10 +42,10 @@ class RunnerPlugin:
 
     lab: Lab
     step: Step
-    first: Sequence[str] | None
+    selection: Selection
     listener: Callable[[Case], None] | None = None
-    done_before: Collection[str] = ()
     before: Sequence[Case] = ()
+    failed: bool = False
     total: int = 0
     done: int = 0
     trouble: list[str] = field(default_factory=list)
@@ -52,7 +53,7 @@ class RunnerPlugin:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_configure(self, config: pytest.Config) -> None:
-        config.stash[LAB] = self.lab
+        config.stash[LAB], config.stash[SELECTION] = self.lab, self.selection
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionstart(self, session: pytest.Session) -> None:
@@ -60,19 +61,22 @@ class RunnerPlugin:
         self.recorder.command = shlex.join(["testbed", *sys.argv[1:]])
         self.recorder.cases.extend(self.before)
         self.recorder.listener = self.listener
+        self.recorder.seed = self.selection.seed
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed:
             self.trouble.append(report.longreprtext)
 
-    @pytest.hookimpl(trylast=True)
-    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        items[:] = [item for item in items if item.nodeid not in self.done_before]
-        if self.first is not None:
-            items[:] = quickest_first(items, self.first)
-
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         self.total = len(session.items)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, ids: Sequence[str]) -> None:
+        self.total = len(ids)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        # With workers, pytest then ends as if it were interrupted.
+        self.failed |= report.failed
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         self.step.update(self.done, total=self.total, note=nodeid.rpartition("::")[2])
@@ -82,30 +86,13 @@ class RunnerPlugin:
         self.step.update(self.done, total=self.total)
 
 
-def quickest_first(items: Sequence[pytest.Item], first: Sequence[str]) -> list[pytest.Item]:
-    """Return an order that finds failures early: tests named in `first`, then one of each test.
-
-    Cases of one test find similar failures, neighbouring cases most of all. So a second case of a
-    test runs only after one case of every test. The cases are shuffled, the same way each time.
-    """
-    named = {nodeid: number for number, nodeid in enumerate(first)}
-    cases: Counter[str] = Counter()
-    places = {}
-    shuffled = sorted(items, key=lambda item: digest(item.nodeid))
-    for item in shuffled:
-        places[item] = (named.get(item.nodeid, len(named)), cases[_group(item)])
-        cases[_group(item)] += 1
-    return sorted(shuffled, key=places.__getitem__)
-
-
-def _group(item: pytest.Item) -> str:
-    """Return the test of a case.
-
-    One test of the oracle covers hundreds of scenarios: there the first word of the scenario's
-    name, a kind of plan, counts as well.
-    """
-    scenario = str(parameters(item).get("scenario", ""))
-    return f"{item.nodeid.partition('[')[0]} {scenario.partition('-')[0]}"
+def pytest_arguments(run_dir: Path, expression: str | None, workers: int) -> list[str]:
+    """Return the arguments of a pytest session that writes to `run_dir`."""
+    arguments = [str(CONTRACT_TESTS), f"--rootdir={CHECKOUT}", "-c", f"{CHECKOUT}/pyproject.toml"]
+    arguments += ["-p", "no:terminal", "-p", "no:cacheprovider", "-o", "addopts="]
+    arguments += [f"--junitxml={run_dir / JUNIT_FILE}"]
+    arguments += ["-k", expression] if expression else []
+    return [*arguments, "-n", str(workers)] if workers > 1 else arguments
 
 
 def run_suite(
@@ -114,7 +101,9 @@ def run_suite(
     *,
     keep: bool = False,
     stop_early: bool = False,
-    first: Sequence[str] | None = None,
+    first: Sequence[str] = (),
+    seed: int | None = None,
+    quick: bool = False,
     listener: Callable[[Case], None] | None = None,
     done: Collection[str] = (),
     before: Sequence[Case] = (),
@@ -125,7 +114,9 @@ def run_suite(
         expression: selects tests, as pytest -k.
         keep: keep the VM of a failed test until the user presses Enter.
         stop_early: stop after the first unexpected result.
-        first: node ids of the tests to run first; the others follow in `quickest_first` order.
+        first: node ids of the tests to run first; the others follow as order.py says.
+        seed: of the order of the tests, and of the sample that runs again alone; default: random.
+        quick: run only the tests of a first answer.
         listener: is called with each case when it ends.
         done: node ids of tests that are not run again.
         before: cases of an earlier part of this run; the run has them too.
@@ -139,26 +130,23 @@ def run_suite(
         # A tree that does not build is a finding: the test of the build raises it again.
         with contextlib.suppress(TreeError):
             lab.prepared(arch)
-    arguments = [
-        str(CONTRACT_TESTS),
-        f"--rootdir={CHECKOUT}",
-        "-c",
-        str(CHECKOUT / "pyproject.toml"),
-    ]
-    arguments += ["-p", "no:terminal", "-p", "no:cacheprovider", "-o", "addopts="]
-    arguments += [f"--junitxml={lab.run_dir / JUNIT_FILE}"]
-    arguments += ["-k", expression] if expression else []
+    lab.make_templates()
+    workers = 1 if keep else lab.ctx.settings.worker_count(available_mib())
+    arguments = pytest_arguments(lab.run_dir, expression, workers)
     arguments += ["--keep"] if keep else []
     arguments += ["--exitfirst"] if stop_early else []
+    seed = secrets.randbelow(1 << 32) if seed is None else seed
+    selection = Selection(seed, first, frozenset(done), quick)
     with lab.ctx.progress.step("test") as step:
-        session = RunnerPlugin(lab, step, first, listener, frozenset(done), before)
+        session = RunnerPlugin(lab, step, selection, listener, before)
         with contextlib.redirect_stderr(io.StringIO()) as stderr:
             status = pytest.main(arguments, plugins=[session])
     # pytest also reports INTERRUPTED if it cannot collect tests.
     if session.trouble or status not in _ENDS:
         evidence = "\n".join([*session.trouble, stderr.getvalue()])
         raise InfraError("pytest failed", evidence=evidence)
-    if status is pytest.ExitCode.INTERRUPTED:
+    stopped = stop_early and session.failed
+    if status is pytest.ExitCode.INTERRUPTED and not stopped:
         raise KeyboardInterrupt
     if status is pytest.ExitCode.NO_TESTS_COLLECTED:
         raise SetupError(f"no test matches -k {expression!r}")

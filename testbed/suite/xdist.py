@@ -7,20 +7,25 @@ main process writes the results of the run. Without pytest-xdist one process has
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import pickle
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
-from testbed.settings import Settings
+from testbed.context import Context
+from testbed.lab.lab import Lab
+from testbed.settings import available_mib
+from testbed.suite.collected import COLLECTED, Collected, write_collected
 from testbed.suite.recorder import Recorder
+from testbed.suite.selection import Selection
+from testbed.terminal import make_progress
 
+_ORDER = "testbed_order"  # all that a worker must know, pickled
 _RUN_DIR = "testbed_run_dir"
 _RESULT = "testbed_result"
-
-# Memory per worker besides its VM: Python, QEMU, and clones prepared in advance.
-_WORKER_MIB = 512
 
 
 def is_worker(config: pytest.Config) -> bool:
@@ -28,16 +33,13 @@ def is_worker(config: pytest.Config) -> bool:
     return hasattr(config, "workerinput")
 
 
-def slots(settings: Settings, available_mib: int) -> int:
-    """Return how many workers fit the host's processors and memory; at least 1."""
-    memory = available_mib // (settings.vm_memory_mib + _WORKER_MIB)
-    return max(1, min(settings.jobs, memory))
-
-
-def available_mib() -> int:
-    """Return the memory available without swapping, in MiB (proc(5), MemAvailable)."""
-    fields = (line.split() for line in Path("/proc/meminfo").read_text().splitlines())
-    return next(int(words[1]) >> 10 for words in fields if words[0] == "MemAvailable:")
+def received(config: pytest.Config) -> tuple[Lab, Selection]:
+    """Return the lab of a worker, and the tests that its session runs."""
+    sent = pickle.loads(config.workerinput[_ORDER])  # type: ignore[attr-defined]
+    ctx = Context.of(sent["settings"], make_progress(Console()))
+    lab = Lab(ctx, sent["series"], sent["build_dir_name"])
+    lab.adopt(sent["kernels"])
+    return lab, sent["selection"]
 
 
 @dataclass(eq=False)  # pytest puts its plugins into sets
@@ -45,6 +47,7 @@ class Keeper:
     """The plugin of the process that writes the results."""
 
     recorder: Recorder
+    selection: Selection = field(default_factory=Selection)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self.recorder.take(report)
@@ -55,12 +58,29 @@ class Keeper:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_auto_num_workers(self) -> int:
-        return slots(self.recorder.lab.ctx.settings, available_mib())
+        return self.recorder.lab.ctx.settings.worker_count(available_mib())
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> object:
+        # pytest must import its plugins by itself, pytest-xdist too.
+        from testbed.suite.scheduling import BatchScheduling
+
+        config.option.loadscopereorder = False
+        return BatchScheduling(config, log, self.recorder)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
         """Give all workers the same folder for their logs."""
-        node.workerinput[_RUN_DIR] = str(self.recorder.lab.run_dir)
+        lab = self.recorder.lab
+        node.workerinput[_RUN_DIR] = str(lab.run_dir)
+        order = {
+            "settings": lab.ctx.settings,
+            "series": lab.series,
+            "build_dir_name": lab.build_dir_name,
+            "kernels": lab.handover(),
+            "selection": self.selection,
+        }
+        node.workerinput[_ORDER] = pickle.dumps(order)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
@@ -70,7 +90,7 @@ class Keeper:
             self.recorder.join(result)
 
 
-@dataclass(eq=False)
+@dataclass(eq=False)  # pytest puts its plugins into sets
 class Worker:
     """The plugin of a worker process."""
 
@@ -82,6 +102,13 @@ class Worker:
         lab = self.recorder.lab
         lab.run_dir = Path(self.config.workerinput[_RUN_DIR])
         lab.workers = self.config.workerinput["workercount"]
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_finish(self) -> None:
+        """Write the batches: pytest-xdist sends only the names of the tests."""
+        # Collection may have failed, and then no test runs.
+        collected = self.config.stash.get(COLLECTED, Collected())
+        write_collected(self.recorder.lab.run_dir, collected)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self) -> None:

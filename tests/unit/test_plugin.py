@@ -13,7 +13,8 @@ import pytest
 
 from testbed.kernel.modules import GuestSide
 from testbed.mmap.path import HookPath
-from testbed.suite.plugin import pytest_collection_modifyitems, skip_unless_built
+from testbed.suite.plugin import skip_unless_built
+from testbed.suite.selection import ends_last
 
 
 @dataclass(eq=False)
@@ -47,8 +48,8 @@ def test_a_test_marked_last_runs_after_the_others_of_its_architecture() -> None:
         FakeItem("maps", "arm64"),
         FakeItem("another unit"),
     ]
-    pytest_collection_modifyitems(cast(list[pytest.Item], items))
-    order = [f"{item.name} {item.arch}".strip() for item in items]
+    found = ends_last(cast(list[pytest.Item], items))
+    order = [f"{item.name} {item.arch}".strip() for item in cast(list[FakeItem], found)]
     assert order == [
         "unit", "maps x86_64", "leaks x86_64", "maps arm64", "leaks arm64", "another unit"
     ]  # fmt: skip

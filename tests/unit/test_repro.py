@@ -66,7 +66,7 @@ def test_the_command_names_the_test_and_all_settings() -> None:
     assert options["--kernel"] == "debian:7.3"
     assert options["--series"] == "fixes/"
     assert options["--flavour"] == "16k"
-    assert options["--isolation"] == "clone"
+    assert options["--isolation"] == "batch"
 
 
 def test_a_kernel_without_patches_has_no_series() -> None:

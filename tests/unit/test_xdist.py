@@ -12,13 +12,14 @@ import pytest
 import result_parts
 
 from testbed.context import Context
+from testbed.errors import SetupError
 from testbed.kernel.series import Series
 from testbed.lab.lab import Lab
 from testbed.results.model import Case, Status
 from testbed.results.store import read_facts, read_run
-from testbed.settings import Settings
+from testbed.settings import Settings, load_settings
 from testbed.suite.recorder import Recorder
-from testbed.suite.xdist import Keeper, slots
+from testbed.suite.xdist import Keeper
 
 TEST = "tests/vm/contract/test_a.py::test_a[x86_64]"
 ENVIRONMENT = result_parts.environment()
@@ -98,10 +99,19 @@ def test_vms_of_several_workers_have_separate_folders(recorder: Recorder) -> Non
     assert len(set(paths)) == 4
 
 
-@pytest.mark.parametrize(
-    ("jobs", "available", "expected"), [(2, 16000, 2), (8, 4100, 4), (4, 500, 1)]
-)
-def test_processors_and_memory_limit_the_number_of_workers(
-    jobs: int, available: int, expected: int
-) -> None:
-    assert slots(Settings(jobs=jobs, memory_mib=512), available) == expected
+def test_memory_limits_the_number_of_workers() -> None:
+    settings = Settings(memory_mib=512)
+    assert settings.worker_count(4 * 1024) in range(1, 5)
+    assert settings.worker_count(500) == 1
+    assert dataclasses.replace(settings, workers=4).worker_count(4 * 1024) == 4
+
+
+def test_more_workers_than_memory_allows_are_refused() -> None:
+    with pytest.raises(SetupError, match="5 workers need more memory than the 4096 MiB") as caught:
+        Settings(memory_mib=512, workers=5).worker_count(4 * 1024)
+    assert "use at most 4" in caught.value.hint
+
+
+def test_no_worker_is_refused() -> None:
+    with pytest.raises(SetupError, match="workers is 0"):
+        load_settings(options={"workers": 0})

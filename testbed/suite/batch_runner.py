@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Runs the tests that share guests in batches, in place of pytest's own protocol."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from testbed.lab.lab import Lab
+from testbed.settings import Isolation
+from testbed.suite.batch import BATCH, uses_guest, wish_of
+from testbed.suite.confirm import Confirmer
+from testbed.suite.selection import Selection
+
+
+@dataclass(eq=False)  # pytest puts its plugins into sets
+class BatchRunner:
+    """The plugin that runs tests in batches. It ends the guest of a batch behind its last test."""
+
+    lab: Lab
+    selection: Selection
+    _before: list[pytest.Item] = field(default_factory=list)  # in the present guest
+    _confirmer: Confirmer = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._confirmer = Confirmer(self.lab.end_batches, self.selection.samples)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(
+        self, item: pytest.Item, nextitem: pytest.Item | None
+    ) -> bool | None:
+        wish = wish_of(item, self.lab.ctx.settings.isolation)
+        batched = uses_guest(item) and wish.isolation is Isolation.BATCH
+        if not batched or item.config.option.keep:
+            return None  # pytest runs it
+        item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+        if not self.lab.in_batch(wish.arch, disks=wish.disks):
+            self._before.clear()
+        reports = self._confirmer.run(item, tuple(self._before), nextitem)
+        self._before.append(item)
+        if nextitem is None or nextitem.stash[BATCH] != item.stash[BATCH]:
+            self.lab.end_batches()
+        for report in reports:
+            item.ihook.pytest_runtest_logreport(report=report)
+        item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+        return True
