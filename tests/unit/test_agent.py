@@ -84,6 +84,13 @@ def _minor_faults(pid: int) -> int:
     return int(fields[7])
 
 
+def _switches(pid: int) -> int:
+    """Return how often a process has waited (proc_pid_status(5), voluntary_ctxt_switches)."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    (line,) = (each for each in status.splitlines() if each.startswith("voluntary"))
+    return int(line.split()[1])
+
+
 def test_hello_names_the_kernel_and_the_page_size(session: Session) -> None:
     hello = session.hello()
     assert hello.release == os.uname().release
@@ -172,6 +179,58 @@ def test_a_command_that_ignores_sigterm_is_killed_too(session: Session) -> None:
 def test_a_flood_is_cut_and_the_command_still_ends_by_itself(session: Session) -> None:
     result = session.run(["sh", "-c", "head -c 3000000 /dev/zero; exit 5"], limit=1000)
     assert (len(result.stdout), result.truncated, result.status) == (1000, True, 5)
+
+
+@pytest.mark.parametrize("size", [1 << 20, (1 << 20) + 1, 5 << 20])
+@pytest.mark.parametrize("descriptor", [1, 2])
+def test_an_output_as_long_as_the_pipe_and_longer_arrives_whole(
+    session: Session, size: int, descriptor: int
+) -> None:
+    script = f"head -c {size} /dev/zero | tr '\\0' x >&{descriptor}; exit 5"
+    result = session.run(["sh", "-c", script], limit=8 << 20)
+    outputs = (result.stdout, result.stderr)
+    assert outputs[descriptor - 1] == b"x" * size
+    assert outputs[2 - descriptor] == b""
+    assert (result.status, result.truncated) == (5, False)
+
+
+def test_both_outputs_may_be_longer_than_their_pipes(session: Session) -> None:
+    script = "head -c 3000000 /dev/zero & head -c 3000000 /dev/zero >&2; wait; exit 6"
+    result = session.run(["sh", "-c", script], limit=8 << 20)
+    assert (len(result.stdout), len(result.stderr)) == (3_000_000, 3_000_000)
+    assert (result.status, result.truncated) == (6, False)
+
+
+@pytest.mark.parametrize(("limit", "cut"), [(999, True), (1000, False)])
+def test_an_output_is_cut_only_beyond_the_limit(session: Session, limit: int, cut: bool) -> None:
+    result = session.run(["sh", "-c", "head -c 1000 /dev/zero; exit 5"], limit=limit)
+    assert (len(result.stdout), result.truncated, result.status) == (limit, cut, 5)
+
+
+def test_the_output_of_a_killed_command_arrives_up_to_its_last_line(session: Session) -> None:
+    result = session.run(["sh", "-c", "echo one; echo two >&2; kill -KILL $$"])
+    assert (result.signal, result.stdout, result.stderr) == (9, b"one\n", b"two\n")
+
+
+def test_an_output_in_pieces_over_a_longer_time_arrives_in_order(session: Session) -> None:
+    script = "for n in 1 2 3 4 5; do echo $n; sleep 0.06; done"
+    assert session.run(["sh", "-c", script]).out.split() == ["1", "2", "3", "4", "5"]
+
+
+def test_a_timeout_shows_the_output_that_was_in_the_pipe(session: Session) -> None:
+    script = "echo begun; echo trouble >&2; sleep 100"
+    with pytest.raises(GuestTimeout) as caught:
+        session.run(["sh", "-c", script], deadline=Deadline.after(0.05))
+    assert caught.value.evidence == "begun\ntrouble\n"
+
+
+def test_an_output_does_not_wake_the_agent_line_by_line(session: Session) -> None:
+    pid = session.hello().pid
+    session.run(["true"])
+    woken = _switches(pid)
+    script = "for n in $(seq 300); do echo $n; sleep 0.002; done"
+    assert len(session.run(["sh", "-c", script]).out.split()) == 300
+    assert _switches(pid) - woken < 150
 
 
 def test_an_endless_flood_ends_at_the_timeout(session: Session) -> None:

@@ -29,6 +29,19 @@
 /* The time for that. */
 #define SETTLE_MSEC	10000
 
+/*
+ * The size of the pipes for the output. The output stays there until the
+ * command ends: to wake up for each line would disturb the command, and costs
+ * more than the command itself under emulation.
+ */
+#define PIPE_SIZE	(1 << 20)
+
+/* The pipes of a command that runs longer than this are emptied, again and again. */
+#define DRAIN_USEC	100000
+
+/* After so many bytes in that time, the pipe is emptied as soon as there is output. */
+#define FLOOD		(32 << 10)
+
 struct child {
 	pid_t pid;
 	int in, out, err;	/* our ends of its pipes, -1 when closed */
@@ -51,6 +64,12 @@ uint64_t now_usec(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	return ts.tv_sec * 1000000ull + ts.tv_nsec / 1000;
+}
+
+/* For poll(): rounded up, so that the time is over after it. */
+static int msec_to(uint64_t until, uint64_t now)
+{
+	return (until - now) / 1000 + 1;
 }
 
 static void close_end(int *fd)
@@ -91,6 +110,13 @@ static void become(const struct command *cmd, const int fds[3], int settled, int
 	_exit(127);
 }
 
+/* A pipe that cannot grow works too: it is emptied more often. */
+static void prepare_output(int fd)
+{
+	fcntl(fd, F_SETFL, O_NONBLOCK);
+	fcntl(fd, F_SETPIPE_SZ, PIPE_SIZE);
+}
+
 /* Starts the command. Our ends of its pipes do not block and close on exec. */
 static struct failure start(const struct command *cmd, struct child *child, int settled)
 {
@@ -118,8 +144,8 @@ static struct failure start(const struct command *cmd, struct child *child, int 
 	child->err = err[0];
 	if (!failure.error) {
 		fcntl(child->in, F_SETFL, O_NONBLOCK);
-		fcntl(child->out, F_SETFL, O_NONBLOCK);
-		fcntl(child->err, F_SETFL, O_NONBLOCK);
+		prepare_output(child->out);
+		prepare_output(child->err);
 	}
 	return failure;
 }
@@ -152,21 +178,31 @@ static size_t drain(int *fd, struct store *s, size_t most)
 
 /*
  * Reads only the bytes that the pipe holds now: a process that has left the
- * group can keep the pipe open and write for ever.
+ * group can keep the pipe open and write for ever. Returns their number.
  */
-static void drain_rest(int *fd, struct store *s)
+static size_t drain_held(int *fd, struct store *s)
 {
-	int left = 0;
+	int held = 0, left;
 
-	if (*fd >= 0 && !ioctl(*fd, FIONREAD, &left))
-		while (left > 0 && *fd >= 0) {
-			size_t n = drain(fd, s, left);
+	if (*fd < 0 || ioctl(*fd, FIONREAD, &held))
+		return 0;
+	for (left = held; left > 0 && *fd >= 0;) {
+		size_t n = drain(fd, s, left);
 
-			if (!n)
-				break;
-			left -= n;
-		}
-	close_end(fd);
+		if (!n)
+			break;
+		left -= n;
+	}
+	return held - left;
+}
+
+/* Empties the pipes. Returns whether a command that goes on like this would fill one. */
+static bool drain_both(struct child *child, struct command *cmd)
+{
+	size_t out = drain_held(&child->out, &cmd->out);
+	size_t err = drain_held(&child->err, &cmd->err);
+
+	return out >= FLOOD || err >= FLOOD;
 }
 
 static void clear_signals(int signals)
@@ -280,19 +316,26 @@ static bool take_ready(const struct command *cmd, struct child *child)
 /* Serves the child's pipes until it ends or the time is up. False: the peer is gone. */
 static bool serve(struct command *cmd, struct child *child, int listen, int signals, uint64_t until)
 {
+	uint64_t look = now_usec() + DRAIN_USEC;
+	bool flood = false;
+
 	while (!(child->ended = is_zombie(child->pid))) {
 		uint64_t now = now_usec();
 		struct pollfd polled[NR_POLLED] = {
 			[LISTEN] = { listen, POLLRDHUP, 0 },
 			[SIGNALS] = { signals, POLLIN, 0 },
-			[OUT] = { child->out, POLLIN, 0 },
-			[ERR] = { child->err, POLLIN, 0 },
+			[OUT] = { flood ? child->out : -1, POLLIN, 0 },
+			[ERR] = { flood ? child->err : -1, POLLIN, 0 },
 			[IN] = { child->in, POLLOUT, 0 },
 		};
 
 		if (now >= until)
 			return true;
-		if (poll(polled, NR_POLLED, (until - now) / 1000 + 1) < 0)
+		if (now >= look) {
+			flood |= drain_both(child, cmd);
+			look = now + DRAIN_USEC;
+		}
+		if (poll(polled, NR_POLLED, msec_to(until < look ? until : look, now)) < 0)
 			continue;
 		if (polled[LISTEN].revents)
 			return false;
@@ -323,7 +366,7 @@ static bool bury_group(pid_t group, int signals)
 		if (kill(-group, 0) < 0 || now >= until)
 			return others;
 		others = true;
-		poll(&polled, 1, (until - now) / 1000 + 1);
+		poll(&polled, 1, msec_to(until, now));
 	}
 }
 
@@ -365,8 +408,7 @@ bool run(struct command *cmd, int listen, int signals, struct outcome *outcome,
 			outcome->flags |= RUN_STUCK;
 		if (child.ended && bury_group(child.pid, signals))
 			outcome->flags |= RUN_LEFTOVERS;
-		drain_rest(&child.out, &cmd->out);
-		drain_rest(&child.err, &cmd->err);
+		drain_both(&child, cmd);
 	}
 	close_pipes(&child);
 	return heard;
