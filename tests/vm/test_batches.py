@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Tests in batches: what fails there is run again alone, and nothing is lost."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from testbed.process import run
+from testbed.results.model import EXIT_FINDINGS, Status
+from testbed.results.store import read_run
+
+SAMPLES = Path(__file__).parent / "samples"
+
+Command = Callable[..., list[str]]
+
+
+def session(command: Command, sample: str, workers: int) -> list[str]:
+    """Return the argv of a pytest session with the options of the kernel under test."""
+    words = [sys.executable, "-m", "pytest", str(SAMPLES / sample), *command("run")[2:]]
+    return [*words, "--isolation", "batch", "-n", str(workers)]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_failure_that_only_a_batch_shows_names_the_tests_before_it(
+    command: Command, workers: int, tmp_path: Path
+) -> None:
+    done = run(session(command, "batch.py", workers), ok=range(256))
+    assert done.status == EXIT_FINDINGS, done.stdout + done.stderr
+    found = read_run(tmp_path / "results" / "latest")
+    reasons = {case.name: case.reason for case in found.cases if not case.status.as_expected}
+    assert sorted(reasons) == ["test_that_is_wrong_everywhere", "test_that_needs_a_clean_guest"]
+    assert not reasons["test_that_is_wrong_everywhere"].startswith("only after")
+    behind = reasons["test_that_needs_a_clean_guest"]
+    assert behind.startswith("only after 4 tests, at last test_that_leaves_something_behind")
+    assert len(found.cases) == 8
+
+
+def test_a_test_whose_worker_dies_runs_once_more(command: Command, tmp_path: Path) -> None:
+    done = run(session(command, "dying.py", 2), ok=range(256))
+    assert done.status == EXIT_FINDINGS, done.stdout + done.stderr
+    found = read_run(tmp_path / "results" / "latest")
+    assert {case.name: (case.status, case.error) for case in found.cases} == {
+        "test_before": (Status.PASS, ""),
+        "test_whose_worker_dies_once": (Status.PASS, ""),
+        "test_whose_worker_dies_each_time": (Status.MISS, "WorkerDied"),
+        "test_behind": (Status.PASS, ""),
+    }
+    assert len(found.retried) == 2
