@@ -252,7 +252,7 @@ def entered(prepared: PreparedKernel, vm: VirtualMachine, deadline: Deadline) ->
             vm.why_dead,
             vm.console.text,
             partial(_show_processors, vm, binaries),
-            partial(interrupts_are_off, vm.qmp),
+            partial(interrupts_are_off, vm.qmp, vm.spec.kernel),
         ),
     ) as session:
         log = KernelLog(session, vm.console.text)

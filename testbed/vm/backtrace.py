@@ -14,9 +14,10 @@ from contextlib import contextmanager
 
 from testbed.deadline import Deadline
 from testbed.errors import QmpError
+from testbed.kernel.build import Kernel
 from testbed.vm.qmp import Qmp
 from testbed.vm.registers import Processor, parse_registers, parse_words
-from testbed.vm.symbols import SymbolTable
+from testbed.vm.symbols import SymbolTable, idle_code
 
 _PATIENCE = 10.0  # seconds for one command of the monitor
 
@@ -36,13 +37,19 @@ def show_processors(qmp: Qmp, symbols: SymbolTable) -> str:
     return "\n".join(parts) or f"the registers cannot be read: {shown}"
 
 
-def interrupts_are_off(qmp: Qmp) -> bool:
-    """Whether every processor is in the kernel with interrupts off, at this moment."""
+def interrupts_are_off(qmp: Qmp, kernel: Kernel) -> bool:
+    """Whether every busy processor is in the kernel with interrupts off, at this moment.
+
+    An idle processor does not count. One of arm64 waits with interrupts off, and an interrupt wakes
+    it all the same (arch/arm64/kernel/idle.c, cpu_do_idle()).
+    """
     try:
         seen = list(parse_registers(_monitor(qmp, "info registers -a")))
     except QmpError:
         return False
-    return bool(seen) and all(cpu.interrupts_off and not cpu.in_user_mode for cpu in seen)
+    idle = idle_code(kernel)
+    busy = [cpu for cpu in seen if cpu.pc not in idle]
+    return bool(busy) and all(cpu.interrupts_off and not cpu.in_user_mode for cpu in busy)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from testbed.kernel.build import Kernel
 # A line of System.map: address, type as nm(1) prints it, name. Functions only.
 _MAP_LINE = re.compile(r"(?P<address>[0-9a-f]{16}) [tTwW] (?P<name>\S+)")
 _MAP_END = re.compile(r"(?P<address>[0-9a-f]{16}) \w _etext$", re.MULTILINE)
+_IDLE_EDGE = re.compile(r"^([0-9a-f]{16}) \w __cpuidle_text_(start|end)$", re.MULTILINE)
 
 # ELF structures for 64 bits, little endian (elf(5)).
 _HEADER = struct.Struct("<16xHHIQQQIHHHHHH")
@@ -68,6 +69,20 @@ def kernel_functions(kernel: Kernel) -> Iterator[Function]:
     """Yield the functions of a kernel; none if its System.map is missing."""
     if kernel.system_map.is_file():
         yield from map_functions(kernel.system_map.read_text())
+
+
+def idle_code(kernel: Kernel) -> range:
+    """Return the addresses of the code in which a processor waits for work.
+
+    It has a section of its own (include/asm-generic/vmlinux.lds.h, CPUIDLE_TEXT).
+    """
+    return map_range(kernel.system_map.read_text()) if kernel.system_map.is_file() else range(0)
+
+
+def map_range(system_map: str) -> range:
+    """Return the addresses of the idle section in a System.map; an empty range without one."""
+    found = {edge: int(address, 16) for address, edge in _IDLE_EDGE.findall(system_map)}
+    return range(found.get("start", 0), found.get("end", 0))
 
 
 def map_functions(system_map: str) -> Iterator[Function]:

@@ -12,7 +12,7 @@ from testbed.guest.trace import callers
 from testbed.process import check_output, run
 from testbed.vm.backtrace import trace_lines
 from testbed.vm.registers import Processor, parse_registers, parse_words
-from testbed.vm.symbols import SymbolTable, map_functions, module_functions
+from testbed.vm.symbols import SymbolTable, map_functions, map_range, module_functions
 
 # From QEMU 7.2; the lines behind the general registers are shortened.
 X86 = """\
@@ -173,3 +173,13 @@ def test_the_functions_of_a_module_are_those_of_its_text(tmp_path: Path) -> None
 )
 def test_the_callers_of_a_trace_in_one_line(text: str, line: str) -> None:
     assert callers(text) == line
+
+
+def test_the_idle_code_is_found_in_the_map() -> None:
+    text = (
+        "ffff8000804c2894 T __cpuidle_text_start\n"
+        "ffff8000804c2894 T cpu_do_idle\n"
+        "ffff8000804c2970 T __cpuidle_text_end\n"
+    )
+    assert map_range(text) == range(0xFFFF8000804C2894, 0xFFFF8000804C2970)
+    assert not map_range(MAP)
