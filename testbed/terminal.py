@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleDimensions, RenderableType
 from rich.markup import escape
 from rich.progress import BarColumn, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as RichBars
@@ -21,6 +23,36 @@ _PLAIN_INTERVAL = 15.0
 
 # Pictures of bars and table a second. Each costs some milliseconds, which the tests could use.
 _REFRESHES = 4
+
+
+def open_console(*, stderr: bool = False) -> Console:
+    """Return a console on its own copy of stdout or stderr.
+
+    While a test runs in this process, pytest captures everything that is written to the others.
+    """
+    stream = sys.stderr if stderr else sys.stdout
+    try:
+        copy = os.dup(stream.fileno())
+    except OSError:  # in a unit test the stream is not a file
+        return Console(stderr=stderr)
+    return _OwnConsole(file=os.fdopen(copy, "w", encoding=stream.encoding, errors=stream.errors))
+
+
+class _OwnConsole(Console):
+    """A console whose size is that of its own file; rich asks the files that pytest replaces."""
+
+    @property
+    def size(self) -> ConsoleDimensions:
+        if {"COLUMNS", "LINES"} & os.environ.keys():  # the user's word counts
+            return super().size
+        try:
+            return ConsoleDimensions(*os.get_terminal_size(self.file.fileno()))
+        except OSError:
+            return super().size
+
+    @size.setter
+    def size(self, new_size: tuple[int, int]) -> None:
+        raise AttributeError("the size of a terminal cannot be set")
 
 
 def make_progress(console: Console) -> Progress:

@@ -27,7 +27,7 @@ from testbed.lab.prepared import PreparedKernel, prepare_kernel
 from testbed.mmap.path import MODULE, RING_MODULE
 from testbed.results.store import kept_dir
 from testbed.settings import load_settings
-from testbed.terminal import make_progress, plain
+from testbed.terminal import make_progress, open_console, plain
 
 # The modules in a guest that a user explores, as far as its kernel supports them.
 _MODULES = (MODULE, RING_MODULE)
@@ -121,7 +121,7 @@ def opened(options: dict[str, Any]) -> Iterator[Invocation]:
     settings = load_settings(file, options)
     series = load_series(settings.series, settings.kernel)
     settings = dataclasses.replace(settings, kernel=at_base(settings.kernel, series.base))
-    console = Console(stderr=as_json)
+    console = open_console(stderr=as_json)
     ctx = Context.of(settings, make_progress(console))
     with closing(ctx.cache):
         yield Invocation(ctx, series, console, as_json)

@@ -81,7 +81,8 @@ def run(
         lab = Lab(invocation.ctx, invocation.series)
         live = LiveReport(invocation.console)
         command = ["testbed", *sys.argv[1:]]
-        with closing(lab), begun(lab, expression, command, folder) as part:
+        selection = {"-k": expression or "", "--quick": "yes" if quick else "no"}
+        with closing(lab), begun(lab, selection, command, folder) as part:
             live.begin_with(part.cases)
             with _remainder(invocation, lab, live, part):
                 found = run_suite(

@@ -85,11 +85,12 @@ class Part:
 
 @contextmanager
 def begun(
-    lab: Lab, expression: str | None, command: Sequence[str], earlier: Path | None
+    lab: Lab, selection: Mapping[str, str], command: Sequence[str], earlier: Path | None
 ) -> Iterator[Part]:
     """Prepare the kernels, and begin a run, or continue the one in the folder `earlier`.
 
-    While the block runs, no other process can continue the run.
+    While the block runs, no other process can continue the run. `selection` are the options that
+    select tests.
 
     Raises:
         SetupError: `earlier` holds no run that this one can continue; the evidence says why.
@@ -97,7 +98,7 @@ def begun(
     """
     if earlier is None:
         machines = prepare(lab)
-        identity = dataclasses.replace(identity_of(lab, expression, command), machines=machines)
+        identity = dataclasses.replace(identity_of(lab, selection, command), machines=machines)
         with _claimed(lab.run_dir):
             write_identity(lab.run_dir, identity)
             try:
@@ -107,7 +108,7 @@ def begun(
         return
     with _claimed(earlier):
         known = read_identity(earlier)
-        identity = identity_of(lab, expression, command)
+        identity = identity_of(lab, selection, command)
         _refuse_other(earlier, known, identity)  # before it builds a kernel
         identity = dataclasses.replace(identity, machines=prepare(lab))
         _refuse_other(earlier, known, identity)
@@ -144,7 +145,7 @@ def continuing(command: Sequence[str], folder: Path, root: Path) -> str:
     return shlex.join([*words, OPTION, name])
 
 
-def identity_of(lab: Lab, expression: str | None, command: Sequence[str]) -> Identity:
+def identity_of(lab: Lab, selection: Mapping[str, str], command: Sequence[str]) -> Identity:
     """Return the identity of a run, without its machines: kernels need not be built for it."""
     settings = lab.ctx.settings
     ready = lab.all_prepared()
@@ -154,7 +155,7 @@ def identity_of(lab: Lab, expression: str | None, command: Sequence[str]) -> Ide
         "kernel": f"{source.description} {_short(source.identity)}",
         "--series": f"{', '.join(series.names)} {_short(series.identity)}".strip(),
         "tests": suite_identity()[:_DIGITS],
-        "-k": expression or "",
+        **selection,
         "--arch": ",".join(sorted(settings.arch)),
         "--flavour": settings.flavour,
         "--config": " ".join(f"{path.name} {_content(path)}" for path in settings.config),

@@ -68,9 +68,9 @@ def case(name: str, status: Status = Status.PASS) -> Case:
     return Case(test=f"test_a.py::{name}[arm64]", arch="arm64", status=status)
 
 
-def interrupted(lab: Lab, *cases: Case, expression: str | None = None) -> Path:
+def interrupted(lab: Lab, *cases: Case) -> Path:
     """Begin a run that is killed after these cases."""
-    with begun(lab, expression, ["testbed", "run"], None):
+    with begun(lab, {}, ["testbed", "run"], None):
         for each in cases:
             append_case(lab.run_dir, each)
     return lab.run_dir
@@ -129,21 +129,21 @@ def test_an_option_that_an_older_testbed_did_not_have_is_a_difference_if_it_is_u
 def test_each_setting_on_which_a_verdict_depends_is_part_of_the_identity(
     lab: Lab, change: dict[str, object]
 ) -> None:
-    one, other = (identity_of(each, None, []) for each in (lab, changed(lab, **change)))
+    one, other = (identity_of(each, {}, []) for each in (lab, changed(lab, **change)))
     assert len(differences(one, other)) == 1
 
 
 def test_settings_on_which_no_verdict_depends_are_not(lab: Lab, tmp_path: Path) -> None:
     same = changed(lab, jobs=99, results_dir=tmp_path / "elsewhere", boot_timeout=5.0)
-    assert differences(identity_of(lab, None, []), identity_of(same, None, [])) == []
+    assert differences(identity_of(lab, {}, []), identity_of(same, {}, [])) == []
 
 
 def test_a_fragment_counts_by_its_content(lab: Lab, tmp_path: Path) -> None:
     file = tmp_path / "a.config"
     file.write_text("CONFIG_KSM=y\n")
-    one = identity_of(changed(lab, config=(file,)), None, [])
+    one = identity_of(changed(lab, config=(file,)), {}, [])
     file.write_text("CONFIG_KSM=n\n")
-    other = identity_of(changed(lab, config=(file,)), None, [])
+    other = identity_of(changed(lab, config=(file,)), {}, [])
     assert len(differences(one, other)) == 1
 
 
@@ -206,7 +206,7 @@ def test_a_run_elsewhere_is_continued_by_its_path(tmp_path: Path) -> None:
 
 
 def test_a_run_writes_its_identity_before_its_first_test(lab: Lab) -> None:
-    with begun(lab, "a", ["testbed", "run", "-k", "a"], None) as part:
+    with begun(lab, {"-k": "a"}, ["testbed", "run", "-k", "a"], None) as part:
         assert part.cases == ()
         known = read_identity(lab.run_dir)
         append_case(lab.run_dir, case("a"))
@@ -215,7 +215,7 @@ def test_a_run_writes_its_identity_before_its_first_test(lab: Lab) -> None:
 
 
 def test_a_run_that_ends_before_its_first_test_leaves_no_folder(lab: Lab) -> None:
-    with pytest.raises(KeyboardInterrupt), begun(lab, None, ["testbed", "run"], None):
+    with pytest.raises(KeyboardInterrupt), begun(lab, {}, ["testbed", "run"], None):
         raise KeyboardInterrupt
     assert list(lab.ctx.settings.results_dir.iterdir()) == []
 
@@ -225,31 +225,31 @@ def test_a_killed_run_is_continued_in_its_folder_with_its_verdicts(lab: Lab) -> 
     with (folder / CASES_FILE).open("a") as file:
         file.write('{"test": "torn')
     later = changed(lab)
-    with begun(later, None, ["testbed", "run", "--continue"], folder) as part:
+    with begun(later, {}, ["testbed", "run", "--continue"], folder) as part:
         append_case(folder, case("b"))
     assert later.run_dir == folder
     assert part.cases == (case("a"),)
     assert read_identity(folder).command == ("testbed", "run")
-    with begun(changed(lab), None, ["testbed", "run", "--continue"], folder) as part:
+    with begun(changed(lab), {}, ["testbed", "run", "--continue"], folder) as part:
         assert part.cases == (case("a"), case("b"))
 
 
 @pytest.mark.parametrize(
-    ("change", "expression", "line"),
+    ("change", "selection", "line"),
     [
-        ({"cmdline": "nokaslr"}, None, "--cmdline: none in that run, nokaslr now"),
-        ({}, "stack", "-k: none in that run, stack now"),
+        ({"cmdline": "nokaslr"}, {}, "--cmdline: none in that run, nokaslr now"),
+        ({}, {"-k": "stack"}, "-k: none in that run, stack now"),
     ],
 )
 def test_other_options_are_refused_with_what_differs(
-    lab: Lab, change: dict[str, object], expression: str | None, line: str
+    lab: Lab, change: dict[str, object], selection: dict[str, str], line: str
 ) -> None:
     folder = interrupted(lab, case("a"))
     before = (folder / "identity.json").read_bytes()
     other = changed(lab, **change)
     with (
         pytest.raises(SetupError, match="cannot be continued") as caught,
-        begun(other, expression, ["testbed", "run", "--continue"], folder),
+        begun(other, selection, ["testbed", "run", "--continue"], folder),
     ):
         pass
     assert caught.value.evidence == line
@@ -270,7 +270,7 @@ def test_another_kernel_is_refused_before_it_is_built(lab: Lab, tmp_path: Path) 
 
     settings = dataclasses.replace(lab.ctx.settings, kernel=f"tree:{tree}")
     other = Unbuilt(dataclasses.replace(lab.ctx, settings=settings), Series())
-    with pytest.raises(SetupError) as caught, begun(other, None, ["testbed"], folder):
+    with pytest.raises(SetupError) as caught, begun(other, {}, ["testbed"], folder):
         pass
     assert caught.value.evidence.startswith("kernel: ")
     assert len(caught.value.evidence.splitlines()) == 1
@@ -281,7 +281,7 @@ def test_a_kernel_with_another_key_is_refused(lab: Lab) -> None:
     known = read_identity(folder)
     built = {"arm64": "kernel 0123456789ab, tcg, QEMU 10.0.2"}
     write_identity(folder, dataclasses.replace(known, machines=built))
-    with pytest.raises(SetupError) as caught, begun(changed(lab), None, ["testbed"], folder):
+    with pytest.raises(SetupError) as caught, begun(changed(lab), {}, ["testbed"], folder):
         pass
     assert caught.value.evidence == (
         "arm64: kernel 0123456789ab, tcg, QEMU 10.0.2 in that run, a kernel that does not build now"
@@ -291,18 +291,19 @@ def test_a_kernel_with_another_key_is_refused(lab: Lab) -> None:
 def test_changed_tests_are_refused(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = interrupted(lab, case("a"))
     monkeypatch.setattr("testbed.suite.continued.suite_identity", lambda: 16 * "f")
-    with pytest.raises(SetupError) as caught, begun(changed(lab), None, ["testbed"], folder):
+    with pytest.raises(SetupError) as caught, begun(changed(lab), {}, ["testbed"], folder):
         pass
     assert caught.value.evidence.startswith("tests: ")
+    assert caught.value.hint == "begin a new run, without --continue"
 
 
 def test_a_run_that_still_runs_is_not_continued(lab: Lab) -> None:
     with ExitStack() as stack:
-        stack.enter_context(begun(lab, None, ["testbed", "run"], None))
+        stack.enter_context(begun(lab, {}, ["testbed", "run"], None))
         append_case(lab.run_dir, case("a"))
         with pytest.raises(SetupError, match="still runs in another process"):
-            stack.enter_context(begun(changed(lab), None, ["testbed"], lab.run_dir))
-    with begun(changed(lab), None, ["testbed", "run"], lab.run_dir) as part:
+            stack.enter_context(begun(changed(lab), {}, ["testbed"], lab.run_dir))
+    with begun(changed(lab), {}, ["testbed", "run"], lab.run_dir) as part:
         assert part.cases == (case("a"),)
 
 
@@ -316,7 +317,7 @@ def test_the_result_is_that_of_one_run(lab: Lab, settings: Settings) -> None:
     os.utime(folder / "identity.json", (now - 30, now - 30))
     os.utime(folder / CASES_FILE, (now - 10, now - 10))
     started = read_identity(folder).started
-    with begun(changed(lab), None, ["testbed", "run", "--continue"], folder) as part:
+    with begun(changed(lab), {}, ["testbed", "run", "--continue"], folder) as part:
         append_case(folder, case("b"))
     both = dataclasses.replace(
         one, started="later", seconds=5.0, cases=(case("a"), case("b")), retried=("y: no QEMU",)

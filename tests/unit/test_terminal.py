@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import io
+import pty
+import termios
 
 import pytest
 from rich.console import Console
 
-from testbed.terminal import LiveProgress, growing, make_progress
+from testbed.terminal import LiveProgress, growing, make_progress, open_console
 
 
 def test_a_pipe_gets_plain_lines() -> None:
@@ -77,6 +79,32 @@ def test_a_pipe_gets_no_picture() -> None:
     with progress.step("test"), growing(progress, lambda: "stack 3 pass"):
         progress.note("one")
     assert "pass" not in _text(console)
+
+
+def test_a_console_reaches_its_terminal_while_pytest_captures_stdout(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("COLUMNS", "LINES"):
+        monkeypatch.delenv(name, raising=False)
+    screen, terminal = pty.openpty()
+    with open(screen, "rb", buffering=0) as reader, open(terminal, "w") as stdout:
+        termios.tcsetwinsize(terminal, (40, 123))
+        with monkeypatch.context() as patch:
+            patch.setattr("sys.stdout", stdout)
+            console = open_console()
+        console.print("a line for the user")
+        assert (console.width, console.height) == (123, 40)
+        console.file.close()
+        assert b"a line for the user" in reader.read(1000)
+    assert capfd.readouterr().out == ""
+
+
+def test_a_console_without_a_file_writes_to_what_stands_for_stdout(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    open_console().print("one")
+    open_console(stderr=True).print("two")
+    assert capsys.readouterr() == ("one\n", "two\n")
 
 
 def _text(console: Console) -> str:

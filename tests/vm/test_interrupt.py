@@ -5,13 +5,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from testbed.deadline import Deadline
-from testbed.process import Process, spawn
+from testbed.mmap.path import HookPath
+from testbed.process import Process, run, spawn
 
 Command = Callable[..., list[str]]
 
@@ -19,6 +21,9 @@ _INTERRUPTED = 130
 
 # Seconds between two polls of something without events: a file of another process, a pid.
 _POLL = 0.05
+
+# Seconds for a VM to boot, run its tests and end.
+_PATIENCE = 300
 
 
 def test_an_interrupt_while_the_guest_boots_leaves_no_vm(
@@ -44,18 +49,33 @@ def test_an_interrupt_of_a_running_guest_leaves_no_vm(command: Command, tmp_path
         assert [pid for pid in vms if _alive(pid)] == []
 
 
-def test_an_interrupted_run_keeps_the_results_so_far(command: Command, tmp_path: Path) -> None:
-    results = tmp_path / "results"
-    cases = results / "latest" / "cases.jsonl"
-    with spawn(command("run"), log=tmp_path / "log") as testbed:
+def test_an_interrupted_run_keeps_its_results_and_continues_to_those_of_a_whole_run(
+    arch: str, command: Command, tmp_path: Path
+) -> None:
+    words = command("run", "-k", "test_pages_come_from_the_hooks_fault_handler")
+    latest = tmp_path / "results" / "latest"
+    cases = latest / "cases.jsonl"
+    with spawn(words, log=tmp_path / "log") as testbed:
         _wait_for_text(cases, "\n", testbed)
         vms = _descendants(testbed.pid)
         os.kill(testbed.pid, signal.SIGINT)
         assert testbed.wait(Deadline.after(120)) == _INTERRUPTED
         assert [pid for pid in vms if _alive(pid)] == []
-    kept = cases.read_text().splitlines()
-    found = json.loads((results / "latest" / "result.json").read_text())["cases"]
-    assert len(found) >= len(kept) >= 1
+    kept = cases.read_text()
+    found = json.loads((latest / "result.json").read_text())["cases"]
+    assert len(found) >= kept.count("\n") >= 1
+    shown = (tmp_path / "log").read_text()
+    assert re.search(rf"^path +{arch}", shown, re.M)
+    assert re.search(rf"^{kept.count(chr(10))} tests? ended; continue: testbed run ", shown, re.M)
+    assert f"--continue {latest.resolve().name}\n" in shown
+
+    run([*words, "--continue"], deadline=Deadline.after(_PATIENCE))
+    assert cases.read_text().startswith(kept)
+    whole = json.loads((latest / "result.json").read_text())["cases"]
+    names = [f"test_pages_come_from_the_hooks_fault_handler[{arch}-{path}]" for path in HookPath]
+    assert sorted(case["test"].rpartition("::")[2] for case in whole) == sorted(names)
+    assert {case["status"] for case in whole} == {"PASS"}
+    assert len(list(latest.parent.iterdir())) == 2  # the folder of the run, and the link
 
 
 def test_a_killed_testbed_takes_its_vm_along(command: Command, tmp_path: Path) -> None:
