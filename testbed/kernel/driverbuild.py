@@ -55,6 +55,9 @@ _WARNING = re.compile(r"^.*(?:\bwarning: |\[-Werror=).*|^WARNING: modpost: .*", 
 _UNDEFINED = re.compile(
     r"""^ERROR: modpost: (?:"(\w+)" \[[^]]+\]|\S+: symbol '(\w+)') undefined!""", re.MULTILINE
 )
+_BESIDE = "headers outside the folder are found by names with `..`, as in -I$(src)/../include"
+
+_OPTIONAL = re.compile(r"^\s*obj-\$[({](CONFIG_\w+)[)}]", re.MULTILINE)
 _NO_HEADER = re.compile(
     r"fatal error: .*No such file or directory|fatal error: '.*' file not found"
 )
@@ -229,7 +232,7 @@ class _Build:
                 f"the driver refers to {folders}, which is too large to be copied: "
                 f"put the driver and its headers into a folder of their own"
             )
-        return ""
+        return _BESIDE
 
 
 def _lacking(undefined: list[str], exports: list[Export]) -> str:
@@ -243,8 +246,19 @@ def _no_module(folder: Path, log: Path) -> BuildError:
     others = module_folders(folder)
     return BuildError(
         f"the driver in {folder} builds no module: make M={folder} has nothing to do",
-        hint=pass_one_of(others) or "its Kbuild or Makefile must set obj-m",
+        hint=pass_one_of(others) or _unset(folder) or "its Kbuild or Makefile must set obj-m",
         logs=(log,),
+    )
+
+
+def _unset(folder: Path) -> str:
+    """Return a hint that names the options for which alone a Makefile builds, or ""."""
+    options = dict.fromkeys(_OPTIONAL.findall(makefile_text(folder)))
+    if not options:
+        return ""
+    return (
+        f"nothing sets {', '.join(options)}: configure the kernel with --config FILE, or add "
+        f"{next(iter(options))} := m to a Makefile"
     )
 
 

@@ -27,7 +27,7 @@ MAKEFILES = ("Kbuild", "Makefile")
 # named by KBUILD_EXTRA_SYMBOLS.
 _OUTPUT = ("*.ko", "*.mod", "*.mod.c", "*.mod.o", ".*.o", ".*.d", "modules.order")
 _SYMVERS = "Module.symvers"
-_NOT_SOURCES = frozenset({".git", "__pycache__"})
+_NOT_SOURCES = frozenset({".git", "__pycache__"})  # .git is a file in a worktree or submodule
 
 # The suffixes of a file from which kbuild makes an object (scripts/Makefile.build).
 _SOURCES = (".c", ".S", ".rs", ".o_shipped")
@@ -36,9 +36,9 @@ _MAKEFILE_NAMES = ("Kbuild*", "Makefile*", "*.mk", "*.mak", "*.include")
 _C_NAMES = ("*.[chS]", "*.inc", "*.lds")
 _SCRIPT_NAMES = ("*.sh", "*.py", "*.pl", "*.awk")
 
-_CALLERS = (*_MAKEFILE_NAMES, *_SCRIPT_NAMES)
-
 _INCLUDE = re.compile(r'^[ \t]*(?:#[ \t]*include|\.incbin)[ \t]*[<"]([^>"\n]+)[>"]', re.MULTILINE)
+# The same in a macro that an #include names.
+_UPWARD_QUOTED = re.compile(r"""["<]((?:[\w.+@-]+/)*\.\./[\w.+@/-]+)[">]""")
 _COMMENT = re.compile(r"(?<!\\)#.*")
 
 # `../include`, `sub/../../include`, and `..` alone or before a variable; not `...`.
@@ -46,6 +46,9 @@ _UPWARD = re.compile(r"(?:\w[\w+@-]*(?:\.[\w+@-]+)*/)*(?<!\.)\.\.(?![\w.])(?:/[\
 
 # The parent of the module's folder without `..` in its name.
 _PARENT = re.compile(r"\b(?:dir|dirname) \"?\$[({](?:src|srcroot|obj|M|PWD|CURDIR)[)}]")
+
+# The top of the repository.
+_TOP = re.compile(r"\bgit\b.*\brev-parse\b.*--show-(?:toplevel|cdup)\b")
 
 # A folder outside that has more than this is not copied, such as a kernel tree.
 _MOST_FILES = 20_000
@@ -141,7 +144,7 @@ def find_text(folder: Path) -> DriverText:
 
 def uses_git(folder: Path) -> bool:
     """Whether a Makefile or a script of the folder seems to call git."""
-    files = (each for each in files_below(folder) if _matches(each, _CALLERS))
+    files = (each for each in files_below(folder) if _calls(each))
     return any(re.search(r"\bgit\b", each.read_text(errors="replace")) for each in files)
 
 
@@ -221,7 +224,7 @@ def _walk(folder: Path, *, follow: bool = False) -> Iterator[tuple[Path, list[st
         path = Path(name)
         wanted = (each for each in sorted(folders) if each not in _NOT_SOURCES)
         folders[:] = [each for each in wanted if not (follow and _is_circle(path / each))]
-        yield path, folders, files
+        yield path, folders, [each for each in files if each not in _NOT_SOURCES]
 
 
 def _is_circle(path: Path) -> bool:
@@ -241,7 +244,22 @@ def _is_output(path: Path) -> bool:
 
 
 def _is_text(path: Path) -> bool:
-    return _matches(path, (*_CALLERS, *_C_NAMES))
+    return _matches(path, _C_NAMES) or _calls(path)
+
+
+def _calls(path: Path) -> bool:
+    """Whether a file is a Makefile or a script."""
+    return _matches(path, _MAKEFILE_NAMES) or _is_script(path)
+
+
+def _is_script(path: Path) -> bool:
+    if path.suffix or not path.is_file():
+        return _matches(path, _SCRIPT_NAMES)
+    try:
+        with path.open("rb") as file:
+            return file.read(2) == b"#!"
+    except OSError:
+        return False
 
 
 def _matches(path: Path, patterns: Iterable[str]) -> bool:
@@ -255,11 +273,26 @@ def _references(path: Path, folder: Path) -> Iterator[Path]:
     except OSError:
         return
     if _matches(path, _C_NAMES):
-        inside = path.is_relative_to(folder)
-        names = [each for each in _INCLUDE.findall(text) if ".." in each or not inside]
-        yield from (path.parent / name for name in names)
-        return
-    text = _COMMENT.sub("", text)
+        yield from _included(path, text, folder)
+    else:
+        yield from _called(path, _COMMENT.sub("", text), folder)
+
+
+def _included(path: Path, text: str, folder: Path) -> Iterator[Path]:
+    """Yield the paths that a source or a header may include.
+
+    A name counts from the folder of the file, or from a folder of -I.
+    """
+    names = {*_UPWARD_QUOTED.findall(text)}
+    names |= set() if path.is_relative_to(folder) else {*_INCLUDE.findall(text)}
+    yield from (path.parent / name for name in names)
+    absent = [name for name in names if ".." in name and not (path.parent / name).exists()]
+    if absent:
+        yield from (base / name for base, _, _ in _walk(folder) for name in absent)
+
+
+def _called(path: Path, text: str, folder: Path) -> Iterator[Path]:
+    """Yield the paths that a Makefile or a script may name. The text has no comments."""
     lines = text.splitlines()
     # `make -C ..` in a recipe needs no copy of everything above.
     names = [
@@ -270,11 +303,21 @@ def _references(path: Path, folder: Path) -> Iterator[Path]:
     ]
     if _matches(path, _MAKEFILE_NAMES):
         names += [".."] if _PARENT.search(text) else []
-        # They include each other by names with variables.
-        around = path.parent.iterdir() if not path.is_relative_to(folder) else ()
-        yield from (each for each in around if each.is_file() and _matches(each, _MAKEFILE_NAMES))
+        if _TOP.search(text) and (top := repository_of(folder)):
+            yield top
+    if not path.is_relative_to(folder):
+        # They call each other, and read files beside them, by names with variables.
+        script = _is_script(path)
+        yield from (each for each in _beside(path) if script or _matches(each, _MAKEFILE_NAMES))
     # $(src) is the folder of this Makefile, and the working directory is the module's folder.
     yield from (base / name for base in {path.parent, folder} for name in names)
+
+
+def _beside(path: Path) -> list[Path]:
+    """Return the files in the folder of a file, or none if they are too many."""
+    files = [each for each in sorted(path.parent.iterdir()) if each.is_file()]
+    size = sum(each.stat().st_size for each in files)
+    return files if len(files) <= _MOST_FILES_ABOVE and size <= _MOST_BYTES_ABOVE else []
 
 
 def _outside(paths: Iterable[Path], folder: Path) -> Iterator[Path]:

@@ -121,6 +121,7 @@ class Sample:
     modules: tuple[str, ...] = ("ring.ko",)
     links: Mapping[str, str] = field(default_factory=dict)
     tag: str = ""  # of the commit, if it is in a git repository
+    objects: Mapping[str, bytes] = field(default_factory=dict)  # files that a compiler has made
 
     def lay_out(self, top: Path) -> Path:
         """Write the files below `top`. Return the driver's folder."""
@@ -128,6 +129,8 @@ class Sample:
             path = top / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
+        for name, content in self.objects.items():
+            (top / name).write_bytes(content)
         for name, target in self.links.items():
             (top / name).parent.mkdir(parents=True, exist_ok=True)
             (top / name).symlink_to(target)
@@ -237,6 +240,111 @@ LENGTH = {
     ".gitignore": "*.o\n",
 }
 
+SUBDIR_FLAGS = {
+    "drv/Makefile": "obj-m := sub/\nsubdir-ccflags-y := -I$(src)/../shared/include\n",
+    "drv/sub/Makefile": TWO_OBJECTS,
+    "drv/sub/main.c": MAIN,
+    "drv/sub/fill.c": FILL,
+    "shared/include/ring.h": HEADER,
+}
+
+IN_SRC = {
+    "drv/Makefile": "obj-m := ring.o\nring-y := src/main.o\nccflags-y := -I$(src)/include\n",
+    "drv/src/main.c": MAIN,
+    "drv/include/ring.h": HEADER,
+}
+
+FAR_SOURCES = {
+    "drv/Makefile": "obj-m := ring.o\nring-y := src/main.o src/fill.o\n",
+    "far/src/main.c": MAIN.replace("ring.h", "../inc/ring.h"),
+    "far/src/fill.c": FILL,
+    "far/inc/ring.h": HEADER,
+}
+
+OPTIONAL = {
+    "drv/Makefile": "export CONFIG_RING := m\nobj-$(CONFIG_RING) += sub/\n",
+    "drv/sub/Makefile": "obj-$(CONFIG_RING) += ring.o\nring-y := main.o\n",
+    "drv/sub/main.c": MAIN,
+    "drv/sub/ring.h": HEADER,
+}
+
+# The name counts from the folder of -I, not from that of the source.
+BY_FLAG = {
+    "drv/Makefile": "obj-m := ring.o\nring-y := main.o\nccflags-y := -I$(src)/inc/deep\n",
+    "drv/main.c": MAIN.replace("ring.h", "../../../common/ring.h"),
+    "drv/inc/deep/empty.h": "",
+    "common/ring.h": HEADER,
+}
+
+BY_MACRO = {
+    "drv/Makefile": "obj-m := ring.o\nring-y := main.o\n",
+    "drv/main.c": MAIN.replace('"ring.h"', "RING"),
+    "common/ring.h": HEADER,
+}
+RING_MACRO = '#define RING "../common/ring.h"\n'
+
+ASSEMBLER = {
+    "drv/main.c": MAIN,
+    "drv/fill.S": '#include "../inc/bin.h"\n\t.section .rodata\n\t.incbin BIN\n',
+    "drv/ring.h": HEADER,
+    "drv/Makefile": TWO_OBJECTS,
+    "inc/bin.h": '#define BIN "../inc/ring.bin"\n',
+    "inc/ring.bin": "seven\n",
+}
+
+SCRIPT = {
+    "tools/gen.sh": "cat $(dirname $0)/pages.txt\n",
+    "tools/gen": "#!/bin/sh\ncat $(dirname $0)/../data/pages.txt\n",
+    "tools/pages.txt": HEADER,
+    "data/pages.txt": HEADER,
+}
+
+RULE = f"""\
+{TWO_OBJECTS}ccflags-y := -I$(obj)
+$(obj)/main.o: $(obj)/ring.h
+$(obj)/ring.h: """
+
+GENERATOR = """\
+#include <stdio.h>
+int main(void)
+{
+	puts("#define RING_PAGES 4");
+	return 0;
+}
+"""
+
+TOP_OF_GIT = """\
+TOP := $(shell git -C $(src) rev-parse --show-toplevel)
+ccflags-y := -I$(TOP)/include
+"""
+
+# These need more of kbuild than the fake kernel has.
+REAL_SAMPLES = (
+    Sample("subdir-flags", SUBDIR_FLAGS),
+    Sample("in-src", IN_SRC),
+    Sample("assembler", ASSEMBLER),
+    ring(
+        "flags-of-object",
+        f"{TWO_OBJECTS}CFLAGS_main.o := -I$(src)/../inc\n",
+        {"inc/ring.h": HEADER},
+    ),
+    ring(
+        "linuxinclude",
+        f"LINUXINCLUDE := -I$(src)/../inc $(LINUXINCLUDE)\n{TWO_OBJECTS}",
+        {"inc/ring.h": HEADER},
+    ),
+    ring(
+        "wildcard-outside",
+        "obj-m := ring.o\nring-y := main.o $(patsubst %.c,%.o,$(wildcard ../common/*.c))\n",
+        {"drv/ring.h": HEADER, "common/more.c": FILL.replace("ring_fill", "ring_more")},
+    ),
+    ring(
+        "hostprog",
+        f"hostprogs := gen\n{RULE}$(obj)/gen\n\t$(obj)/gen > $@\n",
+        {"drv/gen.c": GENERATOR},
+    ),
+)
+
 SAMPLES = (
     including("src", "$(src)/inc", "drv/inc/ring.h"),
     including("M", "$(M)/inc", "drv/inc/ring.h"),
@@ -282,6 +390,26 @@ SAMPLES = (
     Sample("nested-y", NESTED_Y),
     ring("generated", GENERATED, {"drv/ring.txt": "5\n"}),
     ring("undeclared", UNDECLARED, {"drv/ring.txt": "5\n", "drv/fill.c": UNUSED}),
+    ring("script-outside", f"{RULE}$(src)/../tools/gen.sh\n\tsh $< > $@\n", SCRIPT),
+    ring("script-without-suffix", f"{RULE}../tools/gen\n\tsh $< > $@\n", SCRIPT),
+    Sample("optional", OPTIONAL),
+    Sample("linked-sources", FAR_SOURCES, links={"drv/src": "../far/src"}),
+    Sample("include-by-flag", BY_FLAG),
+    Sample(
+        "include-by-macro",
+        {**BY_MACRO, "drv/main.c": RING_MACRO + BY_MACRO["drv/main.c"]},
+    ),
+    ring(
+        "include-by-define",
+        f"{TWO_OBJECTS}ccflags-y := '-DRING=\"../common/ring.h\"'\n",
+        {"drv/main.c": BY_MACRO["drv/main.c"], "common/ring.h": HEADER},
+    ),
+    ring(
+        "include-forced",
+        f"{TWO_OBJECTS}ccflags-y := -include $(src)/../inc/ring.h\n",
+        {"inc/ring.h": HEADER, "drv/ring.h": ""},
+    ),
+    ring("top-of-git", f"{TOP_OF_GIT}{TWO_OBJECTS}", {"include/ring.h": HEADER}, tag="v1.25"),
     Sample("blank", BLANK, folder="my dr\u00efver"),
     Sample("blank-above", BLANK_ABOVE, folder="my work/drv"),
     Sample("links", LINKS, links=LINKED),

@@ -15,6 +15,7 @@ from driver_corpus import (
     MAIN,
     SAMPLES,
     TWO_OBJECTS,
+    VERSION,
     Sample,
     built_both_ways,
     commit,
@@ -299,6 +300,36 @@ def test_a_changed_version_is_built_again(built: Yard, tmp_path: Path) -> None:
     assert build(built, folder) not in (first, dirty)
 
 
+@pytest.mark.parametrize("kind", ["worktree", "submodule"])
+def test_the_repository_may_be_a_worktree_or_a_submodule(
+    built: Yard, tmp_path: Path, kind: str
+) -> None:
+    folder = sample("top-of-git").lay_out(tmp_path / "plain")
+    with (folder / "Makefile").open("a") as makefile:
+        makefile.write(f"{VERSION}ccflags-y += -DRING=$(VERSION)\n")
+    commit(tmp_path / "plain", "v1.26")
+    other = tmp_path / "other"
+    if kind == "worktree":
+        run(["git", "-C", tmp_path / "plain", "worktree", "add", "-q", other, "HEAD"])
+    else:
+        run(["git", "init", "-q", other])
+        local = ("git", "-C", other, "-c", "protocol.file.allow=always")
+        run([*local, "submodule", "--quiet", "add", tmp_path / "plain", "drivers"])
+    [module] = build(built, other / ("drv" if kind == "worktree" else "drivers/drv")).glob("*.ko")
+    [expected] = build(built, folder).glob("*.ko")
+    assert module.read_bytes() == expected.read_bytes()
+
+
+def test_a_driver_may_be_the_top_of_a_worktree(built: Yard, tmp_path: Path) -> None:
+    makefile = f"{TWO_OBJECTS}{VERSION}ccflags-y += -DRING=$(VERSION)\n"
+    files = {"main.c": MAIN, "fill.c": FILL, "ring.h": HEADER, "Makefile": makefile}
+    folder = Sample("top", files, folder="", tag="v1.25").lay_out(tmp_path / "plain")
+    run(["git", "-C", folder, "worktree", "add", "-q", tmp_path / "other", "HEAD"])
+    [module] = build(built, tmp_path / "other").glob("*.ko")
+    [expected] = build(built, folder).glob("*.ko")
+    assert module.read_bytes() == expected.read_bytes()
+
+
 def test_the_users_repository_is_not_written(built: Yard, tmp_path: Path) -> None:
     folder = sample("version").lay_out(tmp_path)
     (folder / "main.c").touch()  # git would refresh its index
@@ -345,6 +376,32 @@ def test_two_modules_of_one_name_in_one_folder_are_refused(built: Yard, folder: 
     with pytest.raises(BuildError, match=r"one name, foo_x: foo_x\.ko and foo-x\.ko") as caught:
         build(built, folder)
     assert caught.value.hint == "rename one of them"
+
+
+def test_options_that_nothing_sets_are_named(built: Yard, folder: Path) -> None:
+    (folder / "Kbuild").write_text("obj-$(CONFIG_FOO) += foo.o\nobj-${CONFIG_BAR} += foo.o\n")
+    with pytest.raises(BuildError, match="builds no module") as caught:
+        build(built, folder)
+    assert caught.value.hint == (
+        "nothing sets CONFIG_FOO, CONFIG_BAR: configure the kernel with --config FILE, or add "
+        "CONFIG_FOO := m to a Makefile"
+    )
+
+
+def test_a_header_that_no_name_leads_to_gets_a_hint(built: Yard, folder: Path) -> None:
+    (folder / "foo.c").write_text('#include "ring.h"\n')
+    with pytest.raises(BuildError, match=r"ring\.h: No such file") as caught:
+        build(built, folder)
+    assert "names with `..`, as in -I$(src)/../include" in caught.value.hint
+
+
+def test_a_changed_file_that_a_script_outside_reads_is_built_again(
+    built: Yard, tmp_path: Path
+) -> None:
+    folder = sample("script-outside").lay_out(tmp_path)
+    first = build(built, folder)
+    (tmp_path / "tools/pages.txt").write_text("#define RING_PAGES 9\n")
+    assert build(built, folder) != first
 
 
 def test_a_symbol_that_the_kernel_lacks_is_named(built: Yard, folder: Path) -> None:
