@@ -31,6 +31,7 @@ from testbed.errors import (
 from testbed.guest.trace import callers
 from testbed.kernel.driver import Driver
 from testbed.lab.guest import Guest
+from testbed.lab.guests import SIZE
 from testbed.lab.lab import Lab
 from testbed.mmap.faultinject import let_allocations_fail
 from testbed.mmap.observation import Observation
@@ -92,6 +93,7 @@ class Checker:
     _refused: list[str] = field(default_factory=list)
     _loader: Loader = field(init=False)
     _opening: Opening = field(default_factory=Opening)
+    _batch: list[str] = field(default_factory=list)  # trials in the guest of the last one
     _looked_long: set[str] = field(default_factory=set)  # sharings whose pages were watched
     _step: Step = field(init=False)
 
@@ -339,12 +341,40 @@ class Checker:
         breaks in a second guest, too: memory of the guest's programs may be damaged silently.
         """
         run = partial(self._run_script, name, path, prepare, unloads=unloads, fails=fails)
+        before = self._trials_before(f"{name} on {path}")
         try:
-            return run()
+            found = run()
         except _UNCLEAR as error:
             note = f"{name} on {path}: trying once more after: {error.message}"
             self.lab.ctx.progress.note(note)
+        else:
+            return self._confirmed(found, before, run) if found.complaints else found
         return run(caught=(GuestError, *_UNCLEAR))
+
+    def _trials_before(self, trial: str) -> tuple[str, ...]:
+        """Return the trials before this one in the guest that it gets."""
+        if len(self._batch) >= SIZE:
+            self.lab.end_batches(self.arch)
+        if not self.lab.in_batch(self.arch, disks=False):
+            self._batch.clear()
+        before = tuple(self._batch)
+        self._batch.append(trial)
+        return before
+
+    def _confirmed(
+        self, found: TrialResult, before: tuple[str, ...], run: Callable[[], TrialResult]
+    ) -> TrialResult:
+        """Run a trial again in a guest of its own if its guest was not. Return what counts."""
+        if not before:
+            return found
+        self.lab.end_batches(self.arch)
+        alone = run()
+        self.lab.end_batches(self.arch)
+        if alone.complaints:
+            return alone
+        how = f"only after {len(before)} trials in one guest, at last {before[-1]}"
+        complaints = tuple(f"{how}: {text}" for text in found.complaints)
+        return dataclasses.replace(found, complaints=complaints)
 
     def _run_script(
         self,

@@ -19,10 +19,10 @@ from testbed.check.drivernode import Unsteady
 from testbed.check.report import check_content, check_lines, conversion_lines
 from testbed.check.result import Checked, Conversion, exit_status
 from testbed.check.script import BaseMapping
-from testbed.cli.invocation import Invocation, opened
+from testbed.cli.invocation import opened
 from testbed.cli.options import json_option, kernel_options
 from testbed.errors import SetupError
-from testbed.kernel.driver import find_driver
+from testbed.kernel.driver import Driver, find_driver
 from testbed.lab.lab import Lab
 from testbed.mmap.path import HookPath
 
@@ -100,7 +100,7 @@ def check(
     with opened(options) as invocation:
         invocation.show_series()
         with closing(Lab(invocation.ctx, invocation.series)) as lab:
-            found = list(_check(invocation, lab, [module or before, after], node, chosen))
+            found = _check(lab, [module or before, after], node, chosen)
             lines = [line for each in found for line in _lines(each)]
             content = check_content(found)
             (lab.run_dir / _JSON_FILE).write_text(json.dumps(content, indent=1) + "\n")
@@ -117,24 +117,35 @@ def _only_lower(plan: CheckPlan) -> CheckPlan:
 
 
 def _check(
-    invocation: Invocation, lab: Lab, modules: list[Path | None], node: str, plan: CheckPlan
-) -> Iterator[Checked | Conversion]:
-    """Yield one result per architecture.
+    lab: Lab, modules: list[Path | None], node: str, plan: CheckPlan
+) -> list[Checked | Conversion]:
+    """Return one result per architecture.
 
     Both versions start from the older one's mappings, and leave out the pages that it changes.
     """
-    for arch in invocation.ctx.settings.arch:
+    drivers = {arch: _drivers(lab, arch, modules) for arch in lab.ctx.settings.arch}
+
+    def check_on(arch: str) -> Checked | Conversion:
         sides: list[Checked] = []
         base_mappings: tuple[BaseMapping, ...] = ()
         chosen, unsteady = plan, Unsteady()
-        for path in filter(None, modules):
-            prepared = lab.prepared(arch)
-            driver = find_driver(path, prepared.kernel, prepared.request, lab.ctx)
-            checker = Checker(lab, arch, driver, str(path), node, chosen, base_mappings, unsteady)
+        for name, driver in drivers[arch]:
+            checker = Checker(lab, arch, driver, name, node, chosen, base_mappings, unsteady)
             sides.append(checker.run())
             base_mappings, unsteady = checker.base_mappings, checker.unsteady
             chosen = checker.plan
-        yield Conversion(*sides) if len(sides) == 2 else sides[0]
+        return Conversion(*sides) if len(sides) == 2 else sides[0]
+
+    return lab.for_each_arch(check_on)
+
+
+def _drivers(lab: Lab, arch: str, modules: list[Path | None]) -> list[tuple[str, Driver]]:
+    """Build the versions of a driver. Return each with the name that the user gave it."""
+    prepared = lab.prepared(arch)
+    return [
+        (str(path), find_driver(path, prepared.kernel, prepared.request, lab.ctx))
+        for path in filter(None, modules)
+    ]
 
 
 def _lines(found: Checked | Conversion) -> Iterator[str]:

@@ -13,6 +13,9 @@ from typing import Protocol
 
 from testbed.lab.guest import Guest
 
+# Tests in a batch. A clone costs as much as five short tests, and its first test twice as much.
+SIZE = 32
+
 # Starts a guest, which ends with the block.
 Opener = Callable[[], AbstractContextManager[Guest]]
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from testbed.cache import Cache
 from testbed.context import Context
@@ -21,8 +23,10 @@ from testbed.lab.guests import Batched, Fresh, Guests, Shared
 from testbed.lab.prepared import PreparedKernel, prepare_kernel
 from testbed.lab.template import drop_template, find_template, has_room, make_template, open_store
 from testbed.results.store import new_run_dir
-from testbed.settings import Isolation
+from testbed.settings import Isolation, available_mib
 from testbed.vm.qemu import Template
+
+T = TypeVar("T")
 
 # The isolation of tests, and whether the guest has disks. A guest that boots always has them.
 Kind = tuple[Isolation, bool]
@@ -64,6 +68,7 @@ class Lab:
     retried: list[str] = field(default_factory=list)
     fault_elsewhere: bool = False  # a worker process found its kernel at fault
     _run_dir: Path | None = None
+    _closed: bool = False
     _templates: Cache | None = None
 
     @classmethod
@@ -159,6 +164,8 @@ class Lab:
             disks: whether the test needs disks. A clone starts sooner without them.
             later: the number of tests that will still need such a guest, if known.
         """
+        if self._closed:
+            raise InfraError("the VMs of this run are ended")
         chosen = isolation or self.ctx.settings.isolation
         kind = (chosen, disks or chosen not in (Isolation.CLONE, Isolation.BATCH))
         guest = self._take_guarded(arch, kind, later)
@@ -208,9 +215,12 @@ class Lab:
         guests = self._place(arch).guests.get((Isolation.BATCH, disks))
         return isinstance(guests, Batched) and guests.in_use
 
-    def end_batches(self) -> None:
-        """End the guests of batches: the next test gets a guest that no test has used."""
-        for place in self._places.values():
+    def end_batches(self, arch: str = "") -> None:
+        """End the guests of batches: the next test gets a guest that no test has used.
+
+        Without `arch`, those of all architectures.
+        """
+        for place in [self._place(arch)] if arch else self._places.values():
             for guests in place.guests.values():
                 if isinstance(guests, Batched):
                     guests.end()
@@ -226,8 +236,27 @@ class Lab:
                     path.mkdir()
                     return path
 
+    def for_each_arch(self, work: Callable[[str], T]) -> list[T]:
+        """Do the same work on each architecture of the settings, on all of them side by side.
+
+        The kernels must be prepared. The first error, or an interrupt, ends every VM.
+        """
+        arches, _ = self.ctx.settings.arch, self.run_dir  # two threads would make two folders
+        self.make_templates()
+        workers = min(len(arches), self.ctx.settings.worker_count(available_mib()))
+        pool = ThreadPoolExecutor(workers, thread_name_prefix="architecture")
+        try:
+            futures = [pool.submit(work, arch) for arch in arches]
+            return [future.result() for future in futures]
+        except BaseException:
+            self.close()
+            raise
+        finally:
+            pool.shutdown(cancel_futures=True)
+
     def close(self) -> None:
-        """End every VM."""
+        """End every VM. No guest can be had afterwards."""
+        self._closed = True
         with ExitStack() as stack:
             if self._templates is not None:
                 stack.callback(self._templates.close)

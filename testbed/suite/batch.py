@@ -15,6 +15,7 @@ from typing import TypeVar
 
 import pytest
 
+from testbed.lab.guests import SIZE
 from testbed.settings import Isolation
 from testbed.suite.recorder import parameters
 
@@ -22,9 +23,6 @@ T = TypeVar("T")
 
 # The number of a test's batch.
 BATCH = pytest.StashKey[int]()
-
-# Tests in a batch. A clone costs as much as five short tests, and its first test twice as much.
-SIZE = 32
 
 # Tests that use only mmap_stack.ko.
 _STACK = "stack"
