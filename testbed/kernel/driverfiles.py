@@ -50,6 +50,8 @@ _PARENT = re.compile(r"\b(?:dir|dirname) \"?\$[({](?:src|srcroot|obj|M|PWD|CURDI
 # The top of the repository.
 _TOP = re.compile(r"\bgit\b.*\brev-parse\b.*--show-(?:toplevel|cdup)\b")
 
+_ASSIGNMENT = re.compile(r"^ *(?:export +)?(\w+) *[:?+]*= *(.*)$", re.MULTILINE)
+
 # A folder outside that has more than this is not copied, such as a kernel tree.
 _MOST_FILES = 20_000
 _MOST_BYTES = 500_000_000
@@ -302,6 +304,7 @@ def _called(path: Path, text: str, folder: Path) -> Iterator[Path]:
         if not (line.startswith("\t") and name.endswith(".."))
     ]
     if _matches(path, _MAKEFILE_NAMES):
+        yield from _behind_variables(path, text, folder)
         names += [".."] if _PARENT.search(text) else []
         if _TOP.search(text) and (top := repository_of(folder)):
             yield top
@@ -311,6 +314,21 @@ def _called(path: Path, text: str, folder: Path) -> Iterator[Path]:
         yield from (each for each in _beside(path) if script or _matches(each, _MAKEFILE_NAMES))
     # $(src) is the folder of this Makefile, and the working directory is the module's folder.
     yield from (base / name for base in {path.parent, folder} for name in names)
+
+
+def _behind_variables(path: Path, text: str, folder: Path) -> Iterator[Path]:
+    """Yield the paths behind a variable whose value is a folder above, as in $(TOP)/include.
+
+    The folder above itself may be too large to be copied.
+    """
+    for name, value in _ASSIGNMENT.findall(text):
+        tops = {base / up for base in (path.parent, folder) for up in _UPWARD.findall(value)}
+        tops |= {folder.parent} if _PARENT.search(value) else set()
+        if _TOP.search(value) and (top := repository_of(folder)):
+            tops.add(top)
+        if tops:
+            used = re.findall(rf"\$[({{]{name}[)}}]/([\w.+@%/-]+)", makefile_text(folder) + text)
+            yield from (top / rest for top in tops for rest in used)
 
 
 def _beside(path: Path) -> list[Path]:

@@ -458,6 +458,24 @@ def test_a_folder_that_is_too_large_to_be_copied_is_named(
     assert f"refers to {tmp_path}/common, which is too large" in caught.value.hint
 
 
+@pytest.mark.parametrize(
+    "top",
+    [
+        *("$(src)/..", "$(abspath $(src)/..)", "$(shell cd $(src)/.. && pwd)", "$(dir $(M))"),
+        "$(shell git rev-parse --show-toplevel)",
+    ],
+)
+def test_a_folder_behind_a_variable_is_copied_although_all_above_is_too_large(
+    built: Yard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, top: str
+) -> None:
+    monkeypatch.setattr("testbed.kernel.driverfiles._MOST_FILES_ABOVE", 1)
+    makefile = f"export TOP := {top}\n{TWO_OBJECTS}ccflags-y := -I$(TOP)/include\n"
+    files = {"drv/main.c": MAIN, "drv/fill.c": FILL, "drv/Makefile": makefile}
+    more = {"include/ring.h": HEADER, "other/a": "", "other/b": ""}
+    build(built, Sample("top", {**files, **more}, tag="v1").lay_out(tmp_path))
+    assert not list(built.cache_dir.glob("work/*/driver/other"))
+
+
 @pytest.mark.parametrize("vendor", ["fill.o_shipped", "fill.o"])
 def test_objects_of_a_vendor_are_linked(built: Yard, tmp_path: Path, vendor: str) -> None:
     files = {"drv/main.c": MAIN, "drv/ring.h": HEADER, "drv/Kbuild": TWO_OBJECTS, "fill.c": FILL}
