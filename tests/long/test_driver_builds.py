@@ -40,10 +40,12 @@ def test_an_object_of_a_vendor_is_linked_as_make_links_it(
     with open_builder(prepared.request, lab.ctx) as builder:
         make = builder.build_dir.make
         folder = native(whole.lay_out(tmp_path / "vendor"), make, tmp_path / "vendor.log")
-    objects = {f"drv/{name}": (folder / "fill.o").read_bytes()}
+    objects = {f"drv/sub/{name}": (folder / "fill.o").read_bytes()}
     if name == "fill.o":  # or modpost lacks its command
-        objects["drv/.fill.o.cmd"] = b""
-    files = {"drv/main.c": MAIN, "drv/ring.h": HEADER, "drv/Makefile": TWO_OBJECTS}
+        objects["drv/sub/.fill.o.cmd"] = b""
+    # 7.3 copies a shipped object in a folder below only: its rule is for $(obj)/, which is ./ here.
+    files = {"drv/Makefile": "obj-m := sub/\n", "drv/sub/Makefile": TWO_OBJECTS}
+    files |= {"drv/sub/main.c": MAIN, "drv/sub/ring.h": HEADER}
     sample = Sample("vendor", files, objects=objects)
     ours, theirs = built_both_ways(
         sample, tmp_path / "both", prepared.kernel, prepared.request, lab.ctx

@@ -285,7 +285,9 @@ RING_MACRO = '#define RING "../common/ring.h"\n'
 
 ASSEMBLER = {
     "drv/main.c": MAIN,
-    "drv/fill.S": '#include "../inc/bin.h"\n\t.section .rodata\n\t.incbin BIN\n',
+    "drv/fill.S": (
+        '#include "../inc/bin.h"\n\t.section .rodata\n\t.globl ring_bin\nring_bin:\n\t.incbin BIN\n'
+    ),
     "drv/ring.h": HEADER,
     "drv/Makefile": TWO_OBJECTS,
     "inc/bin.h": '#define BIN "../inc/ring.bin"\n',
