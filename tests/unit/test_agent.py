@@ -135,6 +135,30 @@ def test_stdin_env_and_cwd_reach_the_command(session: Session, tmp_path: Path) -
     assert result.out.splitlines() == ["in", "red", str(tmp_path)]
 
 
+def test_variables_of_one_command_replace_the_agents_and_do_not_stay(session: Session) -> None:
+    def shown(**env: str) -> list[str]:
+        lines = session.run(["env"], env=env).out.splitlines()
+        return sorted(line for line in lines if line.startswith(("PATH=", "PAT=", "COLOUR=")))
+
+    own = shown()
+    assert shown(COLOUR="red", PAT="short", PATH="/bin:/usr/bin") == [
+        *("COLOUR=red", "PAT=short", "PATH=/bin:/usr/bin")
+    ]
+    assert shown() == own
+    assert len(own) == 1
+
+
+def test_a_failed_start_leaves_the_agents_directory_and_signals_alone(session: Session) -> None:
+    for _ in range(2):
+        with pytest.raises(GuestCommandError, match="exec /no/such"):
+            session.run(["/no/such"], cwd="/tmp", env={"COLOUR": "red"})
+    folder = session.run(["readlink", f"/proc/{session.hello().pid}/cwd"]).out.strip()
+    assert folder == str(Path.cwd())
+    status = Path(f"/proc/{session.hello().pid}/status").read_text()
+    (ignored,) = (line for line in status.splitlines() if line.startswith("SigIgn:"))
+    assert int(ignored.split()[1], 16) & 1 << (13 - 1)  # SIGPIPE
+
+
 def test_a_command_returns_a_megabyte_unchanged(session: Session) -> None:
     data = os.urandom(1 << 20)
     assert session.run(["cat"], stdin=data).stdout == data

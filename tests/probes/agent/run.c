@@ -79,16 +79,50 @@ static void close_end(int *fd)
 	*fd = -1;
 }
 
-/* Runs in the child: execute the command, or write the failure to `report`. */
-static void become(const struct command *cmd, const int fds[3], int settled, int report)
+static bool has_name_of(char **entries, const char *entry)
 {
-	struct failure failure = { .what = "exec" };
+	size_t len = strcspn(entry, "=");
+
+	for (; *entries; entries++)
+		if (strcspn(*entries, "=") == len && !memcmp(*entries, entry, len))
+			return true;
+	return false;
+}
+
+/* Returns a new array: the agent's environment with entries added or replaced. */
+static char **merged_environment(char **added)
+{
+	char **merged, **end, **entry;
+	size_t most = 1;
+
+	for (entry = environ; *entry; entry++)
+		most++;
+	for (entry = added; *entry; entry++)
+		most++;
+	end = merged = calloc(most, sizeof(*merged));
+	if (!merged)
+		return NULL;
+	for (entry = environ; *entry; entry++)
+		if (!has_name_of(added, *entry))
+			*end++ = *entry;
+	for (entry = added; *entry; entry++)
+		*end++ = *entry;
+	return merged;
+}
+
+/*
+ * Runs in the child, which shares the memory of the agent until it executes the
+ * command: it changes nothing there but `failure`.
+ */
+static void become(const struct command *cmd, char **env, const int fds[3], int settled,
+		   volatile struct failure *failure)
+{
 	sigset_t none;
 
 	setsid();
+	signal(SIGPIPE, SIG_DFL);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
-	signal(SIGPIPE, SIG_DFL);
 	/* The OOM killer spares the agent, but not its commands. */
 	set_oom_score("0");
 	for (int i = 0; i < 3; i++)
@@ -96,17 +130,15 @@ static void become(const struct command *cmd, const int fds[3], int settled, int
 	/* READY_FD is /dev/null in the agent, so it is none of the pipes. */
 	if (settled >= 0)
 		dup2(settled, READY_FD);
-	for (char **entry = cmd->env; *entry; entry++)
-		putenv(*entry);
-	if (chdir(cmd->cwd) < 0)
-		failure.what = "chdir";
-	else
-		execvp(cmd->argv[0], cmd->argv);
-	failure.error = errno;
-	/* Both pointers are valid in the parent, which has the same address space layout. */
-	failure.name = failure.what[0] == 'c' ? cmd->cwd : cmd->argv[0];
-	if (write(report, &failure, sizeof(failure)) < 0)
-		_exit(126);
+	if (chdir(cmd->cwd) < 0) {
+		failure->what = "chdir";
+		failure->name = cmd->cwd;
+	} else {
+		execvpe(cmd->argv[0], cmd->argv, env);
+		failure->what = "exec";
+		failure->name = cmd->argv[0];
+	}
+	failure->error = errno;
 	_exit(127);
 }
 
@@ -117,28 +149,35 @@ static void prepare_output(int fd)
 	fcntl(fd, F_SETPIPE_SZ, PIPE_SIZE);
 }
 
-/* Starts the command. Our ends of its pipes do not block and close on exec. */
+/*
+ * Starts the command. Our ends of its pipes do not block and close on exec.
+ * vfork(2) returns when the child has become the command or has failed: a
+ * fork(2) would copy the agent's memory, which costs more than the command.
+ */
 static struct failure start(const struct command *cmd, struct child *child, int settled)
 {
+	int in[2] = { -1, -1 }, out[2] = { -1, -1 }, err[2] = { -1, -1 };
+	char **env = merged_environment(cmd->env);
+	/* The child writes it, which the compiler does not expect. */
+	volatile struct failure failed = { 0 };
 	struct failure failure = { 0 };
-	int in[2] = { -1, -1 }, out[2] = { -1, -1 }, err[2] = { -1, -1 }, report[2] = { -1, -1 };
 
-	if (pipe2(in, O_CLOEXEC) || pipe2(out, O_CLOEXEC) || pipe2(err, O_CLOEXEC) ||
-	    pipe2(report, O_CLOEXEC))
+	if (!env || pipe2(in, O_CLOEXEC) || pipe2(out, O_CLOEXEC) || pipe2(err, O_CLOEXEC))
 		failure = (struct failure){ errno, "pipe", "" };
 	else
-		child->pid = fork();
+		child->pid = vfork();
 	if (child->pid < 0)
 		failure = (struct failure){ errno, "fork", "" };
 	else if (!failure.error && !child->pid)
-		become(cmd, (int[]){ in[0], out[1], err[1] }, settled, report[1]);
+		become(cmd, env, (int[]){ in[0], out[1], err[1] }, settled, &failed);
 	close_end(&in[0]);
 	close_end(&out[1]);
 	close_end(&err[1]);
-	close_end(&report[1]);
-	if (!failure.error && read_all(report[0], &failure, sizeof(failure)))
+	if (failed.error) {
+		failure = (struct failure){ failed.error, failed.what, failed.name };
 		waitpid(child->pid, NULL, 0);
-	close_end(&report[0]);
+	}
+	free(env);
 	child->in = in[1];
 	child->out = out[0];
 	child->err = err[0];

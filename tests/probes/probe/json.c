@@ -32,7 +32,8 @@ static void grow(size_t by)
 
 static void put(const char *text, size_t len)
 {
-	grow(len);
+	if (out.room - out.len < len)
+		grow(len);
 	memcpy(out.text + out.len, text, len);
 	out.len += len;
 }
@@ -47,22 +48,34 @@ static void putf(const char *format, ...)
 	va_end(args);
 }
 
+static bool is_plain(unsigned char c)
+{
+	return c >= 0x20 && c < 0x7f && c != '"' && c != '\\';
+}
+
+static void put_special(unsigned char c)
+{
+	if (c == '"' || c == '\\')
+		putf("\\%c", c);
+	else
+		putf("\\u%04x", c);
+}
+
 /*
  * Text from the kernel can hold any byte. A byte that is not ASCII becomes the
  * code point of the same number, so no information is lost.
  */
 static void put_string(const char *text, size_t len)
 {
-	put("\"", 1);
-	for (; len; len--, text++) {
-		unsigned char c = *text;
+	const char *end = text + len, *run;
 
-		if (c == '"' || c == '\\')
-			putf("\\%c", c);
-		else if (c < 0x20 || c >= 0x7f)
-			putf("\\u%04x", c);
-		else
-			put(text, 1);
+	put("\"", 1);
+	while (text < end) {
+		for (run = text; text < end && is_plain(*text); text++)
+			;
+		put(run, text - run);
+		if (text < end)
+			put_special(*text++);
 	}
 	put("\"", 1);
 }

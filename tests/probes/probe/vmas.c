@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* maps, query, pagemap: a range of addresses in the files of /proc/self */
 #define _GNU_SOURCE
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/ioctl.h>
@@ -25,6 +26,9 @@ struct vma_line {
 
 static bool parse_vma_line(const char *line, struct vma_line *vma)
 {
+	/* Other lines begin with a capital. sscanf() takes long to find that out. */
+	if (isupper((unsigned char)*line))
+		return false;
 	return sscanf(line, "%lx-%lx %7s %llx %15s %lu %n", &vma->start,
 		      &vma->end, vma->perms, &vma->offset, vma->dev,
 		      &vma->inode, &vma->path) == 6;
