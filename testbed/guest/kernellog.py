@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 """The kernel log of each test: the records between two marks in the log itself.
 
-A test costs two calls to the guest's agent. The marks also reach the console:
-after the guest has died, the console shows the rest of the log.
+The start of a test is sent with its next call to the guest's agent, and its end with those that
+take the guest back. The marks also reach the console: after the guest has died, the console shows
+the rest of the log.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from testbed.errors import InfraError, TestbedError
 from testbed.guest.blame import since_begin
 from testbed.guest.kmsg import Record, console_text, parse_record
-from testbed.guest.session import Session
+from testbed.guest.session import Answer, Call, Session, log_call
 from testbed.guest.splat import Splat, find_splats
 from testbed.guest.taint import HARMLESS, taint_letters
 
@@ -61,8 +62,8 @@ class KernelLog:
         self._tainted = 0
         self._unclaimed: list[Record] = []
 
-    def begin(self, test_id: str) -> None:
-        """Rearm WARN_ON_ONCE, and mark the start of a test.
+    def begin(self, test_id: str, *, later: bool = False) -> None:
+        """Rearm WARN_ON_ONCE, and mark the start of a test; on request with the next call.
 
         Raises GuestLost, SessionError, GuestFileError.
         """
@@ -70,10 +71,17 @@ class KernelLog:
             self._unclaimed, _ = self._read("")
         self._test += 1
         mark = self._mark("begin", test_id).encode()
-        self._session.write((_CLEAR_WARN_ONCE, b"1"), ("/dev/kmsg", mark))
+        write = self._session.write_later if later else self._session.write
+        write((_CLEAR_WARN_ONCE, b"1"), ("/dev/kmsg", mark))
 
-    def end(self) -> LogSlice:
+    def end_call(self) -> Call:
+        """Return the call that marks the end of the test, for an exchange of several calls."""
+        return log_call(self._mark("end", ""))
+
+    def end(self, answer: Answer | None = None) -> LogSlice:
         """Mark the end of the test, and return the log since its start.
+
+        `answer` is that to `end_call`, if it was made.
 
         Raises:
             InfraError: records were lost, and neither the rest of the log nor the console has a
@@ -81,7 +89,7 @@ class KernelLog:
         """
         before = self._tainted
         try:
-            records, lost = self._read(self._mark("end", ""))
+            records, lost = self._read(self._mark("end", ""), answer)
         except TestbedError:
             if self._session.broken is None:
                 raise
@@ -110,9 +118,11 @@ class KernelLog:
             raise _incomplete(found)
         return found
 
-    def _read(self, mark: str) -> tuple[list[Record], int]:
+    def _read(self, mark: str, first: Answer | None = None) -> tuple[list[Record], int]:
         """Return the records since the last call, and the number of missing ones."""
-        answer = self._session.log(mark)
+        if isinstance(first, TestbedError):
+            raise first
+        answer = self._session.log(mark) if first is None else self._session.rest_of_log(first)
         records = [record for raw in answer.records if (record := parse_record(raw)) is not None]
         expected = self._next
         lost = 0

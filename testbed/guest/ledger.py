@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from testbed.errors import TestbedError
-from testbed.guest.session import Session
+from testbed.guest.session import Answer, Session
 
 _PAT = "/sys/kernel/debug/x86/pat_memtype_list"
 
@@ -36,7 +36,12 @@ def read_ledger(session: Session, server: int) -> Ledger:
     Raises:
         GuestFileError: a file that every kernel has cannot be read.
     """
-    answers = session.get_all(
+    return ledger_of(session.get_all(*ledger_files(server)))
+
+
+def ledger_files(server: int) -> tuple[str, ...]:
+    """Return the paths of the files from which `ledger_of` makes a ledger."""
+    return (
         # Each CPU counts a part of Shmem; a read of this file adds them up.
         "/proc/sys/vm/stat_refresh",
         "/proc/meminfo",
@@ -46,6 +51,10 @@ def read_ledger(session: Session, server: int) -> Ledger:
         "/proc/modules",
         _PAT,
     )
+
+
+def ledger_of(answers: Sequence[Answer]) -> Ledger:
+    """Make a ledger from the contents of `ledger_files`. Raises GuestFileError as `read_ledger`."""
     for answer in answers[:-1]:  # only x86 has the last
         if isinstance(answer, TestbedError):
             raise answer

@@ -68,6 +68,11 @@ class Channel(Protocol):
         ...
 
 
+# A request with its payload, and the answer to it: a payload, or an error.
+Call = tuple[Request, bytes]
+Answer = bytes | TestbedError
+
+
 class RunOptions(TypedDict, total=False):
     """The options of `Session.run`."""
 
@@ -122,6 +127,7 @@ class Session:
         self._lock = threading.Lock()
         self._number = 0
         self._unheard = 0  # pending answers that no caller waits for
+        self._due: list[Call] = []  # sent together with the next call
         self._broken: BaseException | None = None
         self.modules: dict[str, int] = {}  # the address of the text of each module loaded
         self.slowdown = 1.0  # factor by which waits for the guest are longer than usual
@@ -234,6 +240,10 @@ class Session:
         """
         self._call(Request.WRITE, protocol.write_request(writes), deadline)
 
+    def write_later(self, *writes: tuple[str, bytes]) -> None:
+        """Do as `write`, but together with the next call, which raises the error of a failure."""
+        self._due.append((Request.WRITE, protocol.write_request(writes)))
+
     def get(
         self, path: str, *, limit: int = protocol.MAX_PAYLOAD, deadline: Deadline | None = None
     ) -> bytes:
@@ -241,21 +251,20 @@ class Session:
         request = protocol.get_request(path, limit)
         return _content(self._call(Request.GET, request, deadline), path, limit)
 
-    def get_all(
-        self, *paths: str, deadline: Deadline | None = None
-    ) -> tuple[bytes | TestbedError, ...]:
+    def get_all(self, *paths: str, deadline: Deadline | None = None) -> tuple[Answer, ...]:
         """Return the content of each file, read in this order, after one wait for all of them.
 
         The result for an unreadable file is its error. Raises GuestFileError for one that is too
         long.
         """
-        limit = protocol.MAX_PAYLOAD
-        calls = [(Request.GET, protocol.get_request(path, limit)) for path in paths]
-        answers = self._call_all(calls, deadline, heard=len(calls))
-        return tuple(
-            answer if isinstance(answer, TestbedError) else _content(answer, path, limit)
-            for path, answer in zip(paths, answers, strict=True)
-        )
+        return contents(paths, self.exchange(get_calls(paths), deadline))
+
+    def exchange(self, calls: Sequence[Call], deadline: Deadline | None = None) -> list[Answer]:
+        """Send several requests at once. Return the answer or the error of each, in order.
+
+        The agent does one after the other, and goes on after an error.
+        """
+        return self._call_all(calls, deadline, heard=len(calls))
 
     def load_module(self, path: str, parameters: str = "") -> None:
         """Load a kernel module (finit_module(2)), and remember its address for call traces.
@@ -268,7 +277,7 @@ class Session:
             (Request.LOAD, protocol.load_request(path, parameters)),
             (Request.GET, protocol.get_request(text, _EVIDENCE_BYTES)),
         ]
-        loaded, address = self._call_all(calls, None, heard=len(calls))
+        loaded, address = self.exchange(calls)
         if isinstance(loaded, TestbedError):
             raise loaded
         if not isinstance(address, TestbedError):
@@ -280,7 +289,7 @@ class Session:
         Raises:
             GuestFileError: EAGAIN if the module is still in use.
         """
-        self._call(Request.UNLOAD, protocol.unload_request(name), None)
+        self._call(*unload_call(name), None)
 
     def pace(self, rounds: int, deadline: Deadline | None = None) -> float:
         """Map, touch and unmap a page in the guest `rounds` times. Return the seconds taken."""
@@ -290,23 +299,24 @@ class Session:
 
     def log(self, mark: str = "", *, deadline: Deadline | None = None) -> protocol.LogAnswer:
         """Write `mark` to the kernel log. Return the log's records since the last call."""
-        records: tuple[bytes, ...] = ()
-        overrun = False
-        while True:
-            request = protocol.log_request(mark.encode(), _LOG_PIECE)
-            answer = protocol.parse_log(self._call(Request.LOG, request, deadline))
+        return self.rest_of_log(self._call(*log_call(mark), deadline), deadline)
+
+    def rest_of_log(self, first: bytes, deadline: Deadline | None = None) -> protocol.LogAnswer:
+        """Return the records of a first answer to `log_call`, and the records after those."""
+        answer = protocol.parse_log(first)
+        records, overrun = answer.records, answer.overrun
+        while answer.more:
+            answer = protocol.parse_log(self._call(*log_call(""), deadline))
             records += answer.records
             overrun |= answer.overrun
-            mark = ""
-            if not answer.more:
-                return dataclasses.replace(answer, records=records, overrun=overrun)
+        return dataclasses.replace(answer, records=records, overrun=overrun)
 
     def _call(
         self,
         kind: Request,
         payload: bytes,
         deadline: Deadline | None,
-        *then: tuple[Request, bytes],
+        *then: Call,
     ) -> bytes:
         """Send a request and return its answer. Send `then` too, but drop the answers to those."""
         (answer,) = self._call_all([(kind, payload), *then], deadline, heard=1)
@@ -315,9 +325,12 @@ class Session:
         return answer
 
     def _call_all(
-        self, calls: Sequence[tuple[Request, bytes]], deadline: Deadline | None, *, heard: int
-    ) -> list[bytes | TestbedError]:
-        """Send all requests, then return one answer or refusal for each of the first `heard`."""
+        self, calls: Sequence[Call], deadline: Deadline | None, *, heard: int
+    ) -> list[Answer]:
+        """Send all requests, then return one answer or refusal for each of the first `heard`.
+
+        The requests that are due go first. An error of those is raised.
+        """
         for _, payload in calls:
             if len(payload) > protocol.MAX_PAYLOAD:
                 raise InfraError(
@@ -328,14 +341,16 @@ class Session:
         with self._lock:
             if self._broken is not None:
                 raise self._broken.with_traceback(None)
-            requests = [self._frame(*call) for call in calls]
+            due, self._due = self._due, []
+            requests = [self._frame(*call) for call in (*due, *calls)]
+            heard += len(due)
             try:
                 answers = self._exchange(
                     requests,
                     heard,
                     Deadline.after(until.remaining + _ANSWER_MARGIN * self.slowdown),
                 )
-                return [_checked(*pair) for pair in zip(requests[:heard], answers, strict=True)]
+                found = [_checked(*pair) for pair in zip(requests[:heard], answers, strict=True)]
             except (SessionError, ProbeProtocolError) as exc:
                 self._broken = blame(exc, self._witness)
                 if self._broken is exc:
@@ -345,6 +360,10 @@ class Session:
                 # An interrupted call leaves a pending answer, which no later call may take.
                 self._broken = exc if isinstance(exc, TestbedError) else _interrupted(exc)
                 raise
+        for answer in found[: len(due)]:
+            if isinstance(answer, TestbedError):
+                raise answer
+        return found[len(due) :]
 
     def _frame(self, kind: Request, payload: bytes) -> Frame:
         self._number += 1
@@ -454,6 +473,32 @@ def open_session(
         hello = session.hello(deadline)
         logger.debug("agent %d on %s %s", hello.pid, hello.machine, hello.release)
         yield session
+
+
+def get_calls(paths: Sequence[str]) -> list[Call]:
+    """Return the calls that read files, for `contents`."""
+    return [(Request.GET, protocol.get_request(path, protocol.MAX_PAYLOAD)) for path in paths]
+
+
+def contents(paths: Sequence[str], answers: Sequence[Answer]) -> tuple[Answer, ...]:
+    """Return the content of each file from the answers to `get_calls`.
+
+    The result for an unreadable file is its error. Raises GuestFileError for one that is too long.
+    """
+    return tuple(
+        answer if isinstance(answer, TestbedError) else _content(answer, path, protocol.MAX_PAYLOAD)
+        for path, answer in zip(paths, answers, strict=True)
+    )
+
+
+def unload_call(name: str) -> Call:
+    """Return the call that unloads a module."""
+    return Request.UNLOAD, protocol.unload_request(name)
+
+
+def log_call(mark: str) -> Call:
+    """Return the call that writes a mark to the kernel log and reads it; see `rest_of_log`."""
+    return Request.LOG, protocol.log_request(mark.encode(), _LOG_PIECE)
 
 
 def _content(payload: bytes, path: str, limit: int) -> bytes:

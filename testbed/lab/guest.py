@@ -19,14 +19,29 @@ from testbed.errors import (
     KernelSplat,
     ProbeProtocolError,
     SessionError,
+    TestbedError,
     UnbalancedLedger,
 )
 from testbed.guest.blame import SURVIVED, Witness, texts, titles
 from testbed.guest.expect import Expectation, match_splats
 from testbed.guest.kernellog import KernelLog
 from testbed.guest.kmemleak import Leak, find_leaks
-from testbed.guest.ledger import Ledger, changes, find_server, read_ledger
-from testbed.guest.session import Session, open_session
+from testbed.guest.ledger import (
+    Ledger,
+    changes,
+    find_server,
+    ledger_files,
+    ledger_of,
+    read_ledger,
+)
+from testbed.guest.session import (
+    Answer,
+    Session,
+    contents,
+    get_calls,
+    open_session,
+    unload_call,
+)
 from testbed.guest.splat_patterns import SplatKind
 from testbed.lab.prepared import PreparedKernel
 from testbed.mmap.probe import Prober
@@ -50,6 +65,17 @@ _USUAL = 50e-6  # seconds
 _PATIENCE = 60.0  # seconds
 
 MODULE_DIR = "/lib/testbed"
+
+
+@dataclass(frozen=True)
+class Unloading:
+    """The end of a test for a module that it loaded."""
+
+    session: Session
+    module: str
+
+    def __call__(self) -> None:
+        self.session.unload_module(self.module)
 
 
 @dataclass
@@ -88,9 +114,9 @@ class Guest:
         self.test = test
         self.prober.observations.clear()
         self.prober.scripts.clear()
-        self.log.begin(test)
         self.server = self.server or find_server(self.session)
         self.ledger = self.ledger or read_ledger(self.session, self.server)
+        self.log.begin(test, later=True)
 
     def finish(self) -> None:
         """Take the guest back: unload the modules, and check the kernel log and the ledger.
@@ -107,20 +133,25 @@ class Guest:
         replacing = (pid for pid, text in self.prober.scripts.items() if _REPLACES.search(text))
         self.leaky.update(replacing)
         try:
-            while self.endings:
+            while not all(isinstance(ending, Unloading) for ending in self.endings):
                 self.endings.pop()()
+            failures, log, files = self._unload_and_look()
         except (GuestError, SessionError, ProbeProtocolError) as error:
             self.broken = error.message
             self._check_log()
             raise
-        self._check_log()
+        for failure in failures:
+            self.broken = self.broken or failure.message
+        self._check_log(log=log)
+        for failure in failures:
+            raise failure
         self.test = ""
-        self._balance()
+        self._balance(ledger_of(files))
 
     def load(self, module: str, parameters: str = "") -> None:
         """Load one of the project's modules until the end of the test."""
         self.session.load_module(f"{MODULE_DIR}/{module}.ko", parameters)
-        self.at_end(partial(self.session.unload_module, module))
+        self.at_end(Unloading(self.session, module))
 
     def at_end(self, ending: Callable[[], object]) -> None:
         """Call `ending` at the end of the test, latest first, before the kernel log is checked."""
@@ -166,11 +197,25 @@ class Guest:
         self._check_log(Expectation(kind, title, once))
         self.log.begin(self.test)
 
-    def _balance(self) -> None:
+    def _unload_and_look(self) -> tuple[list[TestbedError], Answer, tuple[Answer, ...]]:
+        """Unload the modules of `endings`, end the log, and read the files of the ledger.
+
+        This is one exchange. Return the errors of unloading, the end of the log, and the files.
+        """
+        names = [ending.module for ending in self.endings if isinstance(ending, Unloading)]
+        self.endings.clear()
+        paths = ledger_files(self.server)
+        unloads = [unload_call(name) for name in reversed(names)]
+        answers = self.session.exchange([*unloads, self.log.end_call(), *get_calls(paths)])
+        errors = [each for each in answers[: len(names)] if isinstance(each, TestbedError)]
+        log, *files = answers[len(names) :]
+        return errors, log, contents(paths, files)
+
+    def _balance(self, after: Ledger) -> None:
         """Compare the kernel's counters with their values before the test."""
         before, excused = self.ledger, self.excused
-        self.ledger, self.excused = read_ledger(self.session, self.server), False
-        found = [] if before is None or excused else list(changes(before, self.ledger))
+        self.ledger, self.excused = after, False
+        found = [] if before is None or excused else list(changes(before, after))
         if found:
             self._spend("a test left something behind: " + "; ".join(found))
             raise UnbalancedLedger("after the test " + "; ".join(found))
@@ -179,9 +224,12 @@ class Guest:
         """Set the reason why it is spent. The first reason stays."""
         self.spent = self.spent or reason
 
-    def _check_log(self, *wishes: Expectation) -> None:
-        """Compare the splats since the last check with the expected ones."""
-        found = self.log.end()
+    def _check_log(self, *wishes: Expectation, log: Answer | None = None) -> None:
+        """Compare the splats since the last check with the expected ones.
+
+        `log` is the answer to the log's `end_call`, if it was made.
+        """
+        found = self.log.end(log)
         # The first test that finds a splat of the boot, or from between two tests, reports it.
         splats = (*found.earlier, *found.splats)
         if found.from_console or any(splat.kind not in SURVIVED for splat in splats):

@@ -37,11 +37,13 @@ class FakeChannel:
     silent: bool = False
     closed: bool = False
     sent: list[Frame] = field(default_factory=list)
+    exchanges: int = 0
     _reader: FrameReader = field(default_factory=FrameReader)
     _out: bytes = b""
 
     def send(self, data: bytes, deadline: Deadline) -> None:
         self._check()
+        self.exchanges += 1
         self._reader.feed(data)
         while (request := self._reader.next_frame()) is not None:
             self.sent.append(request)

@@ -29,6 +29,7 @@ class FakeKernel(FakeKernelLog):
     shmem: int = 0  # kB
     modules: list[str] = field(default_factory=list)
     busy: set[str] = field(default_factory=set)  # modules that cannot be unloaded
+    unloaded: list[str] = field(default_factory=list)
 
     def channel(self) -> FakeChannel:
         channel = super().channel()
@@ -65,12 +66,13 @@ class FakeKernel(FakeKernelLog):
         if name in self.busy:
             raise AgentRefusal(ErrorClass.SYSTEM, errno.EAGAIN, f"unload {name}")
         self.modules.remove(name)
+        self.unloaded.append(name)
         return b""
 
 
-def fake_guest(kernel: FakeKernel) -> Guest:
+def fake_guest(kernel: FakeKernel, channel: FakeChannel | None = None) -> Guest:
     """Return a guest that runs a fake kernel in no VM."""
-    session = Session(kernel.channel())
+    session = Session(channel or kernel.channel())
     vm = SimpleNamespace(why_dead=lambda: None)
     return Guest(
         cast(PreparedKernel, None),

@@ -111,3 +111,58 @@ def test_the_first_reason_for_which_a_guest_is_spent_stays() -> None:
     guest.excuse_leaks()
     guest.give_up("its lock stays held")
     assert guest.spent == "what a test leaves behind was excused"
+
+
+def test_a_test_costs_two_exchanges_beside_its_own() -> None:
+    kernel = FakeKernel()
+    channel = kernel.channel()
+    guest = fake_guest(kernel, channel)
+    guest.begin("one")
+    guest.load("mmap_stack")
+    guest.finish()
+    before = channel.exchanges
+    guest.begin("two")
+    assert channel.exchanges == before
+    guest.load("mmap_stack")
+    guest.load("mmap_ring")
+    guest.finish()
+    assert channel.exchanges == before + 3
+
+
+def test_modules_are_unloaded_in_reverse_and_other_ends_in_their_turn() -> None:
+    kernel = FakeKernel()
+    guest = fake_guest(kernel)
+    guest.begin("one")
+    seen: list[list[str]] = []
+    guest.load("mmap_stack")
+    guest.at_end(lambda: seen.append(list(kernel.modules)))
+    guest.load("mmap_ring")
+    guest.load("mmap_relay")
+    guest.finish()
+    assert seen == [["mmap_stack"]]
+    assert kernel.unloaded == ["mmap_relay", "mmap_ring", "mmap_stack"]
+
+
+def test_each_splat_of_a_test_is_after_its_start_though_the_start_is_sent_late() -> None:
+    kernel = FakeKernel()
+    guest = fake_guest(kernel)
+    for name in ("one", "two"):
+        guest.begin(name)
+        guest.load("mmap_stack")
+        kernel.print(f"in {name}")
+        guest.finish()
+    texts = [line.partition("] ")[2] for line in kernel.console.split("\r\n")]
+    words = [text.split()[2] if "testbed:" in text else text for text in texts if text]
+    assert words == ["begin", "in one", "end", "begin", "in two", "end"]
+
+
+def test_an_unloading_that_fails_keeps_the_ledger_of_before() -> None:
+    kernel = FakeKernel(busy={"mmap_stack"})
+    guest = fake_guest(kernel)
+    guest.begin("one")
+    before = guest.ledger
+    guest.load("mmap_stack")
+    kernel.shmem = 8
+    with pytest.raises(GuestFileError, match="unload mmap_stack"):
+        guest.finish()
+    assert guest.ledger == before

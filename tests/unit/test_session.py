@@ -24,8 +24,8 @@ from testbed.errors import (
 from testbed.guest import blame as blame_module
 from testbed.guest import session as session_module
 from testbed.guest.blame import Witness
-from testbed.guest.protocol import MAX_PAYLOAD, Request
-from testbed.guest.session import Session
+from testbed.guest.protocol import MAX_PAYLOAD, AgentRefusal, ErrorClass, Request
+from testbed.guest.session import Session, contents, get_calls
 
 _EXITED = u32(0, 0, 42, 0, 1500) + blob(b"out") + blob(b"err")
 
@@ -231,3 +231,41 @@ def test_a_long_log_is_read_to_its_end() -> None:
     answer = Session(channel).log("mark")
     assert (answer.records, answer.overrun, answer.tainted) == ((b"a", b"b"), True, 512)
     assert [b"mark" in frame.payload for frame in channel.sent] == [True, False]
+
+
+def _refuse(_: bytes) -> bytes:
+    raise AgentRefusal(ErrorClass.SYSTEM, 2, "write /no/such")
+
+
+def test_a_late_write_goes_with_the_next_call() -> None:
+    channel = FakeChannel(
+        answers={Request.WRITE: lambda _: b"", Request.GET: lambda _: u32(0) + blob(b"text")}
+    )
+    session = Session(channel)
+    session.write_later(("/dev/kmsg", b"mark"))
+    assert channel.sent == []
+    assert session.get("/file") == b"text"
+    assert [frame.type for frame in channel.sent] == [Request.WRITE, Request.GET]
+    assert channel.exchanges == 1
+
+
+def test_the_error_of_a_late_write_is_that_of_the_next_call_and_of_no_other() -> None:
+    channel = FakeChannel(
+        answers={Request.WRITE: _refuse, Request.GET: lambda _: u32(0) + blob(b"text")}
+    )
+    session = Session(channel)
+    session.write_later(("/no/such", b"mark"))
+    with pytest.raises(GuestFileError, match="write /no/such"):
+        session.get("/file")
+    assert session.get("/file") == b"text"
+
+
+def test_an_exchange_returns_answers_and_errors_in_order() -> None:
+    channel = FakeChannel(
+        answers={Request.WRITE: _refuse, Request.GET: lambda _: u32(0) + blob(b"text")}
+    )
+    calls = [*get_calls(["/one"]), (Request.WRITE, b""), *get_calls(["/two"])]
+    one, refused, two = Session(channel).exchange(calls)
+    assert isinstance(refused, GuestFileError)
+    assert contents(["/one", "/two"], [one, two]) == (b"text", b"text")
+    assert channel.exchanges == 1
