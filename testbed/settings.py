@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -159,6 +160,17 @@ def load_settings(file: Path | None = None, options: Mapping[str, Any] | None = 
     # An option that may be repeated is an empty tuple if it is absent.
     values |= {key: value for key, value in (options or {}).items() if value not in (None, ())}
     return _checked(values)
+
+
+def settings_text(settings: Settings) -> str:
+    """Return a settings file that `load_settings` reads as these settings."""
+    words = {"qemu": [shlex.join(settings.qemu)] if settings.qemu else []}
+    lines = []
+    for each in dataclasses.fields(settings):
+        value = words.get(each.name, getattr(settings, each.name))
+        if value != getattr(_DEFAULTS, each.name):
+            lines.append(f"{each.name} = {json.dumps(value, default=str)}\n")
+    return "".join(lines)
 
 
 def _checked(values: Mapping[str, Any]) -> Settings:

@@ -95,6 +95,14 @@ class KernelBuilder:
         path = self.entry("kernel", key, lambda entry, _: self._build(entry, key, config))
         return load_kernel(self.request.arch, key, path)
 
+    @property
+    def is_built(self) -> bool:
+        """Whether the cache has the kernel, so that `kernel` returns at once."""
+        config = self.ctx.cache.find("config", self._config_key())
+        if config is None:
+            return False
+        return self.ctx.cache.find("kernel", self.kernel_key(config / ".config")) is not None
+
     def final_config(self) -> Path:
         """Return the .config of the fragments. make runs only if the cache lacks it."""
         return self.entry("config", self._config_key(), self._configure) / ".config"

@@ -17,10 +17,11 @@ from testbed.cache import Cache
 from testbed.context import Context
 from testbed.deadline import Deadline
 from testbed.errors import BootError, InfraError, TestbedError, TreeError
+from testbed.kernel.build import open_builder
 from testbed.kernel.series import Series
 from testbed.lab.guest import Guest, clone_up, guest_up
 from testbed.lab.guests import Batched, Fresh, Guests, Shared
-from testbed.lab.prepared import PreparedKernel, prepare_kernel
+from testbed.lab.prepared import PreparedKernel, prepare_kernel, request_kernel
 from testbed.lab.template import drop_template, find_template, has_room, make_template, open_store
 from testbed.results.store import new_run_dir
 from testbed.settings import Isolation, available_mib
@@ -130,6 +131,29 @@ class Lab:
             # Each time an exception is raised again, its traceback grows.
             raise place.prepared.with_traceback(None)
         return place.prepared
+
+    def prepare_ready(self) -> tuple[str, ...]:
+        """Prepare the first kernel, and those that are built. Return the other architectures.
+
+        A tree that does not build is a finding: the test of the build raises it again.
+
+        Raises:
+            SetupError, InfraError: the host lacks something, or failed.
+        """
+        first, *others = self.ctx.settings.arch
+        ready = [first, *(arch for arch in others if self.is_built(arch))]
+        for arch in ready:
+            with suppress(TreeError):
+                self.prepared(arch)
+        return tuple(arch for arch in others if arch not in ready)
+
+    def is_built(self, arch: str) -> bool:
+        """Whether the kernel of an architecture is prepared, or in the cache."""
+        if self._place(arch).prepared is not None:
+            return True
+        request = request_kernel(arch, self.series, self.ctx, build_dir_name=self.build_dir_name)
+        with open_builder(request, self.ctx) as builder:
+            return builder.is_built
 
     @property
     def kernel_at_fault(self) -> bool:

@@ -69,6 +69,28 @@ class PreparedKernel:
         return dataclasses.replace(self, disks=())
 
 
+def request_kernel(
+    arch_name: str,
+    series: Series,
+    ctx: Context,
+    fragments: tuple[Path, ...] = (),
+    build_dir_name: str = "",
+) -> KernelRequest:
+    """Return the request of one architecture's kernel. Arguments and errors: prepare_kernel()."""
+    settings = ctx.settings
+    arch = find_arch(arch_name)
+    flavour = find_flavour(settings.flavour, (arch.name,))
+    return KernelRequest(
+        source=resolve(settings.kernel, ctx),
+        arch=arch,
+        series=series,
+        fragments=(*(KERNEL_CONFIG / name for name in flavour.fragments), *fragments),
+        user_fragments=settings.config,
+        toolchain=settings.toolchain,
+        build_dir_name=build_dir_name,
+    )
+
+
 def prepare_kernel(
     arch_name: str,
     series: Series,
@@ -87,18 +109,9 @@ def prepare_kernel(
         InfraError: the host is at fault.
         TreeError: the kernel text does not build.
     """
-    settings = ctx.settings
-    arch = find_arch(arch_name)
+    request = request_kernel(arch_name, series, ctx, fragments, build_dir_name)
+    arch, settings = request.arch, ctx.settings
     flavour = find_flavour(settings.flavour, (arch.name,))
-    request = KernelRequest(
-        source=resolve(settings.kernel, ctx),
-        arch=arch,
-        series=series,
-        fragments=(*(KERNEL_CONFIG / name for name in flavour.fragments), *fragments),
-        user_fragments=settings.config,
-        toolchain=settings.toolchain,
-        build_dir_name=build_dir_name,
-    )
     with open_builder(request, ctx) as builder:
         kernel = builder.kernel()
         guest_side = build_guest_side(kernel, builder)

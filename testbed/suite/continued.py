@@ -113,7 +113,7 @@ def begun(
         identity = dataclasses.replace(identity, machines=prepare(lab))
         _refuse_other(earlier, known, identity)
         lab.run_dir = earlier
-        part = _take_up(earlier, dataclasses.replace(known, machines=identity.machines))
+        part = _take_up(earlier, known, identity.machines)
         write_identity(earlier, part.identity)
         yield part
 
@@ -173,10 +173,12 @@ def identity_of(lab: Lab, selection: Mapping[str, str], command: Sequence[str]) 
 def prepare(lab: Lab) -> dict[str, str]:
     """Prepare the kernels, and return the machine of each architecture.
 
-    A kernel that does not build is a finding: the test of the build raises it again.
+    A kernel that does not build is a finding: the test of the build raises it again. One that is
+    to be built during the tests has no machine yet.
     """
     machines = {}
-    for arch in lab.ctx.settings.arch:
+    late = lab.prepare_ready()
+    for arch in (name for name in lab.ctx.settings.arch if name not in late):
         try:
             ready = lab.prepared(arch)
         except TreeError:
@@ -242,13 +244,17 @@ def _refuse_other(folder: Path, then: Identity, now: Identity) -> None:
         raise SetupError(message, evidence="\n".join(lines), hint=hint)
 
 
-def _take_up(folder: Path, known: Identity) -> Part:
-    """Return what the run in a folder has left, after repairs of its files."""
+def _take_up(folder: Path, known: Identity, machines: Mapping[str, str]) -> Part:
+    """Return what the run in a folder has left, after repairs of its files.
+
+    A case counts only if its machine, which that run prepared, is known.
+    """
     mend(folder)
-    cases = with_verdict(read_cases(folder))
+    cases = [case for case in read_cases(folder) if case.arch in ("", *known.machines)]
     retried = read_run(folder).retried if (folder / RESULT_FILE).exists() else known.retried
     seconds = known.seconds + _seconds_of_last_part(folder)
-    return Part(dataclasses.replace(known, seconds=seconds, retried=retried), cases)
+    identity = dataclasses.replace(known, machines=machines, seconds=seconds, retried=retried)
+    return Part(identity, with_verdict(cases))
 
 
 def _seconds_of_last_part(folder: Path) -> float:

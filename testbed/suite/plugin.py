@@ -165,6 +165,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = chosen
     isolation = config.stash[LAB].ctx.settings.isolation
     batches = split([(item, kind_of(item, isolation)) for item in items])
+    batches.sort(key=lambda batch: arch_of(batch[0]) in selection.late)
     if isolation is Isolation.BATCH or is_worker(config):
         items[:] = [item for batch in batches for item in batch]
     for number, batch in enumerate(batches):

@@ -183,7 +183,7 @@ class Recorder:
             _environment(prepared, self.lab.ctx.settings.isolation)
             for prepared in self.lab.all_prepared()
         ]
-        return own or list(self._others.values())
+        return list((self._others | {each.arch: each for each in own}).values())
 
     def _keep(self, case: Case) -> None:
         self.cases.append(case)

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from testbed.errors import InfraError, SetupError, TreeError
+from testbed.errors import InfraError, SetupError
+from testbed.lab.background import built_in_background
 from testbed.lab.lab import Lab
 from testbed.progress import Step
 from testbed.results.model import Case, Run
@@ -126,18 +127,15 @@ def run_suite(
         InfraError: the host failed before the first test.
         KeyboardInterrupt: after it wrote the results so far.
     """
-    for arch in lab.ctx.settings.arch:
-        # A tree that does not build is a finding: the test of the build raises it again.
-        with contextlib.suppress(TreeError):
-            lab.prepared(arch)
+    late = lab.prepare_ready()
     lab.make_templates()
     workers = 1 if keep else lab.ctx.settings.worker_count(available_mib())
     arguments = pytest_arguments(lab.run_dir, expression, workers)
     arguments += ["--keep"] if keep else []
     arguments += ["--exitfirst"] if stop_early else []
     seed = secrets.randbelow(1 << 32) if seed is None else seed
-    selection = Selection(seed, first, frozenset(done), quick)
-    with lab.ctx.progress.step("test") as step:
+    selection = Selection(seed, first, frozenset(done), quick, late)
+    with built_in_background(lab, late), lab.ctx.progress.step("test") as step:
         session = RunnerPlugin(lab, step, selection, listener, before)
         with contextlib.redirect_stderr(io.StringIO()) as stderr:
             status = pytest.main(arguments, plugins=[session])

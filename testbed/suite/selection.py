@@ -27,6 +27,7 @@ class Selection:
     first: Sequence[str] = ()  # node ids of the tests that run first
     done: Collection[str] = ()  # node ids of tests that do not run
     quick: bool = False  # only the tests of a first answer
+    late: Sequence[str] = ()  # architectures whose kernels are still being built
 
     def samples(self, nodeid: str) -> bool:
         """Whether a test runs again alone. Another seed selects other tests."""

@@ -91,6 +91,8 @@ class FakeLab:
     held: bool = False  # the module cannot be unloaded
     count: int = 0  # of its references
     guests: list[FakeGuest] = field(default_factory=list)
+    batches: bool = False  # whether trials share guests
+    used: bool = False  # the guest of the next trial
     ctx: Any = field(
         default_factory=lambda: SimpleNamespace(progress=SilentProgress(), settings=Settings())
     )
@@ -103,6 +105,13 @@ class FakeLab:
     def guest(self, arch: str, *, disks: bool) -> Iterator[FakeGuest]:
         self.guests.append(FakeGuest(self))
         yield self.guests[-1]
+        self.used = self.batches
+
+    def in_batch(self, arch: str, *, disks: bool) -> bool:
+        return self.used
+
+    def end_batches(self, arch: str) -> None:
+        self.used = False
 
     def run(self, test: str, script: Script) -> Observation:
         self._fail(self.errors, test)
@@ -324,3 +333,23 @@ def test_a_stack_that_differs_from_the_direct_path_is_a_complaint(tmp_path: Path
     found = check(Odd(), tmp_path, skip=("[!e]*",))
     place = "1 map m FILE len=4p off=0p prot=rw flags=shared:.errno"
     assert only(found, "exit-shared", "stack").complaints == (f"{place} is 22, but 0 on direct",)
+
+
+def test_a_complaint_counts_if_a_guest_of_its_own_shows_it_too(tmp_path: Path) -> None:
+    leak = UnbalancedLedger("Shmem is 8 kB, was 4 kB")
+    lab = FakeLab(endings={"exit-shared on stack": leak}, batches=True)
+    found = check(lab, tmp_path, skip=("[!e]*",))
+    assert only(found, "exit-shared", "stack").complaints == ("Shmem is 8 kB, was 4 kB",)
+
+
+def test_a_complaint_that_only_a_batch_shows_names_the_trial_before_it(tmp_path: Path) -> None:
+    class Dirty(FakeLab):
+        def finish(self, test: str) -> None:
+            if self.used and test == "exit-shared on stack":
+                raise UnbalancedLedger("Shmem is 8 kB, was 4 kB")
+
+    found = check(Dirty(batches=True), tmp_path, skip=("[!e]*",))
+    (complaint,) = only(found, "exit-shared", "stack").complaints
+    assert complaint == (
+        "only after 3 trials in one guest, at last exit-shared on direct: Shmem is 8 kB, was 4 kB"
+    )

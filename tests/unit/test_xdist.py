@@ -67,13 +67,18 @@ def test_a_test_whose_worker_died_is_recorded_as_a_miss(recorder: Recorder) -> N
 
 
 def test_a_worker_reports_its_environments_when_it_ends(recorder: Recorder) -> None:
-    sent = {"environments": [dataclasses.asdict(ENVIRONMENT)], "retried": ["x86_64: no QEMU"]}
+    sent = {
+        "environments": [dataclasses.asdict(ENVIRONMENT)],
+        "retried": ["x86_64: no QEMU"],
+        "at fault": True,
+    }
     keeper = Keeper(recorder)
     for output in ({"testbed_result": json.dumps(sent)}, {}):
         keeper.pytest_testnodedown(SimpleNamespace(workeroutput=output))
     run = recorder.run()
     assert run.environments == (ENVIRONMENT,)
     assert run.retried == ("x86_64: no QEMU",)
+    assert recorder.lab.kernel_at_fault
 
 
 def test_all_workers_write_their_logs_into_one_folder(recorder: Recorder) -> None:
