@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,6 +23,7 @@ from testbed.check.survey import MORE_SIZES, Look, Survey
 from testbed.check.trials import Trial, trials_on
 from testbed.errors import (
     GuestError,
+    GuestFileError,
     GuestLost,
     GuestTimeout,
     ProbeProtocolError,
@@ -405,7 +407,8 @@ class Checker:
                 before = self._counters(guest)
                 seen = guest.prober.run(script)
                 complaints, facts = judge(seen)
-                complaints += _counter_complaints(before, self._counters(guest))
+                after = self._counters(guest, unloads=unloads)
+                complaints += _counter_complaints(before, after)
                 evidence = [seen.report()] if complaints else []
             except caught as error:
                 errors.append(error)
@@ -426,8 +429,16 @@ class Checker:
             broke=broke,
         )
 
-    def _counters(self, guest: Guest) -> dict[str, str]:
-        return {path: guest.session.get(path).decode() for path in self.plan.counters}
+    def _counters(self, guest: Guest, *, unloads: bool = False) -> dict[str, str]:
+        """Read the counters of the plan. One may be gone if the trial has unloaded the driver."""
+        found = {}
+        for path in self.plan.counters:
+            try:
+                found[path] = guest.session.get(path).decode()
+            except GuestFileError as error:
+                if not (unloads and error.errno == errno.ENOENT):
+                    raise
+        return found
 
 
 def _complaint(error: TestbedError) -> str:
@@ -465,5 +476,5 @@ def _counter_complaints(before: Mapping[str, str], after: Mapping[str, str]) -> 
     return [
         f"{path} is {after[path].strip()}, was {text.strip()}"
         for path, text in before.items()
-        if after[path] != text
+        if after.get(path, text) != text
     ]

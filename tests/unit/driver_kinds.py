@@ -59,7 +59,7 @@ KINDS = (
     Kind("exec_only", "the access of a VMA is r-xs, not --xs", "sizes"),
     Kind("write_only", "a child's write does not show", "fork-write"),
     Kind("clears", "the access of a VMA is rw-s, not r--s", "prot-r"),
-    Kind("pins", "references, had ", "exit"),
+    Kind("pins", "reference", "exit"),  # stays behind, or is counted in the shared guest
     Kind("no_node", "oops", "unload"),
     Kind("late", f"{USERS} is ", "exit"),
     Kind("ioctl", _DIFFERENT, "again", plan=_IOCTL),
