@@ -56,6 +56,22 @@ def _blamed(path: Path) -> Iterator[None]:
         raise InfraError(f"cannot write {path}: {exc.strerror}", hint=hint) from exc
 
 
+@contextmanager
+def full_disk_blamed(folder: Path) -> Iterator[None]:
+    """Turn the error of a full disk, which seldom names a file, into one line that names `folder`.
+
+    Raises:
+        InfraError: the block met a full disk.
+    """
+    try:
+        yield
+    except OSError as exc:
+        if exc.errno not in _FULL:
+            raise
+        with _blamed(Path(exc.filename or folder)):
+            raise
+
+
 # A file system, a quota, or the limit of a file's size (RLIMIT_FSIZE) is exhausted.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 

@@ -15,6 +15,7 @@ import click
 from testbed.cli.invocation import Invocation, opened
 from testbed.cli.options import expression_option, kernel_options
 from testbed.errors import TestbedError
+from testbed.files import full_disk_blamed
 from testbed.lab.lab import Lab
 from testbed.report.live import LiveReport
 from testbed.report.run import print_report
@@ -104,7 +105,7 @@ def run(
 def _remainder(invocation: Invocation, lab: Lab, live: LiveReport, part: Part) -> Iterator[None]:
     """Run the block below a growing table. If it does not end by itself, show what it has found."""
     try:
-        with growing(invocation.ctx.progress, live.table):
+        with growing(invocation.ctx.progress, live.table), full_disk_blamed(lab.run_dir):
             yield
     except (KeyboardInterrupt, TestbedError, OSError):
         if live.cases:

@@ -13,7 +13,7 @@ from testbed.bisect.journal import Journal
 from testbed.cache import Cache
 from testbed.context import Context
 from testbed.errors import InfraError, SetupError
-from testbed.files import append_whole, make_folder, write_whole
+from testbed.files import append_whole, full_disk_blamed, make_folder, write_whole
 from testbed.image.keys import find_client_key
 from testbed.lab.doctor import examine
 from testbed.lab.template import open_store
@@ -109,3 +109,20 @@ def test_a_folder_that_is_gone_is_an_error_without_a_hint_about_room(tmp_path: P
     assert caught.value.hint == ""
     with pytest.raises(InfraError, match="No such file or directory"):
         append_whole(tmp_path / "gone/file", b"x")
+
+
+def test_a_full_disk_that_another_program_met_is_one_line_with_the_folder(tmp_path: Path) -> None:
+    with (
+        pytest.raises(InfraError) as caught,
+        full_disk_blamed(tmp_path),
+        largest_file(10),
+        (tmp_path / "junit.xml").open("w") as file,
+    ):
+        file.write(100 * "x")
+    assert caught.value.message == f"cannot write {tmp_path}: File too large"
+    assert caught.value.hint == "make room there, or raise the quota"
+
+
+def test_another_error_of_the_host_is_not_taken_for_a_full_disk(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), full_disk_blamed(tmp_path):
+        (tmp_path / "gone").read_text()
