@@ -14,7 +14,7 @@ from testbed.mmap.probe import Prober, path_script
 FULL = Plan(vm_ops=VmOps.FULL)
 
 _LIMIT = "/proc/sys/vm/max_map_count"
-_MOST = 1000  # more mappings than a program of the session needs, before and for a script
+_MOST = 250  # more mappings than a program of the session needs, before and for a script
 
 
 @pytest.fixture
