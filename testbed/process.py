@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import select
 import shlex
 import shutil
 import signal
@@ -189,6 +190,20 @@ def spawn(
         ) as popen,
     ):
         yield Process(tuple(words), popen)
+
+
+def wait_any(processes: Sequence[Process]) -> list[Process]:
+    """Wait until at least one of these children has ended. Return those that have."""
+    with contextlib.ExitStack() as stack:
+        ends = []
+        for process in processes:
+            if process.returncode is not None:
+                return [each for each in processes if each.returncode is not None]
+            # Until its status is read, the number of a process is not used again.
+            ends.append(os.pidfd_open(process.pid))
+            stack.callback(os.close, ends[-1])
+        select.select(ends, [], [])
+        return [each for each in processes if each.returncode is not None]
 
 
 def interact(argv: Argv, *, env: Mapping[str, str] | None = None) -> int:

@@ -13,7 +13,14 @@ import click
 
 from testbed.cli.invocation import Invocation, opened
 from testbed.cli.options import json_option, kernel_options
-from testbed.mutants.campaign import Campaign, exit_status, select
+from testbed.mutants.campaign import (
+    Campaign,
+    exit_status,
+    killers_of,
+    records_of,
+    sample,
+    select,
+)
 from testbed.mutants.mutation import (
     MUTANTS,
     Mutation,
@@ -23,6 +30,7 @@ from testbed.mutants.mutation import (
     table_lines,
 )
 from testbed.results.store import kept_dir
+from testbed.suite.orderdata import KILLERS_FILE, write_killers
 
 
 @click.command()
@@ -49,12 +57,32 @@ from testbed.results.store import kept_dir
     is_flag=True,
     help="Repeat mutations with a recorded outcome. Default: take the outcome from the record.",
 )
+@click.option(
+    "--sample", "count", type=click.IntRange(1), metavar="N",
+    help="Try only N of these mutations, which --seed chooses. Default: all.",
+)  # fmt: skip
+@click.option(
+    "--seed", default="1", metavar="TEXT", help="Choose the mutations of --sample. Default: 1."
+)
+@click.option(
+    "--quick", is_flag=True, help="Run only the tests of `testbed run --quick`. Default: all."
+)
+@click.option(
+    "--write-order",
+    is_flag=True,
+    help="At the end, write the tests that killed most mutations of DIR to the checkout: "
+    "`testbed run` begins with them.",
+)
 def mutants(
     expression: str | None,
     only_list: bool,
     origin: Path,
     tests: str | None,
     fresh: bool,
+    count: int | None,
+    seed: str,
+    quick: bool,
+    write_order: bool,
     **options: Any,
 ) -> None:
     """Show which known-bad kernels the tests catch.
@@ -71,12 +99,17 @@ def mutants(
       testbed mutants --list -k "util or vma"
       testbed mutants --from ~/mutations --kernel debian:7.2
     """
-    chosen = select(load_mutations(origin), expression)
+    loaded = load_mutations(origin)
+    chosen = select(loaded, expression)
+    chosen = sample(chosen, count, seed) if count else chosen
     with opened(options) as invocation:
         if only_list:
             invocation.report(map(_line, chosen), [dataclasses.asdict(each) for each in chosen])
             return
-        outcomes = _run_campaign(invocation, chosen, fresh=fresh, tests=tests)
+        outcomes = _run_campaign(invocation, chosen, fresh=fresh, tests=tests, quick=quick)
+        if write_order:
+            write_killers(killers_of(loaded, records_of(invocation.ctx.settings)))
+            invocation.ctx.progress.note(f"the tests that kill most are in {KILLERS_FILE}")
     sys.exit(exit_status(outcomes))
 
 
@@ -85,11 +118,11 @@ def _line(mutation: Mutation) -> str:
 
 
 def _run_campaign(
-    invocation: Invocation, mutations: Sequence[Mutation], *, fresh: bool, tests: str | None
+    invocation: Invocation, mutations: Sequence[Mutation], **how: Any
 ) -> list[Outcome]:
     """Try all mutations. An interrupted campaign shows its outcomes so far."""
     with kept_dir(invocation.ctx.settings.results_dir) as folder:
-        campaign = Campaign(invocation.ctx, invocation.series, folder, fresh=fresh, tests=tests)
+        campaign = Campaign(invocation.ctx, invocation.series, folder, **how)
         try:
             campaign.run(mutations)
         finally:

@@ -1,70 +1,59 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Runs the VM tests on known-bad kernels, one after another: `testbed mutants`."""
+"""Runs the VM tests on known-bad kernels, several side by side: `testbed mutants`."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import shutil
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import IO
 
+from testbed.arch import ARCHES
 from testbed.cache import digest
 from testbed.context import Context
-from testbed.errors import (
-    CommandError,
-    InfraError,
-    PatchError,
-    SetupError,
-    TestbedError,
-    TreeError,
-)
-from testbed.kernel.patch import read_patch
+from testbed.errors import InfraError, SetupError
 from testbed.kernel.series import Series
-from testbed.kernel.source import SourceTree, resolve, unpack
+from testbed.kernel.source import resolve, unpack
 from testbed.lab.lab import Lab
+from testbed.mutants.crew import Crew, Died
 from testbed.mutants.mutation import (
-    UNSURE,
     Fate,
     Mutation,
     Outcome,
     Records,
-    Sieve,
     by_cost,
     killers_first,
     summary_lines,
     table_lines,
     verdict_of,
 )
-from testbed.mutants.vmatests import VmaTests, find_vma_tests
-from testbed.process import find_tool, run
-from testbed.report.text import first_lines
-from testbed.results.model import EXIT_EXPECTED, EXIT_FINDINGS, EXIT_INFRA, Run
-from testbed.settings import Isolation
+from testbed.mutants.trial import SEED, Trial, Tried, lab_of
+from testbed.mutants.vmatests import find_vma_tests
+from testbed.progress import Step
+from testbed.results.model import EXIT_EXPECTED, EXIT_FINDINGS, EXIT_INFRA
+from testbed.settings import Settings, available_mib
 from testbed.suite.identity import suite_identity
+from testbed.suite.orderdata import KILLERS_FILE, SECONDS_FILE, Killers, chosen_killers
 from testbed.suite.pytest_internals import compile_expression
 from testbed.suite.runner import run_suite
 
-# A separate build directory, so that mutants do not cause rebuilds of other kernels.
-_BUILD_DIR = "mutants"
 
-# The files of the layer, to which semantic patches are applied.
-_LAYER = (
-    "mm/util.c",
-    "mm/vma.c",
-    "mm/vma.h",
-    "mm/memory.c",
-    "mm/internal.h",
-    "include/linux/fs.h",
-    "include/linux/mm.h",
-)
+@dataclass(eq=False)
+class Place:
+    """A mutation that has no outcome yet, and where it will be recorded."""
 
-_LOG_LINES = 400
+    mutation: Mutation
+    arch: str
+    key: str
+    claim: IO[bytes] | None = None
+    trial: Trial | None = None  # while it runs
 
 
 @dataclass
@@ -76,7 +65,10 @@ class Campaign:
     folder: Path  # for the results
     fresh: bool = False  # whether to ignore outcomes of earlier campaigns
     tests: str | None = None  # the tests to run, as pytest -k; None: all
+    quick: bool = False  # whether to run only the tests of `testbed run --quick`
     outcomes: list[Outcome] = field(default_factory=list)
+    crew: Callable[[int], Crew[Tried]] = Crew
+    _started: float = field(default_factory=time.time)
 
     def run(self, mutations: Sequence[Mutation]) -> None:
         """Try all mutations, except those with a recorded outcome for the same tests.
@@ -91,199 +83,223 @@ class Campaign:
         with self.ctx.progress.step("mutants", total) as step:
             for arch in self.ctx.settings.arch:
                 good = self.good_kernel(arch)
-                for mutation in mutations:
-                    step.update(len(self.outcomes), note=mutation.name)
-                    self.outcomes.append(self._outcome(mutation, arch, good))
-                    write_results(self.folder, mutations, self.outcomes)
+                self._try_all(mutations, arch, good, step)
                 # Rule out tests that fail only because of the order: they kill nothing.
-                self.good_kernel(arch, killers_first(self._records.kills(arch)))
+                self.good_kernel(arch, killers_first(self.records.kills(arch)))
 
     @cached_property
-    def _sieve(self) -> VmaTests | None:
-        return find_vma_tests(self._tree, self.series, self.ctx)
+    def _sieve(self) -> frozenset[str] | None:
+        """The files that the tree's own userland tests of VMAs compile; None without the tests."""
+        tree = unpack(resolve(self.ctx.settings.kernel, self.ctx), self.ctx)
+        tests = find_vma_tests(tree, self.series, self.ctx)
+        return tests.files if tests else None
 
     @cached_property
-    def _records(self) -> Records:
-        return Records(self.ctx.settings.state_dir / "mutants")
+    def records(self) -> Records:
+        return records_of(self.ctx.settings)
 
     @cached_property
     def _suite(self) -> str:
         settings = self.ctx.settings
         # The kernel's key stands for the fragments.
-        return digest(suite_identity(), self.tests or "", settings.cmdline, *settings.qemu)
-
-    @cached_property
-    def _tree(self) -> SourceTree:
-        source = resolve(self.ctx.settings.kernel, self.ctx)
-        return unpack(source, self.ctx)
+        tests = self.tests or ""
+        if self.quick:
+            # The selection depends on data that no verdict depends on.
+            tests = digest(tests, SECONDS_FILE.read_text(), KILLERS_FILE.read_text())
+        return digest(suite_identity(), tests, settings.cmdline, *settings.qemu)
 
     def good_kernel(self, arch: str, first: Sequence[str] = ()) -> str:
         """Return the key of the good kernel, after proof that all tests are green in this order.
 
-        `first` are the node ids of the tests to run first. A recorded proof is not repeated.
+        `first` are the node ids of the tests to run first. A recorded proof is not repeated, and
+        of several campaigns one makes it.
         """
-        with closing(self.lab(arch, self.series, self.folder)) as lab:
+        with closing(lab_of(self.ctx, self.series, arch, self.folder)) as lab:
             good = lab.prepared(arch).kernel.key
             key = digest("control", good, arch, self._suite, *first)
-            if self._records.find(key) is None:
-                self.prove_green(lab, first)
-                control = Outcome(mutation="", identity="", arch=arch, fate=Fate.SURVIVED)
-                self._records.keep(key, control, "")
+            if self.records.find(key) is None:
+                with self._claimed(key, f"the kernel without a mutation ({arch})"):
+                    if self.records.find(key) is None:
+                        self.prove_green(lab, first)
+                        control = Outcome(mutation="", identity="", arch=arch, fate=Fate.SURVIVED)
+                        self.records.keep(key, control, "")
         return good
 
     def prove_green(self, lab: Lab, first: Sequence[str]) -> None:
-        found = run_suite(lab, self.tests, first=first)
+        found = run_suite(lab, self.tests, first=first, quick=self.quick, seed=SEED)
         wrong = [case for case in found.cases if not case.status.as_expected]
         if wrong or verdict_of(found)[0] is not Fate.SURVIVED:
             evidence = "\n".join(f"{case.test}: {case.reason}" for case in wrong[:10])
             message = "the tests are not green on the kernel without a mutation"
             raise InfraError(message, evidence=evidence, logs=(lab.run_dir,))
 
-    def _outcome(self, mutation: Mutation, arch: str, good: str) -> Outcome:
-        if mutation.arches and arch not in mutation.arches.split():
-            return Outcome(
-                mutation=mutation.name,
-                identity=mutation.identity,
-                arch=arch,
-                fate=Fate.ABSENT,
-                reason=f"compiled only on {mutation.arches}",
-            )
-        key = digest(mutation.identity, good, arch, self._suite)
-        known = None if self.fresh else self._records.find(key)
-        if known is None:
-            known, log = self._try(mutation, arch)
-            self._records.keep(key, known, log)
+    def _try_all(self, mutations: Sequence[Mutation], arch: str, good: str, step: Step) -> None:
+        """Give each mutation an outcome: a recorded one, one of this campaign, or of another."""
+        left = deque(
+            Place(each, arch, digest(each.identity, good, arch, self._suite)) for each in mutations
+        )
+        running: list[Place] = []
+        try:
+            with self.crew(self.ctx.settings.worker_count(available_mib())) as crew:
+                while left or running:
+                    self._begin(left, running, crew, mutations)
+                    names = ", ".join(place.mutation.name for place in running)
+                    step.update(len(self.outcomes), note=names)
+                    if running:
+                        self._finish(running, crew, mutations)
+                    elif left:
+                        self._wait_for_another(left[0])
+        finally:
+            for place in running:
+                _release(place)
+
+    def places(self, mutations: Sequence[Mutation], arch: str, good: str) -> list[Place]:
+        """Return where the outcomes of these mutations of a good kernel are recorded."""
+        return [
+            Place(each, arch, digest(each.identity, good, arch, self._suite)) for each in mutations
+        ]
+
+    def _begin(
+        self,
+        left: deque[Place],
+        running: list[Place],
+        crew: Crew[Tried],
+        mutations: Sequence[Mutation],
+    ) -> None:
+        """Start trials until the crew is full, and move them from `left` to `running`.
+
+        A mutation with an outcome needs no trial. One that another campaign tries stays in `left`.
+        """
+        for _ in range(len(left)):
+            if crew.full:
+                break
+            place = left.popleft()
+            known = self._known(place)
+            if known is None:
+                place.claim = self.records.claim(place.key)
+                if place.claim is None:
+                    left.append(place)
+                    continue
+                running.append(place)
+                known = self._known(place)  # another campaign may have ended it meanwhile
+                if known is None:
+                    place.trial = self._trial(place)
+                    crew.start(place.trial)
+                    continue
+                running.remove(place)
+                _release(place)
+            self._add(place, known, mutations)
+
+    def _finish(
+        self, running: list[Place], crew: Crew[Tried], mutations: Sequence[Mutation]
+    ) -> None:
+        """Wait until a trial ends, and keep its outcome."""
+        for trial, found in crew.wait():
+            place = next(each for each in running if each.trial is trial)
+            running.remove(place)
+            tried = _unknown(place, found) if isinstance(found, Died) else found
+            if tried.retried:
+                note = f"{place.arch} {place.mutation.name}: tried again after: {tried.retried}"
+                self.ctx.progress.note(note)
+            self.records.keep(place.key, tried.outcome, tried.log)
+            _release(place)
+            self._add(place, tried.outcome, mutations)
+
+    def _wait_for_another(self, place: Place) -> None:
+        with self._claimed(place.key, f"{place.mutation.name} ({place.arch})"):
+            pass
+
+    def _claimed(self, key: str, what: str) -> IO[bytes]:
+        """Claim a key. If another campaign has it, wait, with a note."""
+        claim = self.records.claim(key)
+        if claim is None:
+            self.ctx.progress.note(f"waiting for another campaign that tries {what}")
+            claim = self.records.claim(key, wait=True)
+        assert claim is not None
+        return claim
+
+    def _known(self, place: Place) -> Outcome | None:
+        """Return the outcome that needs no trial, if any."""
+        mutation = place.mutation
+        if mutation.arches and place.arch not in mutation.arches.split():
+            reason = f"compiled only on {mutation.arches}"
+            return _outcome(place, Fate.ABSENT, reason)
+        # Of a campaign with `fresh`, the outcomes count that others have found since it began.
+        return self.records.find(place.key, since=self._started if self.fresh else 0.0)
+
+    def _trial(self, place: Place) -> Trial:
+        return Trial(
+            mutation=place.mutation,
+            arch=place.arch,
+            settings=self.ctx.settings,
+            series=self.series,
+            tests=self.tests,
+            quick=self.quick,
+            first=tuple(killers_first(self.records.kills(place.arch), place.mutation)),
+            sieve=self._sieve,
+        )
+
+    def _add(self, place: Place, found: Outcome, mutations: Sequence[Mutation]) -> None:
+        """Add an outcome to the results, and its log."""
+        mutation, arch = place.mutation, place.arch
         # Since the record was made, the file may have been renamed, or marked as equivalent.
-        fate = known.fate
+        fate = found.fate
         if fate in (Fate.SURVIVED, Fate.EQUIVALENT):
             fate = Fate.EQUIVALENT if mutation.equivalent else Fate.SURVIVED
-        outcome = dataclasses.replace(known, mutation=mutation.name, fate=fate)
-        shutil.copyfile(self._records.log(key), self.folder / f"{mutation.name}-{arch}.log")
-        self.ctx.progress.note(f"{arch} {mutation.name}: {' '.join((fate, outcome.test)).strip()}")
-        return outcome
-
-    def _try(self, mutation: Mutation, arch: str) -> tuple[Outcome, str]:
-        """Build, boot and test a mutation; retry once if a busy host may be the cause."""
-        started = time.monotonic()
-        with self._rendered(mutation) as patch:
-            attempt = self.try_once(mutation, patch, arch)
-            if attempt.fate in UNSURE:
-                self.ctx.progress.note(f"{arch} {mutation.name}: retry after: {attempt.reason}")
-                attempt = self.try_once(mutation, patch, arch)
-            absent = attempt.fate is Fate.ABSENT
-            caught = Sieve.NONE if absent else self.judge_on_host(patch)
-        outcome = Outcome(
-            mutation=mutation.name,
-            identity=mutation.identity,
-            arch=arch,
-            fate=attempt.fate,
-            test=attempt.test,
-            reason=attempt.reason,
-            evidence=first_lines(attempt.log),
-            seconds=round(time.monotonic() - started, 1),
-            sieve=caught,
-        )
-        return outcome, attempt.log
-
-    def try_once(self, mutation: Mutation, patch: Path, arch: str) -> Attempt:
-        if not patch.stat().st_size:
-            return Attempt(Fate.ABSENT, reason="it matches no code in this tree")
-        first = killers_first(self._records.kills(arch), mutation)
-        series = Series((*self.series.patches, read_patch(patch, exact=True)))
-        with (
-            tempfile.TemporaryDirectory(prefix="mutant-") as scratch,
-            self.ctx.cache.passing("config", "kernel", "guest", "image"),
-            closing(self.lab(arch, series, Path(scratch))) as lab,
-        ):
-            try:
-                lab.prepared(arch)
-                found = run_suite(lab, self.tests, stop_early=True, first=first)
-            except PatchError as error:
-                return Attempt(Fate.ABSENT, reason=error.message, log=str(error))
-            except TreeError as error:
-                return Attempt(Fate.BUILD, reason=error.message, log=_with_logs(error))
-            except InfraError as error:
-                return Attempt(Fate.UNKNOWN, reason=error.message, log=_with_logs(error))
-            return _tested(found, lab.run_dir)
-
-    def judge_on_host(self, patch: Path) -> Sieve:
-        """Return the result of the tree's own userland tests of VMAs, which need no kernel."""
-        return self._sieve.judge(patch) if self._sieve else Sieve.NONE
-
-    def lab(self, arch: str, series: Series, results: Path) -> Lab:
-        return Lab.for_kernel(
-            self.ctx,
-            series,
-            arch,
-            results,
-            # The run stops at the first unexpected result, so no test runs on a damaged kernel.
-            isolation=Isolation.SHARED,
-            build_dir_name=_BUILD_DIR if series != self.series else "",
-        )
-
-    @contextmanager
-    def _rendered(self, mutation: Mutation) -> Iterator[Path]:
-        """Yield a patch file: the mutation itself, or the result of its semantic patch."""
-        if not mutation.semantic:
-            yield mutation.path
-            return
-        with tempfile.TemporaryDirectory(prefix="spatch-") as scratch:
-            patch = Path(scratch) / f"{mutation.name}.patch"
-            patch.write_text(render(mutation, self._tree.path))
-            yield patch
+        outcome = dataclasses.replace(found, mutation=mutation.name, fate=fate)
+        log = self.records.log(place.key)
+        if log.exists():
+            shutil.copyfile(log, self.folder / f"{mutation.name}-{arch}.log")
+            words = " ".join((fate, outcome.test)).strip()
+            self.ctx.progress.note(f"{arch} {mutation.name}: {words}")
+        self.outcomes.append(outcome)
+        write_results(self.folder, mutations, self.outcomes)
 
 
-@dataclass(frozen=True)
-class Attempt:
-    """The result of one attempt to kill a mutation."""
-
-    fate: Fate
-    test: str = ""
-    reason: str = ""
-    log: str = ""
+def _release(place: Place) -> None:
+    if place.claim is not None:
+        place.claim.close()
+        place.claim = None
 
 
-def _tested(found: Run, run_dir: Path) -> Attempt:
-    fate, case = verdict_of(found)
-    if case is None:
-        return Attempt(fate, reason=f"none of {len(found.cases)} tests noticed it")
-    consoles = sorted(run_dir.glob("vm-*/console.log"), key=lambda path: path.stat().st_mtime)
-    parts = [case.evidence, *(f"--- {path.parent.name}\n{_tail(path)}" for path in consoles[-1:])]
-    return Attempt(fate, case.test, case.reason, "\n".join(parts))
+def _outcome(place: Place, fate: Fate, reason: str) -> Outcome:
+    return Outcome(
+        mutation=place.mutation.name,
+        identity=place.mutation.identity,
+        arch=place.arch,
+        fate=fate,
+        reason=reason,
+    )
 
 
-def _with_logs(error: TestbedError) -> str:
-    return "\n".join([str(error), *(f"--- {path}\n{_tail(path)}" for path in error.logs)])
+def _unknown(place: Place, found: Died) -> Tried:
+    return Tried(_outcome(place, Fate.UNKNOWN, found.reason), found.log)
 
 
-def _tail(path: Path) -> str:
-    try:
-        return "\n".join(path.read_text(errors="replace").splitlines()[-_LOG_LINES:])
-    except OSError as exc:
-        return f"unreadable: {exc}"
+def records_of(settings: Settings) -> Records:
+    """Return the outcomes of all campaigns."""
+    return Records(settings.state_dir / "mutants")
 
 
-def render(mutation: Mutation, tree: Path) -> str:
-    """Return the patch that a semantic patch yields on the files of the layer.
+def sample(mutations: Sequence[Mutation], count: int, seed: str) -> list[Mutation]:
+    """Return `count` mutations that the seed chooses, in their present order."""
+    chosen = sorted(mutations, key=lambda mutation: digest(seed, mutation.name))[:count]
+    return [mutation for mutation in mutations if mutation in chosen]
 
-    Raises:
-        SetupError: Coccinelle is not installed, or cannot parse the semantic patch.
-    """
-    spatch = find_tool("spatch", package="coccinelle")
-    parts = []
-    for name in _LAYER:
-        if not (tree / name).exists():
-            continue
-        try:
-            # fmt: off
-            parts.append(run([
-                spatch, "--very-quiet", "--sp-file", mutation.path, "--patch", tree, tree / name,
-            ]).stdout)
-            # fmt: on
-        except CommandError as exc:
-            message = f"spatch cannot apply {mutation.path}"
-            raise SetupError(message, evidence=exc.evidence) from exc
-    return "".join(parts)
+
+def killers_of(mutations: Sequence[Mutation], records: Records) -> Killers:
+    """Return the cases that kill these mutations, as the newest records have it."""
+    names = {mutation.identity: mutation.name for mutation in mutations}
+    newest = {
+        (kill.identity, kill.arch): kill
+        for arch in ARCHES
+        for kill in records.kills(arch)
+        if kill.identity in names
+    }
+    kills = chosen_killers((kill.test, names[kill.identity]) for kill in newest.values())
+    killed = len({kill.identity for kill in newest.values()})
+    arches = ", ".join(sorted({kill.arch for kill in newest.values()}))
+    return Killers(f"the kills of {killed} of {len(names)} mutations ({arches})", kills)
 
 
 def select(mutations: Sequence[Mutation], expression: str | None) -> list[Mutation]:

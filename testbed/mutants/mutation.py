@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import IO
 
 from testbed import errors
 from testbed.cache import digest
@@ -103,6 +105,7 @@ class Outcome:
     reason: str = ""  # one line
     evidence: str = ""  # its first lines
     seconds: float = 0.0
+    built: float = 0.0  # the seconds of these that it was built in, or waited to be built
     sieve: Sieve = Sieve.NONE
 
 
@@ -179,10 +182,16 @@ class Records:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def find(self, key: str) -> Outcome | None:
-        """Return the outcome recorded under `key`; None if it is absent or unreadable."""
+    def find(self, key: str, *, since: float = 0.0) -> Outcome | None:
+        """Return the outcome recorded under `key`; None if it is absent or unreadable.
+
+        `since` is in seconds since the epoch: an outcome from before then does not count.
+        """
+        file = self.root / f"{key}.json"
         try:
-            values = json.loads((self.root / f"{key}.json").read_text())
+            if file.stat().st_mtime < since:
+                return None
+            values = json.loads(file.read_text())
             values |= {"fate": Fate(values["fate"]), "sieve": Sieve(values["sieve"])}
             return Outcome(**values)
         except (OSError, ValueError, TypeError, KeyError):
@@ -193,6 +202,24 @@ class Records:
         make_folder(self.root, "state_dir")
         self.log(key).write_text(log)
         write_whole(self.root / f"{key}.json", json.dumps(asdict(outcome), indent=1))
+
+    def claim(self, key: str, *, wait: bool = False) -> IO[bytes] | None:
+        """Claim a key, so that no other campaign makes its record. Closing the file ends the claim.
+
+        Return None if another campaign has claimed it; with `wait` wait until that ends. A claim
+        ends with its process (flock(2)).
+        """
+        locks = make_folder(self.root / "locks", "state_dir")
+        lock = (locks / key).open("ab")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            lock.close()
+            return None
+        except BaseException:
+            lock.close()
+            raise
+        return lock
 
     def log(self, key: str) -> Path:
         return self.root / f"{key}.log"

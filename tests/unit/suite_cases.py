@@ -18,13 +18,14 @@ import pytest
 
 from testbed.process import run
 from testbed.settings import CHECKOUT
+from testbed.suite.batch import state_of
 from testbed.suite.order import Candidate, candidate
 
 _TARGET = "COLLECTED"
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    found = [dataclasses.asdict(candidate(item)) for item in session.items]
+    found = [dataclasses.asdict(candidate(item, state_of(item))) for item in session.items]
     Path(os.environ[_TARGET]).write_text(json.dumps(found))
 
 

@@ -6,8 +6,10 @@ from __future__ import annotations
 import ast
 import dataclasses
 import json
+import os
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,8 @@ from testbed.context import Context
 from testbed.errors import InfraError, SetupError
 from testbed.kernel.series import Series
 from testbed.mutants import campaign as campaigns
-from testbed.mutants.campaign import Attempt, Campaign, exit_status, render, select
+from testbed.mutants.campaign import Campaign, exit_status, killers_of, sample, select
+from testbed.mutants.crew import Crew, Died, Job
 from testbed.mutants.mutation import (
     MUTANTS,
     Fate,
@@ -31,6 +34,7 @@ from testbed.mutants.mutation import (
     table_lines,
     verdict_of,
 )
+from testbed.mutants.trial import Attempt, Trial, Tried, lab_of, render, settled
 from testbed.report.text import first_lines
 from testbed.results.model import Case, Run, Status
 from testbed.settings import CHECKOUT
@@ -265,24 +269,43 @@ def test_a_semantic_patch_needs_coccinelle(tmp_path: Path, monkeypatch: pytest.M
     assert raised.value.hint == "apt install coccinelle"
 
 
-class FakeCampaign(Campaign):
-    """A campaign without builds and guests: `attempts` lists their results in order."""
+@dataclass
+class FakeCrew(Crew[Tried]):
+    """A crew without processes: `attempts` are the results of its trials, in order."""
 
-    attempts: list[Attempt]
-    tried: list[str]
-    interrupted_at = ""
+    attempts: list[Attempt] = field(default_factory=list)
+    tried: list[str] = field(default_factory=list)
+    interrupted_at: str = ""
+    running: list[Trial] = field(default_factory=list)
+
+    @property
+    def full(self) -> bool:
+        return len(self.running) >= self.slots
+
+    def start(self, job: Job[Tried]) -> None:
+        assert isinstance(job, Trial)
+        if job.mutation.name == self.interrupted_at:
+            raise KeyboardInterrupt
+        self.tried.append(f"{job.mutation.name} {job.arch}")
+        self.running.append(job)
+
+    def wait(self) -> list[tuple[Job[Tried], Tried | Died]]:
+        trial, attempt = self.running.pop(0), self.attempts.pop(0)
+        return [(trial, Tried(trial.outcome(attempt, caught=Sieve.MISSED), attempt.log))]
+
+
+class FakeCampaign(Campaign):
+    """A campaign without builds and guests."""
+
+    made: FakeCrew
+    _sieve = None
+
+    @property
+    def tried(self) -> list[str]:
+        return self.made.tried
 
     def good_kernel(self, arch: str, first: Sequence[str] = ()) -> str:
         return "good"
-
-    def try_once(self, mutation: Mutation, patch: Path, arch: str) -> Attempt:
-        if mutation.name == self.interrupted_at:
-            raise KeyboardInterrupt
-        self.tried.append(f"{mutation.name} {arch}")
-        return self.attempts.pop(0)
-
-    def judge_on_host(self, patch: Path) -> Sieve:
-        return Sieve.MISSED
 
 
 Make = Callable[..., FakeCampaign]
@@ -291,14 +314,15 @@ Make = Callable[..., FakeCampaign]
 @pytest.fixture
 def campaign(ctx: Context, tmp_path: Path) -> Make:
     def make(
-        *attempts: Attempt, fresh: bool = False, arches: tuple[str, ...] = ("x86_64",)
+        *attempts: Attempt, fresh: bool = False, arches: tuple[str, ...] = ("x86_64",), at: str = ""
     ) -> FakeCampaign:
         settings = dataclasses.replace(ctx.settings, arch=arches)
         folder = tmp_path / "results"
         folder.mkdir(exist_ok=True)
         own = dataclasses.replace(ctx, settings=settings)
-        made = FakeCampaign(own, Series(), folder, fresh=fresh)
-        made.attempts, made.tried = list(attempts), []
+        crew = FakeCrew(2, attempts=list(attempts), interrupted_at=at)
+        made = FakeCampaign(own, Series(), folder, fresh=fresh, crew=lambda slots: crew)
+        made.made = crew
         return made
 
     return make
@@ -352,23 +376,135 @@ def test_the_suites_identity_covers_all_modules_that_contract_tests_import() -> 
 
 
 def test_an_interrupt_keeps_the_outcomes_so_far(campaign: Make, tmp_path: Path) -> None:
-    made = campaign(KILLED)
-    made.interrupted_at = "b"
-    names = [mutation("a"), mutation("b")]
+    made = campaign(KILLED, at="c")
+    names = [mutation("a"), mutation("b"), mutation("c")]
     with pytest.raises(KeyboardInterrupt):
         made.run(names)
     assert "| b |  |  | not tried | - |" in (tmp_path / "results/mutants.md").read_text()
-    again = campaign(KILLED)
+    again = campaign(KILLED, KILLED)
     again.run(names)
-    assert again.tried == ["b x86_64"]
+    assert again.tried == ["b x86_64", "c x86_64"]
 
 
 @pytest.mark.parametrize("unsure", [Fate.LOST, Fate.BOOT, Fate.BROKE, Fate.UNKNOWN])
-def test_a_fate_that_a_busy_host_may_cause_is_tried_twice(campaign: Make, unsure: Fate) -> None:
-    made = campaign(Attempt(unsure), KILLED)
+def test_a_fate_that_a_busy_host_may_cause_is_tried_twice(unsure: Fate) -> None:
+    attempts = [Attempt(unsure, "b", "it hung", built=3), KILLED]
+    asked = []
+
+    def attempt(first: Sequence[str]) -> Attempt:
+        asked.append(list(first))
+        return attempts.pop(0)
+
+    found, retried = settled(attempt, ["a", "b"])
+    assert (found.fate, found.built, retried) == (Fate.ORACLE, 3, "it hung")
+    assert asked == [["a", "b"], ["b", "a"]]
+
+
+def test_a_sure_fate_is_not_tried_twice() -> None:
+    attempts = [KILLED]
+    assert settled(lambda first: attempts.pop(), []) == (KILLED, "")
+
+
+def test_a_mutation_that_another_campaign_tries_comes_later_and_its_outcome_is_taken(
+    campaign: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = campaign(KILLED)
+    keys = {
+        each.mutation.name: each.key for each in other.places([mutation("a")], "x86_64", "good")
+    }
+    claim = other.records.claim(keys["a"])
+    assert claim is not None
+
+    made = campaign(KILLED)
+    waited = []
+
+    def end_of_the_other(key: str, *, wait: bool = False) -> object:
+        if wait:
+            waited.append(key)
+            other.run([mutation("a")])
+        return ask(key, wait=wait)
+
+    ask = made.records.claim
+    monkeypatch.setattr(made.records, "claim", end_of_the_other)
+    claim_of_b = [mutation("a"), mutation("b")]
+    monkeypatch.setattr(other.records, "claim", lambda key, wait=False: claim)
+    made.run(claim_of_b)
+    assert (made.tried, other.tried) == (["b x86_64"], ["a x86_64"])
+    assert waited == [keys["a"]]
+    assert [seen.mutation for seen in made.outcomes] == ["b", "a"]
+
+
+def test_a_fresh_campaign_takes_only_outcomes_from_after_its_start(campaign: Make) -> None:
+    campaign(KILLED).run([mutation("a")])
+    made = campaign(Attempt(Fate.SURVIVED), KILLED, fresh=True)
     made.run([mutation("a")])
-    assert [seen.fate for seen in made.outcomes] == [Fate.ORACLE]
-    assert made.tried == ["a x86_64", "a x86_64"]
+    assert [seen.fate for seen in made.outcomes] == [Fate.SURVIVED]
+    made.run([mutation("a")])  # as if another campaign had kept it meanwhile
+    assert made.tried == ["a x86_64"]
+
+
+def test_a_claim_ends_with_its_file(tmp_path: Path) -> None:
+    records = Records(tmp_path)
+    claim = records.claim("key")
+    assert claim is not None
+    assert records.claim("key") is None
+    claim.close()
+    again = records.claim("key", wait=True)
+    assert again is not None
+    again.close()
+
+
+def test_a_trial_whose_process_died_twice_is_unknown(
+    campaign: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = campaign()
+    died = Died("the process ended with status -9", "last lines")
+    monkeypatch.setattr(made.made, "wait", lambda: [(made.made.running.pop(), died)])
+    made.run([mutation("a")])
+    [found] = made.outcomes
+    assert (found.fate, found.reason) == (Fate.UNKNOWN, "the process ended with status -9")
+    assert (made.folder / "a-x86_64.log").read_text() == "last lines"
+
+
+@pytest.mark.parametrize(("mib", "size"), [(600, 1), (2_100, 2), (900_000, 3)])
+def test_the_crew_is_as_large_as_processors_and_memory_allow(
+    campaign: Make, monkeypatch: pytest.MonkeyPatch, mib: int, size: int
+) -> None:
+    made, asked = campaign(KILLED), []
+    settings = dataclasses.replace(made.ctx.settings, memory_mib=512)
+    made.ctx = dataclasses.replace(made.ctx, settings=settings)
+    monkeypatch.setattr(campaigns, "available_mib", lambda: mib)
+    monkeypatch.setattr("testbed.settings._default_jobs", lambda: 3)
+
+    def crew(slots: int) -> FakeCrew:
+        asked.append(slots)
+        return made.made
+
+    made.crew = crew
+    made.run([mutation("a")])
+    assert asked == [size]
+
+
+def test_the_same_seed_chooses_the_same_mutations() -> None:
+    names = [mutation(name) for name in "abcdefgh"]
+    found = sample(names, 3, "1")
+    assert found == sample(names[::-1], 3, "1")[::-1]
+    assert len(found) == 3
+    assert {tuple(sample(names, 3, str(seed))) for seed in range(9)} > {tuple(found)}
+    assert sample(names, 99, "15") == names
+
+
+def test_the_newest_kill_of_each_mutation_chooses_the_killers(tmp_path: Path) -> None:
+    records = Records(tmp_path)
+    kills = [("a", "t.py::old[x86_64]"), ("a", "t.py::t[x86_64]"), ("b", "t.py::t[x86_64]")]
+    kills += [("c", "t.py::u[x86_64]"), ("gone", "t.py::v[x86_64]")]
+    for number, (name, test) in enumerate(kills):
+        records.keep(str(number), outcome(name, Fate.ORACLE, test=test), "")
+        os.utime(tmp_path / f"{number}.json", (number, number))
+    records.keep("c2", outcome("c", Fate.SPLAT, test="t.py::t[arm64]", arch="arm64"), "")
+    found = killers_of([mutation(name) for name in "abcd"], records)
+    assert found.kills == {"t.py::t[ARCH]": ("a", "b", "c")}
+    assert found.source == "the kills of 3 of 4 mutations (arm64, x86_64)"
 
 
 def test_each_architecture_is_tried(campaign: Make) -> None:
@@ -391,7 +527,7 @@ def test_tests_that_fail_without_a_mutation_kill_nothing(
     found = run_of(case(Status.PASS), case(Status.FAIL, "AssertionError"))
     monkeypatch.setattr(campaigns, "run_suite", lambda *_, **__: found)
     made = campaign()
-    lab = made.lab("x86_64", Series(), made.folder)
+    lab = lab_of(made.ctx, Series(), "x86_64", made.folder)
     with pytest.raises(InfraError, match="not green on the kernel without a mutation") as raised:
         made.prove_green(lab, [])
     assert "t.py::FAIL" in raised.value.evidence

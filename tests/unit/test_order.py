@@ -17,6 +17,7 @@ from testbed.results.model import Case, Status
 from testbed.suite.order import (
     Basis,
     Candidate,
+    arranged,
     candidate,
     first_tenth,
     left_out,
@@ -242,3 +243,27 @@ def test_the_shipped_data_fits_the_tests_and_brings_the_guarantees_first() -> No
     chosen = quick(cases)
     assert set(chosen) <= set(cases)
     assert " untouched are 0 guarantees," in left_out(cases, chosen)
+
+
+def item(nodeid: str, arch: str = "arm64") -> pytest.Item:
+    found = SimpleNamespace(
+        nodeid=nodeid,
+        callspec=SimpleNamespace(params={"arch": arch}),
+        iter_markers=lambda name: [],
+        get_closest_marker=lambda name: None,
+    )
+    return cast(pytest.Item, found)
+
+
+def test_collected_tests_are_arranged_with_those_that_a_caller_names_first() -> None:
+    items = [item(f"t.py::{name}[arm64]") for name in "abcd"]
+    found = arranged(items, first=["gone", "t.py::c[arm64]", "t.py::b[arm64]"])
+    assert [each.nodeid[6] for each in found[:2]] == ["c", "b"]
+    assert {each.nodeid for each in found} == {each.nodeid for each in items}
+
+
+def test_the_quick_ones_of_collected_tests_are_kept() -> None:
+    items = [item(f"t{number}.py::a[arm64]") for number in range(100)]
+    alone = arranged(items, only_quick=True)
+    shared = arranged(items, only_quick=True, states=lambda each: "stack")
+    assert 0 < len(alone) < len(shared) == len(items)

@@ -12,7 +12,7 @@ import pytest
 
 from testbed.deadline import Deadline
 from testbed.errors import CommandError, InfraError, SetupError
-from testbed.process import check_output, run, spawn
+from testbed.process import check_output, run, spawn, wait_any
 from testbed.settings import CHECKOUT
 
 # A child of the test. It starts a long sleep through the testbed and prints its pid.
@@ -72,6 +72,16 @@ def test_a_spawned_child_is_gone_after_its_block(tmp_path: Path) -> None:
     with spawn(["sleep", "600"], log=tmp_path / "log") as child:
         assert child.returncode is None
     assert _gone(child.pid)
+
+
+def test_the_first_of_several_children_to_end_is_waited_for(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with spawn(["sleep", "600"], log=log) as slow, spawn(["sh", "-c", "exit 3"], log=log) as quick:
+        assert wait_any([slow, quick]) == [quick]
+        assert quick.returncode == 3
+        assert wait_any([slow, quick]) == [quick]  # it has ended before
+        slow.kill()
+        assert wait_any([slow]) == [slow]
 
 
 def test_a_spawned_child_dies_when_the_testbed_is_killed(tmp_path: Path) -> None:
