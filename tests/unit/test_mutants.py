@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import fcntl
 import json
 import os
 import shutil
@@ -452,6 +453,34 @@ def test_a_claim_ends_with_its_file(tmp_path: Path) -> None:
     again = records.claim("key", wait=True)
     assert again is not None
     again.close()
+
+
+def test_who_waits_for_a_claim_blocks_until_it_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    monkeypatch.setattr("fcntl.flock", lambda file, how: asked.append(how))
+    for wait in (False, True):
+        claim = Records(tmp_path).claim("key", wait=wait)
+        assert claim is not None
+        claim.close()
+    assert asked == [fcntl.LOCK_EX | fcntl.LOCK_NB, fcntl.LOCK_EX]
+
+
+def test_an_outcome_that_another_campaign_kept_just_before_the_claim_is_taken(
+    campaign: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, other = campaign(), campaign(KILLED)
+    ask = made.records.claim
+
+    def late(key: str, *, wait: bool = False) -> object:
+        other.run([mutation("a")])
+        return ask(key, wait=wait)
+
+    monkeypatch.setattr(made.records, "claim", late)
+    made.run([mutation("a")])
+    assert (made.tried, other.tried) == ([], ["a x86_64"])
+    assert [seen.fate for seen in made.outcomes] == [Fate.ORACLE]
 
 
 def test_a_trial_whose_process_died_twice_is_unknown(
