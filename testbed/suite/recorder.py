@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from testbed.cache import digest
+from testbed.errors import InfraError
 from testbed.lab.guest import Guest
 from testbed.lab.lab import Lab
 from testbed.lab.prepared import PreparedKernel
@@ -28,6 +29,7 @@ from testbed.report.guarantees import write_coverage
 from testbed.report.hooks import write_reach
 from testbed.results.model import Case, Environment, Run, Status, worst
 from testbed.results.store import (
+    append_case,
     append_facts,
     environment_from,
     remove_run_dir,
@@ -37,9 +39,6 @@ from testbed.suite.carried import Carried, attach, detach
 from testbed.suite.collected import Collected
 from testbed.suite.repro import again, write_repro
 from testbed.suite.verdict import Verdict
-
-# Each case is appended here when it ends, so that a crash of the testbed loses no case.
-CASES_FILE = "cases.jsonl"
 
 _PHASES = ("setup", "call", "teardown")
 
@@ -79,6 +78,7 @@ class Recorder:
     cases: list[Case] = field(default_factory=list)
     seed: int | None = None  # of the order of the tests
     collected: Collected = field(default_factory=Collected)
+    broken: InfraError | None = None  # why the results cannot be kept, such as a full disk
     listener: Callable[[Case], None] | None = None  # is called with each case that ends
     _open: dict[str, _Phases] = field(default_factory=dict)
     _others: dict[str, Environment] = field(default_factory=dict)  # of worker processes
@@ -106,9 +106,9 @@ class Recorder:
     def take(self, report: pytest.TestReport) -> None:
         """Record the case that a report carries, and remove it: pytest keeps all reports."""
         if (content := detach(report)) is not None:
-            self._keep(content.case)
             if content.facts:
                 append_facts(self.lab.run_dir, report.nodeid, content.facts)
+            self._keep(content.case)
         elif report.when not in _PHASES:
             # pytest-xdist reports a worker that died in this test as a phase `???`.
             reason = str(report.longrepr).partition("\n")[0]
@@ -174,8 +174,11 @@ class Recorder:
             scripts = [seen.script for seen in guest.prober.observations] if guest else []
             about = dataclasses.asdict(_environment(prepared, lab.ctx.settings.isolation))
             about |= {"test": item.nodeid, "kernel key": prepared.kernel.key}
-            folder = write_repro(lab, prepared, item.nodeid, scripts, about)
-            lines.append(f"repro: {folder / 'run.sh'}")
+            try:
+                folder = write_repro(lab, prepared, item.nodeid, scripts, about)
+                lines.append(f"repro: {folder / 'run.sh'}")
+            except OSError as error:
+                lines.append(f"repro: it cannot be written: {error.strerror}")
         return lines
 
     def _environments(self) -> list[Environment]:
@@ -186,9 +189,9 @@ class Recorder:
         return list((self._others | {each.arch: each for each in own}).values())
 
     def _keep(self, case: Case) -> None:
+        """Keep a case. Each is appended to a file at once, so that a crash loses none."""
+        append_case(self.lab.run_dir, case)
         self.cases.append(case)
-        with (self.lab.run_dir / CASES_FILE).open("a") as file:
-            file.write(json.dumps(dataclasses.asdict(case)) + "\n")
         if self.listener is not None:
             self.listener(case)
 

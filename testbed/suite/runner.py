@@ -139,6 +139,8 @@ def run_suite(
         session = RunnerPlugin(lab, step, selection, listener, before)
         with contextlib.redirect_stderr(io.StringIO()) as stderr:
             status = pytest.main(arguments, plugins=[session])
+    if session.recorder is not None and session.recorder.broken is not None:
+        raise session.recorder.broken
     # pytest also reports INTERRUPTED if it cannot collect tests.
     if session.trouble or status not in _ENDS:
         evidence = "\n".join([*session.trouble, stderr.getvalue()])
@@ -146,7 +148,7 @@ def run_suite(
     stopped = stop_early and session.failed
     if status is pytest.ExitCode.INTERRUPTED and not stopped:
         raise KeyboardInterrupt
-    if status is pytest.ExitCode.NO_TESTS_COLLECTED:
+    if status is pytest.ExitCode.NO_TESTS_COLLECTED and not before:
         raise SetupError(f"no test matches -k {expression!r}")
     assert session.recorder is not None
     return session.recorder.run()

@@ -16,6 +16,7 @@ import pytest
 from rich.console import Console
 
 from testbed.context import Context
+from testbed.errors import InfraError
 from testbed.lab.lab import Lab
 from testbed.settings import available_mib
 from testbed.suite.collected import COLLECTED, Collected, write_collected
@@ -50,11 +51,18 @@ class Keeper:
     selection: Selection = field(default_factory=Selection)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        self.recorder.take(report)
+        try:
+            self.recorder.take(report)
+        except InfraError as error:
+            self.recorder.broken = error
+            pytest.exit(str(error))
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self) -> None:
-        self.recorder.write()
+        try:
+            self.recorder.write()
+        except InfraError as error:
+            self.recorder.broken = self.recorder.broken or error
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_auto_num_workers(self) -> int:
