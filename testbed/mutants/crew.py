@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Jobs in processes side by side: `python -m testbed.mutants.crew FOLDER` runs one of them.
+"""Jobs in processes side by side: `python -P -m testbed.mutants.crew FOLDER` runs one.
 
 A job runs in a process of its own, because pytest and its capturing of output are for one session
 at a time. It is handed over as a pickle in a folder, and so is what it returns.
@@ -61,7 +61,8 @@ class _Member:
         scratch = self.folder / "tmp"
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir()
-        argv = [sys.executable, "-m", "testbed.mutants.crew", str(self.folder)]
+        # -P: were the checkout on sys.path, pytest would warn that it was imported too early.
+        argv = [sys.executable, "-P", "-m", "testbed.mutants.crew", str(self.folder)]
         child = spawn(argv, log=self.folder / "log", env={"TMPDIR": str(scratch)})
         self.process = self.stack.enter_context(child)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from crew_jobs import Answer, Die, Hang, Meet, Refuse
+from crew_jobs import Answer, Die, Hang, Meet, Path0, Refuse
 
 from testbed.errors import SetupError
 from testbed.mutants.crew import Crew, Died
@@ -34,6 +34,14 @@ def test_a_job_runs_in_a_process_of_its_own_and_leaves_no_files(crew: Crew[Any])
     assert (done, text, crew.jobs) == (job, "here", [])
     assert pid != os.getpid()
     assert not Path(scratch).exists()
+
+
+def test_a_job_does_not_import_from_the_folder_that_it_is_started_in(
+    crew: Crew[Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    crew.start(Path0())
+    assert [place for _, place in crew.wait()] == [str(Path(__file__).parent)]
 
 
 def test_jobs_run_side_by_side_up_to_the_slots(crew: Crew[Any], tmp_path: Path) -> None:
