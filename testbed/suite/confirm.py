@@ -84,10 +84,12 @@ class Confirmer:
     ) -> int | None:
         """Return the length of the shortest beginning of a batch after which a test fails.
 
-        None: it did not fail again, or too many tests were searched already.
+        After some searches, all of the batch. None: the test did not fail again.
         """
         self._searches += 1
-        if self._searches > _SEARCHES or not self._fails_after(item, before, nextitem):
+        if self._searches > _SEARCHES:
+            return len(before)
+        if not self._fails_after(item, before, nextitem):
             return None
         return shortest(
             len(before), lambda count: self._fails_after(item, before[:count], nextitem)
