@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from types import ModuleType
 from typing import TypeVar
 
@@ -17,7 +18,7 @@ import pytest
 
 from testbed.lab.guests import SIZE
 from testbed.settings import Isolation
-from testbed.suite.recorder import parameters
+from testbed.suite.item import arch_of, parameters
 
 T = TypeVar("T")
 
@@ -61,11 +62,6 @@ def split(tests: Sequence[tuple[T, Hashable]], size: int = SIZE) -> list[list[T]
     return batches
 
 
-def arch_of(item: pytest.Item) -> str:
-    """Return the architecture of a test; empty if it has none."""
-    return str(parameters(item).get("arch", ""))
-
-
 def uses_guest(item: pytest.Item) -> bool:
     """Whether a test gets a guest by the fixture of plugin.py, which depends on `arch`."""
     return {"arch", "guest"} <= set(getattr(item, "fixturenames", ()))
@@ -98,6 +94,7 @@ def state_of(item: pytest.Item) -> str:
     return item.nodeid.partition("::")[0]
 
 
+@cache  # many items are of one module
 def _only_uses_the_stack(module: ModuleType) -> bool:
     functions = inspect.getmembers(module, inspect.isfunction)
     tests = [function for name, function in functions if name.startswith("test_")]

@@ -23,6 +23,7 @@ from typing import TypeVar
 import pytest
 
 from testbed.cache import digest
+from testbed.suite.item import arch_of, guarantees_of, parameters
 from testbed.suite.orderdata import (
     Killers,
     Seconds,
@@ -31,7 +32,6 @@ from testbed.suite.orderdata import (
     sort_of,
     without_arch,
 )
-from testbed.suite.recorder import parameters
 
 T = TypeVar("T")
 
@@ -84,12 +84,11 @@ class Basis:
 def candidate(item: pytest.Item, state: str = "") -> Candidate:
     """Return what the order depends on of a collected test."""
     values = parameters(item)
-    guarantees = {number for mark in item.iter_markers("guarantee") for number in mark.args}
     return Candidate(
         test=item.nodeid,
-        arch=str(values.get("arch", "")),
+        arch=arch_of(item),
         path=str(values.get("path", "")),
-        guarantees=tuple(sorted(guarantees)),
+        guarantees=guarantees_of(item),
         scenario=str(values.get("scenario", "")),
         state=state,
         is_defect=item.get_closest_marker("defect") is not None,

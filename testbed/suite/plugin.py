@@ -32,12 +32,13 @@ from testbed.mmap.path import RING_MODULE, HookPath
 from testbed.mmap.probe import Prober
 from testbed.results.model import Status
 from testbed.settings import CHECKOUT, AccelChoice, Isolation, Toolchain, load_settings
-from testbed.suite.batch import BATCH, Wish, arch_of, kind_of, split, uses_guest, wish_of
+from testbed.suite.batch import BATCH, Wish, kind_of, split, uses_guest, wish_of
 from testbed.suite.batch_runner import BatchRunner
 from testbed.suite.collected import COLLECTED, Collected
 from testbed.suite.confirm import ALONE
+from testbed.suite.item import arch_of, parameters
 from testbed.suite.pytest_internals import uncaptured
-from testbed.suite.recorder import Recorder, parameters
+from testbed.suite.recorder import Recorder
 from testbed.suite.selection import SELECTION, Selection, left_out_line, selected
 from testbed.suite.verdict import Defect, Verdict, judge, judge_defect
 from testbed.suite.xdist import Keeper, Worker, is_worker, received

@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 
@@ -37,6 +36,7 @@ from testbed.results.store import (
 )
 from testbed.suite.carried import Carried, attach, detach
 from testbed.suite.collected import Collected
+from testbed.suite.item import arch_of, guarantees_of, parameters
 from testbed.suite.repro import again, write_repro
 from testbed.suite.verdict import Verdict
 
@@ -164,7 +164,7 @@ class Recorder:
 
     def _keep_repro(self, item: pytest.Item, guest: Guest | None) -> list[str]:
         """Write the files to run a test again; return lines for the evidence that name them."""
-        arch, lab = str(parameters(item).get("arch", "")), self.lab
+        arch, lab = arch_of(item), self.lab
         words = again(item.nodeid, arch, lab.ctx.settings, lab.ctx.settings.series)
         lines = [f"rerun: {shlex.join(words)}"]
         prepared = next(
@@ -197,20 +197,14 @@ class Recorder:
 
 
 def _new_case(item: pytest.Item) -> Case:
-    values = parameters(item)
     return Case(
         test=item.nodeid,
-        arch=str(values.get("arch", "")),
-        path=str(values.get("path", "")),
-        guarantees=tuple(sorted(set(_guarantees(item)))),
+        arch=arch_of(item),
+        path=str(parameters(item).get("path", "")),
+        guarantees=guarantees_of(item),
         reaches=tuple(_reaches(item)),
         reason="the test did not finish",
     )
-
-
-def _guarantees(item: pytest.Item) -> Iterator[int]:
-    for marker in item.iter_markers("guarantee"):
-        yield from marker.args
 
 
 def _reaches(item: pytest.Item) -> Iterator[str]:
@@ -237,12 +231,6 @@ def _environment(prepared: PreparedKernel, isolation: str) -> Environment:
         cmdline=prepared.user_cmdline,
         qemu_argv=prepared.user_argv,
     )
-
-
-def parameters(item: pytest.Item) -> dict[str, Any]:
-    """Return the parameters of a test by name; empty if it has none."""
-    callspec = getattr(item, "callspec", None)
-    return dict(callspec.params) if callspec is not None else {}
 
 
 def _evidence(report: pytest.TestReport, guest: Guest | None) -> str:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import pytest
 
 from testbed.cache import digest
-from testbed.suite.batch import arch_of, state_of
+from testbed.suite.batch import state_of
+from testbed.suite.item import arch_of
 from testbed.suite.order import arranged, candidate, left_out
 
 # The key of a session's selection.
