@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from testbed.results.model import Case, Facts, Run, Status
+from testbed.results.model import Case, Facts, Run, Status, TestFacts
 
 _GOOD = frozenset({Status.PASS, Status.FIXED})
 
@@ -82,7 +82,11 @@ def compare(base: Side, new: Side) -> Comparison:
     before, after = base.cases, new.cases
     tests = dict.fromkeys((*before, *after))
     changes = (
-        _change(before.get(test), after.get(test), _test_changes(test, base.facts, new.facts))
+        _change(
+            before.get(test),
+            after.get(test),
+            script_changes(base.facts.get(test, {}), new.facts.get(test, {})),
+        )
         for test in tests
     )
     found = [change for change in changes if change is not None]
@@ -128,9 +132,8 @@ def _headline(case: Case) -> tuple[Status, str]:
     return case.status, _UNSTEADY.sub("...", case.reason)
 
 
-def _test_changes(test: str, base: Facts, new: Facts) -> tuple[FactChange, ...]:
-    """Return the differences between observations of scripts that ran on both sides."""
-    before, after = base.get(test, {}), new.get(test, {})
+def script_changes(before: TestFacts, after: TestFacts) -> tuple[FactChange, ...]:
+    """Return the differences between observations of those scripts of a test that ran twice."""
     return tuple(
         change
         for script in before

@@ -101,9 +101,12 @@ class Run:
         return sum(case.status is status for case in self.cases)
 
 
-# The facts that the scripts of each test saw, by test, script and place. They are canonical:
-# equal kernels have equal facts.
-Facts = Mapping[str, Mapping[str, Mapping[str, str]]]
+# The facts that the scripts of a test saw, by script and place. They are canonical: equal kernels
+# have equal facts.
+TestFacts = Mapping[str, Mapping[str, str]]
+
+# The same of several tests, by test.
+Facts = Mapping[str, TestFacts]
 
 # Exit status of `testbed run`, as docs/running.md documents it.
 EXIT_EXPECTED = 0

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pytest
 
-from testbed.results.model import Case
+from testbed.results.model import Case, TestFacts
 from testbed.results.store import case_from
 
 # The attribute of the report. pytest-xdist transfers attributes that are JSON.
@@ -22,7 +22,7 @@ class Carried:
     """The case of a test, and the facts that each of its scripts saw."""
 
     case: Case
-    facts: Mapping[str, Mapping[str, str]]
+    facts: TestFacts
 
     def with_note(self, note: str) -> Carried:
         """Return the same with a note above the evidence."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from testbed.report.diff import FactChange, fact_changes
+from testbed.report.diff import FactChange, script_changes
 from testbed.results.model import Status
 from testbed.suite.carried import Carried, carried, carry
 from testbed.suite.pytest_internals import run_again, run_phases
@@ -170,12 +170,7 @@ def compared(batch: Carried, alone: Carried, again: Carried | None) -> Carried:
 
 
 def _differences(one: Carried, other: Carried) -> list[FactChange]:
-    found = [
-        change
-        for script in one.facts
-        if script in other.facts
-        for change in fact_changes(one.facts[script], other.facts[script])
-    ]
+    found = list(script_changes(one.facts, other.facts))
     if one.case.status is not other.case.status:
         found.insert(0, FactChange("status", one.case.status, other.case.status))
     return found

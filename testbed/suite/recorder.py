@@ -11,7 +11,7 @@ import dataclasses
 import json
 import shlex
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -26,7 +26,7 @@ from testbed.mmap.canonical import canonical_facts
 from testbed.mmap.path import HookPath
 from testbed.report.guarantees import write_coverage
 from testbed.report.hooks import write_reach
-from testbed.results.model import Case, Environment, Run, Status, worst
+from testbed.results.model import Case, Environment, Run, Status, TestFacts, worst
 from testbed.results.store import (
     append_case,
     append_facts,
@@ -50,7 +50,7 @@ class _Phases:
     case: Case
     verdicts: list[Verdict] = field(default_factory=list)
     evidence: list[str] = field(default_factory=list)
-    facts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    facts: TestFacts = field(default_factory=dict)
     seconds: float = 0.0
 
     def judged(self) -> Case:
