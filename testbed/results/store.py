@@ -13,7 +13,7 @@ import gzip
 import json
 import os
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,18 +21,19 @@ from typing import Any
 
 from testbed.errors import SetupError
 from testbed.files import append_whole, make_folder, write_whole
-from testbed.results.model import Case, Environment, Facts, Run, Status
+from testbed.results.model import Case, Environment, Facts, Run, Status, TestFacts
 
 RESULT_FILE = "result.json"
 JUNIT_FILE = "junit.xml"
 CASES_FILE = "cases.jsonl"
 FACTS_FILE = "facts.jsonl.gz"
 IDENTITY_FILE = "identity.json"  # testbed/suite/continued.py
+COLLECTED_FILE = "collected.json"  # testbed/suite/collected.py
 
 _CHUNK = 1 << 16  # bytes that are decompressed at a time
 
-# These alone are not results. testbed/suite/collected.py writes the last one.
-_EMPTY = {IDENTITY_FILE, JUNIT_FILE, "collected.json"}
+# These alone are not results.
+_EMPTY = {IDENTITY_FILE, JUNIT_FILE, COLLECTED_FILE}
 
 # To be incremented when a field of result.json changes its meaning.
 FORMAT_VERSION = 1
@@ -123,7 +124,7 @@ def read_cases(folder: Path) -> list[Case]:
         raise SetupError(f"{file} cannot be read: {exc}") from exc
 
 
-def append_facts(folder: Path, test: str, facts: Mapping[str, Mapping[str, str]]) -> None:
+def append_facts(folder: Path, test: str, facts: TestFacts) -> None:
     """Append the facts that each script of a test saw, by the script's identity.
 
     Raises InfraError, for example if the disk is full.

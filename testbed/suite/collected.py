@@ -15,8 +15,7 @@ from pathlib import Path
 import pytest
 
 from testbed.files import write_whole
-
-_FILE = "collected.json"
+from testbed.results.store import COLLECTED_FILE
 
 
 @dataclass(frozen=True)
@@ -35,12 +34,12 @@ class Collected:
 
 def write_collected(folder: Path, collected: Collected) -> None:
     """Write the file into the folder of a run."""
-    write_whole(folder / _FILE, json.dumps(asdict(collected)))
+    write_whole(folder / COLLECTED_FILE, json.dumps(asdict(collected)))
 
 
 def read_collected(folder: Path) -> Collected:
     """Return the content of the file in the folder of a run."""
-    return Collected(**json.loads((folder / _FILE).read_text()))
+    return Collected(**json.loads((folder / COLLECTED_FILE).read_text()))
 
 
 # The key of what a session collected.
