@@ -135,9 +135,7 @@ class Campaign:
 
     def _try_all(self, mutations: Sequence[Mutation], arch: str, good: str, step: Step) -> None:
         """Give each mutation an outcome: a recorded one, one of this campaign, or of another."""
-        left = deque(
-            Place(each, arch, digest(each.identity, good, arch, self._suite)) for each in mutations
-        )
+        left = deque(self.places(mutations, arch, good))
         running: list[Place] = []
         try:
             with self.crew(self.ctx.settings.worker_count(available_mib())) as crew:
