@@ -40,16 +40,17 @@ class BatchScheduling(LoadScopeScheduling):  # type: ignore[misc]  # it has no t
         Return the test in which it died, if another worker died in it before.
         """
         units = self.assigned_work.pop(node)
-        left = {scope: unit for scope, unit in units.items() if not all(unit.values())}
-        if not left:
+        left = (
+            test for unit in units.values() for test, completed in unit.items() if not completed
+        )
+        crashed = next(left, None)
+        if crashed is None:
             return None
-        unit = next(iter(left.values()))
-        crashed = next(test for test, completed in unit.items() if not completed)
         self._died[crashed] += 1
         again = self._died[crashed] == 1
-        unit[crashed] = not again
+        units[self._split_scope(crashed)][crashed] = not again
         self.workqueue.update(
-            {scope: unit for scope, unit in left.items() if not all(unit.values())}
+            {scope: unit for scope, unit in units.items() if not all(unit.values())}
         )
         for other in self.nodes:
             self._reschedule(other)
