@@ -32,6 +32,9 @@ T = TypeVar("T")
 # The isolation of tests, and whether the guest has disks. A guest that boots always has them.
 Kind = tuple[Isolation, bool]
 
+# With these a guest is a clone of a template.
+_CLONED = (Isolation.BATCH, Isolation.CLONE)
+
 # A kernel is not booted again after this many failed boots in a row.
 _BOOT_FAILURES = 2
 
@@ -191,7 +194,7 @@ class Lab:
         if self._closed:
             raise InfraError("the VMs of this run are ended")
         chosen = isolation or self.ctx.settings.isolation
-        kind = (chosen, disks or chosen not in (Isolation.CLONE, Isolation.BATCH))
+        kind = (chosen, disks or chosen not in _CLONED)
         guest = self._take_guarded(arch, kind, later)
         try:
             yield guest
@@ -204,7 +207,7 @@ class Lab:
 
         The workers of a run would otherwise wait for the first of them.
         """
-        if self.ctx.settings.isolation not in (Isolation.BATCH, Isolation.CLONE):
+        if self.ctx.settings.isolation not in _CLONED:
             return
         for prepared in self.all_prepared():
             place = self._place(prepared.arch.name)
@@ -359,7 +362,7 @@ class Lab:
         """Drop a supply of guests, and the template that it may have used."""
         if (guests := self._place(arch).guests.pop(kind, None)) is not None:
             guests.close()
-            if kind[0] in (Isolation.BATCH, Isolation.CLONE):
+            if kind[0] in _CLONED:
                 drop_template(self._prepared_for(arch, kind), self.templates)
 
     def _boot(self, prepared: PreparedKernel) -> AbstractContextManager[Guest]:
