@@ -300,7 +300,7 @@ def entered(prepared: PreparedKernel, vm: VirtualMachine, deadline: Deadline) ->
             vm.why_dead,
             vm.console.text,
             partial(_show_processors, vm, binaries),
-            partial(interrupts_are_off, vm.qmp, vm.spec.kernel),
+            partial(interrupts_are_off, vm.qmp, vm.spec.kernel.system_map),
         ),
     ) as session:
         log = KernelLog(session, vm.console.text)

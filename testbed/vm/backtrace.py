@@ -11,10 +11,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 from testbed.deadline import Deadline
 from testbed.errors import QmpError
-from testbed.kernel.build import Kernel
 from testbed.vm.qmp import Qmp
 from testbed.vm.registers import Processor, parse_registers, parse_words
 from testbed.vm.symbols import SymbolTable, idle_code
@@ -37,7 +37,7 @@ def show_processors(qmp: Qmp, symbols: SymbolTable) -> str:
     return "\n".join(parts) or f"the registers cannot be read: {shown}"
 
 
-def interrupts_are_off(qmp: Qmp, kernel: Kernel) -> bool:
+def interrupts_are_off(qmp: Qmp, system_map: Path) -> bool:
     """Whether every busy processor is in the kernel with interrupts off, at this moment.
 
     An idle processor does not count. One of arm64 waits with interrupts off, and an interrupt wakes
@@ -47,7 +47,7 @@ def interrupts_are_off(qmp: Qmp, kernel: Kernel) -> bool:
         seen = list(parse_registers(_monitor(qmp, "info registers -a")))
     except QmpError:
         return False
-    idle = idle_code(kernel)
+    idle = idle_code(system_map)
     busy = [cpu for cpu in seen if cpu.pc not in idle]
     return bool(busy) and all(cpu.interrupts_off and not cpu.in_user_mode for cpu in busy)
 

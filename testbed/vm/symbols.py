@@ -9,6 +9,8 @@ import re
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 from testbed.kernel.build import Kernel
 
@@ -71,12 +73,14 @@ def kernel_functions(kernel: Kernel) -> Iterator[Function]:
         yield from map_functions(kernel.system_map.read_text())
 
 
-def idle_code(kernel: Kernel) -> range:
-    """Return the addresses of the code in which a processor waits for work.
+@cache  # a silent guest is looked at several times a second
+def idle_code(system_map: Path) -> range:
+    """Return the addresses of the code in which a processor of a kernel waits for work.
 
-    It has a section of its own (include/asm-generic/vmlinux.lds.h, CPUIDLE_TEXT).
+    It has a section of its own (include/asm-generic/vmlinux.lds.h, CPUIDLE_TEXT). Without the file
+    the range is empty.
     """
-    return map_range(kernel.system_map.read_text()) if kernel.system_map.is_file() else range(0)
+    return map_range(system_map.read_text()) if system_map.is_file() else range(0)
 
 
 def map_range(system_map: str) -> range:
