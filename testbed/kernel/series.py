@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -60,6 +61,12 @@ class Series:
     def identity(self) -> str:
         """Equal for equal patches in equal order, regardless of names. Empty without patches."""
         return " ".join(patch.identity for patch in self.patches)
+
+    @property
+    def patchset_hash(self) -> str:
+        """KCIDB's hash: SHA-256 of the lines of the patches' SHA-256. Empty without patches."""
+        digests = "".join(f"{hashlib.sha256(patch.text).hexdigest()}\n" for patch in self.patches)
+        return hashlib.sha256(digests.encode()).hexdigest() if digests else ""
 
     @property
     def files(self) -> tuple[str, ...]:

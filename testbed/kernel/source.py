@@ -28,6 +28,8 @@ class Text(Protocol):
     @property
     def description(self) -> str: ...
     @property
+    def commit(self) -> str: ...
+    @property
     def in_place(self) -> bool: ...
     def unpack(self, ctx: Context) -> Path: ...
 
@@ -45,6 +47,11 @@ class Source:
     def family(self) -> str:
         """Equal for successive states of one text, which share a build directory."""
         return self.text.family
+
+    @property
+    def commit(self) -> str:
+        """The git commit that the text was taken from; empty for any other text."""
+        return self.text.commit
 
     @property
     def configuration(self) -> str:

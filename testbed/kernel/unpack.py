@@ -35,6 +35,7 @@ class ArchivedText(ABC):
     """Kernel text in an archive: unpacked in the cache, and equal wherever it comes from."""
 
     in_place = False
+    commit = ""
 
     @property
     @abstractmethod

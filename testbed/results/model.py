@@ -76,6 +76,11 @@ class Environment:
     config: tuple[str, ...] = ()  # files of the user's fragments
     cmdline: str = ""  # the user's words for the kernel
     qemu_argv: tuple[str, ...] = ()  # the user's words for QEMU
+    kernel_key: str = ""  # equal kernels have equal keys; empty in older results, as the next four
+    commit: str = ""  # the git commit with the kernel's text, if it is one
+    patchset: str = ""  # a digest of the series
+    compiler: str = ""  # the first line of its --version
+    config_digest: str = ""  # SHA-256 of the .config
 
     @property
     def options(self) -> str:

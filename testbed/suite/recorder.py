@@ -8,6 +8,7 @@ of a test carries the case to the main process; the environments follow when the
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import shlex
 import time
@@ -216,9 +217,11 @@ def _reaches(item: pytest.Item) -> Iterator[str]:
 
 
 def _environment(prepared: PreparedKernel, isolation: str) -> Environment:
+    kernel = prepared.kernel
+    build = json.loads(kernel.build_json.read_text())
     return Environment(
         arch=prepared.arch.name,
-        kernel=prepared.kernel.release,
+        kernel=kernel.release,
         source=prepared.source.description,
         series=prepared.series.names,
         flavour=prepared.flavour.name,
@@ -226,10 +229,15 @@ def _environment(prepared: PreparedKernel, isolation: str) -> Environment:
         accel=prepared.accel.accel,
         accel_reason=prepared.accel.reason,
         qemu=prepared.qemu_version,
-        build_seconds=json.loads(prepared.kernel.build_json.read_text())["seconds"],
+        build_seconds=build["seconds"],
         config=tuple(map(str, prepared.request.user_fragments)),
         cmdline=prepared.user_cmdline,
         qemu_argv=prepared.user_argv,
+        kernel_key=kernel.key,
+        commit=prepared.source.commit,
+        patchset=prepared.series.patchset_hash,
+        compiler=build["compiler"][0],
+        config_digest=hashlib.sha256(kernel.config.read_bytes()).hexdigest(),
     )
 
 

@@ -389,3 +389,12 @@ def test_a_folder_of_numbered_mails_must_be_complete(desk: Desk) -> None:
     # Patches that somebody picked from two series have no common numbers.
     desk.patch("0003-x.patch", mail("[PATCH 5/9] x", f"---\n{text}"))
     assert load_series(str(desk.top)).names == ("0001-x.patch", "0003-x.patch")
+
+
+def test_a_series_has_the_hash_that_kcidb_defines(tmp_path: Path) -> None:
+    for name in ("1.patch", "2.patch"):
+        (tmp_path / name).write_text(diff("mm/vma.c", "a", name))
+    recipe = "sha256sum *.patch | cut -c-64 | sha256sum | cut -c-64"
+    done = subprocess.run(recipe, shell=True, cwd=tmp_path, capture_output=True, check=True)
+    assert load_series(str(tmp_path)).patchset_hash == done.stdout.decode().strip()
+    assert Series().patchset_hash == ""

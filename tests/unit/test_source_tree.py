@@ -294,3 +294,4 @@ def test_a_clean_git_tree_has_the_configuration_of_its_commit(tree: Path, ctx: C
     whole = have(tree, ctx).source
     commit = have(Path(f"{tree}@HEAD"), ctx).source
     assert commit.configuration == whole.configuration
+    assert (commit.commit, whole.commit) == (git(tree, "rev-parse", "HEAD").strip(), "")
