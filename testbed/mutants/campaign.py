@@ -106,7 +106,8 @@ class Campaign:
         if self.quick:
             # The selection depends on data that no verdict depends on.
             tests = digest(tests, SECONDS_FILE.read_text(), KILLERS_FILE.read_text())
-        return digest(suite_identity(), tests, settings.cmdline, *settings.qemu)
+        how = (settings.isolation, settings.cmdline, *settings.qemu)
+        return digest(suite_identity(), tests, *how)
 
     def good_kernel(self, arch: str, first: Sequence[str] = ()) -> str:
         """Return the key of the good kernel, after proof that all tests are green in this order.

@@ -35,7 +35,7 @@ from testbed.mutants.vmatests import VmaTests
 from testbed.process import find_tool, run
 from testbed.report.text import first_lines
 from testbed.results.model import Run
-from testbed.settings import Isolation, Settings
+from testbed.settings import Settings
 from testbed.suite.runner import run_suite
 from testbed.terminal import make_progress
 
@@ -184,15 +184,7 @@ def settled(
 
 def lab_of(ctx: Context, series: Series, arch: str, results: Path, build_dir_name: str = "") -> Lab:
     """Return the lab for one kernel of a campaign."""
-    return Lab.for_kernel(
-        ctx,
-        series,
-        arch,
-        results,
-        # The run stops at the first unexpected result, so no test runs on a damaged kernel.
-        isolation=Isolation.SHARED,
-        build_dir_name=build_dir_name,
-    )
+    return Lab.for_kernel(ctx, series, arch, results, build_dir_name=build_dir_name)
 
 
 def _tested(found: Run, run_dir: Path) -> Attempt:

@@ -22,6 +22,7 @@ from testbed.errors import CommandError
 from testbed.kernel.patch import read_patch
 from testbed.kernel.series import Series
 from testbed.kernel.source import SourceTree
+from testbed.kernel.toolchain import have_ccache
 from testbed.kernel.worktree import prepare_worktree
 from testbed.mutants.mutation import Sieve
 from testbed.process import run
@@ -51,7 +52,7 @@ class VmaTests:
         if self.files.isdisjoint(mutant.files):
             return Sieve.BLIND
         with _work_tree(self.tree, Series((*self.base.patches, mutant)), self.cache) as src:
-            return Sieve.MISSED if _pass(src) else Sieve.CAUGHT
+            return Sieve.MISSED if _pass(src, self.cache) else Sieve.CAUGHT
 
 
 def find_vma_tests(tree: SourceTree, base: Series, ctx: Context) -> VmaTests | None:
@@ -67,7 +68,7 @@ def find_vma_tests(tree: SourceTree, base: Series, ctx: Context) -> VmaTests | N
         _work_tree(tree, base, ctx.cache) as src,
         ctx.progress.step(f"{_FOLDER} without a mutation"),
     ):
-        if _pass(src):
+        if _pass(src, ctx.cache):
             return VmaTests(tree, base, ctx.cache, _compiled_from(src))
     ctx.progress.note(f"{_FOLDER} does not pass (is liburcu-dev installed?): {_SKIPPED}")
     return None
@@ -79,13 +80,17 @@ def _work_tree(tree: SourceTree, series: Series, cache: Cache) -> Iterator[Path]
         yield prepare_worktree(root, tree, series).src
 
 
-def _pass(src: Path) -> bool:
+def _pass(src: Path, cache: Cache) -> bool:
+    """Whether the tests pass. A mutation changes few of their objects: ccache has the others."""
     folder = src / _FOLDER
+    compiler = ["CC=ccache gcc"] if have_ccache() else []
+    env = {"CCACHE_DIR": str(cache.ccache), "CCACHE_DEPEND": "1"}
     try:
         deadline = Deadline.after(_LIMIT)
         run(["make", "-C", folder, "clean"], deadline=deadline)
         # -MMD writes dependency files, which name the compiled files.
-        run(["make", "-C", folder, "EXTRA_CFLAGS=-MMD"], deadline=deadline)
+        make = ["make", "-C", folder, "EXTRA_CFLAGS=-MMD", *compiler]
+        run(make, env=env, deadline=deadline)
         output = run([folder / "vma"], cwd=folder, deadline=deadline).stdout
     except CommandError:
         return False
