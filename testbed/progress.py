@@ -11,8 +11,19 @@ from typing import Protocol
 class Step(Protocol):
     """One piece of work in progress."""
 
-    def update(self, done: float, *, total: float | None = None, note: str = "") -> None:
-        """Report `done` of `total`, in any unit, and a note on the present item."""
+    def update(
+        self,
+        done: float,
+        *,
+        total: float | None = None,
+        note: str = "",
+        seconds: float | None = None,
+    ) -> None:
+        """Report `done` of `total`, in any unit, and a note on the present item.
+
+        `seconds` is the time that all of `total` is expected to take. Without it, the remaining
+        time follows from the pace of the step alone.
+        """
 
 
 class Progress(Protocol):
@@ -28,7 +39,14 @@ class Progress(Protocol):
 
 
 class _SilentStep:
-    def update(self, done: float, *, total: float | None = None, note: str = "") -> None:
+    def update(
+        self,
+        done: float,
+        *,
+        total: float | None = None,
+        note: str = "",
+        seconds: float | None = None,
+    ) -> None:
         pass
 
 

@@ -13,10 +13,20 @@ from dataclasses import dataclass, field
 
 from rich.console import Console, ConsoleDimensions, RenderableType
 from rich.markup import escape
-from rich.progress import BarColumn, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.progress import Progress as RichBars
+from rich.text import Text
 
 from testbed.progress import Progress, Step
+from testbed.remaining import Remaining
 
 # Seconds between two plain lines of a long step.
 _PLAIN_INTERVAL = 15.0
@@ -89,15 +99,31 @@ class _Bars(RichBars):
             yield picture
 
 
+class _RemainingColumn(ProgressColumn):
+    """The remaining time. It counts down between two reports of a step."""
+
+    def render(self, task: Task) -> Text:
+        return Text(str(task.fields["remaining"]), style="dim")
+
+
 @dataclass
 class _LiveStep:
     bars: _Bars
     task: TaskID
+    total: float | None
+    remaining: Remaining
 
-    def update(self, done: float, *, total: float | None = None, note: str = "") -> None:
-        self.bars.update(self.task, completed=done, note=escape(note))
-        if total is not None:
-            self.bars.update(self.task, total=total)
+    def update(
+        self,
+        done: float,
+        *,
+        total: float | None = None,
+        note: str = "",
+        seconds: float | None = None,
+    ) -> None:
+        self.total = total if total is not None else self.total
+        self.remaining.update(done, self.total, seconds)
+        self.bars.update(self.task, completed=done, total=self.total, note=escape(note))
 
 
 class LiveProgress:
@@ -112,6 +138,7 @@ class LiveProgress:
             BarColumn(),
             TaskProgressColumn(),
             TimeElapsedColumn(),
+            _RemainingColumn(),
             TextColumn("[dim]{task.fields[note]}"),
             console=console,
             transient=True,
@@ -122,9 +149,10 @@ class LiveProgress:
     def step(self, title: str, total: float | None = None) -> Iterator[Step]:
         started = time.monotonic()
         self._enter()
-        task = self.bars.add_task(escape(title), total=total, note="")
+        remaining = Remaining()
+        task = self.bars.add_task(escape(title), total=total, note="", remaining=remaining)
         try:
-            yield _LiveStep(self.bars, task)
+            yield _LiveStep(self.bars, task, total, remaining)
         except BaseException:
             self._console.print(f"[red]✗[/] {escape(title)}", highlight=False)
             raise
@@ -159,14 +187,25 @@ class _PlainStep:
     title: str
     total: float | None
     printed: float = field(default_factory=time.monotonic)
+    remaining: Remaining = field(default_factory=Remaining)
 
-    def update(self, done: float, *, total: float | None = None, note: str = "") -> None:
+    def update(
+        self,
+        done: float,
+        *,
+        total: float | None = None,
+        note: str = "",
+        seconds: float | None = None,
+    ) -> None:
         self.total = total if total is not None else self.total
-        if time.monotonic() - self.printed < _PLAIN_INTERVAL:
+        self.remaining.update(done, self.total, seconds)
+        # The first expectation is shown at once.
+        if seconds is None and time.monotonic() - self.printed < _PLAIN_INTERVAL:
             return
         self.printed = time.monotonic()
         share = f" {100 * done / self.total:.0f}%" if self.total else ""
-        plain(self.console, f"... {self.title}{share} {note}".rstrip())
+        left = f" ({self.remaining})" if str(self.remaining) else ""
+        plain(self.console, f"... {self.title}{share}{left} {note}".rstrip())
 
 
 class PlainProgress:

@@ -26,6 +26,7 @@ from testbed.kernel.toolchain import (
     read_ccache_use,
 )
 from testbed.kernel.worktree import prepare_worktree
+from testbed.pace import Pace
 from testbed.progress import Progress
 
 # Measured on 7.3.4: 240 MB for objects, 25 MB for directories of the link tree, 150 MB for the
@@ -34,6 +35,9 @@ _FRESH_BUILD = 800_000_000  # bytes
 
 # Output lines of a full build of 7.3.4. Used until this work directory has its own count.
 _LIKELY_OBJECTS = 1900
+
+# Seconds of a full build of 7.3.4 on one processor, for a host that has not built a kernel yet.
+_LIKELY_SECONDS = 680.0
 
 # The compiler cache may take this share of the whole cache.
 _CCACHE_SHARE = 10
@@ -56,6 +60,7 @@ class BuildDir:
     root: Path
     make: Make
     progress: Progress
+    pace: Pace  # seconds of a full build, times its jobs
 
     @property
     def src(self) -> Path:
@@ -93,11 +98,19 @@ class BuildDir:
         words = (f"LOCALVERSION={UNNAMED}", gzip, self.make.compiler.arch.image, "modules")
         stats = self.root / "ccache-stats"
         stats.unlink(missing_ok=True)
+        whole = not ((self.obj / "vmlinux").exists() or self._reached.exists())
         started = time.monotonic()
         objects = self._make(words, title, log)
         (self.root / "built").write_text(key)
-        seconds = time.monotonic() - started
-        return CompileStats(seconds, objects, read_ccache_use(stats), self.make.command(*words))
+        seconds, use = time.monotonic() - started, read_ccache_use(stats)
+        if whole and use.misses >= use.hits:  # others would promise a short time to the next build
+            self.pace.keep(seconds * self.make.jobs)
+        return CompileStats(seconds, objects, use, self.make.command(*words))
+
+    @property
+    def _reached(self) -> Path:
+        """The file with the number of objects that an interrupted build has made."""
+        return self.root / "objects-reached"
 
     def _gzip_for(self, key: str) -> Path:
         """Return the gzip script that writes the release into the image.
@@ -113,12 +126,14 @@ class BuildDir:
 
     def _make(self, words: tuple[str, ...], title: str, log: Path) -> int:
         """Run make with a progress step, and return the number of objects made."""
-        whole, reached = self.root / "objects", self.root / "objects-reached"
+        whole, reached = self.root / "objects", self._reached
         fresh = not (self.obj / "vmlinux").exists()
         before = _number(reached) if fresh else 0  # objects of an interrupted build
         total = (_number(whole) or _LIKELY_OBJECTS) if fresh else None
         made = 0
         with self.progress.step(title, total) as step:
+            if fresh:
+                step.update(before, total=total, seconds=self.pace.read() / self.make.jobs)
 
             def count(line: str) -> None:
                 nonlocal made
@@ -161,7 +176,15 @@ def open_build_dir(request: KernelRequest, compiler: Compiler, ctx: Context) -> 
             jobs=ctx.settings.jobs,
             ccache=_ccache(root, ctx),
         )
-        yield BuildDir(root, make, ctx.progress)
+        work = f"compile {'-'.join(_sort(request))}"
+        pace = Pace.of(ctx.settings, work, _LIKELY_SECONDS)
+        yield BuildDir(root, make, ctx.progress, pace)
+
+
+def _sort(request: KernelRequest) -> list[str]:
+    """Return words for the sort of a kernel: those of one sort have nearly the same objects."""
+    flavours = [file.stem for file in request.fragments] or ["base"]
+    return [request.arch.name, request.toolchain, *flavours]
 
 
 def _work_name(request: KernelRequest, tree: SourceTree) -> str:
@@ -170,12 +193,11 @@ def _work_name(request: KernelRequest, tree: SourceTree) -> str:
     Objects contain the absolute path of their source. So a text that is built in place and a
     patched copy of it are two families.
     """
-    flavours = [file.stem for file in request.fragments] or ["base"]
     direct = tree.in_place and not request.series.patches
     where = digest(request.source.family, "direct" if direct else "copy")
     apart = ["config"] if request.user_fragments else []
     apart += [request.build_dir_name] if request.build_dir_name else []
-    return "-".join((request.arch.name, request.toolchain, *flavours, *apart, where))
+    return "-".join((*_sort(request), *apart, where))
 
 
 def _ccache(root: Path, ctx: Context) -> dict[str, str]:

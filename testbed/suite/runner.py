@@ -19,8 +19,8 @@ from testbed.lab.background import built_in_background
 from testbed.lab.lab import Lab
 from testbed.progress import Step
 from testbed.results.model import Case, Run
-from testbed.results.store import JUNIT_FILE
 from testbed.settings import CHECKOUT, available_mib
+from testbed.suite.estimate import Estimate
 from testbed.suite.plugin import LAB, RECORDER
 from testbed.suite.recorder import Recorder
 from testbed.suite.selection import SELECTION, Selection
@@ -44,11 +44,10 @@ class RunnerPlugin:
     lab: Lab
     step: Step
     selection: Selection
+    estimate: Estimate
     listener: Callable[[Case], None] | None = None
     before: Sequence[Case] = ()
     failed: bool = False
-    total: int = 0
-    done: int = 0
     trouble: list[str] = field(default_factory=list)
     recorder: Recorder | None = None
 
@@ -69,29 +68,33 @@ class RunnerPlugin:
             self.trouble.append(report.longreprtext)
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        self.total = len(session.items)
+        self._begin([item.nodeid for item in session.items])
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: Sequence[str]) -> None:
-        self.total = len(ids)
+        if not self.estimate.total:  # each worker collects the same tests
+            self._begin(ids)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         # With workers, pytest then ends as if it were interrupted.
         self.failed |= report.failed
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
-        self.step.update(self.done, total=self.total, note=nodeid.rpartition("::")[2])
+        self.step.update(self.estimate.done, note=nodeid.rpartition("::")[2])
 
     def pytest_runtest_logfinish(self, nodeid: str) -> None:
-        self.done += 1
-        self.step.update(self.done, total=self.total)
+        self.estimate.end(nodeid)
+        self.step.update(self.estimate.done)
+
+    def _begin(self, tests: Sequence[str]) -> None:
+        seconds = self.estimate.begin(tests)
+        self.step.update(0, total=self.estimate.total, seconds=seconds)
 
 
-def pytest_arguments(run_dir: Path, expression: str | None, workers: int) -> list[str]:
-    """Return the arguments of a pytest session that writes to `run_dir`."""
+def pytest_arguments(expression: str | None, workers: int) -> list[str]:
+    """Return the arguments of the pytest session."""
     arguments = [str(CONTRACT_TESTS), f"--rootdir={CHECKOUT}", "-c", f"{CHECKOUT}/pyproject.toml"]
     arguments += ["-p", "no:terminal", "-p", "no:cacheprovider", "-o", "addopts="]
-    arguments += [f"--junitxml={run_dir / JUNIT_FILE}"]
     arguments += ["-k", expression] if expression else []
     return [*arguments, "-n", str(workers)] if workers > 1 else arguments
 
@@ -130,13 +133,14 @@ def run_suite(
     late = lab.prepare_ready()
     lab.make_templates()
     workers = 1 if keep else lab.ctx.settings.worker_count(available_mib())
-    arguments = pytest_arguments(lab.run_dir, expression, workers)
+    arguments = pytest_arguments(expression, workers)
     arguments += ["--keep"] if keep else []
     arguments += ["--exitfirst"] if stop_early else []
     seed = secrets.randbelow(1 << 32) if seed is None else seed
     selection = Selection(seed, first, frozenset(done), quick, late)
     with built_in_background(lab, late), lab.ctx.progress.step("test") as step:
-        session = RunnerPlugin(lab, step, selection, listener, before)
+        estimate = Estimate.of(lab.ctx.settings, workers)
+        session = RunnerPlugin(lab, step, selection, estimate, listener, before)
         with contextlib.redirect_stderr(io.StringIO()) as stderr:
             status = pytest.main(arguments, plugins=[session])
     if session.recorder is not None and session.recorder.broken is not None:
@@ -150,5 +154,7 @@ def run_suite(
         raise KeyboardInterrupt
     if status is pytest.ExitCode.NO_TESTS_COLLECTED and not before:
         raise SetupError(f"no test matches -k {expression!r}")
+    if not (late or session.failed):  # otherwise other work took a part of the time
+        estimate.keep()
     assert session.recorder is not None
     return session.recorder.run()

@@ -57,15 +57,24 @@ class Recorder:
     notes: list[str] = field(default_factory=list)
     targets: list[str] = field(default_factory=list)
     figures: list[tuple[float, float | None]] = field(default_factory=list)
+    expected: list[float] = field(default_factory=list)  # seconds
 
     @contextmanager
     def step(self, title: str, total: float | None = None) -> Iterator[Step]:
         self.steps.append(title)
         yield self
 
-    def update(self, done: float, *, total: float | None = None, note: str = "") -> None:
-        self.targets.append(note)
+    def update(
+        self,
+        done: float,
+        *,
+        total: float | None = None,
+        note: str = "",
+        seconds: float | None = None,
+    ) -> None:
+        self.targets += [note] if note else []
         self.figures.append((done, total))
+        self.expected += [] if seconds is None else [seconds]
 
     def note(self, text: str) -> None:
         self.notes.append(text)
@@ -93,7 +102,7 @@ class Yard:
 
     def ctx(self, recorder: Recorder | None = None) -> Context:
         """Open a context as another process would."""
-        settings = Settings(cache_dir=self.cache_dir, jobs=2)
+        settings = Settings(cache_dir=self.cache_dir, state_dir=self.top / "state", jobs=2)
         ctx = Context.of(settings, recorder or self.recorder)
         self.caches.callback(ctx.cache.close)
         return ctx
@@ -262,6 +271,20 @@ def test_progress_counts_objects_against_the_last_full_build(yard: Yard) -> None
         shutil.rmtree(obj)
     yard.build()
     assert yard.recorder.figures[-1] == (5, 5)
+
+
+def test_a_full_build_expects_the_time_of_the_last_one_on_this_host(yard: Yard) -> None:
+    yard.build()
+    assert yard.recorder.expected == [680 / 2]  # nothing is known yet, and two jobs
+    (pace,) = json.loads((yard.top / "state/pace.json").read_text()).items()
+    assert pace[0] == f"compile {HOST.name}-gcc-base"
+    assert 0 < pace[1] < 680
+    (yard.tree / "mm/vma.c").write_text("int may_merge = 1;\n")
+    yard.build()  # of one object: it expects nothing, and teaches nothing
+    assert yard.recorder.expected == []
+    shutil.rmtree(yard.cache_dir)
+    yard.build()
+    assert yard.recorder.expected == [pace[1] / 2]
 
 
 def test_a_patch_of_one_file_compiles_one_object(yard: Yard) -> None:
@@ -503,6 +526,8 @@ def test_with_ccache_another_family_has_the_objects_of_the_first(
     other = yard.build(dataclasses.replace(yard.request(text), fragments=(fragment,)))
     assert len(compiled(other)) == 3
     assert json.loads(other.build_json.read_text())["ccache"] == {"hits": 3, "misses": 0}
+    # Its short time says nothing about the next build.
+    assert len(json.loads((yard.top / "state/pace.json").read_text())) == 1
 
 
 def test_without_ccache_a_kernel_is_built_with_a_note(yard: Yard) -> None:
@@ -519,7 +544,7 @@ sys.path.insert(0, str(Path(sys.argv[1]).parent))
 import test_build
 
 class Loud(test_build.Recorder):
-    def update(self, done, *, total=None, note=""):
+    def update(self, done, *, note="", **figures):
         print(note, flush=True)
 
 yard = test_build.Yard(Path(sys.argv[2]), Loud())
@@ -558,7 +583,7 @@ def test_a_build_that_is_interrupted_leaves_nothing_and_continues(yard: Yard) ->
 
     kernel = yard.build()
     assert compiled(kernel) == []
-    assert yard.recorder.figures[0][0] == 5  # three objects and the wait came before
+    assert yard.recorder.figures[0][0] == 4  # three objects and the wait came before
     assert "  LD      vmlinux" in kernel.log.read_text()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import pty
+import re
 import termios
 
 import pytest
@@ -33,6 +34,39 @@ def test_a_terminal_gets_a_line_for_each_ended_step() -> None:
     ended = [line for line in _text(console).splitlines() if "✓" in line]
     assert ["inner" in line for line in ended] == [True, False]
     assert "outer" in ended[-1]
+
+
+def test_a_terminal_shows_the_remaining_time_beside_the_bar(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    console = Console(file=io.StringIO(), force_terminal=True, width=120)
+    progress = make_progress(console)
+    assert isinstance(progress, LiveProgress)
+    with progress.step("compile") as step:
+        step.update(0, total=10, seconds=300)
+        progress.bars.refresh()
+        before = _text(console)
+        step.update(5)
+        progress.bars.refresh()
+    assert "about 5 min left" in before
+    assert re.search(r"about \d+ s left", _text(console)[len(before) :])
+    assert "left" not in _text(console).splitlines()[-1]
+
+
+def test_a_pipe_shows_the_remaining_time_once_and_then_at_intervals(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    console = Console(file=io.StringIO(), force_terminal=False)
+    with make_progress(console).step("compile") as step:
+        step.update(0, total=1000, seconds=300)
+        for done in range(100):
+            step.update(done, note="mm/vma.o")
+        assert _text(console) == "compile ...\n... compile 0% (about 5 min left)\n"
+        monkeypatch.setattr("testbed.terminal._PLAIN_INTERVAL", 0.0)
+        step.update(500, note="mm/vma.o")
+    line = _text(console).splitlines()[2]
+    assert re.fullmatch(r"... compile 50% \(about \d+ s left\) mm/vma\.o", line)
 
 
 def test_a_note_stays_on_one_line_and_can_be_copied() -> None:
