@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pytest
 
@@ -19,6 +19,23 @@ SELECTION = pytest.StashKey["Selection"]()
 # One in this many tests of a batch runs again, alone.
 _SAMPLE = 100
 
+# A share of tests is chosen by a digest of so many hexadecimal digits.
+_SHARE_DIGITS = 8
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A part of the tests: those of some names, or a share that a seed chooses."""
+
+    only: Collection[str] = ()  # node ids; empty: all
+    part: float = 1.0  # of these
+    seed: str = ""
+
+    def takes(self, nodeid: str) -> bool:
+        """Whether a test is in the sample. It is in each larger part of the same seed, too."""
+        place = int(digest("sample", nodeid, self.seed)[:_SHARE_DIGITS], 16)
+        return (not self.only or nodeid in self.only) and place < self.part * 16**_SHARE_DIGITS
+
 
 @dataclass(frozen=True)
 class Selection:
@@ -29,6 +46,7 @@ class Selection:
     done: Collection[str] = ()  # node ids of tests that do not run
     quick: bool = False  # only the tests of a first answer
     late: Sequence[str] = ()  # architectures whose kernels are still being built
+    sample: Sample = field(default_factory=Sample)
 
     def samples(self, nodeid: str) -> bool:
         """Whether a test runs again alone. Another seed selects other tests."""
@@ -37,7 +55,8 @@ class Selection:
 
 def selected(items: Sequence[pytest.Item], selection: Selection) -> list[pytest.Item]:
     """Return the tests that run, in their order."""
-    left = [item for item in items if item.nodeid not in selection.done]
+    done, sample = selection.done, selection.sample
+    left = [item for item in items if item.nodeid not in done and sample.takes(item.nodeid)]
     if selection.seed is None:
         return ends_last(left)
     return arranged(
