@@ -40,7 +40,7 @@ from testbed.suite.runner import run_suite
 from testbed.terminal import make_progress
 
 # A separate build directory, so that mutants do not cause rebuilds of other kernels.
-_BUILD_DIR = "mutants"
+BUILD_DIR = "mutants"
 
 # The files of the layer, to which semantic patches are applied.
 _LAYER = (
@@ -59,7 +59,7 @@ _LOG_LINES = 400
 SEED = 0
 
 # Entries of the cache that go with a mutation.
-_PASSING = ("config", "kernel", "guest", "image")
+PASSING = ("config", "kernel", "guest", "image")
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class Trial:
 
     def _try(self, patch: Path, tree: SourceTree, ctx: Context) -> Tried:
         started = time.monotonic()
-        with ctx.cache.passing(*_PASSING):
+        with ctx.cache.passing(*PASSING):
             attempt, retried = settled(lambda first: self._attempt(patch, first, ctx), self.first)
         tests = None
         if self.sieve is not None and attempt.fate is not Fate.ABSENT:
@@ -144,7 +144,7 @@ class Trial:
         started = time.monotonic()
         with (
             tempfile.TemporaryDirectory(prefix="mutant-") as scratch,
-            closing(lab_of(ctx, series, self.arch, Path(scratch), _BUILD_DIR)) as lab,
+            closing(lab_of(ctx, series, self.arch, Path(scratch), BUILD_DIR)) as lab,
         ):
             try:
                 lab.prepared(self.arch)
