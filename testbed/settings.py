@@ -55,7 +55,7 @@ def _default_jobs() -> int:
 
 
 # Memory per worker besides its VM, in MiB: Python, QEMU, and clones prepared in advance.
-_WORKER_MIB = 512
+WORKER_MIB = 512
 
 
 def available_mib() -> int:
@@ -95,6 +95,8 @@ class Settings:
     data_dir: Path = field(default_factory=lambda: Path(platformdirs.user_data_dir(APP)))
     state_dir: Path = field(default_factory=lambda: Path(platformdirs.user_state_dir(APP)))
     results_dir: Path = CHECKOUT / "results"
+    history: str = ""  # URL of the database of nights; if empty, a file in data_dir
+    artifacts: str = ""  # URL of their files; if empty, a folder in data_dir
 
     @property
     def user_words(self) -> tuple[str, ...]:
@@ -108,7 +110,7 @@ class Settings:
 
     def worker_slots(self, mib: int) -> int:
         """Return how many workers fit into `mib` MiB of memory."""
-        return mib // (self.vm_memory_mib + _WORKER_MIB)
+        return mib // (self.vm_memory_mib + WORKER_MIB)
 
     def worker_count(self, mib: int) -> int:
         """Return the number of processes that run tests on a host with `mib` MiB to spare.
@@ -119,7 +121,7 @@ class Settings:
         slots = self.worker_slots(mib)
         if self.workers > slots:
             message = f"{self.workers} workers need more memory than the {mib} MiB that are free"
-            need = self.vm_memory_mib + _WORKER_MIB
+            need = self.vm_memory_mib + WORKER_MIB
             raise SetupError(message, hint=f"each needs {need} MiB: use at most {max(1, slots)}")
         return self.workers or max(1, min(_default_jobs(), slots))
 
