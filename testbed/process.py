@@ -192,8 +192,11 @@ def spawn(
         yield Process(tuple(words), popen)
 
 
-def wait_any(processes: Sequence[Process]) -> list[Process]:
-    """Wait until at least one of these children has ended. Return those that have."""
+def wait_any(processes: Sequence[Process], seconds: float | None = None) -> list[Process]:
+    """Wait until at least one of these children has ended. Return those that have.
+
+    With `seconds`, wait for no longer, and perhaps return none.
+    """
     with contextlib.ExitStack() as stack:
         ends = []
         for process in processes:
@@ -202,7 +205,7 @@ def wait_any(processes: Sequence[Process]) -> list[Process]:
             # Until its status is read, the number of a process is not used again.
             ends.append(os.pidfd_open(process.pid))
             stack.callback(os.close, ends[-1])
-        select.select(ends, [], [])
+        select.select(ends, [], [], seconds)
         return [each for each in processes if each.returncode is not None]
 
 
