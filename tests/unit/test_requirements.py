@@ -14,5 +14,5 @@ _OLDEST = "3.11.2"
 
 @pytest.mark.parametrize("name", sorted({each.name for each in importlib.metadata.distributions()}))
 def test_a_package_accepts_the_python_of_debian_12(name: str) -> None:
-    wanted = importlib.metadata.metadata(name).get("Requires-Python") or ""
-    assert _OLDEST in SpecifierSet(wanted)
+    wanted = importlib.metadata.metadata(name).json.get("requires_python", "")
+    assert _OLDEST in SpecifierSet(str(wanted))
