@@ -20,6 +20,7 @@ from testbed.cli import (
     doctor,
     gdb,
     mutants,
+    report,
     run,
     series,
     shell,
@@ -45,6 +46,7 @@ def cli(verbose: bool) -> None:
 
 for command in (
     *(run.run, build.build, series.series, compare.compare, check.check),
+    report.report,
     *(bisect.bisect, bisect_step.bisect_step, mutants.mutants),
     *(boot.boot, shell.shell, gdb.gdb),
     *(doctor.doctor, cache.cache, completion.completion),

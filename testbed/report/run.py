@@ -101,14 +101,22 @@ class Tally:
             table.add_row(name, *(_cell(self._sum(rows, arch)) for arch in arches))
         return table
 
+    @property
+    def paths(self) -> list[str]:
+        """The rows that are paths, in the order of HookPath."""
+        paths = [row for row in self.rows if self.rows[row]]
+        return sorted(paths, key=lambda path: _PATH_ORDER.get(path, len(_PATH_ORDER)))
+
+    @property
+    def others(self) -> list[str]:
+        """The rows of tests without a path."""
+        return sorted(row for row in self.rows if not self.rows[row])
+
     def _shown(self, height: int | None) -> list[tuple[str, list[str]]]:
         """Return the rows to show, each with the rows that it joins: paths, then the others."""
-        paths = [row for row in self.rows if self.rows[row]]
-        paths.sort(key=lambda path: _PATH_ORDER.get(path, len(_PATH_ORDER)))
-        others = sorted(row for row in self.rows if not self.rows[row])
-        if others and height is not None and len(self.rows) > height:
-            return [*((path, [path]) for path in paths), ("other tests", others)]
-        return [(row, [row]) for row in (*paths, *others)]
+        if self.others and height is not None and len(self.rows) > height:
+            return [*((path, [path]) for path in self.paths), ("other tests", self.others)]
+        return [(row, [row]) for row in (*self.paths, *self.others)]
 
     def _sum(self, rows: Iterable[str], arch: str) -> Counter[Status]:
         total: Counter[Status] = Counter()
@@ -155,6 +163,16 @@ def reasons(groups: Sequence[Sequence[Case]]) -> Iterator[str]:
         yield from (f"    {line}" for line in lines if line.startswith(_POINTERS))
     if len(groups) > _REASONS:
         yield f"  {len(groups) - _REASONS} more reasons are in the files of the run"
+
+
+def headline(cases: Collection[Case]) -> str:
+    """Return one line that says whether there is something to do."""
+    counts = Counter(case.status for case in cases if not case.status.as_expected)
+    if not counts:
+        return "all results are as expected" if cases else "no test ran"
+    listed = ", ".join(f"{counts[status]} {status}" for status in Status if counts[status])
+    noun = "result" if counts.total() == 1 else "results"
+    return f"{counts.total()} unexpected {noun}: {listed}"
 
 
 def summary(run: Run) -> str:

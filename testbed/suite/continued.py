@@ -23,9 +23,9 @@ from pathlib import Path
 from testbed.cache import digest
 from testbed.errors import SetupError, TreeError
 from testbed.files import write_whole
+from testbed.formats.junit import write_junit
 from testbed.kernel.source import resolve
 from testbed.lab.lab import Lab
-from testbed.results.junit import write_junit
 from testbed.results.model import Case, Run, Status
 from testbed.results.store import (
     CASES_FILE,

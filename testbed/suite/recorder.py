@@ -20,6 +20,7 @@ import pytest
 
 from testbed.cache import digest
 from testbed.errors import InfraError
+from testbed.formats.junit import write_junit
 from testbed.lab.guest import Guest
 from testbed.lab.lab import Lab
 from testbed.lab.prepared import PreparedKernel
@@ -158,6 +159,7 @@ class Recorder:
         if self.cases or self._open:
             run = self.run()
             write_run(self.lab.run_dir, run)
+            write_junit(self.lab.run_dir, run)
             write_reach(self.lab.run_dir, run)
             write_coverage(self.lab.run_dir, run)
         elif self.lab.started:

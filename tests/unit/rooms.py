@@ -37,6 +37,7 @@ ROOMS = (
     Room("lab", "guests that stand ready for tests"),
     Room("intree", "the kernel's own hooks, files and stacks, and how a guest reaches each"),
     Room("report", "tables of a run, and of the differences between two runs"),
+    Room("formats", "results as other tools read them: JUnit, KTAP, KCIDB (docs/formats.md)"),
     Room("suite", "the pytest plugin, its recorder and verdicts; pytest_internals.py: _pytest"),
     Room("check", "a user's own driver: trials of its mappings (docs/check.md)"),
     Room("mutants", "known-bad kernels, and whether the tests catch them (docs/mutants.md)"),

@@ -58,7 +58,7 @@ def testbed(
 
 
 COMMANDS = ["run", "build", "series", "boot", "shell", "doctor"]
-COMMANDS += ["compare", "bisect", "bisect-step", "check"]
+COMMANDS += ["compare", "bisect", "bisect-step", "check", "report"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -6,7 +6,6 @@ from __future__ import annotations
 import dataclasses
 import gzip
 import json
-import xml.etree.ElementTree as xml
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,6 @@ import result_parts
 from host_parts import largest_file
 
 from testbed.errors import InfraError, SetupError
-from testbed.results.junit import write_junit
 from testbed.results.model import Case, Run, Status, exit_status, worst
 from testbed.results.store import (
     CASES_FILE,
@@ -196,30 +194,3 @@ def test_a_folder_with_a_case_stays_with_its_identity(tmp_path: Path) -> None:
     append_case(folder, some_case(1))
     remove_run_dir(folder)
     assert {path.name for path in folder.iterdir()} == {IDENTITY_FILE, CASES_FILE}
-
-
-def test_junit_has_each_case_with_its_outcome(tmp_path: Path) -> None:
-    outcomes = {
-        Status.FAIL: "failure",
-        Status.ERROR: "error",
-        Status.MISS: "error",
-        Status.XFAIL: "skipped",
-        Status.FIXED: None,
-        Status.PASS: None,
-        Status.SKIP: "skipped",
-    }
-    cases = tuple(
-        Case(
-            test="tests/vm/test_a.py::test_b[x]", status=status, reason="a < b", evidence="\x1b[31m"
-        )
-        for status in outcomes
-    )
-    write_junit(tmp_path, Run(name="r", command="c", started="t", seconds=2.5, cases=cases))
-    suite = xml.parse(tmp_path / "junit.xml").getroot()[0]
-    assert [suite.get(name) for name in ("tests", "failures", "errors", "skipped", "time")] == [
-        *("7", "1", "2", "2", "2.5")
-    ]
-    found = list(suite)
-    assert [found[0].get("classname"), found[0].get("name")] == ["tests.vm.test_a", "test_b[x]"]
-    assert [one[0].tag if len(one) else None for one in found] == list(outcomes.values())
-    assert found[0][0].get("message") == "a < b"

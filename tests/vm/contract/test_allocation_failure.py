@@ -62,8 +62,8 @@ Reached = Callable[[int], None]
 
 @pytest.fixture
 def reached(request: pytest.FixtureRequest) -> Reached:
-    """Return a function that records the number of failed allocations in junit.xml."""
-    # record_property() would warn about the format of junit.xml.
+    """Return a function that records the number of failed allocations for `--junitxml`."""
+    # record_property() would warn about the format of that file.
     return lambda number: request.node.user_properties.append(("allocations", number))
 
 
