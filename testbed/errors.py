@@ -7,7 +7,8 @@
     │   ├── CommandError       a command on the host failed
     │   ├── LaunchError        QEMU did not start, or ended by itself
     │   ├── QmpError           QEMU's monitor did not answer as expected
-    │   └── SessionError       the SSH session broke, though guest and kernel are well
+    │   ├── SessionError       the SSH session broke, though guest and kernel are well
+    │   └── HistoryError       the database of the history is away, or held by another process
     ├── TreeError              the kernel tree under test
     │   ├── PatchError         a patch does not apply
     │   ├── ConfigError        the final configuration lacks a requested symbol
@@ -88,6 +89,10 @@ class QmpError(InfraError):
 
 class SessionError(InfraError):
     """The SSH session broke although the guest was alive and its kernel clean."""
+
+
+class HistoryError(InfraError):
+    """The database of the history cannot be reached, or another process holds it."""
 
 
 class TreeError(TestbedError):

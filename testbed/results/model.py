@@ -30,6 +30,17 @@ class Status(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """One try of a test that was tried more than once."""
+
+    status: Status
+    alone: bool  # no other test had used its guest
+    error: str = ""  # as in Case, like the rest
+    reason: str = ""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Case:
     """One test on one architecture, and on one path if it has a path."""
 
@@ -43,6 +54,7 @@ class Case:
     error: str = ""  # the class of an unexpected exception
     reason: str = ""  # one line: why it was skipped, why it may fail, or what failed
     evidence: str = ""  # all that a reader needs to judge the case: facts, hook log, splat
+    attempts: tuple[Attempt, ...] = ()  # all in order, if there were several; see `Run.retried`
 
     def raised(self, kind: type[Exception]) -> bool:
         """Whether the case raised an error of the testbed of this kind."""

@@ -21,7 +21,7 @@ from typing import Any
 
 from testbed.errors import SetupError
 from testbed.files import append_whole, make_folder, write_whole
-from testbed.results.model import Case, Environment, Facts, Run, Status, TestFacts
+from testbed.results.model import Attempt, Case, Environment, Facts, Run, Status, TestFacts
 
 RESULT_FILE = "result.json"
 JUNIT_FILE = "junit.xml"
@@ -29,11 +29,12 @@ CASES_FILE = "cases.jsonl"
 FACTS_FILE = "facts.jsonl.gz"
 IDENTITY_FILE = "identity.json"  # testbed/suite/continued.py
 COLLECTED_FILE = "collected.json"  # testbed/suite/collected.py
+BUILD_SETTINGS, BUILD_LOG = "build.toml", "build.log"  # testbed/lab/background.py
 
 _CHUNK = 1 << 16  # bytes that are decompressed at a time
 
 # These alone are not results.
-_EMPTY = {IDENTITY_FILE, JUNIT_FILE, COLLECTED_FILE}
+_EMPTY = {IDENTITY_FILE, JUNIT_FILE, COLLECTED_FILE, BUILD_SETTINGS, BUILD_LOG}
 
 # To be incremented when a field of result.json changes its meaning.
 FORMAT_VERSION = 1
@@ -189,7 +190,10 @@ def environment_from(values: dict[str, Any]) -> Environment:
 def case_from(values: dict[str, Any]) -> Case:
     """Undo dataclasses.asdict for a case. Raises KeyError, TypeError, ValueError."""
     lists = {name: tuple(values[name]) for name in ("guarantees", "reaches")}
-    return Case(**{**values, **lists, "status": Status(values["status"])})
+    attempts = tuple(  # older results lack them
+        Attempt(**{**each, "status": Status(each["status"])}) for each in values.get("attempts", ())
+    )
+    return Case(**{**values, **lists, "attempts": attempts, "status": Status(values["status"])})
 
 
 def _point_latest(root: Path, name: str) -> None:

@@ -42,6 +42,8 @@ ROOMS = (
     Room("check", "a user's own driver: trials of its mappings (docs/check.md)"),
     Room("mutants", "known-bad kernels, and whether the tests catch them (docs/mutants.md)"),
     Room("bisect", "a history to the commit that brought a symptom (docs/bisect.md)"),
+    Room("artifacts", "the files of cells, in a folder or elsewhere; store by content (fsspec)"),
+    Room("history", "what nights have seen, in a database (docs/history.md)"),
     Room("cli", "one file per command; this room and suite/plugin.py alone print or exit"),
 )
 
@@ -56,6 +58,7 @@ SHARED_STEMS = {
     "faultinject": "allocations of a call fail one after the other",
     "guest": "a guest: its session, and the guest that a test is given",
     "guarantees": "the kernel's promises: the list, and a table of those that a run has shown",
+    "history": "the past: of a tree, of tests; and the command for the latter",
     "hooks": "the kernel's own hooks: the list, and a table of those that a run has reached",
     "lab": "the class that the room is named after",
     "mutants": "the command of a room",
@@ -63,6 +66,7 @@ SHARED_STEMS = {
     "run": "a run: the command for it, and its tables",
     "script": "a script for the probe: any, and one that maps a driver's node",
     "series": "a series of patches: the values, and the command that shows one",
+    "store": "what is kept of a run: its files, its rows",
 }
 
 

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The versions of a history's tables, for Alembic."""
