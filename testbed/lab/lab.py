@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -19,6 +19,7 @@ from testbed.deadline import Deadline
 from testbed.errors import BootError, InfraError, TestbedError, TreeError
 from testbed.kernel.build import open_builder
 from testbed.kernel.series import Series
+from testbed.lab.background import built_in_background
 from testbed.lab.guest import Guest, clone_up, guest_up
 from testbed.lab.guests import Batched, Fresh, Guests, Shared
 from testbed.lab.prepared import PreparedKernel, prepare_kernel, request_kernel
@@ -74,6 +75,9 @@ class Lab:
     _run_dir: Path | None = None
     _closed: bool = False
     _templates: Cache | None = None
+    _late: tuple[str, ...] = ()  # architectures whose kernels are built in the background
+    _building: frozenset[str] = frozenset()  # those of them whose build has begun
+    _builds: ExitStack = field(default_factory=ExitStack)  # ends the builds
 
     @classmethod
     def for_kernel(
@@ -126,7 +130,11 @@ class Lab:
         if place.prepared is None:
             try:
                 place.prepared = prepare_kernel(
-                    arch, self.series, self.ctx, build_dir_name=self.build_dir_name
+                    arch,
+                    self.series,
+                    self.ctx,
+                    build_dir_name=self.build_dir_name,
+                    when_compiled=self._build_late,
                 )
             except TestbedError as error:
                 place.prepared = error
@@ -135,20 +143,23 @@ class Lab:
             raise place.prepared.with_traceback(None)
         return place.prepared
 
-    def prepare_ready(self) -> tuple[str, ...]:
-        """Prepare the first kernel, and those that are built. Return the other architectures.
+    def prepare_ready(self, needed: Collection[str] = ()) -> tuple[str, ...]:
+        """Prepare the first kernel, those that are built, and those of `needed`.
 
+        Return the other architectures. From now on until `close`, they are built in the background.
         A tree that does not build is a finding: the test of the build raises it again.
 
         Raises:
             SetupError, InfraError: the host lacks something, or failed.
         """
         first, *others = self.ctx.settings.arch
-        ready = [first, *(arch for arch in others if self.is_built(arch))]
+        ready = [first, *(arch for arch in others if arch in needed or self.is_built(arch))]
+        self._late = tuple(arch for arch in others if arch not in ready)
         for arch in ready:
             with suppress(TreeError):
                 self.prepared(arch)
-        return tuple(arch for arch in others if arch not in ready)
+        self._build_late()
+        return self._late
 
     def is_built(self, arch: str) -> bool:
         """Whether the kernel of an architecture is prepared, or in the cache."""
@@ -285,12 +296,19 @@ class Lab:
         """End every VM. No guest can be had afterwards."""
         self._closed = True
         with ExitStack() as stack:
+            stack.callback(self._builds.close)
             if self._templates is not None:
                 stack.callback(self._templates.close)
             for place in self._places.values():
                 for guests in place.guests.values():
                     stack.callback(guests.close)
                 place.guests = {}
+
+    def _build_late(self) -> None:
+        """Build the late kernels in the background, each once."""
+        if new := [arch for arch in self._late if arch not in self._building]:
+            self._building |= set(new)
+            self._builds.enter_context(built_in_background(self.ctx, self.run_dir, new))
 
     def _guests(self, arch: str, kind: Kind) -> Guests:
         """Return the supply of one kind of guests."""

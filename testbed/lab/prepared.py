@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,11 +99,13 @@ def prepare_kernel(
     *,
     fragments: tuple[Path, ...] = (),
     build_dir_name: str = "",
+    when_compiled: Callable[[], None] = lambda: None,
 ) -> PreparedKernel:
     """Build what is missing for one architecture, and choose its accelerator.
 
     `fragments` override the fragments of every kernel, as the flavour's fragments do. With a
-    `build_dir_name` the kernel is built apart from other kernels.
+    `build_dir_name` the kernel is built apart from other kernels. `when_compiled` is called when
+    the kernel is compiled: what follows leaves cores idle, above all a try of KVM that fails.
 
     Raises:
         SetupError: the architecture lacks the flavour, or the host lacks something.
@@ -114,6 +117,7 @@ def prepare_kernel(
     flavour = find_flavour(settings.flavour, (arch.name,))
     with open_builder(request, ctx) as builder:
         kernel = builder.kernel()
+        when_compiled()
         guest_side = build_guest_side(kernel, builder)
     for name, lacks in guest_side.absent.items():
         ctx.progress.note(f"{arch}: {name}.ko is not built: the kernel lacks {lacks}")

@@ -97,22 +97,20 @@ def begun(
         InfraError: the host failed.
     """
     if earlier is None:
-        machines = prepare(lab)
-        identity = dataclasses.replace(identity_of(lab, selection, command), machines=machines)
-        with _claimed(lab.run_dir):
-            write_identity(lab.run_dir, identity)
-            try:
+        with _removed_if_empty(lab):
+            machines = prepare(lab)
+            identity = dataclasses.replace(identity_of(lab, selection, command), machines=machines)
+            with _claimed(lab.run_dir):
+                write_identity(lab.run_dir, identity)
                 yield Part(identity)
-            finally:
-                remove_run_dir(lab.run_dir)  # if no test ran
         return
     with _claimed(earlier):
         known = read_identity(earlier)
         identity = identity_of(lab, selection, command)
         _refuse_other(earlier, known, identity)  # before it builds a kernel
+        lab.run_dir = earlier
         identity = dataclasses.replace(identity, machines=prepare(lab))
         _refuse_other(earlier, known, identity)
-        lab.run_dir = earlier
         part = _take_up(earlier, known, identity.machines)
         write_identity(earlier, part.identity)
         yield part
@@ -264,6 +262,16 @@ def _seconds_of_last_part(folder: Path) -> float:
         return 0.0
     lasted = cases.stat().st_mtime - (folder / IDENTITY_FILE).stat().st_mtime
     return max(0.0, round(lasted, 3))
+
+
+@contextmanager
+def _removed_if_empty(lab: Lab) -> Iterator[None]:
+    """Remove the folder of a run when the block ends, unless a test ran."""
+    try:
+        yield
+    finally:
+        if lab.started:
+            remove_run_dir(lab.run_dir)
 
 
 @contextmanager

@@ -208,8 +208,12 @@ def _parametrizes(metafunc: pytest.Metafunc, name: str) -> bool:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> None:
-    """Build before the first test, where the user sees the progress: tests' output is captured."""
+    """Build before the first test, where the user sees the progress: tests' output is captured.
+
+    A kernel that is built in the background is prepared by the first test that needs it.
+    """
     arches = {parameters(item).get("arch") for item in session.items}
+    arches -= set(session.config.stash[SELECTION].late)
     if session.config.option.collectonly or not arches - {None}:
         return
     lab = session.config.stash[LAB]

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 import pytest
 
 from testbed.errors import InfraError, SetupError
-from testbed.lab.background import built_in_background
 from testbed.lab.lab import Lab
 from testbed.progress import Step
 from testbed.results.model import Case, Run
@@ -137,7 +136,7 @@ def run_suite(
     arguments += ["--exitfirst"] if stop_early else []
     seed = secrets.randbelow(1 << 32) if seed is None else seed
     selection = Selection(seed, first, frozenset(done), quick, late)
-    with built_in_background(lab, late), lab.ctx.progress.step("test") as step:
+    with lab.ctx.progress.step("test") as step:
         estimate = Estimate.of(lab.ctx.settings, workers)
         session = RunnerPlugin(lab, step, selection, estimate, listener, before)
         with contextlib.redirect_stderr(io.StringIO()) as stderr:
