@@ -174,11 +174,11 @@ class Recorder:
             (prepared for prepared in lab.all_prepared() if prepared.arch.name == arch), None
         )
         if prepared is not None:
-            scripts = [seen.script for seen in guest.prober.observations] if guest else []
+            seen = guest.prober.observations if guest else []
             about = dataclasses.asdict(_environment(prepared, lab.ctx.settings.isolation))
             about |= {"test": item.nodeid, "kernel key": prepared.kernel.key}
             try:
-                folder = write_repro(lab, prepared, item.nodeid, scripts, about)
+                folder = write_repro(lab, prepared, item.nodeid, seen, about)
                 lines.append(f"repro: {folder / 'run.sh'}")
             except OSError as error:
                 lines.append(f"repro: it cannot be written: {error.strerror}")

@@ -6,6 +6,7 @@ series/          the applied patches, with a `series` file
 fragments/       the user's configuration fragments, numbered
 config           the kernel's .config
 scripts/N        the scripts that the probe ran (docs/probe.md)
+facts/N          what it printed
 about.json       the environment of the test
 """
 
@@ -21,6 +22,7 @@ from typing import Any
 
 from testbed.lab.lab import Lab
 from testbed.lab.prepared import PreparedKernel
+from testbed.mmap.observation import Observation
 from testbed.settings import CHECKOUT, Settings
 
 _NAME_LENGTH = 150  # of a folder, in characters; file systems allow 255 bytes
@@ -45,23 +47,28 @@ def again(test: str, arch: str, settings: Settings, series: str) -> list[str]:
 
 
 def write_repro(
-    lab: Lab, prepared: PreparedKernel, test: str, scripts: Sequence[str], about: dict[str, Any]
+    lab: Lab,
+    prepared: PreparedKernel,
+    test: str,
+    seen: Sequence[Observation],
+    about: dict[str, Any],
 ) -> Path:
     """Write the folder of one test, and return it. It replaces files of an earlier phase.
 
     Args:
-        scripts: the scripts that the probe ran.
+        seen: what the probe ran and printed, in order.
         about: the environment of the test, fit for json.dumps().
     """
-    folder = lab.run_dir / "repro" / _slug(test)
-    for name in ("series", "scripts"):
+    folder = repro_folder(lab.run_dir, test)
+    for name in ("series", SCRIPTS, FACTS):
         (folder / name).mkdir(parents=True, exist_ok=True)
     patches = lab.series.patches
     for patch in patches:
         (folder / "series" / patch.name).write_bytes(patch.text)
     (folder / "series" / "series").write_text("".join(f"{patch.name}\n" for patch in patches))
-    for number, script in enumerate(scripts, 1):
-        (folder / "scripts" / str(number)).write_text(script)
+    for number, observation in enumerate(seen, 1):
+        (folder / SCRIPTS / str(number)).write_text(observation.script)
+        (folder / FACTS / str(number)).write_text(observation.output)
     (folder / "config").write_bytes(prepared.kernel.config.read_bytes())
     (folder / "about.json").write_text(json.dumps(about, indent=1) + "\n")
     fragments = _copy_fragments(folder, lab.ctx.settings.config)
@@ -91,6 +98,11 @@ def _write_run(path: Path, words: Sequence[str]) -> None:
     path.chmod(0o755)
 
 
-def _slug(test: str) -> str:
-    """Return the name of a folder for a node id."""
+def repro_folder(run_dir: Path, test: str) -> Path:
+    """Return the folder of a test in the folder of its run."""
+    return run_dir / "repro" / test_slug(test)
+
+
+def test_slug(test: str) -> str:
+    """Return the name of a file or folder for a node id."""
     return re.sub(r"[^\w.-]+", "-", test.rpartition("/")[2]).strip("-")[:_NAME_LENGTH]

@@ -16,6 +16,7 @@ from testbed.kernel.patch import make_patch
 from testbed.kernel.series import Series
 from testbed.lab.lab import Lab
 from testbed.lab.prepared import PreparedKernel
+from testbed.mmap.observation import Observation
 from testbed.process import check_output
 from testbed.settings import Settings
 from testbed.suite.repro import again, write_repro
@@ -53,9 +54,9 @@ def folder(tmp_path: Path) -> Path:
         series=Series((make_patch("0001-two.patch", PATCH, origin="fixes"),)),
     )
     prepared = SimpleNamespace(arch=kernel.arch, kernel=kernel)
-    scripts = ["map m f\n", "fork\n"]
+    seen = [Observation("map m f\n", '{"step":1}\n', {}), Observation("fork\n", "", {})]
     about = {"kernel": kernel.release}
-    return write_repro(cast(Lab, lab), cast(PreparedKernel, prepared), TEST, scripts, about)
+    return write_repro(cast(Lab, lab), cast(PreparedKernel, prepared), TEST, seen, about)
 
 
 def test_the_command_names_the_test_and_all_settings() -> None:
@@ -75,6 +76,7 @@ def test_a_kernel_without_patches_has_no_series() -> None:
 
 def test_the_folder_has_scripts_patches_configuration_and_environment(folder: Path) -> None:
     assert (folder / "scripts" / "2").read_text() == "fork\n"
+    assert (folder / "facts" / "1").read_text() == '{"step":1}\n'
     assert (folder / "series" / "series").read_text() == "0001-two.patch\n"
     assert (folder / "series" / "0001-two.patch").read_bytes() == PATCH
     assert (folder / "config").read_text() == "CONFIG_MMU=y\n"
