@@ -25,6 +25,8 @@ from testbed.lab.prepared import PreparedKernel
 from testbed.mmap.observation import Observation
 from testbed.settings import CHECKOUT, Settings
 
+SCRIPTS, FACTS = "scripts", "facts"  # folders
+
 _NAME_LENGTH = 150  # of a folder, in characters; file systems allow 255 bytes
 
 _RUN = """\
