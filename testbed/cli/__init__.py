@@ -22,6 +22,7 @@ from testbed.cli import (
     mutants,
     report,
     run,
+    run_cell,
     series,
     shell,
 )
@@ -47,7 +48,7 @@ def cli(verbose: bool) -> None:
 for command in (
     *(run.run, build.build, series.series, compare.compare, check.check),
     report.report,
-    *(bisect.bisect, bisect_step.bisect_step, mutants.mutants),
+    *(bisect.bisect, bisect_step.bisect_step, mutants.mutants, run_cell.run_cell),
     *(boot.boot, shell.shell, gdb.gdb),
     *(doctor.doctor, cache.cache, completion.completion),
 ):

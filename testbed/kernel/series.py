@@ -12,6 +12,7 @@ from pathlib import Path
 
 from testbed.errors import SetupError
 from testbed.kernel.content import shapes_configuration
+from testbed.kernel.conversations import conversations
 from testbed.kernel.difftext import guess_strip
 from testbed.kernel.mail import fetch, is_mail, is_maildir, read_maildir, read_mails
 from testbed.kernel.patch import NAME_LENGTH, Patch, diff_text, make_patch, named_base, read_patch
@@ -97,6 +98,23 @@ def load_series(wanted: str, kernel: str = "") -> Series:
     if not found.patches:
         evidence = "\n".join(left_out_lines(found.left_out))
         raise SetupError(f"there is no patch in {wanted}", evidence=evidence)
+    return found
+
+
+def load_each(folder: Path) -> list[tuple[str, Series | SetupError]]:
+    """Load all series of a maildir, each with its name, or the reason why it is refused.
+
+    Raises:
+        SetupError: the folder is not a maildir, or cannot be read.
+    """
+    if not is_maildir(folder):
+        raise SetupError(f"{folder} is not a maildir", hint="it must have the folders cur and new")
+    found: list[tuple[str, Series | SetupError]] = []
+    for each in conversations(read_maildir(folder)):
+        try:
+            found.append((each.name, _thread(each.letters, f"{each.name} in {folder}")))
+        except SetupError as error:
+            found.append((each.name, error))
     return found
 
 

@@ -21,7 +21,7 @@ from testbed.settings import CHECKOUT, available_mib
 from testbed.suite.estimate import Estimate
 from testbed.suite.plugin import LAB, RECORDER
 from testbed.suite.recorder import Recorder
-from testbed.suite.selection import SELECTION, Selection
+from testbed.suite.selection import SELECTION, Sample, Selection
 
 # `testbed run` runs the tests of the kernel, without the tests of the testbed itself.
 CONTRACT_TESTS = CHECKOUT / "tests" / "vm" / "contract"
@@ -109,6 +109,7 @@ def run_suite(
     listener: Callable[[Case], None] | None = None,
     done: Collection[str] = (),
     before: Sequence[Case] = (),
+    sample: Sample | None = None,
 ) -> Run:
     """Run the tests on every prepared kernel, and write the folder of the run.
 
@@ -122,6 +123,7 @@ def run_suite(
         listener: is called with each case when it ends.
         done: node ids of tests that are not run again.
         before: cases of an earlier part of this run; the run has them too.
+        sample: the part of the tests to run; default: all.
 
     Raises:
         SetupError: the host lacks something, or `expression` matches no test.
@@ -135,7 +137,7 @@ def run_suite(
     arguments += ["--keep"] if keep else []
     arguments += ["--exitfirst"] if stop_early else []
     seed = secrets.randbelow(1 << 32) if seed is None else seed
-    selection = Selection(seed, first, frozenset(done), quick, late)
+    selection = Selection(seed, first, frozenset(done), quick, late, sample or Sample())
     with lab.ctx.progress.step("test") as step:
         estimate = Estimate.of(lab.ctx.settings, workers)
         session = RunnerPlugin(lab, step, selection, estimate, listener, before)

@@ -44,6 +44,7 @@ ROOMS = (
     Room("bisect", "a history to the commit that brought a symptom (docs/bisect.md)"),
     Room("artifacts", "the files of cells, in a folder or elsewhere; store by content (fsspec)"),
     Room("history", "what nights have seen, in a database (docs/history.md)"),
+    Room("nightly", "many kernels in one night: a matrix of cells, and where they run"),
     Room("cli", "one file per command; this room and suite/plugin.py alone print or exit"),
 )
 

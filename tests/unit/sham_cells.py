@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: GPL-2.0
+"""A kind of cell that needs no kernel: a child process writes a result after some milliseconds.
+
+The parameters of a cell say what it does. `register` adds the kind; a child adds it by itself.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from testbed.cache import digest
+from testbed.cli.exit import end_with
+from testbed.cli.run_cell import run_cell
+from testbed.context import Context
+from testbed.errors import InfraError, SetupError
+from testbed.nightly.cell import RUN_FOLDER, Cell, Found
+from testbed.nightly.kinds import KINDS, Kind
+from testbed.nightly.values import count, text
+from testbed.process import check_output, spawn
+from testbed.results.model import Case, Environment, Run, Status
+from testbed.results.store import write_run
+from testbed.settings import CHECKOUT
+
+KIND = "sham"
+
+# A child imports this module.
+SHAM_ENV = {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), str(CHECKOUT)])}
+
+TESTS = [f"tests/vm/contract/test_sham.py::test_sham[{number}]" for number in range(5)]
+
+
+def run_sham(cell: Cell, ctx: Context, out: Path) -> Found:
+    """Do what the parameters say, and return five cases.
+
+    ms        wait for so many milliseconds, beside a child that stands for a VM
+    diary     note start and end in this file: "start ID PID CHILD", "end ID"
+    die       kill this process: always, or once
+    raises    raise an error of that class
+    broken    a test that fails; with a git tree, only if its mm/util.c says "broken"
+    """
+    params = cell.params
+    with spawn(["sleep", "1000"], log=Path(os.devnull)) as child:
+        note(params, f"start {cell.id} {os.getpid()} {child.pid}")
+        time.sleep(int(params.get("ms", "0")) / 1000)
+        _misbehave(cell, out)
+    found = Run(
+        name=out.name,
+        command="true",
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+        environments=(_environment(cell),),
+        cases=tuple(_cases(cell)),
+    )
+    (out / RUN_FOLDER).mkdir(exist_ok=True)
+    write_run(out / RUN_FOLDER, found)
+    note(params, f"end {cell.id}")
+    return Found(found)
+
+
+def note(params: object, line: str) -> None:
+    diary = dict(params).get("diary")  # type: ignore[call-overload]
+    if diary:
+        with Path(diary).open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            file.write(f"{line}\n")
+
+
+def _misbehave(cell: Cell, out: Path) -> None:
+    die, raises = cell.params.get("die"), cell.params.get("raises")
+    died = out / "died"
+    if die == "always" or (die == "once" and not died.exists()):
+        died.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    if raises:
+        raise {"InfraError": InfraError, "SetupError": SetupError}[raises]("as asked")
+
+
+def _cases(cell: Cell) -> Iterable[Case]:
+    for test in cell.only or TESTS:
+        bad = cell.params.get("broken") == test.rpartition("[")[2].rstrip("]") and _is_broken(cell)
+        status = Status.FAIL if bad else Status.PASS
+        reason = "vm_pgoff is 0, not 9" if bad else ""
+        error = "AssertionError" if bad else ""
+        yield Case(test=test, arch=cell.arch, status=status, reason=reason, error=error)
+
+
+def _is_broken(cell: Cell) -> bool:
+    if not cell.commit:
+        return True
+    path = cell.kernel.removeprefix("tree:").rpartition("@")[0]
+    return "broken" in check_output(["git", "-C", path, "show", f"{cell.commit}:mm/util.c"])
+
+
+def _environment(cell: Cell) -> Environment:
+    return Environment(
+        arch=cell.arch,
+        kernel=f"7.3.4-testbed-{cell.id}",
+        source=cell.source,
+        series=tuple(patch.name for patch in cell.patches),
+        flavour=cell.flavour,
+        isolation=cell.isolation,
+        accel="tcg",
+        accel_reason="a sham",
+        qemu="10.0.2",
+        kernel_key=cell.kernel_group,
+        commit=cell.commit,
+    )
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that only waits for its parent's wait(2) does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def sham(number: int = 0, **params: str) -> Cell:
+    """Return a sham cell. Cells with other numbers or parameters are other experiments."""
+    words = {**params, "number": str(number)}
+    return Cell(
+        kind=KIND,
+        matrix="shams",
+        stream=f"stream-{number}",
+        kernel="debian:7.3.4-1",
+        identity="deb sham",
+        arch="x86_64",
+        flavour="base",
+        isolation="batch",
+        memory_mib=1,
+        params=words,
+        content=digest(*(f"{key}={value}" for key, value in sorted(words.items()))),
+    )
+
+
+def register() -> None:
+    KINDS[KIND] = Kind(
+        run=run_sham,
+        identity=lambda cell, ctx: (),
+        seconds=lambda cell: float(cell.params.get("cost", "1")),
+        keys={
+            **dict.fromkeys(("ms", "cost", "number"), count),
+            **dict.fromkeys(("diary", "die", "raises", "broken"), text),
+        },
+        program=("-m", "sham_cells"),
+    )
+
+
+if __name__ == "__main__":
+    register()
+    end_with("testbed", lambda: run_cell.main(standalone_mode=False) or 0)
