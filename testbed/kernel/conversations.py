@@ -25,6 +25,11 @@ class Conversation:
         return _version(self.letters[0])
 
     @property
+    def count(self) -> int:
+        """The number of patches that it should have; 0 without numbers."""
+        return max(letter.subject.count for letter in self.letters)
+
+    @property
     def name(self) -> str:
         return f"{self.title} v{self.version}" if self.version > 1 else self.title
 

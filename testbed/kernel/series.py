@@ -12,7 +12,7 @@ from pathlib import Path
 
 from testbed.errors import SetupError
 from testbed.kernel.content import shapes_configuration
-from testbed.kernel.conversations import conversations
+from testbed.kernel.conversations import Conversation, conversations
 from testbed.kernel.difftext import guess_strip
 from testbed.kernel.mail import fetch, is_mail, is_maildir, read_maildir, read_mails
 from testbed.kernel.patch import NAME_LENGTH, Patch, diff_text, make_patch, named_base, read_patch
@@ -112,10 +112,18 @@ def load_each(folder: Path) -> list[tuple[str, Series | SetupError]]:
     found: list[tuple[str, Series | SetupError]] = []
     for each in conversations(read_maildir(folder)):
         try:
-            found.append((each.name, _thread(each.letters, f"{each.name} in {folder}")))
+            found.append((each.name, _whole(_thread(each.letters, str(folder)), each)))
         except SetupError as error:
             found.append((each.name, error))
     return found
+
+
+def _whole(series: Series, conversation: Conversation) -> Series:
+    """Return the series, unless mails of it are still missing."""
+    count = len(series.patches)
+    if count < max(1, conversation.count):
+        raise SetupError(f"{count} of {max(1, conversation.count)} patches are there")
+    return series
 
 
 def _found(wanted: str, kernel: str) -> Series:

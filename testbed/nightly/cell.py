@@ -110,7 +110,7 @@ class Cell:
     params: Mapping[str, str] = field(default_factory=dict)  # of its kind
     workers: int = 1  # processes that run tests, each with its VMs
     confirms: str = ""  # the content key of the cell whose failures it repeats
-    content: str = ""  # equal for equal experiments (plan.py)
+    content: str = ""  # equal for equal experiments (planner.py)
 
     @property
     def id(self) -> str:
