@@ -85,18 +85,22 @@ def run(
         selection = {"-k": expression or "", "--quick": "yes" if quick else "no"}
         with closing(lab), begun(lab, selection, command, folder) as part:
             live.begin_with(part.cases)
-            with _remainder(invocation, lab, live, part):
-                found = run_suite(
-                    lab,
-                    expression,
-                    keep=keep,
-                    quick=quick,
-                    seed=seed,
-                    listener=live.add,
-                    done={case.test for case in part.cases},
-                    before=part.cases,
-                )
-            found = part.whole(lab.run_dir, found)
+            if part.is_whole:
+                invocation.show([f"nothing is left to run: all tests of {lab.run_dir.name} ended"])
+                found = read_run(lab.run_dir)
+            else:
+                with _remainder(invocation, lab, live, part):
+                    found = run_suite(
+                        lab,
+                        expression,
+                        keep=keep,
+                        quick=quick,
+                        seed=seed,
+                        listener=live.add,
+                        done={case.test for case in part.cases},
+                        before=part.cases,
+                    )
+                found = part.whole(lab.run_dir, found)
         print_report(invocation.console, found, lab.run_dir, shown=live.seen)
     sys.exit(EXIT_FINDINGS if lab.kernel_at_fault else exit_status(found.cases))
 

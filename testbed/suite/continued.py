@@ -3,7 +3,8 @@
 
 A run writes its identity into its folder before its first test. An interrupted or killed run with
 an equal identity is continued in the same folder: the tests that have a verdict do not run again,
-and the result is that of one run.
+and the result is that of one run. A kernel that is built during the tests is added to the identity
+before its first verdict.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ import hashlib
 import json
 import os
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from testbed.cache import digest
 from testbed.errors import SetupError, TreeError
@@ -58,6 +60,7 @@ class Identity:
     retried: tuple[str, ...] = ()  # in its earlier parts
     choices: Mapping[str, str]  # options, the kernel's text, and the tests
     machines: Mapping[str, str]  # kernel, accelerator and QEMU by architecture, of those prepared
+    ended: bool = False  # all of its tests have run
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,7 @@ class Part:
 
     identity: Identity
     cases: tuple[Case, ...] = ()  # those with a verdict
+    is_whole: bool = False  # no test is left to run
 
     def whole(self, folder: Path, run: Run) -> Run:
         """Return the run as one, from its first start on, and write its files."""
@@ -103,17 +107,22 @@ def begun(
             with _claimed(lab.run_dir):
                 write_identity(lab.run_dir, identity)
                 yield Part(identity)
+                _change_identity(lab.run_dir, ended=True)
         return
     with _claimed(earlier):
         known = read_identity(earlier)
         identity = identity_of(lab, selection, command)
         _refuse_other(earlier, known, identity)  # before it builds a kernel
         lab.run_dir = earlier
-        identity = dataclasses.replace(identity, machines=prepare(lab))
+        if known.ended and (cases := _all_cases(earlier)):
+            yield Part(known, cases, is_whole=True)
+            return
+        identity = dataclasses.replace(identity, machines=prepare(lab, known.machines))
         _refuse_other(earlier, known, identity)
         part = _take_up(earlier, known, identity.machines)
         write_identity(earlier, part.identity)
         yield part
+        _change_identity(earlier, ended=True)
 
 
 def find_run(root: Path, name: str) -> Path:
@@ -168,23 +177,40 @@ def identity_of(lab: Lab, selection: Mapping[str, str], command: Sequence[str]) 
     return Identity(command=tuple(command), started=started, choices=choices, machines={})
 
 
-def prepare(lab: Lab) -> dict[str, str]:
+def prepare(lab: Lab, needed: Collection[str] = ()) -> dict[str, str]:
     """Prepare the kernels, and return the machine of each architecture.
 
-    A kernel that does not build is a finding: the test of the build raises it again. One that is
-    to be built during the tests has no machine yet.
+    One that is to be built during the tests has no machine yet, unless it is `needed`.
     """
-    machines = {}
-    late = lab.prepare_ready()
-    for arch in (name for name in lab.ctx.settings.arch if name not in late):
-        try:
-            ready = lab.prepared(arch)
-        except TreeError:
-            machines[arch] = _NO_KERNEL
-        else:
-            key = ready.kernel.key[:_DIGITS]
-            machines[arch] = f"kernel {key}, {ready.accel.accel}, QEMU {ready.qemu_version}"
-    return machines
+    late = lab.prepare_ready(needed)
+    return {arch: _machine(lab, arch) for arch in lab.ctx.settings.arch if arch not in late}
+
+
+def add_machine(lab: Lab, arch: str) -> None:
+    """Add the machine of an architecture to the identity of a run, before its first verdict.
+
+    A session of pytest has no identity, and is not continued.
+
+    Raises:
+        TestbedError: the host failed, or the identity cannot be written.
+    """
+    if not (lab.run_dir / IDENTITY_FILE).exists():
+        return
+    machines = read_identity(lab.run_dir).machines
+    if arch not in machines:
+        _change_identity(lab.run_dir, machines={**machines, arch: _machine(lab, arch)})
+
+
+def _machine(lab: Lab, arch: str) -> str:
+    """Return the words for a kernel and what runs it.
+
+    A kernel that does not build is a finding: the test of the build raises it again.
+    """
+    try:
+        ready = lab.prepared(arch)
+    except TreeError:
+        return _NO_KERNEL
+    return f"kernel {ready.kernel.key[:_DIGITS]}, {ready.accel.accel}, QEMU {ready.qemu_version}"
 
 
 def differences(then: Identity, now: Identity) -> list[str]:
@@ -230,6 +256,20 @@ def read_identity(folder: Path) -> Identity:
         raise SetupError(f"{folder} cannot be continued: it has no {file.name}", hint=hint) from exc
     except (OSError, ValueError, KeyError, TypeError) as exc:
         raise SetupError(f"{file} cannot be read: {exc}") from exc
+
+
+def _change_identity(folder: Path, **changes: Any) -> None:
+    """Change an identity. Its time stays: that is the start of this part of the run."""
+    identity, status = read_identity(folder), (folder / IDENTITY_FILE).stat()
+    write_identity(folder, dataclasses.replace(identity, **changes))
+    os.utime(folder / IDENTITY_FILE, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def _all_cases(folder: Path) -> tuple[Case, ...]:
+    """Return the cases of a run that has ended; none if a test is left, or the result is lost."""
+    cases = read_cases(folder) if (folder / RESULT_FILE).exists() else []
+    found = with_verdict(cases)
+    return found if len(found) == len({case.test for case in cases}) else ()
 
 
 def _refuse_other(folder: Path, then: Identity, now: Identity) -> None:

@@ -13,13 +13,14 @@ import json
 import shlex
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import pytest
 
 from testbed.cache import digest
-from testbed.errors import InfraError
+from testbed.errors import InfraError, TestbedError
 from testbed.formats.junit import write_junit
 from testbed.lab.guest import Guest
 from testbed.lab.lab import Lab
@@ -38,6 +39,7 @@ from testbed.results.store import (
 )
 from testbed.suite.carried import Carried, attach, detach
 from testbed.suite.collected import Collected
+from testbed.suite.continued import add_machine
 from testbed.suite.item import arch_of, guarantees_of, parameters
 from testbed.suite.repro import again, write_repro
 from testbed.suite.verdict import Verdict
@@ -84,6 +86,7 @@ class Recorder:
     listener: Callable[[Case], None] | None = None  # is called with each case that ends
     _open: dict[str, _Phases] = field(default_factory=dict)
     _others: dict[str, Environment] = field(default_factory=dict)  # of worker processes
+    _noted: set[str] = field(default_factory=set)  # architectures in the identity of the run
     _started: datetime = field(default_factory=lambda: datetime.now(UTC))
     _clock: float = field(default_factory=time.monotonic)
 
@@ -103,6 +106,7 @@ class Recorder:
             phases.facts = {digest(each.script): canonical_facts(each) for each in seen}
         if report.when == "teardown":
             phases = self._open.pop(item.nodeid)
+            self._note_machine(phases.case.arch)
             attach(report, Carried(phases.judged(), phases.facts))
 
     def take(self, report: pytest.TestReport) -> None:
@@ -164,6 +168,14 @@ class Recorder:
             write_coverage(self.lab.run_dir, run)
         elif self.lab.started:
             remove_run_dir(self.lab.run_dir)
+
+    def _note_machine(self, arch: str) -> None:
+        """Add the kernel of a test to the identity of the run, if it was built late."""
+        if arch and arch not in self._noted:
+            # The test says what is wrong with the host.
+            with suppress(TestbedError):
+                add_machine(self.lab, arch)
+                self._noted.add(arch)
 
     def _keep_repro(self, item: pytest.Item, guest: Guest | None) -> list[str]:
         """Write the files to run a test again; return lines for the evidence that name them."""

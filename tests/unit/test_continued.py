@@ -8,11 +8,16 @@ import json
 import os
 import shutil
 import time
-from contextlib import ExitStack
+from collections.abc import Collection
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Literal, cast
 
 import pytest
+from click.testing import CliRunner
 
+from testbed.cli import run as cli_run
 from testbed.context import Context
 from testbed.errors import BuildError, SetupError
 from testbed.kernel.series import Series
@@ -20,7 +25,7 @@ from testbed.lab.lab import Lab
 from testbed.lab.prepared import PreparedKernel
 from testbed.results.model import Case, Run, Status
 from testbed.results.store import CASES_FILE, append_case, read_run, write_run
-from testbed.settings import Settings
+from testbed.settings import Settings, settings_text
 from testbed.suite.continued import (
     Identity,
     Part,
@@ -33,6 +38,8 @@ from testbed.suite.continued import (
     with_verdict,
     write_identity,
 )
+from testbed.suite.recorder import Recorder
+from testbed.suite.verdict import Verdict
 
 FAKE_KERNEL = Path(__file__).with_name("fake_kernel")
 
@@ -69,10 +76,11 @@ def case(name: str, status: Status = Status.PASS) -> Case:
 
 
 def interrupted(lab: Lab, *cases: Case) -> Path:
-    """Begin a run that is killed after these cases."""
-    with begun(lab, {}, ["testbed", "run"], None):
+    """Begin a run that is interrupted after these cases."""
+    with suppress(KeyboardInterrupt), begun(lab, {}, ["testbed", "run"], None):
         for each in cases:
             append_case(lab.run_dir, each)
+        raise KeyboardInterrupt
     return lab.run_dir
 
 
@@ -335,3 +343,165 @@ def test_a_run_with_one_part_is_left_as_it_is(tmp_path: Path) -> None:
     run = Run(name="r", command="c", started="t", cases=(case("a"),))
     assert Part(SOME).whole(tmp_path, run) is run
     assert list(tmp_path.iterdir()) == []
+
+
+class TwoKernels(BrokenLab):
+    """A lab of two architectures, whose second kernel is built late unless it is needed."""
+
+    def is_built(self, arch: str) -> bool:
+        return False
+
+    def _build_late(self) -> None:
+        pass
+
+    def prepared(self, arch: str) -> PreparedKernel:
+        place = self._place(arch)
+        if arch == "x86_64":
+            place.prepared = BuildError("mm/util.c:1: error")
+            raise place.prepared
+        ready = SimpleNamespace(
+            kernel=SimpleNamespace(key="0123456789abcdef"),
+            accel=SimpleNamespace(accel="tcg"),
+            qemu_version="10.0.2",
+        )
+        return cast(PreparedKernel, ready)
+
+
+@pytest.fixture
+def two(lab: Lab) -> Lab:
+    settings = dataclasses.replace(lab.ctx.settings, arch=("x86_64", "arm64"))
+    return TwoKernels(dataclasses.replace(lab.ctx, settings=settings), Series())
+
+
+def again(lab: Lab) -> Lab:
+    """The lab of a later process with the same settings."""
+    return type(lab)(lab.ctx, Series())
+
+
+def end_test(lab: Lab, test: str) -> Recorder:
+    """Let a test of arm64 end, as pytest reports it to the recorder of its process."""
+    item = SimpleNamespace(
+        nodeid=test,
+        callspec=SimpleNamespace(params={"arch": "arm64"}),
+        iter_markers=lambda name: [],
+    )
+    recorder = Recorder(lab, "testbed run")
+    phases: tuple[Literal["setup", "call", "teardown"], ...] = ("setup", "call", "teardown")
+    for when in phases:
+        report = pytest.TestReport(
+            test, ("a", 1, "a"), keywords={}, outcome="passed", longrepr=None, when=when
+        )
+        recorder.add(cast(pytest.Item, item), report, Verdict(Status.PASS), None)
+    recorder.take(report)
+    return recorder
+
+
+def test_a_kernel_that_is_built_late_is_known_before_its_first_verdict_counts(two: Lab) -> None:
+    with begun(two, {}, ["testbed", "run"], None):
+        assert read_identity(two.run_dir).machines == {"x86_64": "a kernel that does not build"}
+        end_test(two, case("a").test)
+        machines = read_identity(two.run_dir).machines
+        assert machines["arm64"] == "kernel 0123456789ab, tcg, QEMU 10.0.2"
+        assert machines.keys() == {"x86_64", "arm64"}
+        append_case(two.run_dir, case("b", Status.MISS))
+    with begun(again(two), {}, ["testbed", "run", "--continue"], two.run_dir) as part:
+        assert [each.test for each in part.cases] == [case("a").test]
+
+
+def test_a_kernel_with_verdicts_is_prepared_before_the_run_goes_on(two: Lab) -> None:
+    with begun(two, {}, ["testbed", "run"], None):
+        end_test(two, case("a").test)
+        append_case(two.run_dir, case("b", Status.MISS))
+    known = read_identity(two.run_dir)
+    other = {**known.machines, "arm64": "kernel ffff, tcg, QEMU 10.0.2"}
+    write_identity(two.run_dir, dataclasses.replace(known, machines=other))
+    with (
+        pytest.raises(SetupError) as caught,
+        begun(again(two), {}, ["testbed", "run", "--continue"], two.run_dir),
+    ):
+        pass
+    assert caught.value.evidence.startswith("arm64: kernel ffff")
+
+
+def test_the_identity_keeps_the_start_of_this_part_of_the_run(two: Lab) -> None:
+    with begun(two, {}, ["testbed", "run"], None):
+        identity = two.run_dir / "identity.json"
+        then = time.time() - 100
+        os.utime(identity, (then, then))
+        end_test(two, case("a").test)
+        assert identity.stat().st_mtime == pytest.approx(then)
+    assert identity.stat().st_mtime == pytest.approx(then)
+
+
+def test_a_session_of_pytest_gets_no_identity(two: Lab) -> None:
+    end_test(two, case("a").test)
+    assert not (two.run_dir / "identity.json").exists()
+
+
+class Unprepared(BrokenLab):
+    def prepare_ready(self, needed: Collection[str] = ()) -> tuple[str, ...]:
+        raise AssertionError("it prepares a kernel")
+
+
+def ended(lab: Lab, *cases: Case, selection: dict[str, str] | None = None) -> Path:
+    """Let a run with these cases end by itself."""
+    with begun(lab, selection or {}, ["testbed", "run"], None):
+        for each in cases:
+            append_case(lab.run_dir, each)
+        name = lab.run_dir.name
+        write_run(lab.run_dir, Run(name=name, command="testbed run", started="t", cases=cases))
+    return lab.run_dir
+
+
+def test_a_run_that_has_ended_has_nothing_left_and_prepares_no_kernel(lab: Lab) -> None:
+    folder = ended(lab, case("a"), case("b", Status.FAIL))
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    later = Unprepared(lab.ctx, Series())
+    with begun(later, {}, ["testbed", "run", "--continue"], folder) as part:
+        assert part.is_whole
+        assert part.cases == (case("a"), case("b", Status.FAIL))
+        assert later.run_dir == folder
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_an_interrupted_run_has_something_left(lab: Lab) -> None:
+    interrupted(lab, case("a"))
+    write_run(lab.run_dir, Run(name="r", command="c", started="t", cases=(case("a"),)))
+    with begun(changed(lab), {}, ["testbed", "run", "--continue"], lab.run_dir) as part:
+        assert not part.is_whole
+    with begun(changed(lab), {}, ["testbed", "run", "--continue"], lab.run_dir) as part:
+        assert part.is_whole  # the second part has ended
+
+
+@pytest.mark.parametrize("lost", ["verdict", "result"])
+def test_a_run_that_lacks_a_verdict_or_its_result_goes_on(lab: Lab, lost: str) -> None:
+    folder = ended(lab, case("a"), case("b", Status.MISS if lost == "verdict" else Status.PASS))
+    if lost == "result":
+        (folder / "result.json").unlink()
+    with begun(changed(lab), {}, ["testbed", "run", "--continue"], folder) as part:
+        assert not part.is_whole
+        assert case("a") in part.cases
+
+
+def test_a_run_that_has_ended_is_refused_with_other_options(lab: Lab) -> None:
+    folder = ended(lab, case("a"))
+    with (
+        pytest.raises(SetupError, match="cannot be continued"),
+        begun(changed(lab, cmdline="nokaslr"), {}, ["testbed", "run", "--continue"], folder),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(("status", "code"), [(Status.PASS, 0), (Status.FAIL, 1)])
+def test_the_command_says_that_nothing_is_left_and_ends_like_the_run(
+    lab: Lab, tmp_path: Path, status: Status, code: int
+) -> None:
+    settings = tmp_path / "testbed.toml"
+    settings.write_text(settings_text(lab.ctx.settings))
+    selection = {"-k": "", "--quick": "no"}
+    name = ended(lab, case("a", status), selection=selection).name
+    words = ["--settings", str(settings), "--continue", name]
+    result = CliRunner().invoke(cli_run.run, words)
+    assert result.exit_code == code, result.output
+    assert f"nothing is left to run: all tests of {name} ended\n" in result.output
+    assert f"1 {status}" in result.output

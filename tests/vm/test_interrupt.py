@@ -77,6 +77,12 @@ def test_an_interrupted_run_keeps_its_results_and_continues_to_those_of_a_whole_
     assert {case["status"] for case in whole} == {"PASS"}
     assert len(list(latest.parent.iterdir())) == 2  # the folder of the run, and the link
 
+    result = (latest / "result.json").read_bytes()
+    once_more = run([*words, "--continue"], deadline=Deadline.after(_PATIENCE)).stdout
+    assert "nothing is left to run" in once_more
+    assert f"{len(names)} PASS" in once_more
+    assert (latest / "result.json").read_bytes() == result
+
 
 def test_a_killed_testbed_takes_its_vm_along(command: Command, tmp_path: Path) -> None:
     log = tmp_path / "log"
