@@ -5,7 +5,7 @@
     ROOT/work/NAME/       a work directory: changes in place, survives an interrupt
     ROOT/scratch/         incomplete entries; leftovers of a dead run are removed
     ROOT/locks/           files for flock(2): a lock ends with its process, so a crash leaves none
-    ROOT/manifests/       the content of each complete entry; the size of each work directory
+    ROOT/manifests/       the content and size of each complete entry; the size of other folders
     ROOT/ccache/          the objects of the compiler cache
 
 An entry has two locks. Its users share `KIND-KEY`; its removal takes that lock exclusively.
@@ -39,8 +39,12 @@ _CCACHE = "ccache"
 _PRIVATE = frozenset({"scratch", "locks", "manifests", _CCACHE})
 _MAKE = ".make"
 
-# Seconds between two measurements of a work directory. It has 90,000 names, so one takes seconds.
+# Seconds between two measurements of a folder that changes. A work directory has 90,000 names, so
+# that one takes seconds. Meanwhile it grows by less than a tenth of the limit.
 _MEASURE = 600.0
+
+# The time of a measurement that does not count: the next one is made without regard to it.
+_NEVER = 0.0
 
 
 class Verify(StrEnum):
@@ -127,7 +131,7 @@ class Cache:
             try:
                 yield path
             finally:
-                self._measure_work(path)
+                self._measured_lately(_WORK, path)
 
     @contextmanager
     def passing(self, *kinds: str) -> Iterator[None]:
@@ -177,7 +181,9 @@ class Cache:
         self._tidy_scratch()
         bound = self.limit if limit is None else limit
         entries = self.entries()
-        total = sum(entry.size for entry in entries) + self.ccache_size()
+        total = sum(entry.size for entry in entries)
+        if self.ccache.exists():
+            total += self._measured_lately(_CCACHE, self.ccache)
         removed = []
         for entry in entries:
             if total <= bound:
@@ -301,24 +307,43 @@ class Cache:
 
     def _size(self, kind: str, path: Path) -> int:
         """Return bytes on disk: of a complete entry, or of a work directory when last measured."""
+        manifest = self._manifest(kind, path.name)
         try:
-            with self._manifest(kind, path.name).open() as manifest:
-                return int(json.loads(manifest.readline())["disk"])
+            with manifest.open() as lines:
+                return int(json.loads(lines.readline())["disk"])
         except (OSError, ValueError, KeyError, TypeError):
-            return _disk_usage(path)
+            size = _disk_usage(path)
+        if kind == _WORK:
+            # Its first user still has it, or was killed. The size counts until the next one ends.
+            self._write_size(manifest, size, _NEVER, self._used(kind, path))
+        return size
 
-    def _measure_work(self, path: Path) -> None:
-        """Record a work directory's size where `_size` reads it, and the time of this use."""
-        manifest = self._manifest(_WORK, path.name)
+    def _measured_lately(self, kind: str, path: Path) -> int:
+        """Return the size of a folder that changes, measured at most once per interval.
+
+        Record it where `_size` reads it, with the time of this use.
+        """
+        manifest, now = self._manifest(kind, path.name), time.time()
         try:
-            now = time.time()
-            if now - json.loads(manifest.read_text())["measured"] < _MEASURE:
+            known = json.loads(manifest.read_text())
+            if now - known["measured"] < _MEASURE:
                 os.utime(manifest)
-                return
+                return int(known["disk"])
         except (OSError, ValueError, KeyError, TypeError):
+            pass  # it was never measured
+        size = _disk_usage(path)
+        self._write_size(manifest, size, now)
+        return size
+
+    def _write_size(
+        self, manifest: Path, size: int, measured: float, used: float | None = None
+    ) -> None:
+        # What cannot be recorded, because the disk is full, is measured again.
+        with contextlib.suppress(InfraError, OSError):
             manifest.parent.mkdir(parents=True, exist_ok=True)
-        note = {"disk": _disk_usage(path), "measured": now}
-        write_whole(manifest, json.dumps(note))
+            write_whole(manifest, json.dumps({"disk": size, "measured": measured}))
+            if used is not None:
+                os.utime(manifest, (used, used))
 
     def _used(self, kind: str, path: Path) -> float:
         with contextlib.suppress(FileNotFoundError):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from testbed.cache import Cache, Verify, digest
+from testbed.cache import Cache, Verify, _disk_usage, digest
 from testbed.errors import InfraError
 from testbed.process import run
 from testbed.progress import SilentProgress
@@ -206,6 +206,61 @@ def test_a_work_directory_is_measured_once_per_interval(
     cache.prune(0)
     assert not path.exists()
     assert cache.entries() == []
+
+
+@pytest.fixture
+def walked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the folders whose files are walked to measure them."""
+    names: list[str] = []
+
+    def measure(root: Path) -> int:
+        names.append(root.name)
+        return _disk_usage(root)
+
+    monkeypatch.setattr("testbed.cache._disk_usage", measure)
+    return names
+
+
+def test_a_new_entry_walks_nothing_but_its_own_files(cache: Cache, walked: list[str]) -> None:
+    cache.ccache.mkdir()
+    with cache.work("w") as path:  # nobody has used it before
+        (path / "file").write_bytes(bytes(8192))
+        for key in ("a", "b", "c"):
+            cache.get("kernel", key, writes(key))
+        assert walked == ["kernel-a", "w", "ccache", "kernel-b", "kernel-c"]
+        walked.clear()
+        (path / "other").write_bytes(bytes(8192))
+    assert walked == ["w"]  # what was measured in its use does not count
+    sizes = {entry.key: entry.size for entry in cache.entries()}
+    assert sizes["w"] >= 16384
+    assert walked == ["w"]
+
+
+def test_a_work_directory_that_a_killed_run_left_keeps_its_place_and_is_pruned(
+    tmp_path: Path, walked: list[str]
+) -> None:
+    left = tmp_path / "work" / "left"
+    left.mkdir(parents=True)
+    (left / "file").write_bytes(bytes(100_000))
+    os.utime(left, (1000, 1000))
+    with opened(tmp_path, limit=GB) as cache:
+        cache.get("kernel", "k", writes("x"))
+        assert [entry.key for entry in cache.entries()] == ["left", "k"]
+        assert [entry.key for entry in cache.prune(50_000)] == ["left"]
+    assert walked.count("left") == 1
+    assert not left.exists()
+
+
+def test_a_full_disk_can_be_pruned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, text: str) -> None:
+        raise InfraError(f"cannot write {path}: No space left on device")
+
+    (tmp_path / "work" / "left").mkdir(parents=True)
+    (tmp_path / "work" / "left" / "file").write_bytes(bytes(100_000))
+    monkeypatch.setattr("testbed.cache.write_whole", full)
+    with opened(tmp_path) as cache:
+        assert [entry.size >= 100_000 for entry in cache.entries()] == [True]
+        assert [entry.key for entry in cache.prune(0)] == ["left"]
 
 
 def test_entries_that_a_live_run_holds_are_never_pruned(tmp_path: Path, cache: Cache) -> None:
