@@ -8,8 +8,9 @@ import re
 from testbed.history.records import Signature
 
 # What differs between two failures with one cause, and the word that takes its place. In order.
+# A path of the kernel's own file systems is the same everywhere.
 _VARYING = (
-    (re.compile(r"(?<![\w.])/[\w.+~-]+(?:/[\w.+~-]+)+(?::\d+)?"), "PATH"),
+    (re.compile(r"(?<![\w.])/(?!dev/|proc/|sys/)[\w.+~-]+(?:/[\w.+~-]+)+(?::\d+)?"), "PATH"),
     (re.compile(r"-testbed-[0-9a-f]{16}\b"), ""),
     (re.compile(r"\bvm-\w+-\d+"), "VM"),
     (re.compile(r"\bpid[= ]\d+"), "pid N"),

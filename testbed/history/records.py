@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -153,10 +152,11 @@ class Finding:
     signature: Signature | None = None
     before: Status | None = None  # its last good or bad outcome before the night
     before_signature: Signature | None = None
+    before_at: Point | None = None
     bad: int = 0  # n: bad outcomes in the window
     total: int = 0  # m: good and bad outcomes in the window
-    first_bad: Point | None = None  # the first bad outcome after the last good one
-    last_good: Point | None = None
+    first_bad: Point | None = None  # the begin of its bad outcomes, to now or to before_at
+    last_good: Point | None = None  # before first_bad
     baseline: Point | None = None  # where the facts were seen that a changed test should see
     defect: str = ""  # the recorded defect that may be fixed, or that the failure is now known as
 
@@ -178,27 +178,28 @@ class Square:
     both: bool = False  # tries of it had both outcomes
 
 
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """One outcome of one test, with all that the history knows of it."""
+@dataclass(frozen=True)
+class Tried:
+    """A verdict on a test, or one try of it."""
 
-    cell: int
-    seq: int
-    run: str
-    started: str  # ISO 8601, UTC
-    kernel: str
     status: Status
+    alone: bool  # no other test had used its guest
     signature: Signature | None
     seconds: float
-    artifact: str
-    content: str
-    attempts: tuple[tuple[Status, bool, Signature | None], ...] = ()  # status, alone, signature
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The result of a test in one cell."""
+
+    cell: Cell
+    verdict: Tried
+    tries: tuple[Tried, ...] = ()  # in order, if there were several
 
     @property
     def both(self) -> bool:
         """Whether tries of it had both outcomes."""
-        seen = {status for status, _, _ in self.attempts}
-        return bool(seen & BAD) and bool(seen & GOOD)
+        return has_both(each.status for each in (self.verdict, *self.tries))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,7 +210,13 @@ class LaneNight:
     lane_id: int
     cells: tuple[Cell, ...]  # of the night, oldest first
     counts: Mapping[Status, int]  # of these cells, or of the known one that stands for them
-    trend: tuple[int | None, ...]  # bad tests of the last nights, oldest first; None: no result
+    trend: tuple[int, ...]  # bad tests of the last cells with results, oldest first
+
+
+def has_both(statuses: Iterable[Status]) -> bool:
+    """Whether there are good and bad outcomes among them."""
+    seen = set(statuses)
+    return bool(seen & BAD) and bool(seen & GOOD)
 
 
 # The 0.975 quantile of the normal distribution.
@@ -228,9 +235,3 @@ def wilson(bad: int, total: int) -> tuple[float, float]:
     spread = _Z * math.sqrt(rate * (1 - rate) / total + z2 / (4 * total * total))
     scale = 1 + z2 / total
     return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
-
-
-def lane_from(values: Mapping[str, Any]) -> Lane:
-    """Return the lane that a row has, or undo dataclasses.asdict."""
-    names = [each.name for each in dataclasses.fields(Lane)]
-    return Lane(**{name: values[name] for name in names})

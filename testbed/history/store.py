@@ -18,12 +18,10 @@ from testbed.errors import InfraError
 from testbed.history import schema
 from testbed.history.failure import signature_of
 from testbed.history.records import GOOD, CellRecord, CellState, Lane, Observed, Signature
+from testbed.history.rows import chunks, find_ids
 from testbed.history.schema import STATUS_CODES, VERDICT
 from testbed.results.model import Attempt, Case, Facts, TestFacts
 from testbed.settings import Isolation
-
-# Values in one IN list. SQLite allows 32,766 parameters, and a shorter list is compiled once.
-_CHUNK = 500
 
 # The isolations whose tests share no guest.
 _ALONE = (Isolation.CLONE, Isolation.BOOT)
@@ -204,7 +202,9 @@ def _set_baselines(connection: Connection, place: _Place, seen: Mapping[int, int
     table, observation = schema.baseline, schema.observation
     known = select(table.c.test, observation.c.scripts)
     known = known.join(observation, observation.c.id == table.c.observation)
-    before = dict(connection.execute(known.where(table.c.lane == place.lane)).tuples().all())
+    before = dict(
+        (row[0], row[1]) for row in connection.execute(known.where(table.c.lane == place.lane))
+    )
     scripts = _scripts_of(connection, set(seen.values()))
     new, others = [], []
     for test, found in seen.items():
@@ -215,7 +215,7 @@ def _set_baselines(connection: Connection, place: _Place, seen: Mapping[int, int
             others.append(row)
     if others:
         tests = [row["test"] for row in others]
-        for chunk in _chunks(tests):
+        for chunk in chunks(tests):
             where = (table.c.lane == place.lane, table.c.test.in_(chunk))
             connection.execute(delete(table).where(*where))
     if new or others:
@@ -225,9 +225,9 @@ def _set_baselines(connection: Connection, place: _Place, seen: Mapping[int, int
 def _scripts_of(connection: Connection, observations: Collection[int]) -> dict[int, str]:
     table = schema.observation
     found: dict[int, str] = {}
-    for chunk in _chunks(sorted(observations)):
+    for chunk in chunks(sorted(observations)):
         rows = select(table.c.id, table.c.scripts).where(table.c.id.in_(chunk))
-        found.update(connection.execute(rows).tuples().all())
+        found.update({row.id: row.scripts for row in connection.execute(rows)})
     return found
 
 
@@ -259,26 +259,13 @@ def _ids(
     connection: Connection, key: Column[str], rows: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, int]:
     """Return the ids of the rows with these keys. Absent ones are inserted, with these values."""
-    found = _find_ids(connection, key, rows)
+    found = find_ids(connection, key, rows)
     missing = [name for name in rows if name not in found]
     if missing:
         new = [{key.name: name, **rows[name]} for name in missing]
         connection.execute(insert(key.table), new)
-        found |= _find_ids(connection, key, missing)
+        found |= find_ids(connection, key, missing)
     return found
-
-
-def _find_ids(connection: Connection, key: Column[str], names: Iterable[str]) -> dict[str, int]:
-    found: dict[str, int] = {}
-    for chunk in _chunks(list(names)):
-        rows = select(key, key.table.c.id).where(key.in_(chunk))
-        found.update(connection.execute(rows).tuples().all())
-    return found
-
-
-def _chunks(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    for start in range(0, len(values), _CHUNK):
-        yield values[start : start + _CHUNK]
 
 
 def _new_id(connection: Connection, table: Table, values: Mapping[str, Any]) -> int:

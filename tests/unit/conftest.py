@@ -13,6 +13,7 @@ from notes import Notes
 from tree_parts import GIT_ALONE
 
 from testbed.context import Context
+from testbed.history.database import History, history_url, opened_history
 from testbed.settings import Settings
 
 
@@ -51,3 +52,11 @@ def git_alone(monkeypatch: pytest.MonkeyPatch) -> None:
 def tree(tmp_path: Path) -> Tree:
     """An empty repository of a user."""
     return new_tree(tmp_path)
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> Iterator[History]:
+    """An empty history that this process holds."""
+    url = history_url(Settings(data_dir=tmp_path))
+    with opened_history(url, write=True) as history:
+        yield history

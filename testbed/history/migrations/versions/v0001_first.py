@@ -144,11 +144,11 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("result") as batch_op:
         batch_op.create_index(
-            "ix_result_bad",
+            "ix_result_unusual",
             ["cell", "test"],
             unique=False,
-            sqlite_where=sa.text("status <= 2"),
-            postgresql_where=sa.text("status <= 2"),
+            sqlite_where=sa.text("status <= 4"),
+            postgresql_where=sa.text("status <= 4"),
         )
 
     op.create_table(

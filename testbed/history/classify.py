@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The findings of a night: what each lane says about the tests that are not simply well.
+
+Few results are unusual, and an index finds them: all results of a window are read only of tests
+that had one. judging.py then gives each test its class.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from sqlalchemy import Connection, Row, select
+
+from testbed.history import schema
+from testbed.history.cells import cell_of, cells_of, lane_cells, point_of
+from testbed.history.judging import Entry, Standing, Try, standing
+from testbed.history.records import BAD, GOOD, Cell, CellState, Class, Finding, Signature
+from testbed.history.rows import chunks, codes, signatures, test_names
+from testbed.history.schema import STATUS_CODES, STATUSES, UNUSUAL, VERDICT
+from testbed.history.streak import Streak, Streaks
+from testbed.results.model import Status
+
+# The cells of a lane that a class depends on, the night's included.
+WINDOW = 20
+
+# What a night without new results may still say about a lane, and in which words.
+_STANDS = {
+    Class.NEW: Class.STILL,
+    Class.OTHERWISE: Class.STILL,
+    Class.STILL: Class.STILL,
+    Class.FLAKY: Class.FLAKY,
+    Class.CHANGED: Class.CHANGED,
+}
+
+
+def classify(connection: Connection, run: int, window: int = WINDOW) -> list[Finding]:
+    """Return what a run says about each lane, by urgency.
+
+    A lane whose cell was not run, because its result is known, has the findings of that result:
+    what was new then is not new again.
+    """
+    found: list[Finding] = []
+    by_lane: dict[int, list[Cell]] = defaultdict(list)
+    for cell in cells_of(connection, run):
+        by_lane[cell.lane_id].append(cell)
+    for cells in by_lane.values():
+        done = [cell for cell in cells if cell.state is CellState.DONE]
+        known = [cell for cell in cells if cell.state is CellState.KNOWN]
+        if done:
+            found += _Night.of(connection, done, window).findings()
+        elif known and (stand_in := _stand_in(connection, known[-1])):
+            found += _standing_still(_Night.of(connection, [stand_in], window).findings())
+    order = list(Class)
+    return sorted(found, key=lambda each: (order.index(each.kind), each.lane, each.test))
+
+
+def _stand_in(connection: Connection, known: Cell) -> Cell | None:
+    """Return the cell whose results stand for one that was not run."""
+    cells = lane_cells(connection, known.lane_id, known.seq, 1)
+    return cells[0] if cells else None
+
+
+def _standing_still(findings: Iterable[Finding]) -> Iterator[Finding]:
+    for found in findings:
+        if found.kind in _STANDS:
+            yield dataclasses.replace(found, kind=_STANDS[found.kind])
+
+
+@dataclass(frozen=True)
+class _Night:
+    """One lane in one night."""
+
+    connection: Connection
+    cells: Sequence[Cell]  # of the night, oldest first
+    window: Mapping[int, Cell]  # by id, oldest first; the night's are among them
+
+    @classmethod
+    def of(cls, connection: Connection, cells: Sequence[Cell], window: int) -> _Night:
+        last = cells[-1]
+        seen = lane_cells(connection, last.lane_id, last.seq, max(window, len(cells)))
+        return cls(connection, cells, {cell.id: cell for cell in seen})
+
+    @property
+    def lane(self) -> int:
+        return self.cells[0].lane_id
+
+    @property
+    def tonight(self) -> list[int]:
+        return [cell.id for cell in self.cells]
+
+    def findings(self) -> Iterator[Finding]:
+        """Yield a finding for each test that has one."""
+        pasts = dict(self._pasts(self._suspects()))
+        stand = {test: found for test, past in pasts.items() if (found := standing(past))}
+        others = {**self._changed(), **self._gone()}
+        others = {test: found for test, found in others.items() if test not in stand}
+        names = test_names(self.connection, {*stand, *others})
+        streaks = Streaks(self.connection, self.window).of({test: pasts[test] for test in stand})
+        for test, found in stand.items():
+            yield self._finding(names[test], found, streaks[test])
+        for test, other in others.items():
+            yield dataclasses.replace(other, test=names[test])
+
+    def _suspects(self) -> set[int]:
+        """Return the tests that may have a class: the others were well in the whole window."""
+        result, tonight = schema.result, set(self.tonight)
+        rows = select(result.c.cell, result.c.test, result.c.status)
+        found, expected, again = set[int](), set[int](), set[int]()
+        for cell, test, code in self.connection.execute(
+            rows.where(result.c.cell.in_(list(self.window)), UNUSUAL)
+        ):
+            status = STATUSES[code]
+            if status is Status.XFAIL:
+                (again if cell in tonight else expected).add(test)
+            elif status in BAD or cell in tonight:
+                found.add(test)
+        return found | (expected - again)
+
+    def _pasts(self, tests: Collection[int]) -> Iterator[tuple[int, list[Entry]]]:
+        """Yield the results of tests in the window, in the order of cells."""
+        table, rows = schema.result, list[Row[*tuple[Any, ...]]]()
+        query = select(*(table.c[name] for name in _COLUMNS))
+        for chunk in chunks(sorted(tests)):
+            where = (table.c.cell.in_(list(self.window)), table.c.test.in_(chunk))
+            rows += self.connection.execute(query.where(*where)).all()
+        titles = signatures(self.connection, {row.signature for row in rows})
+        rows.sort(key=lambda row: (row.test, self.window[row.cell].seq, row.attempt))
+        for test, its in groupby(rows, key=lambda row: row.test):
+            by_cell = groupby(its, key=lambda row: row.cell)
+            yield test, [self._entry(cell, list(tried), titles) for cell, tried in by_cell]
+
+    def _entry(
+        self,
+        cell: int,
+        rows: Sequence[Row[*tuple[Any, ...]]],
+        titles: Mapping[int | None, Signature],
+    ) -> Entry:
+        verdict, tries = rows[0], rows[1:]  # VERDICT is the first attempt
+        return Entry(
+            cell=cell,
+            content=self.window[cell].content,
+            tonight=cell in self.tonight,
+            status=STATUSES[verdict.status],
+            signature=titles.get(verdict.signature),
+            tries=tuple(Try(STATUSES[row.status], row.alone) for row in tries),
+        )
+
+    def _finding(self, test: str, found: Standing, streak: Streak) -> Finding:
+        now, before = found.now, found.before
+        cell = self.window[now.cell]
+        return Finding(
+            kind=found.kind,
+            lane=cell.lane,
+            lane_id=cell.lane_id,
+            cell=cell.id,
+            test=test,
+            status=now.status,
+            signature=now.signature,
+            before=before.status if before else None,
+            before_signature=before.signature if before else None,
+            before_at=point_of(self.window[before.cell]) if before else None,
+            bad=found.bad,
+            total=found.total,
+            first_bad=streak.first_bad,
+            last_good=streak.last_good,
+            defect=found.defect,
+        )
+
+    def _gone(self) -> dict[int, Finding]:
+        """Return the tests that ran in the last whole cell, and not in that of the night."""
+        whole = [cell for cell in self.window.values() if not cell.partial]
+        now = next((cell for cell in reversed(whole) if cell.id in self.tonight), None)
+        before = next((cell for cell in reversed(whole) if cell.id not in self.tonight), None)
+        if now is None or before is None:
+            return {}
+        old, new = schema.result.alias("old"), schema.result.alias("new")
+        same = (new.c.cell == now.id) & (new.c.test == old.c.test) & (new.c.attempt == VERDICT)
+        skipped = new.c.status == STATUS_CODES[Status.SKIP]
+        query = (
+            select(old.c.test, old.c.status, new.c.status.label("now"), new.c.signature)
+            .select_from(old.outerjoin(new, same))
+            .where(old.c.cell == before.id, old.c.attempt == VERDICT)
+            .where(old.c.status.in_(codes(BAD | GOOD)), new.c.status.is_(None) | skipped)
+        )
+        rows = self.connection.execute(query).all()
+        titles = signatures(self.connection, {row.signature for row in rows})
+        return {
+            row.test: dataclasses.replace(
+                _unnamed(Class.GONE, now),
+                status=STATUSES.get(row.now),
+                signature=titles.get(row.signature),
+                before=STATUSES[row.status],
+                before_at=point_of(before),
+            )
+            for row in rows
+        }
+
+    def _changed(self) -> dict[int, Finding]:
+        """Return the tests that are well, and saw other facts than they should see."""
+        result, baseline = schema.result, schema.baseline
+        same = (baseline.c.lane == self.lane) & (baseline.c.test == result.c.test)
+        query = (
+            select(result.c.test, result.c.cell, result.c.status, baseline.c.cell.label("base"))
+            .join(baseline, same)
+            .where(result.c.cell.in_(self.tonight), result.c.attempt == VERDICT)
+            .where(result.c.status.in_(codes(GOOD)))
+            .where(result.c.observation != baseline.c.observation)
+        )
+        rows = self.connection.execute(query).all()
+        bases = {base: cell_of(self.connection, base) for base in {row.base for row in rows}}
+        return {
+            row.test: dataclasses.replace(
+                _unnamed(Class.CHANGED, self.window[row.cell]),
+                status=STATUSES[row.status],
+                baseline=point_of(bases[row.base]),
+            )
+            for row in rows
+        }
+
+
+_COLUMNS = ("cell", "test", "attempt", "status", "alone", "signature")
+
+
+def _unnamed(kind: Class, cell: Cell) -> Finding:
+    return Finding(
+        kind=kind, lane=cell.lane, lane_id=cell.lane_id, cell=cell.id, test="", status=None
+    )

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What pages and `testbed history` show: lanes with their trends, strips, and pasts of tests."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Collection, Sequence
+
+from sqlalchemy import Connection, func, select
+
+from testbed.history import schema
+from testbed.history.cells import cells_of, lane_cells, lanes
+from testbed.history.records import (
+    BAD,
+    Cell,
+    CellState,
+    Lane,
+    LaneNight,
+    Outcome,
+    Square,
+    Tried,
+    has_both,
+)
+from testbed.history.rows import chunks, find_ids, signatures
+from testbed.history.schema import STATUSES
+from testbed.results.model import Status
+
+# The nights of a trend, and the squares of a strip.
+NIGHTS = 31
+SQUARES = 20
+
+
+def night(connection: Connection, run: int, nights: int = NIGHTS) -> list[LaneNight]:
+    """Return the lanes of a run, each with its counts and the trend of its last nights."""
+    by_lane: dict[int, list[Cell]] = defaultdict(list)
+    for cell in cells_of(connection, run):
+        by_lane[cell.lane_id].append(cell)
+    found = [_lane_night(connection, cells, nights) for cells in by_lane.values()]
+    return sorted(found, key=lambda each: each.lane)
+
+
+def _lane_night(connection: Connection, cells: Sequence[Cell], nights: int) -> LaneNight:
+    last = cells[-1]
+    past = lane_cells(connection, last.lane_id, last.seq, nights)
+    totals = _totals(connection, [cell.id for cell in past])
+    shown = [cell.id for cell in cells if cell.state is CellState.DONE]
+    if not shown and last.state is CellState.KNOWN:
+        shown = [cell.id for cell in past[-1:]]
+    return LaneNight(
+        lane=last.lane,
+        lane_id=last.lane_id,
+        cells=tuple(cells),
+        counts=sum((totals[cell] for cell in shown), Counter[Status]()),
+        trend=tuple(sum(totals[cell.id][status] for status in BAD) for cell in past),
+    )
+
+
+def _totals(connection: Connection, cells: Sequence[int]) -> dict[int, Counter[Status]]:
+    """Return how often each status occurred, by cell."""
+    table = schema.tally
+    rows = select(table.c.cell, table.c.status, func.sum(table.c.n))
+    rows = rows.where(table.c.cell.in_(cells)).group_by(table.c.cell, table.c.status)
+    found: dict[int, Counter[Status]] = {cell: Counter() for cell in cells}
+    for cell, code, n in connection.execute(rows):
+        found[cell][STATUSES[code]] = int(n)
+    return found
+
+
+def tallies(connection: Connection, cell: int) -> dict[tuple[str, Status], int]:
+    """Return how often each status occurred in a cell, by path (`Case.row`)."""
+    table = schema.tally
+    rows = select(table.c.path, table.c.status, table.c.n).where(table.c.cell == cell)
+    return {(path, STATUSES[code]): n for path, code, n in connection.execute(rows)}
+
+
+def strips(
+    connection: Connection, lane: int, tests: Collection[str], until: int, count: int = SQUARES
+) -> dict[str, tuple[Square, ...]]:
+    """Return the last outcomes of tests in a lane, oldest first, one for each cell with results.
+
+    Args:
+        until: the number of the last cell (`Cell.seq`).
+    """
+    cells = lane_cells(connection, lane, until, count)
+    ids = find_ids(connection, schema.test.c.nodeid, tests)
+    seen = _statuses(connection, [cell.id for cell in cells], list(ids.values()))
+    return {
+        test: tuple(_square(cell, seen.get((cell.id, ids[test]), ())) for cell in cells)
+        for test in tests
+        if test in ids
+    }
+
+
+def _statuses(
+    connection: Connection, cells: Sequence[int], tests: Sequence[int]
+) -> dict[tuple[int, int], list[Status]]:
+    """Return the verdict and the tries of each test in each cell, in the order of attempts."""
+    table = schema.result
+    query = select(table.c.cell, table.c.test, table.c.status)
+    found: dict[tuple[int, int], list[Status]] = defaultdict(list)
+    for chunk in chunks(tests):
+        where = (table.c.cell.in_(cells), table.c.test.in_(chunk))
+        rows = query.where(*where).order_by(table.c.cell, table.c.test, table.c.attempt)
+        for cell, test, code in connection.execute(rows):
+            found[cell, test].append(STATUSES[code])
+    return found
+
+
+def _square(cell: Cell, statuses: Sequence[Status]) -> Square:
+    return Square(
+        seq=cell.seq,
+        run=cell.run_name,
+        kernel=cell.kernel,
+        cell=cell.id,
+        status=statuses[0] if statuses else None,
+        both=has_both(statuses),
+    )
+
+
+def past(connection: Connection, lane: int, test: str, count: int | None = None) -> list[Outcome]:
+    """Return the past of a test in a lane, oldest first: in all cells, or in the last `count`."""
+    cells = {cell.id: cell for cell in lane_cells(connection, lane, count=count)}
+    table = schema.result
+    test_id = find_ids(connection, schema.test.c.nodeid, [test]).get(test)
+    where = (table.c.cell.in_(list(cells)), table.c.test == test_id)
+    rows = connection.execute(select(table).where(*where)).all()
+    titles = signatures(connection, {row.signature for row in rows})
+    by_cell: dict[int, list[Tried]] = defaultdict(list)
+    for row in sorted(rows, key=lambda row: (cells[row.cell].seq, row.attempt)):
+        title = titles.get(row.signature)
+        by_cell[row.cell].append(Tried(STATUSES[row.status], row.alone, title, row.seconds))
+    return [
+        Outcome(cells[cell], verdict, tuple(tries)) for cell, (verdict, *tries) in by_cell.items()
+    ]
+
+
+def matching_tests(connection: Connection, pattern: str) -> list[str]:
+    """Return the tests whose node id contains a text. A `*` in it stands for anything."""
+    words = [re.sub(r"([%_\\])", r"\\\1", word) for word in pattern.split("*")]
+    like = f"%{'%'.join(words)}%"
+    name = schema.test.c.nodeid
+    rows = select(name).where(name.like(like, escape="\\")).order_by(name)
+    return list(connection.scalars(rows))
+
+
+def lanes_of(connection: Connection, test: str) -> dict[int, Lane]:
+    """Return the lanes in which a test has a result, by their ids."""
+    result, cell = schema.result, schema.cell
+    test_id = find_ids(connection, schema.test.c.nodeid, [test]).get(test)
+    query = select(cell.c.lane).join(result, result.c.cell == cell.c.id).distinct()
+    found = set(connection.scalars(query.where(result.c.test == test_id)))
+    known = {key: lane for key, lane in lanes(connection).items() if key in found}
+    return dict(sorted(known.items(), key=lambda item: item[1]))
