@@ -153,6 +153,9 @@ class LiveProgress:
         task = self.bars.add_task(escape(title), total=total, note="", remaining=remaining)
         try:
             yield _LiveStep(self.bars, task, total, remaining)
+        except KeyboardInterrupt:
+            self._console.print(f"[yellow]■[/] {escape(title)} interrupted", highlight=False)
+            raise
         except BaseException:
             self._console.print(f"[red]✗[/] {escape(title)}", highlight=False)
             raise
@@ -220,8 +223,9 @@ class PlainProgress:
         plain(self._console, f"{title} ...")
         try:
             yield _PlainStep(self._console, title, total)
-        except BaseException:
-            plain(self._console, f"{title}: failed after {time.monotonic() - started:.1f} s")
+        except BaseException as error:
+            how = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+            plain(self._console, f"{title}: {how} after {time.monotonic() - started:.1f} s")
             raise
         plain(self._console, f"{title}: done in {time.monotonic() - started:.1f} s")
 

@@ -143,17 +143,17 @@ def run_suite(
         session = RunnerPlugin(lab, step, selection, estimate, listener, before)
         with contextlib.redirect_stderr(io.StringIO()) as stderr:
             status = pytest.main(arguments, plugins=[session])
-    if session.recorder is not None and session.recorder.broken is not None:
-        raise session.recorder.broken
-    # pytest also reports INTERRUPTED if it cannot collect tests.
-    if session.trouble or status not in _ENDS:
-        evidence = "\n".join([*session.trouble, stderr.getvalue()])
-        raise InfraError("pytest failed", evidence=evidence)
-    stopped = stop_early and session.failed
-    if status is pytest.ExitCode.INTERRUPTED and not stopped:
-        raise KeyboardInterrupt
-    if status is pytest.ExitCode.NO_TESTS_COLLECTED and not before:
-        raise SetupError(f"no test matches -k {expression!r}")
+        if session.recorder is not None and session.recorder.broken is not None:
+            raise session.recorder.broken
+        # pytest also reports INTERRUPTED if it cannot collect tests.
+        if session.trouble or status not in _ENDS:
+            evidence = "\n".join([*session.trouble, stderr.getvalue()])
+            raise InfraError("pytest failed", evidence=evidence)
+        stopped = stop_early and session.failed
+        if status is pytest.ExitCode.INTERRUPTED and not stopped:
+            raise KeyboardInterrupt
+        if status is pytest.ExitCode.NO_TESTS_COLLECTED and not before:
+            raise SetupError(f"no test matches -k {expression!r}")
     if not (late or session.failed):  # otherwise other work took a part of the time
         estimate.keep()
     assert session.recorder is not None

@@ -82,6 +82,18 @@ def test_a_step_that_fails_says_so() -> None:
     assert "boot: failed after" in _text(console)
 
 
+@pytest.mark.parametrize(
+    ("terminal", "line"),
+    [(True, "■ test interrupted\n"), (False, "test: interrupted after 0.0 s\n")],
+)
+def test_a_step_that_is_interrupted_has_a_mark_of_its_own(terminal: bool, line: str) -> None:
+    console = Console(file=io.StringIO(), force_terminal=terminal, width=80, color_system=None)
+    with pytest.raises(KeyboardInterrupt), make_progress(console).step("test"):
+        raise KeyboardInterrupt
+    assert line in _text(console)
+    assert "✓" not in _text(console)
+
+
 def test_a_terminal_shows_a_picture_below_the_bars_as_long_as_it_is_wanted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
