@@ -34,8 +34,11 @@ class Progress(Protocol):
         """Begin a step that lasts as long as the block; give `total` if it is known."""
         ...
 
-    def note(self, text: str) -> None:
-        """Report one line that a user should see, such as a choice or a fall-back."""
+    def note(self, text: str, *, once: bool = False) -> None:
+        """Report one line that a user should see, such as a choice or a fall-back.
+
+        With `once`, it is shown only if no such line was.
+        """
 
 
 class _SilentStep:
@@ -57,5 +60,5 @@ class SilentProgress:
     def step(self, title: str, total: float | None = None) -> Iterator[Step]:
         yield _SilentStep()
 
-    def note(self, text: str) -> None:
+    def note(self, text: str, *, once: bool = False) -> None:
         pass

@@ -133,6 +133,7 @@ class LiveProgress:
         self._console = console
         self._lock = threading.Lock()
         self._depth = 0
+        self._noted: set[str] = set()
         self.bars = _Bars(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -168,7 +169,10 @@ class LiveProgress:
             self.bars.remove_task(task)
             self._leave()
 
-    def note(self, text: str) -> None:
+    def note(self, text: str, *, once: bool = False) -> None:
+        if once and text in self._noted:
+            return
+        self._noted.add(text)
         self._console.print(f"[yellow]note:[/] {escape(text)}", highlight=False, soft_wrap=True)
 
     def _enter(self) -> None:
@@ -216,6 +220,7 @@ class PlainProgress:
 
     def __init__(self, console: Console) -> None:
         self._console = console
+        self._noted: set[str] = set()
 
     @contextmanager
     def step(self, title: str, total: float | None = None) -> Iterator[Step]:
@@ -229,7 +234,10 @@ class PlainProgress:
             raise
         plain(self._console, f"{title}: done in {time.monotonic() - started:.1f} s")
 
-    def note(self, text: str) -> None:
+    def note(self, text: str, *, once: bool = False) -> None:
+        if once and text in self._noted:
+            return
+        self._noted.add(text)
         plain(self._console, f"note: {text}")
 
 

@@ -148,7 +148,7 @@ def _all_texts(ctx: Context, *, refresh: bool) -> tuple[list[DebianText], list[s
                     for package in _packages(index)
                 ]
         except InfraError as exc:
-            ctx.progress.note(f"skipped: {exc.message}")
+            ctx.progress.note(f"skipped: {exc.message}", once=True)  # for all architectures
             errors.append(exc)
     if len(errors) == len(ctx.settings.suites):
         raise errors[0]

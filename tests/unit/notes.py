@@ -10,5 +10,6 @@ class Notes(SilentProgress):
     def __init__(self) -> None:
         self.texts: list[str] = []
 
-    def note(self, text: str) -> None:
-        self.texts.append(text)
+    def note(self, text: str, *, once: bool = False) -> None:
+        if not (once and text in self.texts):
+            self.texts.append(text)

@@ -76,7 +76,7 @@ class Recorder:
         self.figures.append((done, total))
         self.expected += [] if seconds is None else [seconds]
 
-    def note(self, text: str) -> None:
+    def note(self, text: str, *, once: bool = False) -> None:
         self.notes.append(text)
 
 

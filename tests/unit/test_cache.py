@@ -29,7 +29,7 @@ class Notes(SilentProgress):
         self.texts: list[str] = []
         self.noted = threading.Event()
 
-    def note(self, text: str) -> None:
+    def note(self, text: str, *, once: bool = False) -> None:
         self.texts.append(text)
         self.noted.set()
 

@@ -75,6 +75,19 @@ def test_a_note_stays_on_one_line_and_can_be_copied() -> None:
     assert "log in: ssh -p 2222 root@127.0.0.1\n" in _text(console)
 
 
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_note_may_be_shown_once_only(terminal: bool) -> None:
+    console = Console(file=io.StringIO(), force_terminal=terminal, width=80)
+    progress = make_progress(console)
+    for text in ("sid is expired", "sid is expired", "bookworm is expired"):
+        progress.note(text, once=True)
+    assert _text(console).count("sid is expired") == 1
+    assert _text(console).count("bookworm is expired") == 1
+    for _ in range(2):
+        progress.note("trying once more")
+    assert _text(console).count("trying once more") == 2
+
+
 def test_a_step_that_fails_says_so() -> None:
     console = Console(file=io.StringIO(), force_terminal=False)
     with pytest.raises(ValueError, match="x"), make_progress(console).step("boot"):
