@@ -47,6 +47,8 @@ def _finding_lines(findings: Iterable[Finding]) -> Iterator[str]:
         yield f"{'ok     ' if finding.good else 'MISSING'} {finding.what}: {finding.found}"
         if finding.hint and not finding.good:
             yield f"        hint: {finding.hint}"
+        if finding.advice:
+            yield f"        better: {finding.advice}"
 
 
 def _settings_lines(settings: Settings) -> Iterator[str]:

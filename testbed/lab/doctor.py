@@ -21,7 +21,7 @@ from testbed.kernel.mirror import find_mirror
 from testbed.kernel.toolchain import find_compiler, find_gcc
 from testbed.process import find_tool, run
 from testbed.settings import AccelChoice, Settings
-from testbed.vm.accel import Accel, outlook
+from testbed.vm.accel import Accel, kvm_refused, outlook
 from testbed.vm.qemu import qemu_version
 
 # Bytes for a first run on both architectures: source, two build directories, kernels, compiler
@@ -58,6 +58,7 @@ class Finding:
     good: bool
     found: str
     hint: str = ""
+    advice: str = ""  # also of a good one: what would be better
 
 
 def examine(settings: Settings, cache: Cache) -> list[Finding]:
@@ -74,7 +75,7 @@ def _findings(settings: Settings, cache: Cache) -> Iterator[Finding]:
         yield _look(f"compiler for {name}", partial(_compiler, settings, arch))
         yield _look(f"C library for {name}", partial(_libc, arch))
         yield _look(f"QEMU for {name}", partial(qemu_version, arch))
-        yield _look(f"accelerator for {name}", partial(_accelerator, arch, settings))
+        yield _accelerator(f"accelerator for {name}", arch, settings)
     for name, package in disk_programs().items():
         yield _look(name, partial(find_tool, name, package=package))
     yield _look("Debian mirror", lambda: settings.mirror or find_mirror())
@@ -96,11 +97,15 @@ def _look(what: str, find: Callable[[], object]) -> Finding:
         return Finding(what, False, error.message, error.hint)
 
 
-def _accelerator(arch: Arch, settings: Settings) -> str:
-    decision = outlook(arch, settings)
+def _accelerator(what: str, arch: Arch, settings: Settings) -> Finding:
+    try:
+        decision = outlook(arch, settings)
+    except TestbedError as error:
+        return Finding(what, False, error.message, error.hint)
     if settings.accel is AccelChoice.KVM and decision.accel is not Accel.KVM:
-        raise SetupError(f"KVM cannot be used: {decision.reason}", hint="set accel = auto")
-    return str(decision)
+        refused = kvm_refused(decision.reason, decision.hint)
+        return Finding(what, False, refused.message, refused.hint)
+    return Finding(what, True, str(decision), advice=decision.hint)
 
 
 def _headers(compiler: str, headers: Mapping[str, str]) -> str:

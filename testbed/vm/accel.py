@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 import platform
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -20,7 +19,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from testbed.arch import Arch, host_uname
+from testbed.arch import Arch
 from testbed.cache import digest
 from testbed.deadline import Deadline
 from testbed.errors import BootHang, BootNoSsh, LaunchError, SetupError, TestbedError
@@ -31,21 +30,16 @@ from testbed.kernel.build import Kernel
 from testbed.kernel.version import release
 from testbed.progress import Progress
 from testbed.settings import AccelChoice, Settings
+from testbed.vm.kvm import Obstacle, kvm_obstacle
 from testbed.vm.machine import boot
 from testbed.vm.qemu import Accel, VmSpec, qemu_version
 
-__all__ = ["Accel", "AccelDecision", "choose_accel", "outlook"]
-
-_KVM_DEVICE = Path("/dev/kvm")
+__all__ = ["Accel", "AccelDecision", "choose_accel", "kvm_refused", "outlook"]
 
 _PROOF_SECONDS = 20.0  # of the base flavour
 
 # A failure stays valid for this long: hosts get fixed, and some failures are transient.
 _BELIEVED = timedelta(days=7)
-
-# _IO(KVMIO, 0x00). Every kernel since 2.6.22 answers 12.
-_KVM_GET_API_VERSION = 0xAE00
-_KVM_API_VERSION = 12
 
 # The keys of /proc/cpuinfo that distinguish hosts, on x86 and on arm64.
 _CPU_KEYS = ("model name", "flags", "CPU implementer", "CPU part", "Features")
@@ -57,6 +51,7 @@ class AccelDecision:
 
     accel: Accel
     reason: str
+    hint: str = ""  # how KVM could be had instead
 
     def __str__(self) -> str:
         return f"{self.accel} ({self.reason})"
@@ -143,11 +138,13 @@ def choose_accel(
                 raise
             except TestbedError as error:
                 # A panic may be the kernel's fault and not KVM's: remember nothing.
-                return _without_kvm(f"the boot under KVM failed: {error.message}", requested)
+                return _without_kvm(
+                    Obstacle(f"the boot under KVM failed: {error.message}"), requested
+                )
             memory.keep(key, proof)
     if proof.works:
         return AccelDecision(Accel.KVM, str(proof))
-    return _without_kvm(f"{proof} (remembered in {memory.path})", requested)
+    return _without_kvm(Obstacle(f"{proof} (remembered in {memory.path})"), requested)
 
 
 def outlook(arch: Arch, settings: Settings) -> AccelDecision:
@@ -159,7 +156,7 @@ def outlook(arch: Arch, settings: Settings) -> AccelDecision:
     if settings.accel is AccelChoice.TCG:
         return AccelDecision(Accel.TCG, "requested")
     if obstacle := kvm_obstacle(arch):
-        return AccelDecision(Accel.TCG, obstacle)
+        return AccelDecision(Accel.TCG, obstacle.reason, obstacle.hint)
     with _memory(settings) as memory:
         place = _place(arch)
         known = [proof for key, proof in memory.proofs.items() if key.startswith(f"{place} | ")]
@@ -167,26 +164,6 @@ def outlook(arch: Arch, settings: Settings) -> AccelDecision:
         return AccelDecision(Accel.KVM, "if it boots the first kernel, otherwise tcg")
     latest = max(known, key=lambda proof: proof.when)
     return AccelDecision(Accel.KVM if latest.works else Accel.TCG, str(latest))
-
-
-def kvm_obstacle(arch: Arch, device: Path = _KVM_DEVICE, host: str | None = None) -> str:
-    """Return why KVM cannot work, after quick checks only; empty if it is worth a try."""
-    host = host or host_uname()
-    if host != arch.uname:
-        return f"the host is {host}, where KVM cannot run {arch} guests"
-    try:
-        descriptor = os.open(device, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return f"the host has no {device}"
-    except OSError as exc:
-        return f"{device} cannot be opened: {exc.strerror} (is the user in the group kvm?)"
-    try:
-        version = fcntl.ioctl(descriptor, _KVM_GET_API_VERSION)
-    except OSError as exc:
-        return f"{device} is not a KVM device: {exc.strerror}"
-    finally:
-        os.close(descriptor)
-    return "" if version == _KVM_API_VERSION else f"{device} has API version {version}"
 
 
 @dataclass(frozen=True)
@@ -219,10 +196,18 @@ def _read_proofs(path: Path) -> dict[str, Proof]:
         return {}
 
 
-def _without_kvm(reason: str, requested: bool) -> AccelDecision:
+def _without_kvm(obstacle: Obstacle, requested: bool) -> AccelDecision:
     if requested:
-        raise SetupError(f"KVM cannot be used: {reason}", hint="give --accel tcg or --accel auto")
-    return AccelDecision(Accel.TCG, reason)
+        raise kvm_refused(obstacle.reason, obstacle.hint)
+    return AccelDecision(Accel.TCG, obstacle.reason, obstacle.hint)
+
+
+def kvm_refused(reason: str, hint: str) -> SetupError:
+    """Return the error of a user who requested KVM, which does not work."""
+    without = "give --accel auto, which uses KVM where it works"
+    return SetupError(
+        f"KVM cannot be used: {reason}", hint=f"{hint}; or {without}" if hint else without
+    )
 
 
 def _place(arch: Arch) -> str:

@@ -19,10 +19,10 @@ from testbed.kernel.build import Kernel
 from testbed.progress import SilentProgress
 from testbed.settings import AccelChoice, Settings
 from testbed.vm import accel
-from testbed.vm.accel import Accel, AccelDecision, Proof, choose_accel, kvm_obstacle, outlook
+from testbed.vm.accel import Accel, AccelDecision, Proof, choose_accel, outlook
+from testbed.vm.kvm import Obstacle
 
 X86_64 = find_arch("x86_64")
-ARM64 = find_arch("arm64")
 
 
 def moment(ago: timedelta = timedelta()) -> str:
@@ -60,7 +60,7 @@ FAILS = Proof(False, "7.3.4-testbed-k", moment(), "no userspace within 20 s")
 
 @pytest.fixture
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeHost:
-    monkeypatch.setattr(accel, "kvm_obstacle", lambda arch: "")
+    monkeypatch.setattr(accel, "kvm_obstacle", lambda arch: None)
     monkeypatch.setattr(accel, "qemu_version", lambda arch: "7.2.22")
 
     def make(*proofs: Proof | Exception) -> Host:
@@ -153,19 +153,12 @@ def test_the_outlook_boots_nothing(host: MakeHost) -> None:
     assert outlook(X86_64, machine.settings) == AccelDecision(Accel.TCG, str(FAILS))
 
 
-def test_a_foreign_architecture_has_no_kvm() -> None:
-    obstacle = kvm_obstacle(ARM64, host="x86_64")
-    assert obstacle == "the host is x86_64, where KVM cannot run arm64 guests"
-    assert "the host is aarch64" in kvm_obstacle(X86_64, host="aarch64")
-
-
-def test_a_host_without_the_device_has_no_kvm(tmp_path: Path) -> None:
-    assert "has no" in kvm_obstacle(X86_64, tmp_path / "kvm", "x86_64")
-
-
-def test_a_device_that_is_not_kvm_is_noticed() -> None:
-    assert "is not a KVM device" in kvm_obstacle(X86_64, Path("/dev/null"), "x86_64")
-
-
-def test_a_device_that_does_not_open_is_reported_with_the_reason(tmp_path: Path) -> None:
-    assert "cannot be opened: Is a directory" in kvm_obstacle(X86_64, tmp_path, "x86_64")
+def test_a_refusal_of_kvm_names_the_obstacle_and_the_hint(
+    host: MakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = Obstacle("the host has no /dev/kvm", "run modprobe")
+    monkeypatch.setattr(accel, "kvm_obstacle", lambda arch: found)
+    with pytest.raises(SetupError, match="KVM cannot be used: the host has no /dev/kvm") as caught:
+        host().choose(AccelChoice.KVM)
+    assert caught.value.hint.startswith("run modprobe; or give --accel auto")
+    assert host().choose().hint == "run modprobe"
