@@ -20,6 +20,7 @@ SOLE_IMPORTERS = {
     "qemu": "testbed/vm/qmp.py",
     "paramiko": "testbed/guest/ssh.py",
     "_pytest": "testbed/suite/pytest_internals.py",
+    "fsspec": "testbed/artifacts/depot.py",
 }
 
 PATHS = rooms.modules()
