@@ -9,7 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmark.cycles import Action, seconds
-from benchmark.figures import MAKE_ALL, MAKE_STEP, OUR_ALL, OUR_STEP, Quantity, Samples
+from benchmark.figures import Samples
+from benchmark.quantities import (
+    MAKE_ALL,
+    MAKE_STEP,
+    OUR_ALL,
+    OUR_STEP,
+    Quantity,
+)
 from testbed.arch import find_arch
 from testbed.context import Context
 from testbed.deadline import Deadline

@@ -14,7 +14,8 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmark.figures import (
+from benchmark.figures import Samples
+from benchmark.quantities import (
     BOOT,
     BOOT_DISKS,
     CLONE_LOAD,
@@ -29,7 +30,6 @@ from benchmark.figures import (
     PSS,
     ROUND_TRIP,
     Quantity,
-    Samples,
 )
 from testbed.deadline import Deadline
 from testbed.errors import InfraError

@@ -3,93 +3,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from typing import Any
 
-
-class Unit(Enum):
-    """A unit of display: its name, its size in seconds or bytes, the digits after the point."""
-
-    SECONDS = ("s", 1.0, 2)
-    MILLISECONDS = ("ms", 1e-3, 1)
-    MEGABYTES = ("MB", 1e6, 1)
-
-    def show(self, value: float) -> str:
-        name, size, digits = self.value
-        return f"{value / size:.{digits}f} {name}"
-
-
-class Against(Enum):
-    """The way in which a figure is compared with another one."""
-
-    RATIO = "ratio"
-    DIFFERENCE = "difference"
-
-    def value_of(self, ours: float, theirs: float) -> float:
-        return ours / theirs if self is Against.RATIO else ours - theirs
-
-
-@dataclass(frozen=True)
-class Quantity:
-    """A measured quantity, in seconds or bytes."""
-
-    group: str  # the quantities of a group are drawn to one scale
-    what: str
-    unit: Unit = Unit.SECONDS
-    against: str = ""  # the quantity to compare it with, if that was measured
-    how: Against = Against.RATIO
-
-
-CYCLE = "From nothing"
-PEER = Quantity(CYCLE, "virtme-ng, one command")
-BOOT = Quantity(CYCLE, "boot to first answer", against=PEER.what)
-BOOT_DISKS = Quantity(CYCLE, "boot to first answer, with disks", against=PEER.what)
-CLONE_PROBE = Quantity(CYCLE, "clone to first probe result", against=PEER.what)
-POOL_PROBE = Quantity(CYCLE, "prepared clone to first probe result", against=PEER.what)
-
-CLONING = "Clone to running kernel"
-CLONE_RUNS = Quantity(CLONING, "clone to running kernel", Unit.MILLISECONDS)
-CLONE_QEMU = Quantity(CLONING, "part of it: start of QEMU", Unit.MILLISECONDS)
-CLONE_LOAD = Quantity(CLONING, "part of it: loading the state", Unit.MILLISECONDS)
-CLONE_RESEED = Quantity(CLONING, "after it: reseeding", Unit.MILLISECONDS)
-
-SESSION = "In a warm session"
-PROBE = Quantity(SESSION, "one probe", Unit.MILLISECONDS)
-PROBES = Quantity(SESSION, "probes back to back, each", Unit.MILLISECONDS)
-EMPTY = Quantity(SESSION, "one empty probe", Unit.MILLISECONDS)
-ROUND_TRIP = Quantity(SESSION, "round trip to the agent", Unit.MILLISECONDS)
-
-MEMORY = "Memory of a clone after one probe"
-PSS = Quantity(MEMORY, "PSS of a clone", Unit.MEGABYTES)
-
-SUITE = "Tests: time of each further test"
-SHARED = Quantity(SUITE, "one VM for all", Unit.MILLISECONDS)
-CLONES = Quantity(SUITE, "a clone for each", Unit.MILLISECONDS, SHARED.what, Against.DIFFERENCE)
-PARALLEL = dataclasses.replace(CLONES, what="a clone for each, -n auto")
-BOOTS = dataclasses.replace(CLONES, what="a boot for each")
-
-COMMAND = "A whole command"
-RUN = Quantity(COMMAND, "testbed run, warm")
-
-BUILD = "Building a kernel"
-MAKE_ALL = Quantity(BUILD, "make, from nothing")
-OUR_ALL = Quantity(BUILD, "testbed, from nothing", against=MAKE_ALL.what)
-STEP = "Building a kernel again, one C file changed"
-MAKE_STEP = Quantity(STEP, "make, one file changed")
-OUR_STEP = Quantity(STEP, "testbed, one file changed", against=MAKE_STEP.what)
-
-# In the order of the table.
-QUANTITIES = (
-    *(PEER, BOOT, BOOT_DISKS, CLONE_PROBE, POOL_PROBE),
-    *(CLONE_RUNS, CLONE_QEMU, CLONE_LOAD, CLONE_RESEED),
-    *(PROBE, PROBES, EMPTY, ROUND_TRIP, PSS),
-    *(SHARED, CLONES, PARALLEL, BOOTS, RUN),
-    *(MAKE_ALL, OUR_ALL, MAKE_STEP, OUR_STEP),
-)
+from benchmark.quantities import QUANTITIES, Against, Quantity, Unit
 
 
 @dataclass(frozen=True)
@@ -118,6 +37,12 @@ class Figure:
         """The quantity, and how many VMs ran at a time."""
         times = f", {self.at_once} at a time" if self.at_once > 1 else ""
         return self.quantity.what + times
+
+    @property
+    def reached(self) -> bool | None:
+        """Whether the limit is reached; None without a limit."""
+        limit = self.quantity.limit
+        return None if limit is None else self.median <= limit
 
 
 @dataclass(frozen=True)
@@ -190,12 +115,31 @@ def table_lines(figures: Sequence[Figure]) -> Iterator[str]:
                 yield _line(rows[figure], widths)
 
 
+def missed_line(figures: Iterable[Figure]) -> str:
+    """Return one line on the limits of these figures."""
+    limited = [figure for figure in figures if figure.reached is not None]
+    missed = [f"{figure.label} ({figure.arch})" for figure in limited if not figure.reached]
+    words = f"{len(limited) - len(missed)} of {len(limited)} limits are reached"
+    return f"{words}; missed: {', '.join(missed)}" if missed else words
+
+
+def limit_words(figure: Figure) -> str:
+    """Return what a reader must know of a figure's limit; empty without one."""
+    limit = figure.quantity.limit
+    if limit is None:
+        return ""
+    times = f"{figure.median / limit:.2f} times the " if limit else ""
+    shown = figure.quantity.unit.show(limit)
+    return f"{times}limit of {shown}: {'reached' if figure.reached else 'missed'}"
+
+
 _COLUMNS = ("", "median", "min", "max", "samples", "")
 
 
 def _row(figure: Figure, figures: Sequence[Figure]) -> tuple[str, ...]:
     shown = (figure.quantity.unit.show(v) for v in (figure.median, figure.low, figure.high))
-    compared = str(compare(figure, figures) or "")
+    words = (str(compare(figure, figures) or ""), limit_words(figure))
+    compared = "; ".join(filter(None, words))
     return (f"  {figure.label}", *shown, str(len(figure.samples)), compared)
 
 
@@ -206,7 +150,7 @@ def _line(row: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def as_json(figures: Sequence[Figure], about: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the figures for programs, in seconds and bytes."""
+    """Return the figures for programs, in the base of their units."""
     return {**about, "figures": [_figure_json(figure, figures) for figure in figures]}
 
 
@@ -217,10 +161,12 @@ def _figure_json(figure: Figure, figures: Sequence[Figure]) -> dict[str, Any]:
         "group": figure.quantity.group,
         "what": figure.quantity.what,
         "at_once": figure.at_once,
-        "unit": "bytes" if figure.quantity.unit is Unit.MEGABYTES else "seconds",
+        "unit": figure.quantity.unit.base,
         "median": figure.median,
         "min": figure.low,
         "max": figure.high,
         "samples": figure.samples,
         "against": relative and relative.as_json(),
+        "limit": figure.quantity.limit,
+        "reached": figure.reached,
     }

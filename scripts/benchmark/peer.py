@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark.cycles import PATIENCE
-from benchmark.figures import PEER, Samples
+from benchmark.figures import Samples
+from benchmark.quantities import (
+    PEER,
+)
 from testbed.cache import Cache
 from testbed.deadline import Deadline
 from testbed.errors import InfraError

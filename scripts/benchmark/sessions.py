@@ -10,7 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmark.figures import BOOTS, CLONES, PARALLEL, RUN, SHARED, Quantity, Samples
+from benchmark.figures import Samples
+from benchmark.quantities import (
+    BOOTS,
+    CLONES,
+    PARALLEL,
+    SHARED,
+    Quantity,
+)
 from testbed.deadline import Deadline
 from testbed.process import run
 from testbed.results.model import Status
@@ -23,7 +30,6 @@ FEW = "test_selection.py"
 SOME = f"{FEW} or (test_descriptor.py and (direct or stack-first or custom))"
 ALL = ""
 ONE = "test_no_hook_is_refused_without_a_warning"
-FIRST_ISSUE = "test_boot.py or test_selection.py or test_descriptor.py or test_ring.py"
 
 _PATIENCE = 21_600.0  # seconds for one session of all tests, with a boot for each
 
@@ -75,13 +81,6 @@ class Sessions:
         words = ["pytest", "-q", str(CONTRACT_TESTS), "-p", "no:cacheprovider"]
         words += ["--isolation", way.isolation, "-n", way.workers]
         return timed([*words, "--arch", self.arch, "--kernel", self.kernel], tests)
-
-
-def measure_command(arches: Sequence[str], kernel: str, tests: str, samples: Samples) -> None:
-    """Measure `testbed run` from start to end, with a clone for each test."""
-    shown = ",".join(arches)
-    words = ["testbed", "run", "--arch", shown, "--kernel", kernel, "--isolation", "clone"]
-    samples.add(shown, RUN, timed(words, tests).seconds)
 
 
 def further(one: Timed, many: Timed) -> float:

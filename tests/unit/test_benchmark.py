@@ -11,7 +11,8 @@ from xml.etree import ElementTree
 import pytest
 from benchmark.cycles import parse_pss
 from benchmark.drawing import draw
-from benchmark.figures import (
+from benchmark.figures import Figure, Samples, as_json, compare, table_lines
+from benchmark.quantities import (
     BOOT,
     BOOTS,
     CLONE_PROBE,
@@ -22,12 +23,7 @@ from benchmark.figures import (
     PSS,
     QUANTITIES,
     SHARED,
-    Figure,
     Quantity,
-    Samples,
-    as_json,
-    compare,
-    table_lines,
 )
 from benchmark.sessions import Timed, further, timed
 
