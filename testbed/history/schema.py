@@ -149,6 +149,15 @@ Index(
     postgresql_where=UNUSUAL,
 )
 
+# The later experiments whose tries were added to a cell, by their content.
+confirmation = Table(
+    "confirmation",
+    METADATA,
+    Column("cell", ForeignKey("cell.id", ondelete="CASCADE"), primary_key=True),
+    Column("content", String, primary_key=True),
+    sqlite_with_rowid=False,
+)
+
 tally = Table(
     "tally",
     METADATA,

@@ -131,26 +131,53 @@ def _put_cell(
     return _new_id(connection, table, {**place, **values})
 
 
-def add_attempt(connection: Connection, cell: int, test: str, attempt: Attempt) -> None:
-    """Add a later try of a test to a recorded cell. The verdict stays as it is.
+def add_attempts(
+    connection: Connection, cell: int, content: str, attempts: Mapping[str, Attempt]
+) -> bool:
+    """Add later tries of tests to a recorded cell. The verdicts stay as they are.
 
     A test that ran once so far gets its first try as a row of its own.
 
+    Args:
+        content: the experiment that tried again. Its tries are added once; then False is returned.
+
     Raises:
-        InfraError: the cell has no result of the test.
+        InfraError: the cell has no result of a test.
     """
+    table = schema.confirmation
+    known = select(table).where(table.c.cell == cell, table.c.content == content)
+    if connection.execute(known).first() is not None:
+        return False
+    connection.execute(insert(table).values(cell=cell, content=content))
+    signatures = _signature_ids(connection, attempts.values())
+    for test, attempt in attempts.items():
+        _add_attempt(connection, cell, test, attempt, signatures)
+    return True
+
+
+def _add_attempt(
+    connection: Connection,
+    cell: int,
+    test: str,
+    attempt: Attempt,
+    signatures: Mapping[Signature, int],
+) -> None:
     table = schema.result
-    test_id = _ids(connection, schema.test.c.nodeid, {test: {}})[test]
+    test_id = find_ids(connection, schema.test.c.nodeid, [test]).get(test)
     where = (table.c.cell == cell, table.c.test == test_id)
     found = connection.execute(select(table).where(*where).order_by(table.c.attempt)).all()
-    if not found:
+    if not found or test_id is None:
         raise InfraError(f"cell {cell} has no result of {test}, to which a try could be added")
     first = dict(found[0]._mapping) | {"attempt": 1}
     rows = [] if len(found) > 1 else [first]
     number = found[-1].attempt + 1 + len(rows)
-    signatures = _signature_ids(connection, [attempt])
     rows.append(_row(cell, test_id, number, attempt, signatures) | {"alone": attempt.alone})
     connection.execute(insert(table), rows)
+
+
+# nightly/memory.py will call add_attempts
+def add_attempt(connection: Connection, cell: int, test: str, attempt: Attempt) -> None:
+    _add_attempt(connection, cell, test, attempt, _signature_ids(connection, [attempt]))
 
 
 def _insert_results(

@@ -187,7 +187,9 @@ def test_a_confirmation_that_passes_makes_a_failure_flaky(nights: Nights) -> Non
     cell = nights.add(case("a", FAIL))
     assert nights.only().kind is Class.NEW
     with nights.history.write() as db:
-        store.add_attempt(db, cell, "a", Attempt(status=PASS, alone=True, seconds=2.0))
+        again = {"a": Attempt(status=PASS, alone=True, seconds=2.0)}
+        assert store.add_attempts(db, cell, "again", again)
+        assert not store.add_attempts(db, cell, "again", again)
     found = nights.only()
     assert (found.kind, found.bad, found.total) == (Class.FLAKY, 1, 3)
     with nights.history.read() as db:
@@ -200,8 +202,9 @@ def test_a_confirmation_that_fails_too_leaves_a_failure_new(nights: Nights) -> N
     nights.add(case("a"))
     cell = nights.add(case("a", FAIL))
     with nights.history.write() as db:
-        for _ in range(2):
-            store.add_attempt(db, cell, "a", Attempt(status=FAIL, alone=True, reason="again"))
+        for content in ("alone", "pristine"):
+            again = {"a": Attempt(status=FAIL, alone=True, reason="again")}
+            assert store.add_attempts(db, cell, content, again)
     found = nights.only()
     assert (found.kind, found.bad, found.total) == (Class.NEW, 3, 4)
 
@@ -209,7 +212,7 @@ def test_a_confirmation_that_fails_too_leaves_a_failure_new(nights: Nights) -> N
 def test_a_confirmation_needs_a_result(nights: Nights) -> None:
     cell = nights.add(case("a"))
     with pytest.raises(InfraError, match="no result of absent"), nights.history.write() as db:
-        store.add_attempt(db, cell, "absent", Attempt(status=PASS, alone=True))
+        store.add_attempts(db, cell, "x", {"absent": Attempt(status=PASS, alone=True)})
 
 
 def test_tries_of_a_run_are_recorded(nights: Nights) -> None:
@@ -300,7 +303,7 @@ def test_a_strip_has_a_square_for_each_cell(nights: Nights) -> None:
     nights.add_statuses({"a": PASS}, {"b": PASS}, {"a": FAIL})
     cell = nights.add(case("a", FAIL))
     with nights.history.write() as db:
-        store.add_attempt(db, cell, "a", Attempt(status=PASS, alone=True))
+        store.add_attempts(db, cell, "again", {"a": Attempt(status=PASS, alone=True)})
     with nights.history.read() as db:
         found = queries.strips(db, 1, ["a", "absent"], until=4)
         last = queries.strips(db, 1, ["a"], until=3, count=2)

@@ -122,6 +122,16 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_table(
+        "confirmation",
+        sa.Column("cell", sa.Integer(), nullable=False),
+        sa.Column("content", sa.String(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["cell"], ["cell.id"], name=op.f("fk_confirmation_cell"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("cell", "content", name=op.f("pk_confirmation")),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
         "result",
         sa.Column("cell", sa.Integer(), nullable=False),
         sa.Column("test", sa.Integer(), nullable=False),
