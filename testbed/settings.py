@@ -97,6 +97,7 @@ class Settings:
     results_dir: Path = CHECKOUT / "results"
     history: str = ""  # URL of the database of nights; if empty, a file in data_dir
     artifacts: str = ""  # URL of their files; if empty, a folder in data_dir
+    sendmail: str = ""  # the command that sends the mail of a night; if empty, none is sent
 
     @property
     def user_words(self) -> tuple[str, ...]:

@@ -30,12 +30,18 @@ class Kind:
     seconds: Callable[[Cell], float]  # that a cell takes, as long as no night has measured it
     keys: Mapping[str, Converter] = field(default_factory=dict)  # of its own in [[cells]]
     compiles: bool = False  # it compiles kernels as long as it runs
-    in_matrix: bool = True  # a user may ask for it
+    in_matrix: bool = True  # a user may ask for it, and the history has its results
+    repeatable: bool = False  # a single failure of it can be tried again, alone
     program: tuple[str, ...] = _RUN_CELL
 
 
 KINDS: dict[str, Kind] = {
-    TESTS: Kind(run=run_tests, identity=tests_identity, seconds=tests_seconds),
+    TESTS: Kind(
+        run=run_tests,
+        identity=tests_identity,
+        seconds=tests_seconds,
+        repeatable=True,
+    ),
     "mutants": Kind(
         run=run_mutants,
         identity=mutants_identity,

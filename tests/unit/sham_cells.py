@@ -6,6 +6,7 @@ The parameters of a cell say what it does. `register` adds the kind; a child add
 
 from __future__ import annotations
 
+import dataclasses
 import fcntl
 import os
 import signal
@@ -19,8 +20,9 @@ from testbed.cli.exit import end_with
 from testbed.cli.run_cell import run_cell
 from testbed.context import Context
 from testbed.errors import InfraError, SetupError
+from testbed.nightly.bisect_cell import BAD, GOOD
 from testbed.nightly.cell import RUN_FOLDER, Cell, Found
-from testbed.nightly.kinds import KINDS, Kind
+from testbed.nightly.kinds import BISECT, KINDS, Kind
 from testbed.nightly.values import count, text
 from testbed.process import check_output, spawn
 from testbed.results.model import Case, Environment, Run, Status
@@ -43,6 +45,7 @@ def run_sham(cell: Cell, ctx: Context, out: Path) -> Found:
     die       kill this process: always, or once
     raises    raise an error of that class
     broken    a test that fails; with a git tree, only if its mm/util.c says "broken"
+    alone     "passes": the broken test passes when it is tried again
     """
     params = cell.params
     with spawn(["sleep", "1000"], log=Path(os.devnull)) as child:
@@ -90,10 +93,12 @@ def _cases(cell: Cell) -> Iterable[Case]:
 
 
 def _is_broken(cell: Cell) -> bool:
+    if cell.confirms and cell.params.get("alone") == "passes":
+        return False
     if not cell.commit:
         return True
     path = cell.kernel.removeprefix("tree:").rpartition("@")[0]
-    return "broken" in check_output(["git", "-C", path, "show", f"{cell.commit}:mm/util.c"])
+    return "broken" in _text(path, cell.commit)
 
 
 def _environment(cell: Cell) -> Environment:
@@ -138,6 +143,26 @@ def sham(number: int = 0, **params: str) -> Cell:
     )
 
 
+def search_sham(cell: Cell, ctx: Context, out: Path) -> Found:
+    """Find the first commit whose mm/util.c says "broken", with git alone."""
+    path = cell.kernel.removeprefix("tree:").rpartition("@")[0]
+    git = ["git", "-C", path]
+    span = f"{cell.params[GOOD]}..{cell.params[BAD]}"
+    commits = check_output([*git, "rev-list", "--reverse", span]).split()
+    broken = (each for each in commits if "broken" in _text(path, each))
+    answer = {"commit": next(broken)}
+    answer["title"] = check_output([*git, "log", "-1", "--format=%s", answer["commit"]]).strip()
+    case = Case(test=f"bisect::{cell.only[0]}", arch=cell.arch, status=Status.PASS)
+    found = Run(name=out.name, command="true", started="", cases=(case,))
+    (out / RUN_FOLDER).mkdir(exist_ok=True)
+    write_run(out / RUN_FOLDER, found)
+    return Found(found, answer)
+
+
+def _text(path: str, commit: str) -> str:
+    return check_output(["git", "-C", path, "show", f"{commit}:mm/util.c"])
+
+
 def register() -> None:
     KINDS[KIND] = Kind(
         run=run_sham,
@@ -145,8 +170,16 @@ def register() -> None:
         seconds=lambda cell: float(cell.params.get("cost", "1")),
         keys={
             **dict.fromkeys(("ms", "cost", "number"), count),
-            **dict.fromkeys(("diary", "die", "raises", "broken"), text),
+            **dict.fromkeys(("diary", "die", "raises", "broken", "alone"), text),
         },
+        program=("-m", "sham_cells"),
+        repeatable=True,
+    )
+    KINDS[BISECT] = dataclasses.replace(
+        KINDS[BISECT],
+        run=search_sham,
+        identity=lambda cell, ctx: (),
+        seconds=lambda cell: 1.0,
         program=("-m", "sham_cells"),
     )
 

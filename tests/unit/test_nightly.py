@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: GPL-2.0
+"""`testbed nightly` as a real process, with sham cells on the commits of a real git tree."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from email import message_from_string
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bisect_parts import Tree, new_tree
+from sham_cells import SHAM_ENV, TESTS
+
+from testbed.process import Completed, run
+
+MAKEFILE = "VERSION = 7\nPATCHLEVEL = 3\nSUBLEVEL = 4\nEXTRAVERSION =\n"
+
+MATRIX = """\
+name = "shams"
+hours = 1
+
+[streams.main]
+kernel = "tree:linux@main"
+
+[[cells]]
+kind = "sham"
+arch = "x86_64"
+broken = "2"
+"""
+
+
+@dataclass
+class Nights:
+    """A matrix of sham cells, with settings and a history of its own."""
+
+    top: Path
+    tree: Tree
+    more: str = ""  # settings
+
+    def argv(self, *words: str) -> list[str]:
+        names = ("cache_dir", "data_dir", "state_dir", "template_dir", "results_dir")
+        lines = [f'{name} = "{self.top / name}"\n' for name in names]
+        (self.top / "settings.toml").write_text("".join(lines) + self.more)
+        settings = ["--settings", str(self.top / "settings.toml")]
+        matrix = str(self.top / "nightly.toml")
+        return [sys.executable, "-P", "-m", "sham_nightly", "nightly", matrix, *words, *settings]
+
+    def run(self, *words: str, status: int = 0) -> Completed:
+        return run(self.argv(*words), env=SHAM_ENV, ok=(status,))
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the last night."""
+        return (self.top / "results_dir/nightly/latest").resolve()
+
+    @property
+    def outcome(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.folder / "outcome.json").read_text())
+        return found
+
+    def classes(self) -> dict[str, list[str]]:
+        """The tests of each class in the last night, by their numbers."""
+        found: dict[str, list[str]] = {}
+        for finding in self.outcome["findings"]:
+            number = finding["test"].rpartition("[")[2].rstrip("]")
+            found.setdefault(finding["kind"], []).append(number)
+        return found
+
+
+@pytest.fixture
+def nights(tmp_path: Path, git_alone: None) -> Nights:
+    tree = new_tree(tmp_path)
+    (tree.path / "Makefile").write_text(MAKEFILE)
+    tree.commit("fine\n")
+    (tmp_path / "nightly.toml").write_text(MATRIX)
+    return Nights(tmp_path, tree)
+
+
+def test_new_then_still_then_fixed(nights: Nights) -> None:
+    first = nights.run()
+    assert "4 PASS" not in first.stdout
+    assert "5 PASS" in first.stdout
+    assert nights.classes() == {}
+
+    nights.tree.commit("fine too\n")
+    bad = nights.tree.commit("broken\n", "mm: break it")
+    nights.tree.commit("broken as well\n")
+    second = nights.run(status=1)
+    assert nights.classes() == {"new": ["2"]}
+    assert f"first bad commit: {bad[:12]} mm: break it" in second.stdout
+    [searched] = nights.outcome["bisected"]
+    assert (searched["good"], searched["commit"]) == (nights.tree.commits[0], bad)
+    mail = message_from_string((nights.folder / "mail.txt").read_text())
+    assert mail["Subject"] == "[REGRESSION] mmap hooks on main: 1 new"
+    assert f"first bad commit: {bad}" in mail.get_payload()
+
+    nights.tree.commit("broken still\n")
+    nights.run()
+    assert nights.classes() == {"still": ["2"]}
+    assert not (nights.folder / "mail.txt").exists()
+
+    nights.tree.commit("fine again\n")
+    nights.run()
+    assert nights.classes() == {"fixed": ["2"]}
+    mail = message_from_string((nights.folder / "mail.txt").read_text())
+    assert mail["Subject"] == "[FIXED] mmap hooks on main: 1 fixed"
+
+
+def test_what_fails_is_tried_again_and_both_outcomes_are_kept(nights: Nights) -> None:
+    (nights.top / "nightly.toml").write_text(f"{MATRIX}alone = 'passes'\n")
+    nights.run()
+    nights.tree.commit("broken\n")
+    nights.run(status=1)
+    [again] = [each for each in nights.outcome["cells"] if "again" in each["cell"]["title"]]
+    assert again["cell"]["title"] == "main x86_64 base boot sham again 1 tests"
+    assert again["counts"] == {"PASS": 1}
+    [told] = [each for each in nights.outcome["findings"] if each["test"] == TESTS[2]]
+    assert told["status"] == "FAIL"
+
+
+def test_a_cell_whose_result_is_known_does_not_run_again_unless_asked_for(nights: Nights) -> None:
+    diary = nights.top / "diary"
+    (nights.top / "nightly.toml").write_text(f"{MATRIX}diary = '{diary}'\n")
+    nights.run()
+    name = nights.folder.name
+    assert f"known since {name}" in nights.run().stdout
+    assert len(diary.read_text().splitlines()) == 2
+    nights.run("--again")
+    assert len(diary.read_text().splitlines()) == 4
+
+
+def test_list_shows_cells_their_cost_and_what_is_known(nights: Nights) -> None:
+    (nights.top / "nightly.toml").write_text(f"{MATRIX}cost = 1800\n")
+    lines = nights.run("--list").stdout.splitlines()
+    assert lines == [
+        "runs   main x86_64 base batch sham: 30 min",
+        "1 cells, 30 min one after the other; the night has 1 h 00 min",
+    ]
+    assert not (nights.top / "results_dir").exists()
+    nights.run()
+    assert nights.run("--list").stdout.startswith("known  main x86_64 base batch sham: 20")
+    [cell] = json.loads(nights.run("--list", "--json").stdout)
+    assert (cell["known"], cell["stream"]) == (nights.folder.name, "main")
+
+
+def test_a_night_without_time_leaves_its_cells(nights: Nights) -> None:
+    (nights.top / "nightly.toml").write_text(f"{MATRIX}cost = 7200\n")
+    assert "not run: the time was used up" in nights.run().stdout
+
+
+def test_a_cell_without_result_is_status_3(nights: Nights) -> None:
+    (nights.top / "nightly.toml").write_text(f"{MATRIX}raises = 'InfraError'\n")
+    assert "no result: its process ended with status 3: " in nights.run(status=3).stdout
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("linux@main", "linux@absent"), "has no commit absent"),
+        (("tree:linux", "tree:nowhere"), "is not the top of a git tree"),
+        (("arch", "arhc"), "did you mean arch"),
+    ],
+)
+def test_a_matrix_of_what_does_not_exist_is_refused(
+    nights: Nights, change: tuple[str, str], words: str
+) -> None:
+    (nights.top / "nightly.toml").write_text(MATRIX.replace(*change))
+    found = nights.run(status=2)
+    assert words in found.stderr
+    assert not (nights.top / "results_dir").exists()
+
+
+def test_exported_cells_run_elsewhere_and_their_results_are_taken(nights: Nights) -> None:
+    diary = nights.top / "diary"
+    (nights.top / "nightly.toml").write_text(f"{MATRIX}diary = '{diary}'\n")
+    nights.run("--export", str(nights.top / "cells"))
+    [cell] = (nights.top / "cells").iterdir()
+    out = nights.top / "out" / cell.name
+    argv = [sys.executable, "-P", "-m", "sham_cells", str(cell / "cell.json"), "--out", str(out)]
+    run(argv, env=SHAM_ENV)
+    nights.run("--from", str(nights.top / "out"))
+    assert len(diary.read_text().splitlines()) == 2
+    assert nights.outcome["cells"][0]["state"] == "done"
+
+
+def test_the_mail_is_sent_by_the_command_of_the_settings_only(nights: Nights) -> None:
+    sent = nights.top / "sent"
+    nights.run()
+    nights.tree.commit("broken\n")
+    nights.more = f"sendmail = 'tee {sent}'\n"
+    (nights.top / "nightly.toml").write_text(f"mail_to = 'linux-mm@kvack.org'\n{MATRIX}")
+    nights.run(status=1)
+    assert "To: linux-mm@kvack.org" in sent.read_text()
+    assert sent.read_text() == (nights.folder / "mail.txt").read_text()
