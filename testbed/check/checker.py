@@ -33,7 +33,6 @@ from testbed.errors import (
 from testbed.guest.trace import callers
 from testbed.kernel.driver import Driver
 from testbed.lab.guest import Guest
-from testbed.lab.guests import SIZE
 from testbed.lab.lab import Lab
 from testbed.mmap.faultinject import let_allocations_fail
 from testbed.mmap.observation import Observation
@@ -95,7 +94,6 @@ class Checker:
     _refused: list[str] = field(default_factory=list)
     _loader: Loader = field(init=False)
     _opening: Opening = field(default_factory=Opening)
-    _batch: list[str] = field(default_factory=list)  # trials in the guest of the last one
     _looked_long: set[str] = field(default_factory=set)  # sharings whose pages were watched
     _step: Step = field(init=False)
 
@@ -343,7 +341,7 @@ class Checker:
         breaks in a second guest, too: memory of the guest's programs may be damaged silently.
         """
         run = partial(self._run_script, name, path, prepare, unloads=unloads, fails=fails)
-        before = self._trials_before(f"{name} on {path}")
+        before = self.lab.users(self.arch, disks=False)
         try:
             found = run()
         except _UNCLEAR as error:
@@ -352,16 +350,6 @@ class Checker:
         else:
             return self._confirmed(found, before, run) if found.complaints else found
         return run(caught=(GuestError, *_UNCLEAR))
-
-    def _trials_before(self, trial: str) -> tuple[str, ...]:
-        """Return the trials before this one in the guest that it gets."""
-        if len(self._batch) >= SIZE:
-            self.lab.end_batches(self.arch)
-        if not self.lab.in_batch(self.arch, disks=False):
-            self._batch.clear()
-        before = tuple(self._batch)
-        self._batch.append(trial)
-        return before
 
     def _confirmed(
         self, found: TrialResult, before: tuple[str, ...], run: Callable[[], TrialResult]
@@ -394,7 +382,7 @@ class Checker:
         errors: list[TestbedError] = []
         facts: Mapping[str, str] = {}
         self._step.update(len(self._outcomes), note=f"{name} on {path}")
-        with self.lab.guest(self.arch, disks=False) as guest:
+        with self.lab.guest(self.arch, disks=False, user=f"{name} on {path}") as guest:
             try:
                 # A shared guest may have been damaged before: then these fail.
                 self._loader.copy_modules(guest)

@@ -88,18 +88,23 @@ class Batched:
 
     fresh: Fresh
     _open: Guest | None = None
+    _users: list[str] = field(default_factory=list)  # of the open guest
 
     @property
-    def in_use(self) -> bool:
-        """Whether the next test gets the guest of the test before it."""
-        return self._open is not None
+    def users(self) -> tuple[str, ...]:
+        """The tests that have used the guest that the next test gets; empty: it is a new one."""
+        return tuple(self._users) if self._goes_on else ()
 
     def take(self, later: int | None = None) -> Guest:
-        if self._open is not None and not _as_good_as_new(self._open):
+        if not self._goes_on:
             self.end()
         if self._open is None:
             self._open = self.fresh.take(later)
         return self._open
+
+    def note_user(self, test: str) -> None:
+        """Note that a test uses the guest that was taken last."""
+        self._users.append(test)
 
     def give_back(self, guest: Guest, *, clean: bool) -> None:
         if not clean or not _as_good_as_new(guest):
@@ -107,13 +112,21 @@ class Batched:
 
     def end(self) -> None:
         """End the batch: the next test gets another guest."""
+        self._users.clear()
         if self._open is not None:
             guest, self._open = self._open, None
             self.fresh.give_back(guest, clean=False)
 
     def close(self) -> None:
+        self._users.clear()
         self._open = None
         self.fresh.close()
+
+    @property
+    def _goes_on(self) -> bool:
+        """Whether the next test gets the guest of the test before it."""
+        fits = len(self._users) < SIZE
+        return fits and self._open is not None and _as_good_as_new(self._open)
 
 
 def _as_good_as_new(guest: Guest) -> bool:

@@ -194,6 +194,7 @@ class Lab:
         *,
         disks: bool = True,
         later: int | None = None,
+        user: str = "",
     ) -> Iterator[Guest]:
         """Provide a healthy guest for one test.
 
@@ -201,12 +202,15 @@ class Lab:
             isolation: who shares the guest's kernel; by default as in the settings.
             disks: whether the test needs disks. A clone starts sooner without them.
             later: the number of tests that will still need such a guest, if known.
+            user: the name of the test, for `users`.
         """
         if self._closed:
             raise InfraError("the VMs of this run are ended")
         chosen = isolation or self.ctx.settings.isolation
         kind = (chosen, disks or chosen not in _CLONED)
         guest = self._take_guarded(arch, kind, later)
+        if isinstance(batched := self._guests(arch, kind), Batched):
+            batched.note_user(user)
         try:
             yield guest
         finally:
@@ -248,10 +252,10 @@ class Lab:
         self.retried.append(what)
         self.ctx.progress.note(what)
 
-    def in_batch(self, arch: str, *, disks: bool) -> bool:
-        """Whether the next test of a batch gets a guest that another test has used."""
+    def users(self, arch: str, *, disks: bool) -> tuple[str, ...]:
+        """Return the tests that have used the guest that the next test of a batch gets."""
         guests = self._place(arch).guests.get((Isolation.BATCH, disks))
-        return isinstance(guests, Batched) and guests.in_use
+        return guests.users if isinstance(guests, Batched) else ()
 
     def end_batches(self, arch: str = "") -> None:
         """End the guests of batches: the next test gets a guest that no test has used.

@@ -20,11 +20,14 @@ class BatchRunner:
 
     lab: Lab
     selection: Selection
-    _before: list[pytest.Item] = field(default_factory=list)  # in the present guest
+    _items: dict[str, pytest.Item] = field(default_factory=dict)  # of the session, by node id
     _confirmer: Confirmer = field(init=False)
 
     def __post_init__(self) -> None:
         self._confirmer = Confirmer(self.lab.end_batches, self.selection.samples)
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        self._items = {item.nodeid: item for item in session.items}
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(
@@ -35,10 +38,8 @@ class BatchRunner:
         if not batched or item.config.option.keep:
             return None  # pytest runs it
         item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-        if not self.lab.in_batch(wish.arch, disks=wish.disks):
-            self._before.clear()
-        reports = self._confirmer.run(item, tuple(self._before), nextitem)
-        self._before.append(item)
+        before = [self._items[test] for test in self.lab.users(wish.arch, disks=wish.disks)]
+        reports = self._confirmer.run(item, before, nextitem)
         if nextitem is None or nextitem.stash[BATCH] != item.stash[BATCH]:
             self.lab.end_batches()
         for report in reports:

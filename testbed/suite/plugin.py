@@ -258,7 +258,8 @@ def guest(request: pytest.FixtureRequest, lab: Lab, arch: str) -> Iterator[Guest
     _skip_unless_configured(request.node, lab.prepared(arch).kernel)
     skip_unless_built(request.node, lab.prepared(arch).guest_side)
     later = 0 if alone else request.node.stash[_LATER]
-    with lab.guest(arch, wish.isolation, disks=wish.disks, later=later) as guest:
+    user = request.node.nodeid
+    with lab.guest(arch, wish.isolation, disks=wish.disks, later=later, user=user) as guest:
         guest.begin(request.node.name)
         request.node.stash[GUEST] = guest
         yield guest

@@ -92,7 +92,7 @@ class FakeLab:
     count: int = 0  # of its references
     guests: list[FakeGuest] = field(default_factory=list)
     batches: bool = False  # whether trials share guests
-    used: bool = False  # the guest of the next trial
+    used_by: list[str] = field(default_factory=list)  # trials in the guest of the next one
     ctx: Any = field(
         default_factory=lambda: SimpleNamespace(progress=SilentProgress(), settings=Settings())
     )
@@ -102,16 +102,16 @@ class FakeLab:
         return SimpleNamespace(kernel=kernel)
 
     @contextmanager
-    def guest(self, arch: str, *, disks: bool) -> Iterator[FakeGuest]:
+    def guest(self, arch: str, *, disks: bool, user: str) -> Iterator[FakeGuest]:
         self.guests.append(FakeGuest(self))
         yield self.guests[-1]
-        self.used = self.batches
+        self.used_by += [user] if self.batches else []
 
-    def in_batch(self, arch: str, *, disks: bool) -> bool:
-        return self.used
+    def users(self, arch: str, *, disks: bool) -> tuple[str, ...]:
+        return tuple(self.used_by)
 
     def end_batches(self, arch: str) -> None:
-        self.used = False
+        self.used_by.clear()
 
     def run(self, test: str, script: Script) -> Observation:
         self._fail(self.errors, test)
@@ -170,7 +170,7 @@ def test_each_trial_has_the_driver_freshly_loaded(tmp_path: Path) -> None:
 def test_a_shared_guest_gets_the_module_once(tmp_path: Path) -> None:
     class Shared(FakeLab):
         @contextmanager
-        def guest(self, arch: str, *, disks: bool) -> Iterator[FakeGuest]:
+        def guest(self, arch: str, *, disks: bool, user: str) -> Iterator[FakeGuest]:
             self.guests = self.guests or [FakeGuest(self, ledger="from before")]
             yield self.guests[0]
 
@@ -276,7 +276,7 @@ def test_a_guest_that_is_broken_before_a_trial_begins_is_a_complaint(tmp_path: P
 
     class Lab(FakeLab):
         @contextmanager
-        def guest(self, arch: str, *, disks: bool) -> Iterator[FakeGuest]:
+        def guest(self, arch: str, *, disks: bool, user: str) -> Iterator[FakeGuest]:
             yield Broken(self)
 
     found = check(Lab(), tmp_path, skip=("[!e]*",))
@@ -345,7 +345,7 @@ def test_a_complaint_counts_if_a_guest_of_its_own_shows_it_too(tmp_path: Path) -
 def test_a_complaint_that_only_a_batch_shows_names_the_trial_before_it(tmp_path: Path) -> None:
     class Dirty(FakeLab):
         def finish(self, test: str) -> None:
-            if self.used and test == "exit-shared on stack":
+            if self.used_by and test == "exit-shared on stack":
                 raise UnbalancedLedger("Shmem is 8 kB, was 4 kB")
 
     found = check(Dirty(batches=True), tmp_path, skip=("[!e]*",))

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -14,9 +14,16 @@ from typing import cast
 
 import pytest
 
+from testbed.context import Context
 from testbed.errors import LaunchError
+from testbed.kernel.series import Series
 from testbed.lab.guest import Guest
-from testbed.lab.guests import Fresh, Guests, Shared
+from testbed.lab.guests import SIZE, Batched, Fresh, Guests, Shared
+from testbed.lab.lab import Lab
+from testbed.settings import Isolation
+from testbed.suite.batch import BATCH
+from testbed.suite.batch_runner import BatchRunner
+from testbed.suite.selection import Selection
 
 
 @dataclass(eq=False)
@@ -26,6 +33,8 @@ class FakeGuest:
     log_dir: Path
     usable: bool = True
     has_evidence: bool = False
+    spent: str = ""
+    test: str = ""
     ended: bool = False
 
     @property
@@ -144,3 +153,99 @@ def _settle(done: Callable[[], bool]) -> None:
             return
         pause.wait(0.01)
     raise AssertionError("the next guest was not made")
+
+
+@pytest.fixture
+def lab(ctx: Context, factory: Factory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
+    """A lab whose batches get guests of the factory."""
+    monkeypatch.setattr(Lab, "_supply", lambda *_: Batched(Fresh(factory.open)))
+    with closing(Lab(ctx, Series())) as lab:
+        yield lab
+
+
+def used(lab: Lab, name: str, **left_behind: object) -> FakeGuest:
+    """Let a test use a guest of a batch, and leave something behind in it."""
+    with lab.guest("arm64", Isolation.BATCH, disks=False, user=name) as guest:
+        vars(guest).update(left_behind)
+    return cast(FakeGuest, guest)
+
+
+def users(lab: Lab) -> tuple[str, ...]:
+    return lab.users("arm64", disks=False)
+
+
+def test_the_guest_of_a_batch_knows_its_users(lab: Lab) -> None:
+    assert users(lab) == ()
+    assert used(lab, "a") is used(lab, "b")
+    assert users(lab) == ("a", "b")
+    assert lab.users("arm64", disks=True) == lab.users("x86_64", disks=False) == ()
+    lab.end_batches()
+    assert users(lab) == ()
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["in its test", "behind its test"])
+@pytest.mark.parametrize(
+    "left",
+    [{"has_evidence": True}, {"spent": "a leak was excused"}, {"usable": False}],
+    ids=lambda left: next(iter(left)),
+)
+def test_a_guest_that_no_later_test_gets_has_no_users(
+    lab: Lab, left: dict[str, object], late: bool
+) -> None:
+    first = used(lab, "a", **({} if late else left))
+    vars(first).update(left)  # the verdict on a teardown comes behind it
+    assert users(lab) == ()
+    assert used(lab, "b") is not first
+    assert users(lab) == ("b",)
+
+
+def test_a_test_that_did_not_end_cleanly_ends_the_batch(lab: Lab) -> None:
+    first = used(lab, "a", test="a")
+    assert first.ended
+    assert users(lab) == ()
+
+
+def test_a_batch_has_a_largest_size(lab: Lab) -> None:
+    guests = [used(lab, str(number)) for number in range(SIZE)]
+    assert len({id(guest) for guest in guests}) == 1
+    assert users(lab) == ()
+    assert used(lab, "next") is not guests[0]
+    assert users(lab) == ("next",)
+
+
+def test_a_test_is_judged_with_the_users_of_its_guest_before_it(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[str, list[str]]] = []
+
+    def item(name: str) -> pytest.Item:
+        hooks = dict.fromkeys(("pytest_runtest_logstart", "pytest_runtest_logfinish"), ignored)
+        found = SimpleNamespace(
+            nodeid=name,
+            location=(),
+            stash={BATCH: 0},
+            fixturenames=("arch", "guest"),
+            callspec=SimpleNamespace(params={"arch": "arm64"}),
+            get_closest_marker=lambda name: None,
+            config=SimpleNamespace(option=SimpleNamespace(keep=False)),
+            ihook=SimpleNamespace(**hooks),
+        )
+        return cast(pytest.Item, found)
+
+    def run(_: object, item: pytest.Item, before: list[pytest.Item], __: object) -> list[object]:
+        seen.append((item.nodeid, [each.nodeid for each in before]))
+        if item.nodeid != "skipped":
+            used(lab, item.nodeid, **({"spent": "a splat"} if item.nodeid == "b" else {}))
+        return []
+
+    monkeypatch.setattr("testbed.suite.confirm.Confirmer.run", run)
+    runner = BatchRunner(lab, Selection())
+    items = [item(name) for name in ("a", "skipped", "b", "c", "d")]
+    runner.pytest_collection_finish(cast(pytest.Session, SimpleNamespace(items=items)))
+    for each, following in zip(items, [*items[1:], None], strict=True):
+        runner.pytest_runtest_protocol(each, following)
+    assert seen == [("a", []), ("skipped", ["a"]), ("b", ["a"]), ("c", []), ("d", ["c"])]
+
+
+def ignored(**_: object) -> None:
+    """A hook that does nothing."""
