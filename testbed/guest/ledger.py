@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from testbed.errors import TestbedError
 from testbed.guest.session import Answer, Session
@@ -28,6 +28,10 @@ class Ledger:
     shmem: int  # kB
     modules: Mapping[str, int] = field(default_factory=dict)  # references, except by modules
     memtypes: frozenset[str] = frozenset()  # x86: ranges that have their own caching attribute
+
+    def with_modules(self, names: Iterable[str]) -> Ledger:
+        """Return the ledger as it is when these modules are loaded too, and nobody uses them."""
+        return replace(self, modules={**dict.fromkeys(names, 0), **self.modules})
 
 
 def read_ledger(session: Session, server: int) -> Ledger:

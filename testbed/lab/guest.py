@@ -102,6 +102,8 @@ class Guest:
     ledger: Ledger | None = None  # after the last test; nothing happens between tests
     binaries: dict[str, Path] = field(default_factory=dict)  # of modules, by name
     excused: bool = False  # the test is known to leave something behind
+    keeps_modules: bool = False  # a module stays loaded for the later tests of the batch
+    kept: set[str] = field(default_factory=set)  # names of the modules that stay
     leaky: set[int] = field(default_factory=set)  # pids of processes that are known to leak objects
 
     @property
@@ -149,9 +151,21 @@ class Guest:
         self._balance(ledger_of(files))
 
     def load(self, module: str, parameters: str = "") -> None:
-        """Load one of the project's modules until the end of the test."""
+        """Load one of the project's modules until the end of the test.
+
+        If the guest keeps modules, one without parameters stays until the guest ends. The
+        ledger shows a test that leaves references to it behind.
+        """
+        if module in self.kept and not parameters:
+            return
+        if module in self.kept:
+            self.session.unload_module(module)
+            self.kept.remove(module)
         self.session.load_module(f"{MODULE_DIR}/{module}.ko", parameters)
-        self.at_end(Unloading(self.session, module))
+        if self.keeps_modules and not parameters:
+            self.kept.add(module)
+        else:
+            self.at_end(Unloading(self.session, module))
 
     def at_end(self, ending: Callable[[], object]) -> None:
         """Call `ending` at the end of the test, latest first, before the kernel log is checked."""
@@ -215,6 +229,8 @@ class Guest:
         """Compare the kernel's counters with their values before the test."""
         before, excused = self.ledger, self.excused
         self.ledger, self.excused = after, False
+        if before is not None:
+            before = before.with_modules(self.kept)
         found = [] if before is None or excused else list(changes(before, after))
         if found:
             self._spend("a test left something behind: " + "; ".join(found))

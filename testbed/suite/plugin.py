@@ -260,6 +260,7 @@ def guest(request: pytest.FixtureRequest, lab: Lab, arch: str) -> Iterator[Guest
     later = 0 if alone else request.node.stash[_LATER]
     user = request.node.nodeid
     with lab.guest(arch, wish.isolation, disks=wish.disks, later=later, user=user) as guest:
+        guest.keeps_modules = wish.isolation is Isolation.BATCH
         guest.begin(request.node.name)
         request.node.stash[GUEST] = guest
         yield guest

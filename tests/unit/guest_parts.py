@@ -48,11 +48,14 @@ class FakeKernel(FakeKernelLog):
             "/proc/meminfo": memory,
             "/proc/self/status": _STATUS,
             "/proc/7/status": _STATUS,
-            "/proc/modules": "".join(f"{name} 8192 0 - Live 0x0\n" for name in self.modules),
+            "/proc/modules": "".join(self._module(name) for name in self.modules),
         }
         if path not in files:
             raise AgentRefusal(ErrorClass.SYSTEM, errno.ENOENT, f"read {path}")
         return u32(0) + blob(files[path].encode())
+
+    def _module(self, name: str) -> str:
+        return f"{name} 8192 {int(name in self.busy)} - Live 0x0\n"
 
     def _load(self, payload: bytes) -> bytes:
         name = PurePath(take_blob(payload)[0][:-1].decode()).stem

@@ -56,3 +56,9 @@ def test_each_change_is_reported(after: Ledger, change: str) -> None:
 def test_a_module_that_stays_loaded_may_keep_references_and_memory_types() -> None:
     after = Ledger(100, 40, {"ext4": 1, "virtio_blk": 1}, frozenset("ab"))
     assert list(changes(BEFORE, after)) == []
+
+
+def test_a_module_that_stays_for_later_tests_has_no_references_before_its_first_test() -> None:
+    before = Ledger(committed=1, shmem=1, modules={"fuse": 1}).with_modules(["mmap_stack"])
+    after = Ledger(committed=1, shmem=1, modules={"fuse": 1, "mmap_stack": 2})
+    assert list(changes(before, after)) == ["mmap_stack has 2 references, had 0"]

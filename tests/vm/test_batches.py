@@ -39,6 +39,19 @@ def test_a_failure_that_only_a_batch_shows_names_the_tests_before_it(
     assert len(found.cases) == 8
 
 
+def test_a_module_stays_loaded_in_a_batch_and_its_references_are_counted(
+    command: Command, tmp_path: Path
+) -> None:
+    done = run(session(command, "modules.py", 1), ok=range(256))
+    assert done.status == EXIT_FINDINGS, done.stdout + done.stderr
+    found = read_run(tmp_path / "results" / "latest")
+    assert {case.name: case.status for case in found.cases} == {
+        "test_that_loads_the_module": Status.PASS,
+        "test_that_finds_the_module": Status.PASS,
+        "test_that_keeps_the_module_in_use": Status.FAIL,
+    }
+
+
 def test_a_test_whose_worker_dies_runs_once_more(command: Command, tmp_path: Path) -> None:
     done = run(session(command, "dying.py", 2), ok=range(256))
     assert done.status == EXIT_FINDINGS, done.stdout + done.stderr
