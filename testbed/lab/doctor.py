@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from testbed.arch import ARCHES, Arch, find_arch
+from testbed.arch import ARCHES, Arch, find_arch, host_uname
 from testbed.cache import Cache
 from testbed.errors import SetupError, TestbedError
 from testbed.files import make_folder
@@ -23,6 +24,7 @@ from testbed.process import find_tool, run
 from testbed.settings import AccelChoice, Settings
 from testbed.vm.accel import Accel, kvm_refused, outlook
 from testbed.vm.qemu import qemu_version
+from testbed.vm.vfio import group_node, handed_in, iommu_group, locked_memory, released
 
 # Bytes for a first run on both architectures: source, two build directories, kernels, compiler
 # cache.
@@ -76,6 +78,8 @@ def _findings(settings: Settings, cache: Cache) -> Iterator[Finding]:
         yield _look(f"C library for {name}", partial(_libc, arch))
         yield _look(f"QEMU for {name}", partial(qemu_version, arch))
         yield _accelerator(f"accelerator for {name}", arch, settings)
+    for address in handed_in(settings.qemu):
+        yield from _vfio(address, settings)
     for name, package in disk_programs().items():
         yield _look(name, partial(find_tool, name, package=package))
     yield _look("Debian mirror", lambda: settings.mirror or find_mirror())
@@ -106,6 +110,17 @@ def _accelerator(what: str, arch: Arch, settings: Settings) -> Finding:
         refused = kvm_refused(decision.reason, decision.hint)
         return Finding(what, False, refused.message, refused.hint)
     return Finding(what, True, str(decision), advice=decision.hint)
+
+
+def _vfio(address: str, settings: Settings) -> Iterator[Finding]:
+    """Check what a PCI device of the host needs that a guest gets."""
+    own = next(arch for arch in ARCHES.values() if arch.uname == host_uname())
+    only_kvm = dataclasses.replace(settings, accel=AccelChoice.KVM)
+    yield _accelerator(f"KVM for {address}", own, only_kvm)
+    yield _look(f"IOMMU group of {address}", partial(iommu_group, address))
+    yield _look(f"drivers in the group of {address}", partial(released, address))
+    yield _look(f"access to {address}", partial(group_node, address))
+    yield _look(f"locked memory for {address}", partial(locked_memory, settings.vm_memory_mib))
 
 
 def _headers(compiler: str, headers: Mapping[str, str]) -> str:
