@@ -19,6 +19,7 @@ from testbed.cli import (
     completion,
     doctor,
     gdb,
+    hooks,
     mutants,
     report,
     run,
@@ -48,7 +49,7 @@ def cli(verbose: bool) -> None:
 for command in (
     *(run.run, build.build, series.series, compare.compare, check.check),
     report.report,
-    *(bisect.bisect, bisect_step.bisect_step, mutants.mutants, run_cell.run_cell),
+    *(bisect.bisect, bisect_step.bisect_step, mutants.mutants, run_cell.run_cell, hooks.hooks),
     *(boot.boot, shell.shell, gdb.gdb),
     *(doctor.doctor, cache.cache, completion.completion),
 ):

@@ -21,6 +21,13 @@ def kernel_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of a command that needs kernel text only."""
+    for option in reversed((*_SOURCE_OPTIONS, settings_option)):
+        command = option(command)
+    return command
+
+
 def _one_of(words: Iterable[str]) -> Callable[[click.Context, click.Parameter, str], list[str]]:
     """Return a shell completion: those of `words` that begin with the typed text."""
 
@@ -42,13 +49,8 @@ def settings_option(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
-_KERNEL_OPTIONS: tuple[Callable[..., Any], ...] = (
-    click.option(
-        "--arch",
-        metavar="A[,B]",
-        shell_complete=_one_of((*ARCHES, ",".join(ARCHES))),
-        help="Use these architectures, of x86_64 and arm64. Default: both.",
-    ),
+# The options that name kernel text.
+_SOURCE_OPTIONS: tuple[Callable[..., Any], ...] = (
     click.option(
         "--kernel",
         metavar="SOURCE",
@@ -61,6 +63,16 @@ _KERNEL_OPTIONS: tuple[Callable[..., Any], ...] = (
         help="Apply patches on top: a patch, a folder of patches, an mbox, a maildir, A..B of the "
         "git tree that --kernel names, or a message-id. Default: none.",
     ),
+)
+
+_KERNEL_OPTIONS: tuple[Callable[..., Any], ...] = (
+    click.option(
+        "--arch",
+        metavar="A[,B]",
+        shell_complete=_one_of((*ARCHES, ",".join(ARCHES))),
+        help="Use these architectures, of x86_64 and arm64. Default: both.",
+    ),
+    *_SOURCE_OPTIONS,
     click.option(
         "--flavour",
         metavar="NAME",

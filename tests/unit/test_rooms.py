@@ -19,6 +19,8 @@ SOLE_IMPORTERS = {
     "pexpect": "testbed/vm/console.py",
     "qemu": "testbed/vm/qmp.py",
     "paramiko": "testbed/guest/ssh.py",
+    "jinja2": "testbed/pages/site.py",
+    "tree_sitter": "testbed/inventory/csyntax.py",
     "_pytest": "testbed/suite/pytest_internals.py",
     "fsspec": "testbed/artifacts/depot.py",
 }

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: GPL-2.0
+"""`testbed hooks`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.table import Table
+
+from testbed.cli.invocation import Invocation, opened
+from testbed.cli.options import source_options
+from testbed.files import write_whole
+from testbed.inventory.burndown import BurnDown, burn_down
+from testbed.inventory.findings import findings
+from testbed.inventory.inventory import Inventory, inventory_of
+from testbed.inventory.listing import (
+    burn_down_lines,
+    content,
+    csv_text,
+    finding_lines,
+    hook_line,
+    owner_rows,
+    totals_line,
+)
+from testbed.kernel.series import Series
+from testbed.kernel.source import resolve
+from testbed.suite.sides import side_settings
+
+# Deeds of a struct that the table names.
+_SHOWN_DEEDS = 3
+
+_STDOUT = Path("-")
+
+
+@click.command()
+@source_options
+@click.option(
+    "--against",
+    metavar="KERNEL",
+    help="Show what changed since KERNEL, as --kernel names one; KERNEL+SERIES has patches on top. "
+    "Default: the kernel without --series, if that is given.",
+)
+@click.option("--list", "listed", is_flag=True, help="Print a line for each hook.")
+@click.option(
+    "-k",
+    "word",
+    metavar="WORD",
+    default="",
+    help="With --list, print only hooks whose line contains WORD. Default: all.",
+)
+@click.option(
+    "--json",
+    "json_file",
+    type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
+    metavar="FILE",
+    help="Write everything to FILE as JSON; - is stdout.",
+)
+@click.option(
+    "--csv",
+    "csv_file",
+    type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
+    metavar="FILE",
+    help="Write the hooks to FILE as CSV; - is stdout.",
+)
+def hooks(
+    against: str | None,
+    listed: bool,
+    word: str,
+    json_file: Path | None,
+    csv_file: Path | None,
+    **options: Any,
+) -> None:
+    """List the mmap hooks that a kernel's text has: converted or not, and what they do.
+
+    Nothing is built. Findings are printed too, such as a converted hook that is still called by
+    its old member.
+
+    \b
+    Examples:
+      testbed hooks --kernel tree:~/linux
+      testbed hooks --kernel tree:~/linux --series convert.mbox
+      testbed hooks --kernel tree:~/linux@v7.3 --against tree:~/linux@v7.2 --csv hooks.csv
+      testbed hooks --list -k vb2
+    """  # fmt: skip
+    options["as_json"] = _STDOUT in (json_file, csv_file)
+    with opened(options) as invocation:
+        inventory = _inventory(invocation, invocation.ctx.settings.kernel, invocation.series)
+        burned = _burned(invocation, inventory, against)
+        if json_file is not None:
+            _write(json_file, json.dumps(content(inventory, burned), indent=1) + "\n")
+        if csv_file is not None:
+            _write(csv_file, csv_text(inventory))
+        if listed:
+            lines = (hook_line(hook) for hook in inventory.hooks)
+            invocation.show(line for line in lines if word in line)
+        elif burned is None:
+            invocation.console.print(_table(inventory))
+        invocation.show(_lines(inventory, burned))
+
+
+def _inventory(invocation: Invocation, kernel: str, series: Series) -> Inventory:
+    return inventory_of(resolve(kernel, invocation.ctx), series, invocation.ctx)
+
+
+def _burned(invocation: Invocation, after: Inventory, against: str | None) -> BurnDown | None:
+    """Return the burn-down from the kernel to compare with, if any is named."""
+    settings = invocation.ctx.settings
+    if against is not None:
+        base, series = side_settings(settings, against, settings.results_dir)
+        return burn_down(_inventory(invocation, base.kernel, series), after)
+    if invocation.series.patches:
+        return burn_down(_inventory(invocation, settings.kernel, Series()), after)
+    return None
+
+
+def _lines(inventory: Inventory, burned: BurnDown | None) -> Iterator[str]:
+    if burned is not None:
+        yield from burn_down_lines(burned)
+    yield from finding_lines(findings(inventory))
+    yield from inventory.unread
+    yield totals_line(inventory)
+
+
+def _table(inventory: Inventory) -> Table:
+    table = Table(
+        "struct", "converted", "hooks", "NULL", "x86_64", "arm64", "does", "called by", box=None
+    )
+    for row in owner_rows(inventory):
+        deeds = ", ".join(f"{deed} {count}" for deed, count in row.deeds[:_SHOWN_DEEDS])
+        callers = ", ".join(row.callers)
+        counts = (row.converted, row.hooks, row.null, *row.arches)
+        table.add_row(row.struct, *(str(count or "") for count in counts), deeds, callers)
+    return table
+
+
+def _write(file: Path, text: str) -> None:
+    if file == _STDOUT:
+        click.echo(text, nl=False)
+    else:
+        write_whole(file, text)
