@@ -21,6 +21,7 @@ from testbed.cli import (
     gdb,
     hooks,
     mutants,
+    nightly,
     report,
     run,
     run_cell,
@@ -49,7 +50,8 @@ def cli(verbose: bool) -> None:
 for command in (
     *(run.run, build.build, series.series, compare.compare, check.check),
     report.report,
-    *(bisect.bisect, bisect_step.bisect_step, mutants.mutants, run_cell.run_cell, hooks.hooks),
+    *(nightly.nightly, run_cell.run_cell),
+    *(bisect.bisect, bisect_step.bisect_step, mutants.mutants, hooks.hooks),
     *(boot.boot, shell.shell, gdb.gdb),
     *(doctor.doctor, cache.cache, completion.completion),
 ):
