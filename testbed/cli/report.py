@@ -15,6 +15,7 @@ from testbed.files import write_whole
 from testbed.formats.fileformat import FORMATS
 from testbed.formats.kcidb import ORIGIN, kcidb_text
 from testbed.formats.section import Section
+from testbed.pages.runpages import write_run_site
 from testbed.results.store import read_run
 from testbed.settings import load_settings
 from testbed.suite.continued import find_run
@@ -43,17 +44,23 @@ def _format_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def report(
     run: str, lane: str, kcidb_origin: str, settings_file: Path | None, **files: str | None
 ) -> None:
-    """Write the results of an earlier run in the formats of other tools.
+    """Write the page of an earlier run, or its results in the formats of other tools.
 
-    RUN is the folder of a run, or its name below the results. Default: the last run.
+    RUN is the folder of a run, or its name below the results. Default: the last run. Without an
+    option for a format, its pages are made anew: index.html in its folder is the first one.
 
     \b
     Examples:
+      testbed report results/latest
       testbed report results/latest --markdown "$GITHUB_STEP_SUMMARY" --annotations -
       testbed report --ktap results.ktap --kcidb results.json
     """
     settings = load_settings(settings_file, {})
-    sections = [Section(read_run(find_run(settings.results_dir, run)), lane)]
+    folder = find_run(settings.results_dir, run)
+    found = read_run(folder)
+    if not any(files.values()):
+        click.echo(f"page: {write_run_site(folder, found)}")
+    sections = [Section(found, lane)]
     texts = {form.name: form.text for form in FORMATS}
     texts["kcidb"] = functools.partial(kcidb_text, origin=kcidb_origin)
     for name, file in files.items():

@@ -17,6 +17,7 @@ from testbed.cli.options import expression_option, kernel_options
 from testbed.errors import TestbedError
 from testbed.files import full_disk_blamed
 from testbed.lab.lab import Lab
+from testbed.pages.runpages import write_run_site
 from testbed.report.live import LiveReport
 from testbed.report.run import print_report
 from testbed.results.model import EXIT_FINDINGS, Run, exit_status
@@ -102,6 +103,7 @@ def run(
                     )
                 found = part.whole(lab.run_dir, found)
         print_report(invocation.console, found, lab.run_dir, shown=live.seen)
+        invocation.show([f"page: {write_run_site(lab.run_dir, found)}"])
     sys.exit(EXIT_FINDINGS if lab.kernel_at_fault else exit_status(found.cases))
 
 
@@ -120,6 +122,8 @@ def _remainder(invocation: Invocation, lab: Lab, live: LiveReport, part: Part) -
             ended = len(live.cases)
             noun = "test" if ended == 1 else "tests"
             invocation.show([f"{ended} {noun} ended; continue: {again}"])
+            with suppress(TestbedError):  # the disk may be full
+                invocation.show([f"page: {write_run_site(folder, found)}"])
         raise
 
 

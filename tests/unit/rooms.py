@@ -46,6 +46,7 @@ ROOMS = (
     Room("artifacts", "the files of cells, in a folder or elsewhere; store by content (fsspec)"),
     Room("history", "what nights have seen, in a database (docs/history.md)"),
     Room("nightly", "many kernels in one night: a matrix of cells, and where they run"),
+    Room("pages", "results as static HTML; site.py alone uses jinja2 (docs/pages.md)"),
     Room("cli", "one file per command; this room and suite/plugin.py alone print or exit"),
 )
 
