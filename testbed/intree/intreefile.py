@@ -48,7 +48,7 @@ class InTreeFile:
     """One file of the kernel, and the operations that it supports."""
 
     name: str
-    hook: str  # its name in testbed/intree/hooks.py
+    hook: str  # as `testbed hooks` names it: FILE:OBJECT
     steps: tuple[str, ...]  # lines of a script that opens it as LOW
     stacks: tuple[HookPath, ...]
     symbols: tuple[str, ...]  # that the kernel's configuration must set
@@ -93,6 +93,7 @@ class InTreeFile:
 
 def _file(
     name: str,
+    hook: str,
     mount: str,
     *modules: str,
     symbols: tuple[str, ...],
@@ -101,7 +102,7 @@ def _file(
     """A file of four different pages, on an empty file system."""
     return InTreeFile(
         name=name,
-        hook=name,
+        hook=hook,
         steps=(f"open {LOW} {_FOLDER}/file rw create", *_DIFFERENT),
         stacks=SWITCHING,
         symbols=symbols,
@@ -115,10 +116,11 @@ def _file(
     )
 
 
-def _on_disk(name: str, *, page_sized_blocks: bool = False) -> InTreeFile:
+def _on_disk(name: str, hook: str, *, page_sized_blocks: bool = False) -> InTreeFile:
     """A file on the file system of a disk."""
     return _file(
         name,
+        hook,
         f"mount -t {name} $(disk {name})",
         "virtio_blk",
         name,
@@ -127,11 +129,11 @@ def _on_disk(name: str, *, page_sized_blocks: bool = False) -> InTreeFile:
     )
 
 
-def _read_only(name: str, symbol: str) -> InTreeFile:
+def _read_only(name: str, hook: str, symbol: str) -> InTreeFile:
     """The existing file on a disk with a read-only file system."""
     return InTreeFile(
         name=name,
-        hook=name,
+        hook=hook,
         steps=(f"open {LOW} {_FOLDER}/pattern ro",),
         stacks=SWITCHING,
         symbols=(symbol, "VIRTIO_BLK"),
@@ -144,6 +146,7 @@ def _read_only(name: str, symbol: str) -> InTreeFile:
     )
 
 
+_9P = "fs/9p/vfs_file.c:v9fs_file_operations_dotl"
 _9P_MODULES = ("9pnet_virtio", "9p")
 _9P_SYMBOLS = ("9P_FS", "NET_9P_VIRTIO")
 
@@ -176,7 +179,7 @@ def _uncached_9p(name: str, hook: str, version: str) -> InTreeFile:
 def _zero(flags: str, stacks: tuple[HookPath, ...]) -> InTreeFile:
     return InTreeFile(
         name=f"zero-{flags}",
-        hook="zero",
+        hook="drivers/char/mem.c:zero_fops",
         steps=(f"open {LOW} /dev/zero",),
         stacks=stacks,
         symbols=(),
@@ -194,7 +197,7 @@ INTREE_FILES = (
     _zero("private", _ANY),
     InTreeFile(
         name="mem",
-        hook="mem",
+        hook="drivers/char/mem.c:mem_fops",
         steps=(f"open {LOW} /dev/mem",),
         stacks=_ANY,
         symbols=("DEVMEM",),
@@ -204,7 +207,7 @@ INTREE_FILES = (
     ),
     InTreeFile(
         name="shmem",
-        hook="shmem",
+        hook="mm/shmem.c:shmem_file_operations",
         steps=(f"memfd {LOW} 4p", *_DIFFERENT),
         stacks=SWITCHING,
         symbols=("MEMFD_CREATE",),
@@ -214,7 +217,7 @@ INTREE_FILES = (
     ),
     InTreeFile(
         name="secretmem",
-        hook="secretmem",
+        hook="mm/secretmem.c:secretmem_fops",
         steps=(f"secretmem {LOW} 4p",),
         stacks=SWITCHING,
         symbols=("SECRETMEM",),
@@ -225,21 +228,21 @@ INTREE_FILES = (
         fsync=False,
         noexec=True,
     ),
-    _file("ramfs", "mount -t ramfs none", symbols=()),
-    _on_disk("ext2"),
-    _on_disk("ext4"),
-    _on_disk("xfs"),
-    _on_disk("btrfs"),
-    _on_disk("f2fs", page_sized_blocks=True),
-    _read_only("squashfs", "SQUASHFS"),
-    _read_only("erofs", "EROFS_FS"),
-    _file("9p", _mount_9p("9p2000.L", "mmap"), *_9P_MODULES, symbols=_9P_SYMBOLS),
+    _file("ramfs", "fs/ramfs/file-mmu.c:ramfs_file_operations", "mount -t ramfs none", symbols=()),
+    _on_disk("ext2", "fs/ext2/file.c:ext2_file_operations"),
+    _on_disk("ext4", "fs/ext4/file.c:ext4_file_operations"),
+    _on_disk("xfs", "fs/xfs/xfs_file.c:xfs_file_operations"),
+    _on_disk("btrfs", "fs/btrfs/file.c:btrfs_file_operations"),
+    _on_disk("f2fs", "fs/f2fs/file.c:f2fs_file_operations", page_sized_blocks=True),
+    _read_only("squashfs", "fs/squashfs/file.c:squashfs_file_operations", "SQUASHFS"),
+    _read_only("erofs", "fs/erofs/data.c:erofs_file_fops", "EROFS_FS"),
+    _file("9p", _9P, _mount_9p("9p2000.L", "mmap"), *_9P_MODULES, symbols=_9P_SYMBOLS),
     # The same hook, which forbids writing without a cache, and the hook of the older protocol.
-    _uncached_9p("9p-uncached", "9p", "9p2000.L"),
-    _uncached_9p("9p-2000u", "9p-2000u", "9p2000.u"),
+    _uncached_9p("9p-uncached", _9P, "9p2000.L"),
+    _uncached_9p("9p-2000u", "fs/9p/vfs_file.c:v9fs_file_operations", "9p2000.u"),
     InTreeFile(
         name="blkdev",
-        hook="blkdev",
+        hook="block/fops.c:def_blk_fops",
         steps=(f"open {LOW} /dev/loop0", *_DIFFERENT),
         stacks=SWITCHING,
         symbols=("BLK_DEV_LOOP",),
@@ -251,7 +254,7 @@ INTREE_FILES = (
     ),
     InTreeFile(
         name="hpet",
-        hook="hpet",
+        hook="drivers/char/hpet.c:hpet_fops",
         steps=(f"open {LOW} /dev/hpet ro",),
         stacks=_ANY,
         symbols=("HPET_MMAP",),
@@ -263,7 +266,7 @@ INTREE_FILES = (
     ),
     InTreeFile(
         name="relay",
-        hook="relay",
+        hook="kernel/relay.c:relay_file_operations",
         steps=(f"open {LOW} /sys/kernel/debug/mmap_relay/buffer0",),
         stacks=_ANY,
         symbols=("RELAY",),
@@ -276,7 +279,7 @@ INTREE_FILES = (
     # path that switches vm_file before the hook runs.
     InTreeFile(
         name="stm",
-        hook="stm",
+        hook="drivers/hwtracing/stm/core.c:stm_fops",
         steps=(f"open {LOW} /dev/mmap_stm", f"stm {LOW}"),
         stacks=(HookPath.STACK_FIRST,),
         symbols=("STM_PROTO_BASIC",),

@@ -105,8 +105,11 @@ class FileStack:
 
     @property
     def hook(self) -> str:
-        """The name of the hook at the bottom, in testbed/intree/hooks.py."""
-        return {"tmpfs": "shmem"}.get(self.base, self.base)
+        """The hook at the bottom, as `testbed hooks` names it."""
+        return {
+            "tmpfs": "mm/shmem.c:shmem_file_operations",
+            "ext4": "fs/ext4/file.c:ext4_file_operations",
+        }[self.base]
 
     @property
     def symbols(self) -> tuple[str, ...]:

@@ -70,6 +70,11 @@ class Hook:
         return f"{self.file}:{self.struct}:{self.name}"
 
     @property
+    def tree_name(self) -> str:
+        """Its name in tests and recipes: `FILE:OBJECT`."""
+        return f"{self.file}:{self.name}"
+
+    @property
     def place(self) -> str:
         return f"{self.file}:{self.line}"
 

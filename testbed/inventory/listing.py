@@ -117,7 +117,7 @@ def content(
         {
             **dataclasses.asdict(hook),
             "null": hook.null,
-            "reached": list(by_key.get(tree_name(hook), ())),
+            "reached": list(by_key.get(hook.tree_name, ())),
         }
         for hook in inventory.hooks
     ]
@@ -130,11 +130,6 @@ def content(
         "findings": [dataclasses.asdict(each) for each in findings(inventory)],
         "burn_down": dataclasses.asdict(burned) if burned is not None else None,
     }
-
-
-def tree_name(hook: Hook) -> str:
-    """Return the name of a hook in tests and recipes: `FILE:OBJECT`."""
-    return f"{hook.file}:{hook.name}"
 
 
 _COLUMNS = (

@@ -1,18 +1,30 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The kernel's mmap_prepare hooks that the cases of a run have reached, and how."""
+"""The kernel's own hooks that the cases of a run have reached, and how.
+
+The kernel's text says which hooks there are (testbed/inventory), and the tests say which of them
+they reach. The table has every converted hook of a file, and what else a test has reached.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import dataclasses
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from testbed.intree.hooks import HOOKS, Hook
+from testbed.files import write_whole
+from testbed.intree.unreached import unreached
+from testbed.inventory.hook import Hook, hook_from
 from testbed.mmap.path import HookPath
 from testbed.report.text import table_row
 from testbed.results.model import Case, Run, Status
 
 REACH_FILE = "hooks.md"
+HOOKS_FILE = "hooks.json"
+
+# The hooks of files, to which all that is converted belongs or is nested in.
+_STRUCT = "file_operations"
 
 _HEAD = """\
 # The kernel's mmap_prepare hooks, and how this run reached them
@@ -41,39 +53,74 @@ class Reach:
 
     @property
     def why_not(self) -> str:
-        if self.hook.why_not or self.missed:
-            return "; ".join(filter(None, (self.hook.why_not, *self.missed)))
+        known = unreached().get(self.hook.tree_name, "")
+        if known or self.missed:
+            return "; ".join(filter(None, (known, *self.missed)))
         return "" if self.ways else "no test in this run"
 
+    @property
+    def words(self) -> tuple[str, ...]:
+        """How it was reached: `WAY (ARCHITECTURES)` each."""
+        return tuple(f"{way} ({', '.join(arches)})" for way, arches in self.ways.items())
 
-def reached(cases: Iterable[Case]) -> list[Reach]:
-    """Return all hooks, in the order of their table."""
+
+def reached(hooks: Iterable[Hook], cases: Iterable[Case]) -> list[Reach]:
+    """Return the converted hooks of files, and those others that a case names, in their order."""
     known = list(cases)
-    return [_reach(hook, known) for hook in HOOKS]
+    named = {words.partition(" by ")[0] for case in known for words in case.reaches}
+    return [
+        _reach(hook, known) for hook in hooks if _is_converted_file(hook) or hook.tree_name in named
+    ]
 
 
-def reach_table(run: Run) -> str:
+def reach_table(hooks: Iterable[Hook], run: Run) -> str:
     """Return the hooks as a Markdown table."""
-    return _HEAD + "".join(f"{table_row(_row(reach))}\n" for reach in reached(run.cases))
+    rows = (f"{table_row(_row(reach))}\n" for reach in reached(hooks, run.cases))
+    return _HEAD + "".join(rows)
 
 
-def reach_summary(run: Run) -> str:
+def reach_summary(hooks: Sequence[Hook], run: Run) -> str:
     """Return the summary, one line; empty if no test of the run is about the kernel's hooks."""
-    if not any(case.reaches for case in run.cases):
+    if not hooks or not _is_about_hooks(run):
         return ""
-    reaches = reached(run.cases)
-    direct = sum(bool(reach.direct) for reach in reaches)
-    stacked = sum(bool(reach.stacks) for reach in reaches)
+    reaches = reached(hooks, run.cases)
+    files = [reach for reach in reaches if _is_converted_file(reach.hook)]
+    direct = sum(bool(reach.direct) for reach in files)
+    stacked = sum(bool(reach.stacks) for reach in files)
+    others = sum(bool(reach.ways) for reach in reaches) - sum(bool(each.ways) for each in files)
+    more = f"; {others} that are not converted" if others else ""
     return (
-        f"hooks of the kernel: {direct} of {len(reaches)} reached directly, "
-        f"{stacked} below a stack ({REACH_FILE})"
+        f"hooks of the kernel: {direct} of {len(files)} reached directly, "
+        f"{stacked} below a stack{more} ({REACH_FILE})"
     )
 
 
-def write_reach(folder: Path, run: Run) -> None:
-    """Write the table into a run's folder, unless no test is about the kernel's hooks."""
-    if reach_summary(run):
-        (folder / REACH_FILE).write_text(reach_table(run))
+def write_reach(folder: Path, run: Run, find_hooks: Callable[[], Sequence[Hook]]) -> None:
+    """Write the table and its hooks into a run's folder, unless no test is about them.
+
+    `find_hooks` returns the hooks of the kernel; empty if they are not known.
+    """
+    if not _is_about_hooks(run) or not (hooks := find_hooks()):
+        return
+    (folder / REACH_FILE).write_text(reach_table(hooks, run))
+    shown = [dataclasses.asdict(reach.hook) for reach in reached(hooks, run.cases)]
+    write_whole(folder / HOOKS_FILE, json.dumps(shown, indent=1) + "\n")
+
+
+def read_hooks(folder: Path) -> tuple[Hook, ...]:
+    """Return the hooks of the table in a run's folder; empty if it has none."""
+    try:
+        return tuple(map(hook_from, json.loads((folder / HOOKS_FILE).read_text())))
+    except (OSError, ValueError, KeyError, TypeError):
+        return ()
+
+
+def _is_about_hooks(run: Run) -> bool:
+    return any(case.reaches for case in run.cases)
+
+
+def _is_converted_file(hook: Hook) -> bool:
+    return hook.struct == _STRUCT and hook.converted and not hook.null
 
 
 def _reach(hook: Hook, cases: list[Case]) -> Reach:
@@ -92,7 +139,7 @@ def _reach(hook: Hook, cases: list[Case]) -> Reach:
 def _ways(hook: Hook, case: Case) -> Iterator[str]:
     for words in case.reaches:
         name, _, way = words.partition(" by ")
-        if name == hook.name:
+        if name == hook.tree_name:
             yield way
 
 

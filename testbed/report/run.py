@@ -17,7 +17,7 @@ from rich.text import Text
 
 from testbed.mmap.path import HookPath
 from testbed.report.guarantees import coverage_summary
-from testbed.report.hooks import reach_summary
+from testbed.report.hooks import reach_summary, read_hooks
 from testbed.results.model import Case, Run, Status
 from testbed.terminal import plain
 
@@ -65,7 +65,8 @@ def print_report(
     if len(groups) > 1 or unseen != groups:
         for line in reasons(groups):
             plain(console, line)
-    for line in filter(None, (coverage_summary(run), reach_summary(run))):
+    summaries = coverage_summary(run), reach_summary(read_hooks(folder), run)
+    for line in filter(None, summaries):
         plain(console, line)
     console.print(summary(run), highlight=False)
     if run.left_out:

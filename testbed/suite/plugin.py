@@ -89,7 +89,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "isolation(choice): at least this isolation: shared, batch, clone, boot",
         "module(*names): skip if the kernel lacks something that these modules need",
         "last: run after all other tests on the same architecture",
-        "reaches(*hooks, by): runs these hooks of the kernel (testbed/intree/hooks.py), "
+        "reaches(*hooks, by): runs these hooks of the kernel (FILE:OBJECT), "
         "through the stack `by` if the test has no path",
         "guarantee(*numbers): tests these guarantees (testbed/mmap/guarantees.py)",
         "defect(name, symptom, recorded, fixed): an open kernel defect. `symptom` is a regular "

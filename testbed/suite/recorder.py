@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 
 import pytest
 
@@ -43,6 +44,7 @@ from testbed.suite.continued import add_machine
 from testbed.suite.item import arch_of, guarantees_of, parameters
 from testbed.suite.repro import again, write_repro
 from testbed.suite.verdict import Verdict
+from testbed.suite.kernelhooks import hooks_of
 
 _PHASES = ("setup", "call", "teardown")
 
@@ -164,7 +166,7 @@ class Recorder:
             run = self.run()
             write_run(self.lab.run_dir, run)
             write_junit(self.lab.run_dir, run)
-            write_reach(self.lab.run_dir, run)
+            write_reach(self.lab.run_dir, run, partial(hooks_of, self.lab))
             write_coverage(self.lab.run_dir, run)
         elif self.lab.started:
             remove_run_dir(self.lab.run_dir)

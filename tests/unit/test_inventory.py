@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from pathlib import Path
 
 import pytest
@@ -150,7 +152,10 @@ def test_an_assignment(tmp_path: Path, text: str, holder: str) -> None:
 def test_an_assignment_to_a_struct_that_is_not_known_counts_if_its_function_gets_a_vma(
     tmp_path: Path,
 ) -> None:
-    text = "int f(struct vm_area_struct *vma)\n{\n\treturn 0;\n}\nvoid set(void)\n{\n\tx()->mmap = %s;\n}\n"
+    text = (
+        "int f(struct vm_area_struct *vma)\n{\n\treturn 0;\n}\n"
+        "void set(void)\n{\n\tx()->mmap = %s;\n}\n"
+    )
     assert only(tmp_path, text % "f").function == "f"
     assert driver(tmp_path, text % "g(1)") == ()
 
@@ -245,9 +250,6 @@ def test_a_tree_that_is_not_a_kernels(tmp_path: Path) -> None:
 
 
 def test_an_inventory_survives_its_file(tmp_path: Path) -> None:
-    import dataclasses
-    import json
-
     found = tree(tmp_path, {"drivers/a.c": f"{PLAIN}DEFINE_GEM_FOPS(two);\n"}).inventory()
     assert inventory_from(json.dumps(dataclasses.asdict(found))) == found
     with pytest.raises(SetupError, match="not an inventory"):

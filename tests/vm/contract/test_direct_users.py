@@ -202,7 +202,7 @@ def test_a_read_only_hook_refuses_what_could_be_written(guest: Guest, user: InTr
     assert (seen[shared].error, seen[private].error) == ("EINVAL", "")
 
 
-@pytest.mark.reaches("aio")
+@pytest.mark.reaches("fs/aio.c:aio_ring_fops")
 @pytest.mark.kconfig("AIO")
 def test_an_aio_ring_moves_with_its_mapping(guest: Guest) -> None:
     """fs/aio.c, aio_setup_ring() maps the ring itself, so it cannot be below a stack."""

@@ -89,7 +89,7 @@ def test_each_open_file_has_a_mapping_of_its_own(guest: Guest) -> None:
 
 
 @pytest.mark.kconfig("RELAY")
-@pytest.mark.reaches("relay", by="fuse")
+@pytest.mark.reaches("kernel/relay.c:relay_file_operations", by="fuse")
 @pytest.mark.guarantee(23, 24)
 def test_a_hooks_operations_and_private_data_arrive_through_passthrough(guest: Guest) -> None:
     """The hook of relay sets both, and its fault handler needs both (kernel/relay.c)."""

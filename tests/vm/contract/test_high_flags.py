@@ -92,7 +92,8 @@ def test_a_hook_allows_tags(stack: Prober, path: HookPath) -> None:
 
 @pytest.mark.arches("arm64")
 @pytest.mark.kconfig("ARM64_MTE")
-@pytest.mark.reaches("shmem")
+@pytest.mark.usefixtures("memory_tags")
+@pytest.mark.reaches("mm/shmem.c:shmem_file_operations")
 @pytest.mark.guarantee(75)
 @pytest.mark.paths(HookPath.DIRECT, HookPath.STACK_FIRST, HookPath.STACK_AFTER)
 def test_tags_of_shared_memory_are_up_to_the_file_on_top(stack: Prober, path: HookPath) -> None:

@@ -9,7 +9,10 @@ from testbed.lab.guest import Guest
 from testbed.mmap.oracle import canonical_vma
 from testbed.mmap.script import Script
 
-pytestmark = [pytest.mark.kconfig("SYSVIPC"), pytest.mark.reaches("shmem", by="shm")]
+pytestmark = [
+    pytest.mark.kconfig("SYSVIPC"),
+    pytest.mark.reaches("mm/shmem.c:shmem_file_operations", by="shm"),
+]
 
 PAGES = 4
 
