@@ -44,6 +44,11 @@ class Isolation(StrEnum):
     BOOT = "boot"  # its own, booted for it
     SHARED = "shared"  # the kernel of the tests before it, as long as it is healthy
 
+    @property
+    def alone(self) -> bool:
+        """Whether no other test has used the kernel of a test."""
+        return self in (Isolation.CLONE, Isolation.BOOT)
+
 
 class Toolchain(StrEnum):
     GCC = "gcc"

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -106,7 +105,13 @@ class Observed:
 
     @classmethod
     def of(cls, facts: TestFacts) -> Observed:
-        return cls(digest(json.dumps(facts, sort_keys=True)), digest(*sorted(facts)))
+        # A night has tens of megabytes of facts: json.dumps takes twice as long.
+        parts: list[str] = []
+        for script in sorted(facts):
+            seen = facts[script]
+            places = sorted(seen)
+            parts += [script, str(len(places)), *places, *map(seen.__getitem__, places)]
+        return cls(digest(*parts), digest(*sorted(facts)))
 
 
 class Class(StrEnum):

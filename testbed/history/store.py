@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,11 +20,8 @@ from testbed.history.failure import signature_of
 from testbed.history.records import GOOD, CellRecord, CellState, Lane, Observed, Signature
 from testbed.history.rows import chunks, find_ids
 from testbed.history.schema import STATUS_CODES, VERDICT
-from testbed.results.model import Attempt, Case, Facts, TestFacts
+from testbed.results.model import Attempt, Case, Facts
 from testbed.settings import Isolation
-
-# The isolations whose tests share no guest.
-_ALONE = (Isolation.CLONE, Isolation.BOOT)
 
 
 @dataclass(frozen=True)
@@ -85,7 +82,7 @@ def record_cell(connection: Connection, run: int, lane: Lane, record: CellRecord
     }
     cell = _put_cell(connection, run, lane_id, record.content, values)
     cases = [case for case in record.run.cases if case.arch in ("", lane.arch)]
-    place = _Place(cell, lane_id, alone=lane.isolation in _ALONE)
+    place = _Place(cell, lane_id, alone=Isolation(lane.isolation).alone)
     _insert_results(connection, place, cases, record.facts)
     return Recorded(cell, is_new=True)
 
@@ -175,11 +172,6 @@ def _add_attempt(
     connection.execute(insert(table), rows)
 
 
-# nightly/memory.py will call add_attempts
-def add_attempt(connection: Connection, cell: int, test: str, attempt: Attempt) -> None:
-    _add_attempt(connection, cell, test, attempt, _signature_ids(connection, [attempt]))
-
-
 def _insert_results(
     connection: Connection, place: _Place, cases: Sequence[Case], facts: Facts
 ) -> None:
@@ -187,20 +179,23 @@ def _insert_results(
     signatures = _signature_ids(
         connection, [*cases, *(attempt for case in cases for attempt in case.attempts)]
     )
-    observations = _observation_ids(connection, {case.test: facts.get(case.test) for case in cases})
+    seen = {test: Observed.of(facts[test]) for test in tests if facts.get(test)}
+    observations = _observation_ids(connection, seen.values())
     rows = []
     for case in cases:
-        test, seen = tests[case.test], {"observation": observations.get(case.test)}
-        rows.append(_row(place.cell, test, VERDICT, case, signatures) | seen)
-        rows[-1]["alone"] = place.alone
+        test = tests[case.test]
+        verdict = _row(place.cell, test, VERDICT, case, signatures) | {"alone": place.alone}
+        if case.test in seen:
+            verdict["observation"] = observations[seen[case.test].digest]
+        rows.append(verdict)
         for number, attempt in enumerate(case.attempts, 1):
             row = _row(place.cell, test, number, attempt, signatures)
             rows.append(row | {"alone": attempt.alone})
     if rows:
         connection.execute(insert(schema.result), rows)
         connection.execute(insert(schema.tally), list(_tallies(place.cell, cases)))
-    good = [case.test for case in cases if case.status in GOOD and case.test in observations]
-    _set_baselines(connection, place, {tests[test]: observations[test] for test in good})
+    good = {case.test for case in cases if case.status in GOOD} & seen.keys()
+    _set_baselines(connection, place, {tests[test]: seen[test] for test in good}, observations)
 
 
 def _row(
@@ -224,38 +219,28 @@ def _tallies(cell: int, cases: Iterable[Case]) -> Iterator[dict[str, Any]]:
         yield {"cell": cell, "path": path, "status": STATUS_CODES[status], "n": n}
 
 
-def _set_baselines(connection: Connection, place: _Place, seen: Mapping[int, int]) -> None:
+def _set_baselines(
+    connection: Connection,
+    place: _Place,
+    seen: Mapping[int, Observed],
+    observations: Mapping[str, int],
+) -> None:
     """Give tests of a lane their first facts. Those of other scripts cannot be compared."""
     table, observation = schema.baseline, schema.observation
-    known = select(table.c.test, observation.c.scripts)
+    known = select(table.c.test, observation.c.scripts).where(table.c.lane == place.lane)
     known = known.join(observation, observation.c.id == table.c.observation)
-    before = dict(
-        (row[0], row[1]) for row in connection.execute(known.where(table.c.lane == place.lane))
-    )
-    scripts = _scripts_of(connection, set(seen.values()))
-    new, others = [], []
-    for test, found in seen.items():
-        row = {"lane": place.lane, "test": test, "observation": found, "cell": place.cell}
-        if test not in before:
-            new.append(row)
-        elif before[test] != scripts[found]:
-            others.append(row)
-    if others:
-        tests = [row["test"] for row in others]
-        for chunk in chunks(tests):
-            where = (table.c.lane == place.lane, table.c.test.in_(chunk))
-            connection.execute(delete(table).where(*where))
-    if new or others:
-        connection.execute(insert(table), [*new, *others])
-
-
-def _scripts_of(connection: Connection, observations: Collection[int]) -> dict[int, str]:
-    table = schema.observation
-    found: dict[int, str] = {}
-    for chunk in chunks(sorted(observations)):
-        rows = select(table.c.id, table.c.scripts).where(table.c.id.in_(chunk))
-        found.update({row.id: row.scripts for row in connection.execute(rows)})
-    return found
+    before = {row.test: row.scripts for row in connection.execute(known)}
+    new = {test: found for test, found in seen.items() if before.get(test) != found.scripts}
+    for chunk in chunks([test for test in new if test in before]):
+        where = (table.c.lane == place.lane, table.c.test.in_(chunk))
+        connection.execute(delete(table).where(*where))
+    at = {"lane": place.lane, "cell": place.cell}
+    rows = [
+        {**at, "test": test, "observation": observations[found.digest]}
+        for test, found in new.items()
+    ]
+    if rows:
+        connection.execute(insert(table), rows)
 
 
 def _signature_ids(connection: Connection, tried: Iterable[Case | Attempt]) -> dict[Signature, int]:
@@ -268,14 +253,9 @@ def _signature_ids(connection: Connection, tried: Iterable[Case | Attempt]) -> d
     return {each: ids[digest] for digest, each in signatures.items()}
 
 
-def _observation_ids(
-    connection: Connection, facts: Mapping[str, TestFacts | None]
-) -> dict[str, int]:
-    """Return the ids of what tests saw, by test. Tests without facts have none."""
-    seen = {test: Observed.of(each) for test, each in facts.items() if each}
-    values = {each.digest: {"scripts": each.scripts} for each in seen.values()}
-    ids = _ids(connection, schema.observation.c.digest, values)
-    return {test: ids[each.digest] for test, each in seen.items()}
+def _observation_ids(connection: Connection, seen: Iterable[Observed]) -> dict[str, int]:
+    values = {each.digest: {"scripts": each.scripts} for each in seen}
+    return _ids(connection, schema.observation.c.digest, values)
 
 
 def _lane_id(connection: Connection, lane: Lane) -> int:

@@ -20,7 +20,7 @@ from testbed.history.database import History
 from testbed.history.records import Cell as StoredCell
 from testbed.history.records import CellRecord, CellState, Finding, Lane
 from testbed.history.store import (
-    add_attempt,
+    add_attempts,
     begin_run,
     end_run,
     record_cell,
@@ -167,8 +167,8 @@ class Memory:
         with self.history.write() as db:
             stored = known_cell(db, result.cell.confirms)
             if stored is not None:
-                for case in result.run.cases:
-                    add_attempt(db, stored.id, case.test, attempt_of(case))
+                tries = {case.test: attempt_of(case) for case in result.run.cases}
+                add_attempts(db, stored.id, result.cell.content, tries)
 
 
 def lane_of(cell: Cell, accel: str) -> Lane:

@@ -56,6 +56,17 @@ class Case:
     evidence: str = ""  # all that a reader needs to judge the case: facts, hook log, splat
     attempts: tuple[Attempt, ...] = ()  # all in order, if there were several; see `Run.retried`
 
+    def tries(self, *, alone: bool) -> tuple[Attempt, ...]:
+        """Return all tries of the test. If it was tried once only, that one was `alone` or not."""
+        once = Attempt(
+            status=self.status,
+            alone=alone,
+            error=self.error,
+            reason=self.reason,
+            seconds=self.seconds,
+        )
+        return self.attempts or (once,)
+
     def raised(self, kind: type[Exception]) -> bool:
         """Whether the case raised an error of the testbed of this kind."""
         return issubclass(getattr(errors, self.error, Exception), kind)

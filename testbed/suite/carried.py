@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from testbed.results.model import Case, TestFacts
+from testbed.results.model import Attempt, Case, TestFacts
 from testbed.results.store import case_from
 
 # The attribute of the report. pytest-xdist transfers attributes that are JSON.
@@ -28,6 +28,10 @@ class Carried:
         """Return the same with a note above the evidence."""
         case = dataclasses.replace(self.case, evidence=f"{note}\n{self.case.evidence}".strip())
         return dataclasses.replace(self, case=case)
+
+    def with_tries(self, tries: tuple[Attempt, ...]) -> Carried:
+        """Return the same with all tries of the test."""
+        return dataclasses.replace(self, case=dataclasses.replace(self.case, attempts=tries))
 
 
 def attach(report: pytest.TestReport, content: Carried) -> None:

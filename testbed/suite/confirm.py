@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from testbed.report.diff import FactChange, script_changes
-from testbed.results.model import Status
+from testbed.results.model import Attempt, Status
 from testbed.suite.carried import Carried, carried, carry
 from testbed.suite.pytest_internals import run_again, run_phases
 
@@ -73,37 +73,47 @@ class Confirmer:
             note = f"not run again alone: {_CONFIRMED} tests with this reason were"
             return carry(reports, seen.with_note(note))
         alone = self._alone(item, nextitem)
+        tries = (*seen.case.tries(alone=False), *carried(alone).case.tries(alone=True))
         if not carried(alone).case.status.as_expected:
             self._reasons[reason] += 1
-            return alone
-        count = self._search(item, before, nextitem)
-        return carry(reports, only_after(seen, [each.nodeid for each in before], count))
+            return carry(alone, carried(alone).with_tries(tries))
+        found = self._search(item, before, nextitem)
+        found = dataclasses.replace(found, tries=(*tries, *found.tries))
+        return carry(reports, only_after(seen, [each.nodeid for each in before], found))
 
     def _search(
         self, item: pytest.Item, before: Sequence[pytest.Item], nextitem: pytest.Item | None
-    ) -> int | None:
-        """Return the length of the shortest beginning of a batch after which a test fails.
+    ) -> Beginning:
+        """Find the shortest beginning of a batch after which a test fails.
 
-        After some searches, all of the batch. None: the test did not fail again.
+        After some searches, it is all of the batch.
         """
         self._searches += 1
         if self._searches > _SEARCHES:
-            return len(before)
-        if not self._fails_after(item, before, nextitem):
-            return None
-        return shortest(
+            return Beginning(len(before))
+        again = self._after(item, before, nextitem).case
+        tries = again.tries(alone=False)
+        if again.status.as_expected:
+            return Beginning(None, tries)
+        count = shortest(
             len(before), lambda count: self._fails_after(item, before[:count], nextitem)
         )
+        return Beginning(count, tries)
 
     def _fails_after(
         self, item: pytest.Item, before: Sequence[pytest.Item], nextitem: pytest.Item | None
     ) -> bool:
+        return not self._after(item, before, nextitem).case.status.as_expected
+
+    def _after(
+        self, item: pytest.Item, before: Sequence[pytest.Item], nextitem: pytest.Item | None
+    ) -> Carried:
         self.end_batches()
         for test, following in zip(before, [*before[1:], item], strict=True):
             run_again(test, following)
         reports = run_again(item, nextitem)
         self.end_batches()
-        return not carried(reports).case.status.as_expected
+        return carried(reports)
 
     def _alone(self, item: pytest.Item, nextitem: pytest.Item | None) -> list[pytest.TestReport]:
         with _marked_alone(item):
@@ -137,18 +147,25 @@ def shortest(count: int, fails_after: Callable[[int], bool]) -> int:
     return bad
 
 
-def only_after(seen: Carried, before: Sequence[str], count: int | None) -> Carried:
-    """Return the result of a test that fails in its batch only.
+@dataclass(frozen=True)
+class Beginning:
+    """The shortest beginning of a batch that makes a test fail."""
 
-    `count` is the length of the shortest beginning of the batch that makes it fail, if known.
-    """
+    count: int | None  # of its tests; None: the test did not fail again
+    tries: tuple[Attempt, ...] = ()
+
+
+def only_after(seen: Carried, before: Sequence[str], beginning: Beginning) -> Carried:
+    """Return the result of a test that fails in its batch only."""
+    count = beginning.count
     tests = before if count is None else before[:count]
     last = tests[-1].rpartition("::")[2]
     how = f"only after {last}" if count == 1 else f"only after {len(tests)} tests, at last {last}"
     if count is None:
         how += ", and not each time"
     note = "alone, the test passes. Tests before it in its guest:\n" + "\n".join(tests)
-    case = dataclasses.replace(seen.case, reason=f"{how}: {seen.case.reason}")
+    reason = f"{how}: {seen.case.reason}"
+    case = dataclasses.replace(seen.case, reason=reason, attempts=beginning.tries)
     return dataclasses.replace(seen, case=case).with_note(note)
 
 

@@ -30,7 +30,7 @@ from testbed.mmap.canonical import canonical_facts
 from testbed.mmap.path import HookPath
 from testbed.report.guarantees import write_coverage
 from testbed.report.hooks import write_reach
-from testbed.results.model import Case, Environment, Run, Status, TestFacts, worst
+from testbed.results.model import Attempt, Case, Environment, Run, Status, TestFacts, worst
 from testbed.results.store import (
     append_case,
     append_facts,
@@ -38,15 +38,20 @@ from testbed.results.store import (
     remove_run_dir,
     write_run,
 )
+from testbed.suite.batch import wish_of
 from testbed.suite.carried import Carried, attach, detach
 from testbed.suite.collected import Collected
+from testbed.suite.confirm import ALONE
 from testbed.suite.continued import add_machine
 from testbed.suite.item import arch_of, guarantees_of, parameters
+from testbed.suite.kernelhooks import hooks_of
 from testbed.suite.repro import again, write_repro
 from testbed.suite.verdict import Verdict
-from testbed.suite.kernelhooks import hooks_of
 
 _PHASES = ("setup", "call", "teardown")
+
+# The error of a test whose worker process died twice.
+WORKER_DIED = "WorkerDied"
 
 
 @dataclass
@@ -58,11 +63,22 @@ class _Phases:
     evidence: list[str] = field(default_factory=list)
     facts: TestFacts = field(default_factory=dict)
     seconds: float = 0.0
+    retried: list[str] = field(default_factory=list)  # errors of the host that did not recur
 
-    def judged(self) -> Case:
-        """Return the case; a test whose call never ended stays a MISS."""
+    def judged(self, *, alone: bool) -> Case:
+        """Return the case; a test whose call never ended stays a MISS.
+
+        `alone` says whether no other test had used its guest.
+        """
         if not self.verdicts:
             return self.case
+        case = self._worst()
+        if not self.retried:
+            return case
+        missed = (_missed(reason, alone=alone) for reason in self.retried)
+        return dataclasses.replace(case, attempts=(*missed, *case.tries(alone=alone)))
+
+    def _worst(self) -> Case:
         status = worst(verdict.status for verdict in self.verdicts)
         verdict = next(verdict for verdict in self.verdicts if verdict.status is status)
         return dataclasses.replace(
@@ -87,6 +103,8 @@ class Recorder:
     broken: InfraError | None = None  # why the results cannot be kept, such as a full disk
     listener: Callable[[Case], None] | None = None  # is called with each case that ends
     _open: dict[str, _Phases] = field(default_factory=dict)
+    _retries: int = 0  # so many of the lab's are recorded with their tests
+    _died: dict[str, str] = field(default_factory=dict)  # how worker processes died, by test
     _others: dict[str, Environment] = field(default_factory=dict)  # of worker processes
     _noted: set[str] = field(default_factory=set)  # architectures in the identity of the run
     _started: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -98,6 +116,8 @@ class Recorder:
         """Record one phase of a test. After the last phase the report carries the case."""
         phases = self._open.setdefault(item.nodeid, _Phases(_new_case(item)))
         phases.seconds += report.duration
+        phases.retried += self.lab.retried[self._retries :]
+        self._retries = len(self.lab.retried)
         if report.when == "call" or verdict.status is not Status.PASS:
             phases.verdicts.append(verdict)
         if not verdict.status.as_expected:
@@ -109,18 +129,32 @@ class Recorder:
         if report.when == "teardown":
             phases = self._open.pop(item.nodeid)
             self._note_machine(phases.case.arch)
-            attach(report, Carried(phases.judged(), phases.facts))
+            isolation = wish_of(item, self.lab.ctx.settings.isolation).isolation
+            alone = item.stash.get(ALONE, False) or isolation.alone
+            attach(report, Carried(phases.judged(alone=alone), phases.facts))
 
     def take(self, report: pytest.TestReport) -> None:
         """Record the case that a report carries, and remove it: pytest keeps all reports."""
         if (content := detach(report)) is not None:
             if content.facts:
                 append_facts(self.lab.run_dir, report.nodeid, content.facts)
-            self._keep(content.case)
+            self._keep(self._with_death(content.case))
         elif report.when not in _PHASES:
             # pytest-xdist reports a worker that died in this test as a phase `???`.
             reason = str(report.longrepr).partition("\n")[0]
-            self._keep(Case(test=report.nodeid, error="WorkerDied", reason=reason))
+            self._keep(Case(test=report.nodeid, error=WORKER_DIED, reason=reason))
+
+    def note_death(self, test: str) -> None:
+        """Record that a worker process died in a test, which runs again."""
+        self._died[test] = f"a worker process died in {test}; it ran again"
+        self.lab.note_retry(self._died[test])
+
+    def _with_death(self, case: Case) -> Case:
+        if (reason := self._died.get(case.test)) is None:
+            return case
+        alone = self.lab.ctx.settings.isolation.alone
+        died = _missed(reason, alone=alone, error=WORKER_DIED)
+        return dataclasses.replace(case, attempts=(died, *case.tries(alone=alone)))
 
     def result(self) -> str:
         """Return the data of a worker process for `join`, as JSON."""
@@ -211,6 +245,12 @@ class Recorder:
         self.cases.append(case)
         if self.listener is not None:
             self.listener(case)
+
+
+def _missed(reason: str, *, alone: bool, error: str = "InfraError") -> Attempt:
+    """Return a try that the host or the testbed spoilt."""
+    line = reason.partition("\n")[0]
+    return Attempt(status=Status.MISS, alone=alone, error=error, reason=line)
 
 
 def _new_case(item: pytest.Item) -> Case:

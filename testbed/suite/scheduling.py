@@ -55,5 +55,5 @@ class BatchScheduling(LoadScopeScheduling):  # type: ignore[misc]  # it has no t
         for other in self.nodes:
             self._reschedule(other)
         if again:
-            self._recorder.lab.note_retry(f"a worker process died in {crashed}; it ran again")
+            self._recorder.note_death(crashed)
         return None if again else crashed

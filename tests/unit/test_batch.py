@@ -13,7 +13,7 @@ from testbed.settings import Settings, load_settings, settings_text
 from testbed.suite.batch import split
 from testbed.suite.carried import Carried
 from testbed.suite.collected import Collected, read_collected, write_collected
-from testbed.suite.confirm import compared, only_after, shortest
+from testbed.suite.confirm import Beginning, compared, only_after, shortest
 from testbed.suite.selection import Selection
 
 TEST = "tests/vm/contract/test_a.py::test_a[x86_64]"
@@ -47,7 +47,13 @@ def test_the_shortest_beginning_that_fails_is_found_in_a_few_runs(needed: int) -
 
 def test_a_failure_of_the_batch_alone_stays_a_failure() -> None:
     seen = Carried(Case(test=TEST, status=Status.FAIL, reason="r", evidence="e"), {})
-    found = only_after(seen, ["f::one", "f::two", "f::three"], 2).case
+    tries = (*seen.case.tries(alone=False), *passed().case.tries(alone=True))
+    found = only_after(seen, ["f::one", "f::two", "f::three"], Beginning(2, tries)).case
+    assert [(each.status, each.alone) for each in found.attempts] == [
+        (Status.FAIL, False),
+        (Status.PASS, True),
+    ]
+    assert found.attempts[0].reason == "r"
     assert found.status is Status.FAIL
     assert found.reason == "only after 2 tests, at last two: r"
     assert found.evidence.endswith("f::one\nf::two\ne")
@@ -55,7 +61,7 @@ def test_a_failure_of_the_batch_alone_stays_a_failure() -> None:
 
 def test_a_failure_that_does_not_come_back_stays_a_failure() -> None:
     seen = Carried(Case(test=TEST, status=Status.ERROR, reason="r"), {})
-    found = only_after(seen, ["f::one", "f::two"], None).case
+    found = only_after(seen, ["f::one", "f::two"], Beginning(None)).case
     assert found.status is Status.ERROR
     assert found.reason == "only after 2 tests, at last two, and not each time: r"
 

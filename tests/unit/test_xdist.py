@@ -66,6 +66,21 @@ def test_a_test_whose_worker_died_is_recorded_as_a_miss(recorder: Recorder) -> N
     assert "gw0" in case.reason
 
 
+def test_a_worker_that_died_in_a_test_is_one_of_its_tries(recorder: Recorder) -> None:
+    recorder.note_death(TEST)
+    case = Case(test=TEST, arch="x86_64", status=Status.PASS, seconds=0.5)
+    keeper = Keeper(recorder)
+    keeper.pytest_runtest_logreport(report(testbed_case=carried(case)))
+    keeper.pytest_sessionfinish()
+    (case,) = read_run(recorder.lab.run_dir).cases
+    assert case.status is Status.PASS
+    assert [(each.status, each.error) for each in case.attempts] == [
+        (Status.MISS, "WorkerDied"),
+        (Status.PASS, ""),
+    ]
+    assert recorder.run().retried == (f"a worker process died in {TEST}; it ran again",)
+
+
 def test_a_worker_reports_its_environments_when_it_ends(recorder: Recorder) -> None:
     sent = {
         "environments": [dataclasses.asdict(ENVIRONMENT)],
