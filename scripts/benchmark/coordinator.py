@@ -64,9 +64,9 @@ class Coordinated:
         return self.cpu / max(1, self.cases - 1)
 
     @property
-    def rate(self) -> float:
-        """Cases a second."""
-        return (self.cases - 1) / self.seconds if self.seconds else 0.0
+    def wall_each(self) -> float:
+        """The seconds for each case."""
+        return self.seconds / max(1, self.cases - 1)
 
 
 class _Roomy(Settings):

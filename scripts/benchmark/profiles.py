@@ -18,10 +18,23 @@ from typing import Any
 _PACKAGES = re.compile(r"^.*/(?:site-packages/|lib/python3\.\d+/|(?=(?:testbed|scripts|tests)/))")
 
 
+# Calls that the overhead is measured with.
+_CALLS = 20_000
+
+
+@dataclass(frozen=True)
+class Overhead:
+    """The seconds that profiling adds for each call: to the function, and to its caller."""
+
+    called: float = 0.0
+    calling: float = 0.0
+
+
 @dataclass
 class Profile:
     """The profiles of all threads, so far."""
 
+    overhead: Overhead
     threads: list[cProfile.Profile] = field(default_factory=list)
 
     def begin(self, *_: object) -> None:
@@ -35,14 +48,14 @@ class Profile:
         """Return the CPU seconds of each file so far."""
         total: Counter[str] = Counter()
         for each in self.threads:
-            total.update(summed(each.getstats()))
+            total.update(summed(each.getstats(), self.overhead))
         return total
 
 
 @contextmanager
 def profiled() -> Iterator[Profile]:
     """Profile the block by CPU time: this thread, and those that begin in it."""
-    profile, original = Profile(), _thread.start_new_thread
+    profile, original = Profile(measured_overhead()), _thread.start_new_thread
 
     def start(function: Callable[..., object], args: tuple[Any, ...] = ()) -> int:
         def body() -> None:
@@ -63,7 +76,26 @@ def profiled() -> Iterator[Profile]:
         _thread.start_new_thread = original
 
 
-def summed(entries: Iterable[Any]) -> Counter[str]:
+def measured_overhead() -> Overhead:
+    """Measure what profiling adds on this host. It is more than a short function takes."""
+
+    def called() -> None:
+        pass
+
+    def calling() -> None:
+        for _ in range(_CALLS):
+            called()
+
+    began = time.thread_time()
+    calling()
+    plain = (time.thread_time() - began) / _CALLS
+    profile = cProfile.Profile(time.thread_time)
+    profile.runcall(calling)
+    own = {each.code: each.inlinetime / _CALLS for each in profile.getstats()}
+    return Overhead(own[called.__code__], max(0.0, own[calling.__code__] - plain))
+
+
+def summed(entries: Iterable[Any], overhead: Overhead) -> Counter[str]:
     """Sum the seconds of functions by file. A function in C counts for the files that call it.
 
     `entries` are what cProfile has of functions: `code` is a str for those in C, `inlinetime` lacks
@@ -73,9 +105,15 @@ def summed(entries: Iterable[Any]) -> Counter[str]:
     for entry in entries:
         if isinstance(entry.code, str):
             continue
-        in_c = (called.inlinetime for called in entry.calls or () if isinstance(called.code, str))
-        total[short(entry.code.co_filename)] += entry.inlinetime + sum(in_c)
+        calls = entry.calls or ()
+        own = _own(entry, overhead) - overhead.calling * sum(each.callcount for each in calls)
+        in_c = (_own(each, overhead) for each in calls if isinstance(each.code, str))
+        total[short(entry.code.co_filename)] += max(0.0, own) + sum(in_c)
     return total
+
+
+def _own(entry: Any, overhead: Overhead) -> float:
+    return max(0.0, float(entry.inlinetime) - overhead.called * entry.callcount)
 
 
 def short(file: str) -> str:

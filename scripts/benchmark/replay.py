@@ -35,10 +35,10 @@ def replay(
     A case takes its recorded seconds divided by `faster`; with 0 they do not pass.
 
     Raises:
-        SetupError: the folder has no cases.
+        SetupError: the folder has no more than one case.
     """
     cases = read_cases(recorded)
-    if not cases:
+    if len(cases) < 2:
         hint = "run all tests with `testbed run`, or name the folder of a run with --record"
         raise SetupError(f"there are no recorded cases in {recorded}", hint=hint)
     arches = sorted({case.arch for case in cases})
@@ -57,8 +57,8 @@ def replay(
 def add(samples: Samples, shown: str, found: Coordinated) -> None:
     """Add the figures of one replay."""
     samples.add(shown, REPLAY_CPU, found.cpu_each)
-    samples.add(shown, REPLAY_WALL, 1 / found.rate)
-    samples.add(shown, REPLAY_RATE, found.rate)
+    samples.add(shown, REPLAY_WALL, found.wall_each)
+    samples.add(shown, REPLAY_RATE, 1 / found.wall_each)
     samples.add(shown, REPLAY_START, found.start_cpu)
     samples.add(shown, REPLAY_END, found.end_seconds)
 
