@@ -7,6 +7,7 @@ import errno
 import os
 import socket
 import struct
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,6 +77,14 @@ def session(channel: SocketChannel) -> Session:
 
 def _soon() -> Deadline:
     return Deadline.after(0.2)
+
+
+def _state(pid: int) -> str:
+    """Return the state of a process (proc_pid_stat(5)); empty if it is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 def _minor_faults(pid: int) -> int:
@@ -334,6 +343,36 @@ def test_a_run_makes_the_next_one_ready_on_request(early: Early) -> None:
     second = early.session.run(early.argv, stdin=b"2")
     assert early.started == [str(first.pid), str(second.pid)]
     assert (first.stdout, second.stdout) == (b"1", b"2")
+
+
+def test_a_command_that_gets_ready_late_on_a_busy_host_is_kept(
+    session: Session, tmp_path: Path
+) -> None:
+    # The agent once gave it up after 10 s: less memory was in use then, and tests were accused.
+    argv = ["sh", "-c", f"echo $$ > {tmp_path}/started; sleep 10.2; exec 3>&-; cat"]
+    session.make_ready(argv)
+    ready = int(session.get(str(tmp_path / "started")))
+    assert session.run(argv, stdin=b"in").pid == ready
+
+
+def test_an_agent_ends_with_its_peer_while_a_command_gets_ready(
+    session: Session, channel: SocketChannel, tmp_path: Path
+) -> None:
+    agent, started = session.hello().pid, tmp_path / "started"
+    session.make_ready(["sh", "-c", f"echo $$ > {started}; exec sleep 600"])
+    deadline = Deadline.after(30)
+    while not (started.exists() and started.read_text().endswith("\n")):
+        assert not deadline.expired
+        time.sleep(0.02)
+    channel.send(
+        protocol.encode_frame(Frame(Request.HELLO, 9, protocol.hello_request(b""))), _soon()
+    )
+    assert channel.receive(_soon()) == b""  # it waits
+    channel.sock.close()
+    for pid in (agent, int(started.read_text())):
+        while _state(pid) not in ("", "Z"):
+            assert not deadline.expired
+            time.sleep(0.02)
 
 
 def test_a_different_command_does_not_use_the_one_that_is_ready(early: Early) -> None:

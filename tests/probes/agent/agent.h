@@ -112,7 +112,7 @@ uint64_t now_usec(void);
 bool run(struct command *cmd, int listen, int signals, struct outcome *outcome,
 	 struct failure *failure);
 struct failure keep_ready(const struct command *cmd);
-void settle_ready(void);
+void settle_ready(int listen);
 
 /* files.c: files, kernel modules and the kernel log */
 bool keep_mapping(uint32_t rounds);

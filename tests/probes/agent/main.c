@@ -324,7 +324,7 @@ static bool pace(struct agent *agent, struct cursor *c)
 static bool serve_request(struct agent *agent, struct cursor *c)
 {
 	if (agent->request.type != REQ_RUN && agent->request.type != REQ_READY)
-		settle_ready();
+		settle_ready(agent->in);
 	switch (agent->request.type) {
 	case REQ_HELLO:
 		return hello(agent, c);
