@@ -105,8 +105,12 @@ def coordinate(order: Order) -> Coordinated:
     """Run the tests that the record has."""
     with open(os.devnull, "w") as nowhere:
         console = Console(file=nowhere, force_terminal=True, width=120, height=50)
+        folder = Path(order.folder)
         settings = _Roomy(
-            arch=tuple(order.arches), workers=order.workers, results_dir=Path(order.folder)
+            arch=tuple(order.arches),
+            workers=order.workers,
+            results_dir=folder,
+            state_dir=folder / "state",  # a replay says nothing about the pace of this host
         )
         lab = Lab(Context.of(settings, make_progress(console)), Series())
         # A kernel that does not build: no test needs one here.
