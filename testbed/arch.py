@@ -71,7 +71,8 @@ ARCHES = {
             image="Image",
             qemu="aarch64",
             qemu_package="qemu-system-arm",
-            machine="virt",
+            # The default is GICv2, which KVM lacks on a host whose controller is a GICv3 alone.
+            machine="virt,gic-version=host",
             # mte=on gives memory tags; KVM refuses it on a host without them. `max` has BTI, but
             # its default pointer authentication takes as long as half a boot.
             tcg_machine="virt,mte=on",

@@ -22,7 +22,7 @@ from pathlib import Path
 from testbed.arch import Arch
 from testbed.cache import digest
 from testbed.deadline import Deadline
-from testbed.errors import BootHang, BootNoSsh, LaunchError, SetupError, TestbedError
+from testbed.errors import BootHang, BootNoSsh, BootPanic, LaunchError, SetupError, TestbedError
 from testbed.files import make_folder, write_whole
 from testbed.flavour import find_flavour
 from testbed.image import Image
@@ -136,8 +136,14 @@ def choose_accel(
                     proof = prove(kernel, image, settings)
             except SetupError:
                 raise
+            except BootPanic as error:
+                # It may be the kernel's fault and not KVM's: remember nothing. To a user who
+                # insists on KVM, the tests show it as the kernel's.
+                reason = f"the boot under KVM failed: {error.message}"
+                if requested:
+                    return AccelDecision(Accel.KVM, f"requested, although {reason}")
+                return _without_kvm(Obstacle(reason), requested)
             except TestbedError as error:
-                # A panic may be the kernel's fault and not KVM's: remember nothing.
                 return _without_kvm(
                     Obstacle(f"the boot under KVM failed: {error.message}"), requested
                 )

@@ -13,7 +13,7 @@ import pytest
 import vm_parts
 
 from testbed.arch import find_arch
-from testbed.errors import BootPanic, SetupError
+from testbed.errors import BootPanic, InfraError, SetupError
 from testbed.image import Image
 from testbed.kernel.build import Kernel
 from testbed.progress import SilentProgress
@@ -128,6 +128,18 @@ def test_a_panic_under_kvm_is_not_remembered(host: MakeHost) -> None:
     machine = host(BootPanic("the kernel panicked at boot: x"), WORKS)
     assert "panicked at boot: x" in machine.choose().reason
     assert machine.choose().accel is Accel.KVM
+
+
+def test_a_kernel_that_panics_under_the_requested_kvm_is_tested_there(host: MakeHost) -> None:
+    machine = host(BootPanic("the kernel panicked at boot: x"))
+    decision = machine.choose(AccelChoice.KVM)
+    assert decision.accel is Accel.KVM
+    assert "panicked at boot: x" in decision.reason
+
+
+def test_a_host_that_fails_while_the_requested_kvm_is_tried_is_an_error(host: MakeHost) -> None:
+    with pytest.raises(SetupError, match="KVM cannot be used: the boot under KVM failed: no fds"):
+        host(InfraError("no fds")).choose(AccelChoice.KVM)
 
 
 def test_a_damaged_memory_counts_as_empty(host: MakeHost) -> None:

@@ -61,9 +61,12 @@ def test_each_architecture_has_its_machine(name: str, program: str, machine: str
     assert value(argv, "-accel") == "tcg"
 
 
-def test_kvm_gives_the_hosts_cpu() -> None:
-    argv = qemu_argv(vm_parts.spec(accel=Accel.KVM), CHANNELS)
-    assert value(argv, "-machine") == "q35"
+@pytest.mark.parametrize(
+    ("name", "machine"), [("x86_64", "q35"), ("arm64", "virt,gic-version=host")]
+)
+def test_kvm_gives_the_hosts_cpu_and_interrupt_controller(name: str, machine: str) -> None:
+    argv = qemu_argv(vm_parts.spec(name, accel=Accel.KVM), CHANNELS)
+    assert value(argv, "-machine") == machine
     assert value(argv, "-accel") == "kvm"
     assert value(argv, "-cpu") == "host"
 
