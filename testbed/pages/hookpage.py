@@ -7,12 +7,13 @@ from collections.abc import Iterator
 
 from testbed.pages.runsite import RunSite
 from testbed.pages.site import FOLDER, Page
-from testbed.report.hooks import reach_summary, reached
+from testbed.report.hooks import reach_summary, reached, read_hooks
 
 PATH = f"{FOLDER}/hooks.html"
 
 
 def pages(site: RunSite) -> Iterator[Page]:
-    if any(case.reaches for case in site.run.cases):
-        values = {"reaches": reached(site.run.cases), "summary": reach_summary(site.run)}
+    hooks = read_hooks(site.folder)
+    if summary := reach_summary(hooks, site.run):
+        values = {"reaches": reached(hooks, site.run.cases), "summary": summary}
         yield Page(PATH, "hooks.html", "Hooks of the kernel", values)

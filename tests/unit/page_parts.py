@@ -10,10 +10,12 @@ from pathlib import Path
 
 import result_parts
 
+from testbed.inventory.hook import Hook, Shape
 from testbed.mmap.guarantees import GUARANTEES
 from testbed.mmap.path import HookPath, open_path
 from testbed.mmap.plan import Plan
 from testbed.mmap.script import Script
+from testbed.report.hooks import HOOKS_FILE
 from testbed.results.model import Case, Run, Status
 from testbed.results.store import write_run
 from testbed.suite.repro import repro_folder
@@ -21,6 +23,17 @@ from testbed.suite.repro import repro_folder
 ARCHES = ("x86_64", "arm64")
 FILE = "tests/vm/contract/test_oracle.py"
 START = 0x7F00_0000_0000
+
+HOOK = Hook(
+    struct="file_operations",
+    member="mmap_prepare",
+    name="zero_fops",
+    function="mmap_zero_prepare",
+    file="drivers/char/mem.c",
+    line=7,
+    shape=Shape.INITIALISER,
+    converted=True,
+)
 
 CONSOLE = """\
 [    1.000000] Linux version 7.3.4
@@ -70,7 +83,7 @@ def observed(path: HookPath, first: int) -> tuple[str, str]:
     pages += [{"page": 3, "result": "ok", "content": "zero"} if first else {"page": 3}]
     pages[3].setdefault("result", "SIGBUS")
     facts = [
-        {"step": 1, "op": "env", "page_size": 4096},
+        {"step": 1, "op": "env", "page_size": 4096, "pool_pfn": "0x1000"},
         {"step": 2, "op": "map", "name": "early", "addr": hex(START), "len": 0x2000},
         {"step": script.map("m", "top", offset=1), "op": "map", "name": "m", "errno": 0},
         {"step": script.hooklog(), "op": "hooklog", "lines": lines, "lost": 0},
@@ -100,6 +113,7 @@ def broken_run(folder: Path, *, failing: bool = True) -> Run:
         seed=17,
     )
     write_run(folder, run)
+    (folder / HOOKS_FILE).write_text(json.dumps([dataclasses.asdict(HOOK)]))
     return run
 
 
@@ -119,7 +133,7 @@ def _cases(folder: Path, arch: str, *, failing: bool) -> Iterator[Case]:
     if failing:
         yield Case(test=f"{about}c]", arch=arch, status=Status.MISS, reason="QEMU <ended>")
         yield Case(test=f"{about}d]", arch=arch, status=Status.FIXED, reason="KD9: fixed in 7.4")
-    reaches = ("zero by direct", "zero by overlayfs")
+    reaches = tuple(f"{HOOK.tree_name} by {way}" for way in ("direct", "overlayfs"))
     yield Case(test=f"{about}e]", arch=arch, status=Status.PASS, reaches=reaches)
 
 
