@@ -22,10 +22,11 @@ from rich.console import Console
 from testbed.artifacts.depot import open_depot
 from testbed.cli.options import json_option, settings_option
 from testbed.context import Context
-from testbed.errors import CommandError
+from testbed.errors import CommandError, SetupError
 from testbed.files import full_disk_blamed, make_folder, write_whole
 from testbed.history.database import History, history_url, opened_history
 from testbed.nightly.cell import Cell, write_cell
+from testbed.nightly.cluster import require_dask
 from testbed.nightly.executor import Executor
 from testbed.nightly.local import LocalExecutor, host_resources
 from testbed.nightly.mail import MAIL_FILE, mail_of, wants_mail
@@ -44,6 +45,8 @@ from testbed.nightly.nightwork import Limits, Nightwork
 from testbed.nightly.planner import Planner
 from testbed.nightly.priority import by_worth, text_of
 from testbed.nightly.summary import list_lines, summary_lines
+from testbed.pages.nightpages import write_night_site
+from testbed.pages.nightsite import NightSite, read_night
 from testbed.process import run
 from testbed.settings import Settings, load_settings
 from testbed.terminal import make_progress, open_console, plain
@@ -89,6 +92,18 @@ class _Call:
     help="Take the results of exported cells from DIR/ID, and run the rest.",
 )  # fmt: skip
 @click.option(
+    "--executor", type=click.Choice(["local", "dask"]), default="local",
+    help="Run cells on this host, or on the workers of `testbed cluster`. Default: local.",
+)  # fmt: skip
+@click.option(
+    "--scheduler", metavar="ADDRESS",
+    help="Use the scheduler at tls://HOST:PORT; with --executor dask.",
+)  # fmt: skip
+@click.option(
+    "--tls", type=click.Path(path_type=Path), metavar="DIR",
+    help="Use the certificates in DIR; with --executor dask.",
+)  # fmt: skip
+@click.option(
     "--history", metavar="URL", help="Use the history in this database. Default: see the settings."
 )
 @click.option(
@@ -104,6 +119,9 @@ def nightly(
     hours: float | None,
     export: Path | None,
     others: Path | None,
+    executor: str,
+    scheduler: str | None,
+    tls: Path | None,
     as_json: bool,
     settings_file: Path | None,
     **options: Any,
@@ -135,7 +153,9 @@ def nightly(
         elif export is not None:
             _export(call, export)
         else:
-            sys.exit(_spend(call, others))
+            with closing(_executor(executor, scheduler, tls, settings)) as cells_run:
+                status = _spend(call, cells_run, others)
+            sys.exit(status)
 
 
 @contextmanager
@@ -181,7 +201,7 @@ def _export(call: _Call, folder: Path) -> None:
     _show(call, [f"{len(cells)} cells in {folder}"])
 
 
-def _spend(call: _Call, others: Path | None) -> int:
+def _spend(call: _Call, executor: Executor, others: Path | None) -> int:
     """Run a night, or go on with the last one if it was killed. Return the exit status."""
     results = call.ctx.settings.results_dir
     call.memory.keep_leftovers(results)
@@ -191,7 +211,7 @@ def _spend(call: _Call, others: Path | None) -> int:
     else:
         call.ctx.progress.note(f"going on with the night {folder.name}, which was interrupted")
     limits = Limits(call.matrix.hours * 3600, call.matrix.confirm, call.matrix.bisect)
-    with closing(_executor(call)) as executor, full_disk_blamed(folder):
+    with full_disk_blamed(folder):
         work = Nightwork(
             folder, read_order(folder), limits, call.memory, executor, call.ctx.progress
         )
@@ -200,8 +220,18 @@ def _spend(call: _Call, others: Path | None) -> int:
         night = work.run()
         _write_mail(call, night)
         write_outcome(night)
-    _show(call, summary_lines(night))
+        page = _write_pages(call, night)
+    _show(call, [*summary_lines(night), f"page: {page}"])
     return night.exit_status
+
+
+def _write_pages(call: _Call, night: Night) -> Path:
+    """Write the pages of a night; without a history they show its cells alone."""
+    try:
+        site = read_night(call.memory.history, night)
+    except HistoryError:
+        site = NightSite(night)
+    return write_night_site(site)
 
 
 def _order(call: _Call) -> Order:
@@ -214,8 +244,15 @@ def _order(call: _Call) -> Order:
     )
 
 
-def _executor(call: _Call) -> Executor:
-    return LocalExecutor(host_resources(call.ctx.settings))
+def _executor(name: str, scheduler: str | None, tls: Path | None, settings: Settings) -> Executor:
+    if name == "local":
+        return LocalExecutor(host_resources(settings))
+    if scheduler is None or tls is None:
+        raise SetupError("--executor dask needs --scheduler and --tls", hint="see docs/nightly.md")
+    require_dask()
+    from testbed.nightly.dask_executor import DaskExecutor, security
+
+    return DaskExecutor(scheduler, security(tls))
 
 
 def _write_mail(call: _Call, night: Night) -> None:

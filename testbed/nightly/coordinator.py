@@ -176,27 +176,31 @@ class Coordinator:
             self._finish(entry, State.DONE, "")
         elif ended.end is End.LOST:
             self._lost(entry, ended.reason, queue)
+        elif ended.end is End.CUT:
+            self._again(entry, ended.reason, queue)
         else:
             self._failed(entry, ended.reason, queue, final=ended.end is End.REFUSED)
 
     def _lost(self, entry: Entry, reason: str, queue: list[Entry]) -> None:
         alone = entry.lease is not None and entry.lease.alone
         losses, losses_alone = entry.losses + 1, entry.losses_alone + alone
-        changes = {"losses": losses, "losses_alone": losses_alone, "reason": reason}
+        changes = {"losses": losses, "losses_alone": losses_alone}
         if losses_alone >= _LOSSES_ALONE:
-            ends = f"each of {losses} hosts went away while it ran: {reason}"
-            self._finish(entry, State.FAILED, ends, losses=losses, losses_alone=losses_alone)
+            why = f"each of {losses} hosts went away while it ran: {reason}"
+            self._finish(entry, State.FAILED, why, **changes)
         else:
-            self.table.end(entry, State.QUEUED, self.elapsed, **changes)
-            queue.append(entry)
+            self._again(entry, reason, queue, **changes)
+
+    def _again(self, entry: Entry, reason: str, queue: list[Entry], **changes: int) -> None:
+        self.table.end(entry, State.QUEUED, self.elapsed, reason=reason, **changes)
+        queue.append(entry)
 
     def _failed(self, entry: Entry, reason: str, queue: list[Entry], *, final: bool) -> None:
         failures = entry.failures + 1
         if final or failures >= _FAILURES:
             self._finish(entry, State.FAILED, reason, failures=failures)
         else:
-            self.table.end(entry, State.QUEUED, self.elapsed, failures=failures, reason=reason)
-            queue.append(entry)
+            self._again(entry, reason, queue, failures=failures)
 
     def _finish(self, entry: Entry, state: State, reason: str, **changes: int) -> None:
         self.table.end(entry, state, self.elapsed, reason=reason, **changes)

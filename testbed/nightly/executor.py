@@ -79,6 +79,7 @@ class End(StrEnum):
     FAILED = "failed"  # the cell's own process ended without a result
     REFUSED = "refused"  # the host lacks something that another attempt will lack as well
     LOST = "lost"  # its host went away, maybe because of another cell
+    CUT = "cut"  # the engine went away: no cell is to blame
 
 
 @dataclass(frozen=True)

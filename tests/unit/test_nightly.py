@@ -5,69 +5,16 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass
 from email import message_from_string
 from pathlib import Path
-from typing import Any
 
 import pytest
-from bisect_parts import Tree, new_tree
+from bisect_parts import new_tree
+from nightly_kills import Campaign
+from nightly_parts import MAKEFILE, MATRIX, Nights
 from sham_cells import SHAM_ENV, TESTS
 
-from testbed.process import Completed, run
-
-MAKEFILE = "VERSION = 7\nPATCHLEVEL = 3\nSUBLEVEL = 4\nEXTRAVERSION =\n"
-
-MATRIX = """\
-name = "shams"
-hours = 1
-
-[streams.main]
-kernel = "tree:linux@main"
-
-[[cells]]
-kind = "sham"
-arch = "x86_64"
-broken = "2"
-"""
-
-
-@dataclass
-class Nights:
-    """A matrix of sham cells, with settings and a history of its own."""
-
-    top: Path
-    tree: Tree
-    more: str = ""  # settings
-
-    def argv(self, *words: str) -> list[str]:
-        names = ("cache_dir", "data_dir", "state_dir", "template_dir", "results_dir")
-        lines = [f'{name} = "{self.top / name}"\n' for name in names]
-        (self.top / "settings.toml").write_text("".join(lines) + self.more)
-        settings = ["--settings", str(self.top / "settings.toml")]
-        matrix = str(self.top / "nightly.toml")
-        return [sys.executable, "-P", "-m", "sham_nightly", "nightly", matrix, *words, *settings]
-
-    def run(self, *words: str, status: int = 0) -> Completed:
-        return run(self.argv(*words), env=SHAM_ENV, ok=(status,))
-
-    @property
-    def folder(self) -> Path:
-        """The folder of the last night."""
-        return (self.top / "results_dir/nightly/latest").resolve()
-
-    @property
-    def outcome(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads((self.folder / "outcome.json").read_text())
-        return found
-
-    def classes(self) -> dict[str, list[str]]:
-        """The tests of each class in the last night, by their numbers."""
-        found: dict[str, list[str]] = {}
-        for finding in self.outcome["findings"]:
-            number = finding["test"].rpartition("[")[2].rstrip("]")
-            found.setdefault(finding["kind"], []).append(number)
-        return found
+from testbed.process import run
 
 
 @pytest.fixture
@@ -195,3 +142,11 @@ def test_the_mail_is_sent_by_the_command_of_the_settings_only(nights: Nights) ->
     nights.run(status=1)
     assert "To: linux-mm@kvack.org" in sent.read_text()
     assert sent.read_text() == (nights.folder / "mail.txt").read_text()
+
+
+def test_a_killed_nightly_goes_on(tmp_path: Path, git_alone: None) -> None:
+    """A short sample of tests/long/test_nightly_kills.py."""
+    campaign = Campaign.of(tmp_path, seed=1, longest=8.0, ms=300)
+    for _ in range(3):
+        campaign.kill_once()
+    campaign.require_whole()
