@@ -15,6 +15,7 @@ from testbed.cli import (
     build,
     cache,
     check,
+    cluster,
     compare,
     completion,
     doctor,
@@ -50,7 +51,7 @@ def cli(verbose: bool) -> None:
 for command in (
     *(run.run, build.build, series.series, compare.compare, check.check),
     report.report,
-    *(nightly.nightly, run_cell.run_cell),
+    *(cluster.cluster, nightly.nightly, run_cell.run_cell),
     *(bisect.bisect, bisect_step.bisect_step, mutants.mutants, hooks.hooks),
     *(boot.boot, shell.shell, gdb.gdb),
     *(doctor.doctor, cache.cache, completion.completion),
