@@ -21,6 +21,7 @@ SOLE_IMPORTERS = {
     "paramiko": "testbed/guest/ssh.py",
     "jinja2": "testbed/pages/site.py",
     "tree_sitter": "testbed/inventory/csyntax.py",
+    "distributed": "testbed/nightly/dask_executor.py",
     "_pytest": "testbed/suite/pytest_internals.py",
     "fsspec": "testbed/artifacts/depot.py",
 }
