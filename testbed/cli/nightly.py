@@ -22,7 +22,7 @@ from rich.console import Console
 from testbed.artifacts.depot import open_depot
 from testbed.cli.options import json_option, settings_option
 from testbed.context import Context
-from testbed.errors import CommandError, SetupError
+from testbed.errors import CommandError, HistoryError, SetupError
 from testbed.files import full_disk_blamed, make_folder, write_whole
 from testbed.history.database import History, history_url, opened_history
 from testbed.nightly.cell import Cell, write_cell
