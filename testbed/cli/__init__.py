@@ -20,6 +20,7 @@ from testbed.cli import (
     completion,
     doctor,
     gdb,
+    history,
     hooks,
     mutants,
     nightly,
@@ -51,7 +52,7 @@ def cli(verbose: bool) -> None:
 for command in (
     *(run.run, build.build, series.series, compare.compare, check.check),
     report.report,
-    *(cluster.cluster, nightly.nightly, run_cell.run_cell),
+    *(cluster.cluster, nightly.nightly, history.history, run_cell.run_cell),
     *(bisect.bisect, bisect_step.bisect_step, mutants.mutants, hooks.hooks),
     *(boot.boot, shell.shell, gdb.gdb),
     *(doctor.doctor, cache.cache, completion.completion),

@@ -100,6 +100,22 @@ def lane_cells(
     return _cells(connection, query.order_by(cell.c.seq.desc()).limit(count))[::-1]
 
 
+def stand_in(connection: Connection, known: Cell) -> Cell | None:
+    """Return the newest cell whose results stand for one that was not run, or None.
+
+    It is of the same lane, or else of another one that ran the same experiment.
+    """
+    cell = schema.cell
+    query = _all_cells().where(
+        cell.c.state == CellState.DONE.value,
+        cell.c.content == known.content,
+        cell.c.id < known.id,
+    )
+    own_lane_first = (cell.c.lane == known.lane_id).desc()
+    query = query.order_by(own_lane_first, cell.c.id.desc()).limit(1)
+    return next(iter(_cells(connection, query)), None)
+
+
 def points(connection: Connection, lane: int, seqs: Iterable[int]) -> dict[int, Point]:
     """Return cells of a lane, by their numbers."""
     cell = schema.cell

@@ -17,7 +17,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, select
 
 from testbed.history import schema
-from testbed.history.cells import cell_of, cells_of, lane_cells, point_of
+from testbed.history.cells import cell_of, cells_of, lane_cells, point_of, stand_in
 from testbed.history.judging import Entry, Standing, Try, standing
 from testbed.history.records import BAD, GOOD, Cell, CellState, Class, Finding, Signature
 from testbed.history.rows import chunks, codes, signatures, test_names
@@ -53,16 +53,10 @@ def classify(connection: Connection, run: int, window: int = WINDOW) -> list[Fin
         known = [cell for cell in cells if cell.state is CellState.KNOWN]
         if done:
             found += _Night.of(connection, done, window).findings()
-        elif known and (stand_in := _stand_in(connection, known[-1])):
-            found += _standing_still(_Night.of(connection, [stand_in], window).findings())
+        elif known and (cell := stand_in(connection, known[-1])):
+            found += _standing_still(_Night.of(connection, [cell], window).findings())
     order = list(Class)
     return sorted(found, key=lambda each: (order.index(each.kind), each.lane, each.test))
-
-
-def _stand_in(connection: Connection, known: Cell) -> Cell | None:
-    """Return the cell whose results stand for one that was not run."""
-    cells = lane_cells(connection, known.lane_id, known.seq, 1)
-    return cells[0] if cells else None
 
 
 def _standing_still(findings: Iterable[Finding]) -> Iterator[Finding]:

@@ -95,6 +95,17 @@ def history_url(settings: Settings) -> URL:
     return url
 
 
+def require_history(url: URL) -> None:
+    """Check that a history is there: SQLite would make an empty one.
+
+    Raises:
+        SetupError: there is no such file.
+    """
+    if url.get_backend_name() == _SQLITE and not Path(url.database or "").exists():
+        hint = "`testbed nightly` and `testbed history import` make it"
+        raise SetupError(f"there is no history in {url.database}", hint=hint)
+
+
 _EXAMPLES = "expected sqlite:////FOLDER/FILE or postgresql://USER@HOST/DATABASE"
 
 

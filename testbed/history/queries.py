@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from sqlalchemy import Connection, func, select
 
 from testbed.history import schema
-from testbed.history.cells import cells_of, lane_cells, lanes
+from testbed.history.cells import cells_of, lane_cells, lanes, stand_in
 from testbed.history.records import (
     BAD,
     Cell,
@@ -43,10 +43,10 @@ def night(connection: Connection, run: int, nights: int = NIGHTS) -> list[LaneNi
 def _lane_night(connection: Connection, cells: Sequence[Cell], nights: int) -> LaneNight:
     last = cells[-1]
     past = lane_cells(connection, last.lane_id, last.seq, nights)
-    totals = _totals(connection, [cell.id for cell in past])
     shown = [cell.id for cell in cells if cell.state is CellState.DONE]
-    if not shown and last.state is CellState.KNOWN:
-        shown = [cell.id for cell in past[-1:]]
+    if not shown and last.state is CellState.KNOWN and (known := stand_in(connection, last)):
+        shown = [known.id]
+    totals = _totals(connection, [*shown, *(cell.id for cell in past)])
     return LaneNight(
         lane=last.lane,
         lane_id=last.lane_id,
@@ -75,12 +75,16 @@ def tallies(connection: Connection, cell: int) -> dict[tuple[str, Status], int]:
 
 
 def strips(
-    connection: Connection, lane: int, tests: Collection[str], until: int, count: int = SQUARES
+    connection: Connection,
+    lane: int,
+    tests: Collection[str],
+    until: int | None = None,
+    count: int = SQUARES,
 ) -> dict[str, tuple[Square, ...]]:
     """Return the last outcomes of tests in a lane, oldest first, one for each cell with results.
 
     Args:
-        until: the number of the last cell (`Cell.seq`).
+        until: the number of the last cell (`Cell.seq`); None: the newest.
     """
     cells = lane_cells(connection, lane, until, count)
     ids = find_ids(connection, schema.test.c.nodeid, tests)

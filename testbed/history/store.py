@@ -87,6 +87,12 @@ def record_cell(connection: Connection, run: int, lane: Lane, record: CellRecord
     return Recorded(cell, is_new=True)
 
 
+def set_artifact(connection: Connection, cells: Sequence[int], artifact: str) -> None:
+    """Record that the files of these cells are in the artifact store, under this name."""
+    table = schema.cell
+    connection.execute(update(table).where(table.c.id.in_(cells)).values(artifact=artifact))
+
+
 def record_without_results(
     connection: Connection, run: int, lane: Lane, *, content: str, state: CellState, reason: str
 ) -> Recorded:

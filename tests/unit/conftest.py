@@ -7,13 +7,16 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import postgresql_parts
 import pytest
 from bisect_parts import Tree, new_tree
 from notes import Notes
+from sqlalchemy import URL
 from tree_parts import GIT_ALONE
 
 from testbed.context import Context
-from testbed.history.database import History, history_url, opened_history
+from testbed.history.database import History, opened_history
+from testbed.history.database import history_url as default_url
 from testbed.settings import Settings
 
 
@@ -54,9 +57,27 @@ def tree(tmp_path: Path) -> Tree:
     return new_tree(tmp_path)
 
 
+@pytest.fixture(scope="session")
+def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[URL]:
+    """The URL of a database on a PostgreSQL server of this session."""
+    if reason := postgresql_parts.why_not():
+        pytest.skip(reason)
+    with postgresql_parts.server(tmp_path_factory.mktemp("postgresql") / "log") as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def history_url(request: pytest.FixtureRequest, tmp_path: Path) -> URL:
+    """The URL of a history, on each kind of database. It is empty or absent."""
+    if request.param == "sqlite":
+        return default_url(Settings(data_dir=tmp_path))
+    url: URL = request.getfixturevalue("postgresql")
+    postgresql_parts.empty(url)
+    return url
+
+
 @pytest.fixture
-def history(tmp_path: Path) -> Iterator[History]:
+def history(history_url: URL) -> Iterator[History]:
     """An empty history that this process holds."""
-    url = history_url(Settings(data_dir=tmp_path))
-    with opened_history(url, write=True) as history:
+    with opened_history(history_url, write=True) as history:
         yield history

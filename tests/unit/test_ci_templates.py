@@ -109,7 +109,7 @@ def test_the_container_and_setup_have_one_list_of_packages() -> None:
 def test_each_host_has_a_list_of_packages_in_order() -> None:
     machines = {"x86_64": "x86_64", "arm64": "aarch64"}
     assert set(machines) == set(ARCHES)
-    assert {path.name for path in PACKAGES.iterdir()} == {"common", *machines.values()}
+    assert {path.name for path in PACKAGES.iterdir()} == {"common", "ci", *machines.values()}
     for file in PACKAGES.iterdir():
         first, *names = file.read_text().splitlines()
         assert first.startswith("# ")

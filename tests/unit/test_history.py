@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 from history_parts import FAIL, LANE, MISS, PASS, SKIP, XFAIL, Nights, case
 
@@ -180,6 +182,23 @@ def test_a_lane_that_was_not_run_has_the_findings_of_its_last_results(nights: Ni
     assert nights.kinds() == {"a": "new", "b": "fixed"}
     nights.add_known("x")
     assert nights.kinds() == {"a": "still"}
+    nights.add(case("a"), case("b"), content="y")
+    nights.add_known("x")
+    assert nights.kinds() == {"a": "still"}
+    nights.add_known("z")
+    assert nights.kinds() == {}
+
+
+def test_the_results_of_another_lane_may_stand_for_a_cell(nights: Nights) -> None:
+    other = dataclasses.replace(LANE, matrix="weekly")
+    nights.add(case("a"), lane=other)
+    nights.add(case("a", FAIL), content="x", lane=other)
+    nights.add_known("x")
+    found = nights.only()
+    assert (found.kind, found.lane) == (Class.STILL, other)
+    with nights.history.read() as db:
+        (lane,) = queries.night(db, nights.runs[-1])
+    assert (lane.lane, lane.counts) == (LANE, {FAIL: 1})
 
 
 def test_a_confirmation_that_passes_makes_a_failure_flaky(nights: Nights) -> None:
@@ -293,10 +312,11 @@ def test_an_overview_has_counts_and_a_trend(nights: Nights) -> None:
 
 def test_an_overview_of_a_lane_that_was_not_run_has_the_known_counts(nights: Nights) -> None:
     nights.add(case("a", FAIL), content="x")
+    nights.add(case("a"), content="y")
     nights.add_known("x")
     with nights.history.read() as db:
         (lane,) = queries.night(db, nights.runs[-1])
-    assert (lane.counts, lane.trend) == ({FAIL: 1}, (1,))
+    assert (lane.counts, lane.trend) == ({FAIL: 1}, (1, 0))
 
 
 def test_a_strip_has_a_square_for_each_cell(nights: Nights) -> None:
