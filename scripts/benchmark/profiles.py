@@ -113,7 +113,7 @@ def summed(entries: Iterable[Any], overhead: Overhead) -> Counter[str]:
 
 
 def _own(entry: Any, overhead: Overhead) -> float:
-    return max(0.0, float(entry.inlinetime) - overhead.called * entry.callcount)
+    return max(0.0, float(entry.inlinetime - overhead.called * entry.callcount))
 
 
 def short(file: str) -> str:
