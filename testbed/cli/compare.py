@@ -12,6 +12,7 @@ import click
 
 from testbed.cli.invocation import Invocation, opened
 from testbed.cli.options import expression_option, json_option, kernel_options
+from testbed.pages.comparepage import write_compare_site
 from testbed.report.comparison import (
     comparison_content,
     exit_status,
@@ -54,7 +55,8 @@ def compare(base: str, new: str, expression: str | None, **options: Any) -> None
         ]
         found = compare_sides(*sides)
         write_comparison(folder, found)
-        lines = (*markdown_lines(found), f"results: {folder}")
+        page = write_compare_site(folder, found)
+        lines = (*markdown_lines(found), f"results: {folder}", f"page: {page}")
         invocation.report(lines, comparison_content(found))
     sys.exit(exit_status(found))
 

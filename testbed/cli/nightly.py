@@ -219,8 +219,8 @@ def _spend(call: _Call, executor: Executor, others: Path | None) -> int:
             work.take_results(others)
         night = work.run()
         _write_mail(call, night)
-        write_outcome(night)
         page = _write_pages(call, night)
+        write_outcome(night)  # last: without it, the night is not over
     _show(call, [*summary_lines(night), f"page: {page}"])
     return night.exit_status
 

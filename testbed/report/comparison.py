@@ -138,16 +138,22 @@ def _place_lines(changes: Sequence[Change]) -> Iterator[str]:
         yield f"| {row} | {' | '.join(cells)} |"
 
 
-def _group_lines(changes: Iterable[Change]) -> Iterator[str]:
-    """Yield the changes; identical changes of one test function are listed once."""
+def grouped(changes: Iterable[Change]) -> list[list[Change]]:
+    """Return the changes; those of one test function with equal results stand together."""
     groups: dict[tuple[str, str, str], list[Change]] = {}
     for change in changes:
         groups.setdefault((_function(change), change.base, change.new), []).append(change)
-    for (function, base, new), alike in groups.items():
+    return list(groups.values())
+
+
+def _group_lines(changes: Iterable[Change]) -> Iterator[str]:
+    """Yield the changes; identical changes of one test function are listed once."""
+    for alike in grouped(changes):
         first = alike[0]
+        function, base, new = _function(first), first.base, first.new
         count = f" ({len(alike)} tests)" if len(alike) > 1 else ""
         yield f"- {function}: {base} -> {new}{count}" if base != new else f"- {function}{count}"
-        yield f"  {_places(alike)}"
+        yield f"  {places(alike)}"
         if len(alike) > 1:
             yield f"  for example {first.test.rpartition('::')[2]}"
         reasons = Counter(change.reason for change in alike if change.reason)
@@ -161,7 +167,8 @@ def _function(change: Change) -> str:
     return PurePath(change.test.partition("[")[0]).name
 
 
-def _places(changes: Sequence[Change]) -> str:
+def places(changes: Iterable[Change]) -> str:
+    """Return the architectures and paths of changes, in words."""
     paths: dict[str, dict[str, None]] = {}
     for change in changes:
         paths.setdefault(change.arch, {})[change.path] = None
