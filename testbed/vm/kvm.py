@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import fcntl
-import getpass
 import grp
 import os
+import pwd
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,7 +100,7 @@ def _flags(cpuinfo: Path) -> frozenset[str]:
 
 def _without_access(device: Path) -> str:
     status = device.stat()
-    user = getpass.getuser()
+    user = user_name()
     if status.st_gid == 0 or not status.st_mode & stat.S_IWGRP:
         return (
             f"run `sudo chgrp {_GROUP} {device} && sudo chmod 660 {device}`"
@@ -110,6 +110,14 @@ def _without_access(device: Path) -> str:
     if user in members:
         return f"{user} is in the group {group}, but this session began before: log in again"
     return f"it is for the group {group}: run `sudo usermod -aG {group} {user}`, then log in again"
+
+
+def user_name() -> str:
+    """Return the name of the user. In a container the user may have a number only."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
 
 
 def _group(number: int) -> tuple[str, list[str]]:

@@ -7,7 +7,6 @@ host uses a device of that group (Documentation/driver-api/vfio.rst).
 
 from __future__ import annotations
 
-import getpass
 import os
 import re
 import resource
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from testbed.errors import SetupError
+from testbed.vm.kvm import user_name
 
 _DEVICE = re.compile(r"vfio-pci,(?:.*,)?host=(?P<address>[0-9a-fA-F:.]+)(?:,|$)")
 
@@ -102,8 +102,8 @@ def group_node(address: str, pci: HostPci = HostPci()) -> str:
     if not node.exists():
         raise SetupError(f"there is no {node}", hint=_release(address))
     if not os.access(node, os.R_OK | os.W_OK):
-        message = f"{getpass.getuser()} cannot open {node}"
-        raise SetupError(message, hint=f"run `sudo chown {getpass.getuser()} {node}`")
+        message = f"{user_name()} cannot open {node}"
+        raise SetupError(message, hint=f"run `sudo chown {user_name()} {node}`")
     return str(node)
 
 
@@ -122,7 +122,7 @@ def locked_memory(guest_mib: int, limit: int | None = None) -> str:
     if limit != resource.RLIM_INFINITY and limit < needed << 20:
         raise SetupError(
             f"a process may lock {limit >> 20} MiB; the guest needs {needed}",
-            hint=f"write `{getpass.getuser()} - memlock {needed << 10}` to"
+            hint=f"write `{user_name()} - memlock {needed << 10}` to"
             " /etc/security/limits.d/vfio.conf, then log in again",
         )
     return "unlimited" if limit == resource.RLIM_INFINITY else f"{limit >> 20} MiB"

@@ -3,15 +3,15 @@
 
 from __future__ import annotations
 
-import getpass
 import grp
 import os
+import pwd
 from pathlib import Path
 
 import pytest
 
 from testbed.arch import find_arch
-from testbed.vm.kvm import HostFiles, Obstacle, kvm_obstacle
+from testbed.vm.kvm import HostFiles, Obstacle, kvm_obstacle, user_name
 
 X86_64 = find_arch("x86_64")
 ARM64 = find_arch("arm64")
@@ -105,15 +105,14 @@ def test_a_user_outside_the_group_learns_how_to_enter_it(
     monkeypatch.setattr(grp, "getgrgid", lambda gid: grp.struct_group(("kvm", "x", gid, [])))
     hint = refuses(files, 104, 0o660, monkeypatch)
     assert hint == (
-        f"it is for the group kvm: run `sudo usermod -aG kvm {getpass.getuser()}`,"
-        " then log in again"
+        f"it is for the group kvm: run `sudo usermod -aG kvm {user_name()}`, then log in again"
     )
 
 
 def test_a_member_whose_session_is_older_logs_in_again(
     files: HostFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    members = [getpass.getuser()]
+    members = [user_name()]
     monkeypatch.setattr(grp, "getgrgid", lambda gid: grp.struct_group(("kvm", "x", gid, members)))
     hint = refuses(files, 104, 0o660, monkeypatch)
     assert hint.endswith("this session began before: log in again")
@@ -133,3 +132,11 @@ def test_a_device_for_nobody_is_given_to_the_group(
 ) -> None:
     hint = refuses(files, gid, mode, monkeypatch)
     assert f"sudo chgrp kvm {files.device} && sudo chmod 660 {files.device}" in hint
+
+
+def test_a_user_may_lack_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(uid: int) -> None:
+        raise KeyError(uid)
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    assert user_name() == str(os.getuid())
