@@ -113,5 +113,5 @@ def worker(
 
 
 def _become(argv: Sequence[str], env: Mapping[str, str]) -> NoReturn:
-    """Replace this process by another program, which gets its signals."""
-    os.execve(argv[0], list(argv), {**os.environ, **env})
+    """Replace this process by another program, which gets its signals. The user's `env` counts."""
+    os.execve(argv[0], list(argv), {**env, **os.environ})

@@ -217,7 +217,11 @@ def _spend(call: _Call, executor: Executor, others: Path | None) -> int:
         )
         if others is not None:
             work.take_results(others)
-        night = work.run()
+        try:
+            night = work.run()
+        except KeyboardInterrupt:
+            call.ctx.progress.note("the same command goes on with this night")
+            raise
         _write_mail(call, night)
         page = _write_pages(call, night)
         write_outcome(night)  # last: without it, the night is not over
@@ -252,7 +256,9 @@ def _executor(name: str, scheduler: str | None, tls: Path | None, settings: Sett
     require_dask()
     from testbed.nightly.dask_executor import DaskExecutor, security
 
-    return DaskExecutor(scheduler, security(tls))
+    executor = DaskExecutor(scheduler, security(tls))
+    executor.connect()
+    return executor
 
 
 def _write_mail(call: _Call, night: Night) -> None:

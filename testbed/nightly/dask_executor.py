@@ -22,6 +22,7 @@ from distributed.scheduler import KilledWorker, NoValidWorkerError
 
 from testbed.artifacts.archive import pack, unpack
 from testbed.deadline import Deadline
+from testbed.errors import InfraError
 from testbed.files import make_folder
 from testbed.nightly.cell import cell_text, has_result, parse_cell
 from testbed.nightly.certs import require_certificates
@@ -34,6 +35,10 @@ _CONNECT = 10.0
 
 # Seconds between two looks of a worker at its cell.
 _POLL = 0.2
+
+# What the client raises if there is no scheduler: CommClosedError and its kin are OSErrors. A
+# RuntimeError says that encryption is required.
+_NO_ANSWER = (OSError, TimeoutError, RuntimeError)
 
 # Days for which a worker keeps the folders of cells.
 _KEPT_DAYS = 7
@@ -110,6 +115,19 @@ class DaskExecutor:
     # A scheduler may still know tasks of an earlier coordinator.
     _nonce: str = field(default_factory=lambda: uuid.uuid4().hex[:8])
 
+    def connect(self) -> None:
+        """Connect to the scheduler for the first time.
+
+        Raises:
+            InfraError: it does not answer, or refuses the certificates.
+        """
+        try:
+            self._client = Client(self.address, security=self.security, timeout=_CONNECT)
+        except _NO_ANSWER as error:
+            message = f"cannot connect to the scheduler at {self.address}: {error}"
+            hint = "check the address, the certificates, and that `testbed cluster scheduler` runs"
+            raise InfraError(message, hint=hint) from error
+
     def hosts(self) -> Sequence[Host]:
         workers = self._workers()
         self._places = {str(each["name"]): address for address, each in workers.items()}
@@ -165,17 +183,17 @@ class DaskExecutor:
         try:
             if not self._connected:
                 self._disconnect()
-                self._client = Client(self.address, security=self.security, timeout=_CONNECT)
+                self.connect()
             assert self._client is not None
             workers: dict[str, Any] = self._client.scheduler_info(n_workers=-1)["workers"]
             return workers
-        except (OSError, TimeoutError):  # CommClosedError and its kin are OSErrors
+        except (*_NO_ANSWER, InfraError):
             self._disconnect()
             return {}
 
     def _disconnect(self) -> None:
         if self._client is not None:
-            with contextlib.suppress(OSError, TimeoutError):
+            with contextlib.suppress(*_NO_ANSWER):
                 self._client.close(timeout=_CONNECT)
         self._client = None
 

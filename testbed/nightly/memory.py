@@ -7,7 +7,7 @@ and a later night adds what is missing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +26,15 @@ from testbed.history.store import (
     record_cell,
     record_without_results,
 )
-from testbed.nightly.cell import RUN_FOLDER, Cell, CellResult, read_cell_result
+from testbed.nightly.cell import (
+    CELL_FILE,
+    RUN_FOLDER,
+    Cell,
+    CellResult,
+    has_result,
+    read_cell,
+    read_cell_result,
+)
 from testbed.nightly.kinds import KINDS
 from testbed.nightly.night import all_nights, read_order
 from testbed.nightly.table import CELLS_FOLDER
@@ -79,19 +87,19 @@ class Memory:
         if (folder / KEPT_FILE).exists() or self.away:
             return
         result = read_cell_result(folder)
-        if result is None or not KINDS[result.cell.kind].in_matrix:
+        if result is None:
             return
         with self._guarded():
             if result.cell.confirms:
                 self._keep_attempts(night, result)
-            else:
+            elif KINDS[result.cell.kind].in_matrix:
                 self._keep_result(night, result, folder)
             (folder / KEPT_FILE).touch()
 
     def keep_leftovers(self, results: Path) -> None:
         """Add what killed nights, and nights without a database, have left in files."""
         for folder in all_nights(results):
-            if not (missing := list(_not_kept(folder))):
+            if not (missing := _not_kept(folder)):
                 continue
             order = read_order(folder)
             self.note(f"adding {len(missing)} results of the night {folder.name} to the history")
@@ -196,9 +204,11 @@ def attempt_of(case: Case) -> Attempt:
     )
 
 
-def _not_kept(folder: Path) -> Iterable[Path]:
-    for cell in sorted((folder / CELLS_FOLDER).glob("*")):
-        if not (cell / KEPT_FILE).exists():
-            result = read_cell_result(cell)
-            if result is not None and KINDS[result.cell.kind].in_matrix:
-                yield cell
+def _not_kept(night: Path) -> list[Path]:
+    """Return the folders of a night's cells whose results are not in the history yet.
+
+    Confirmations come last: the history must have what they confirm.
+    """
+    folders = sorted((night / CELLS_FOLDER).glob("*"))
+    found = [each for each in folders if has_result(each) and not (each / KEPT_FILE).exists()]
+    return sorted(found, key=lambda folder: bool(read_cell(folder / CELL_FILE).confirms))

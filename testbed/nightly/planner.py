@@ -49,7 +49,10 @@ class Planner:
             for kernel in kernels[name]
             for cell in self._cells_of(row, kernel)
         ]
-        return list({cell.content: cell for cell in found}.values())
+        unique: dict[str, Cell] = {}
+        for cell in found:
+            unique.setdefault(cell.content, cell)
+        return list(unique.values())
 
     def _cells_of(self, row: Row, kernel: StreamKernel) -> Iterator[Cell]:
         for arch in row.arch:

@@ -34,7 +34,7 @@ def summary_lines(night: Night) -> Iterator[str]:
         yield f"the history went away, so nothing is compared: {night.trouble}"
     states = ((state, len(night.of_state(state))) for state in State)
     cells = ", ".join(f"{n} {state}" for state, n in states if n)
-    yield f"{len(night.cells)} cells: {cells}, in {hours_text(night.seconds)}"
+    yield f"cells: {cells}, in {hours_text(night.seconds)}"
     yield f"night: {night.folder}"
 
 
@@ -79,7 +79,7 @@ def list_lines(
         fits = "runs" if total <= budget else "left"
         yield f"{fits}   {cell.title}: {hours_text(seconds[cell.content])}"
     whole = f"{hours_text(total)} one after the other"
-    yield f"{len(cells)} cells, {whole}; the night has {hours_text(budget)}"
+    yield f"cells: {len(cells)}, {whole}; the night has {hours_text(budget)}"
 
 
 def counts_text(counts: Mapping[Status, int]) -> str:

@@ -20,6 +20,9 @@ from testbed.files import append_whole
 from testbed.nightly.cell import Cell, cell_text, has_result, parse_cell
 from testbed.nightly.executor import Job, Resources
 
+# A cell is run alone after so many losses.
+_SUSPECT = 2
+
 TABLE_FILE = "table.jsonl"
 CELLS_FOLDER = "cells"
 
@@ -64,10 +67,6 @@ class Entry:
     def suspect(self) -> bool:
         """Whether the cell runs alone, so that the next loss of a host is its own."""
         return self.losses >= _SUSPECT
-
-
-# A cell is run alone after so many losses.
-_SUSPECT = 2
 
 
 @dataclass

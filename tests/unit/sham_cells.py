@@ -42,7 +42,7 @@ def run_sham(cell: Cell, ctx: Context, out: Path) -> Found:
 
     ms        wait for so many milliseconds, beside a child that stands for a VM
     diary     note start and end in this file: "start ID PID CHILD", "end ID"
-    die       kill this process: always, or once
+    die       kill this process: always, or once; or always its parent
     raises    raise an error of that class
     broken    a test that fails; with a git tree, only if its mm/util.c says "broken"
     alone     "passes": the broken test passes when it is tried again
@@ -76,6 +76,9 @@ def note(params: object, line: str) -> None:
 def _misbehave(cell: Cell, out: Path) -> None:
     die, raises = cell.params.get("die"), cell.params.get("raises")
     died = out / "died"
+    if die == "parent":
+        os.kill(os.getppid(), signal.SIGKILL)
+        time.sleep(60)  # the kernel ends this process as well
     if die == "always" or (die == "once" and not died.exists()):
         died.touch()
         os.kill(os.getpid(), signal.SIGKILL)

@@ -12,9 +12,12 @@ import pytest
 from bisect_parts import new_tree
 from nightly_kills import Campaign
 from nightly_parts import MAKEFILE, MATRIX, Nights
+from postgresql_parts import end, until
 from sham_cells import SHAM_ENV, TESTS
+from sqlalchemy import URL
 
-from testbed.process import run
+from testbed.deadline import Deadline
+from testbed.process import run, spawn
 
 
 @pytest.fixture
@@ -84,7 +87,7 @@ def test_list_shows_cells_their_cost_and_what_is_known(nights: Nights) -> None:
     lines = nights.run("--list").stdout.splitlines()
     assert lines == [
         "runs   main x86_64 base batch sham: 30 min",
-        "1 cells, 30 min one after the other; the night has 1 h 00 min",
+        "cells: 1, 30 min one after the other; the night has 1 h 00 min",
     ]
     assert not (nights.top / "results_dir").exists()
     nights.run()
@@ -150,3 +153,20 @@ def test_a_killed_nightly_goes_on(tmp_path: Path, git_alone: None) -> None:
     for _ in range(3):
         campaign.kill_once()
     campaign.require_whole()
+
+
+def test_a_history_that_goes_away_gets_its_results_later(nights: Nights, postgresql: URL) -> None:
+    lines = [f"[[cells]]\nkind = 'sham'\narch = 'x86_64'\nnumber = {n}\nms = 500\n" for n in "123"]
+    (nights.top / "nightly.toml").write_text(f"{MATRIX.partition('[[')[0]}{''.join(lines)}")
+    url = postgresql.render_as_string(hide_password=False)
+    log = nights.top / "log"
+    with spawn(nights.argv("--history", url), log=log, env=SHAM_ENV) as nightly:
+        until(lambda: any(nights.top.glob("results_dir/nightly/2*/cells/*/in-history")))
+        end(postgresql)
+        assert nightly.wait(Deadline.after(400)) == 3
+    kept = len(list(nights.folder.glob("cells/*/in-history")))
+    assert (len(list(nights.folder.glob("cells/*/cell-result.json"))), kept < 3) == (3, True)
+    assert "results are kept in files for the next night" in log.read_text()
+    again = nights.run()  # with the default history, a new one
+    assert f"adding {3 - kept} results of the night" in again.stdout
+    assert len([each for each in nights.outcome["cells"] if each["state"] == "known"]) == 3 - kept
