@@ -25,6 +25,7 @@ from testbed.errors import SetupError
 from testbed.kernel.driver import Driver, find_driver
 from testbed.lab.lab import Lab
 from testbed.mmap.path import HookPath
+from testbed.pages.checkpage import write_check_site
 
 _JSON_FILE = "check.json"
 _MARKDOWN_FILE = "check.md"
@@ -105,7 +106,8 @@ def check(
             content = check_content(found)
             (lab.run_dir / _JSON_FILE).write_text(json.dumps(content, indent=1) + "\n")
             (lab.run_dir / _MARKDOWN_FILE).write_text("\n".join(lines) + "\n")
-            invocation.report((*lines, f"results: {lab.run_dir}"), content)
+            page = write_check_site(lab.run_dir, found)
+            invocation.report((*lines, f"results: {lab.run_dir}", f"page: {page}"), content)
     sys.exit(exit_status(found))
 
 
