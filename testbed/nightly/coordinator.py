@@ -41,6 +41,9 @@ _FAILURES = 2
 # Losses of a host with no other cell on it, after which a cell is to blame.
 _LOSSES_ALONE = 2
 
+# Attempts at a cell, whoever is to blame for their ends: nothing is repeated for ever.
+_ATTEMPTS = 20
+
 # Seconds between two looks at hosts and deadlines.
 _TICK = 1.0
 
@@ -192,6 +195,11 @@ class Coordinator:
             self._again(entry, reason, queue, **changes)
 
     def _again(self, entry: Entry, reason: str, queue: list[Entry], **changes: int) -> None:
+        """Queue a cell again, at the end."""
+        if entry.attempts >= _ATTEMPTS:
+            why = f"it was begun {entry.attempts} times: {reason}"
+            self._finish(entry, State.FAILED, why, **changes)
+            return
         self.table.end(entry, State.QUEUED, self.elapsed, reason=reason, **changes)
         queue.append(entry)
 

@@ -205,8 +205,8 @@ class DaskExecutor:
             return Ended(job, End.CUT, "the scheduler went away")
         if future.status == "pending":
             return None
-        if future.status in ("cancelled", "lost"):
-            return Ended(job, End.LOST, f"its task was {future.status}")
+        if future.status in ("cancelled", "lost"):  # with the scheduler, or after its end
+            return Ended(job, End.CUT, f"its task was {future.status}")
         try:
             return self._take(job, future.result(timeout=_CONNECT))
         except (KilledWorker, NoValidWorkerError, CancelledError, TimeoutError, OSError) as error:

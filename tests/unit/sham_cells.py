@@ -16,8 +16,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from testbed.cache import digest
-from testbed.cli.exit import end_with
-from testbed.cli.run_cell import run_cell
 from testbed.context import Context
 from testbed.errors import InfraError, SetupError
 from testbed.nightly.bisect_cell import BAD, GOOD
@@ -188,5 +186,9 @@ def register() -> None:
 
 
 if __name__ == "__main__":
+    # The commands import all of the testbed: only a child needs them.
+    from testbed.cli.exit import end_with
+    from testbed.cli.run_cell import run_cell
+
     register()
     end_with("testbed", lambda: run_cell.main(standalone_mode=False) or 0)

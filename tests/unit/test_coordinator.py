@@ -168,6 +168,20 @@ def test_a_cell_that_kills_its_hosts_is_found_and_no_bystander_is_blamed(tmp_pat
     assert {entry.losses_alone for entry in found.values()} == {0, 2}
 
 
+def test_a_cell_is_not_blamed_for_the_end_of_the_engine(tmp_path: Path) -> None:
+    def cut(simulation: Simulation, job: Job, place: str) -> End:
+        return End.CUT if job.number < 6 else End.RESULT
+
+    found = night(tmp_path, cut).run(sham(1), sham(2))
+    assert states(found) == ["done"] * 2
+    assert {entry.losses + entry.failures for entry in found.values()} == {0}
+
+
+def test_nothing_is_repeated_for_ever(tmp_path: Path) -> None:
+    found = night(tmp_path, lambda *_: End.CUT).run(sham(1))
+    assert found["1"].reason == "it was begun 20 times: cut as asked"
+
+
 def test_a_cell_that_loses_its_host_runs_again_elsewhere(tmp_path: Path) -> None:
     def dies_once(simulation: Simulation, job: Job, place: str) -> End:
         if place == "one":
