@@ -37,7 +37,7 @@ SCHEDULER, ONE, TWO = 2, 3, 4
 PORT = 8786
 
 # Seconds. The host may be busy.
-LONG = 400.0
+LONG = 1000.0
 
 HEAD = 'name = "cluster"\nhours = 10\n[streams.main]\nkernel = "tree:linux@main"\n'
 

@@ -18,7 +18,7 @@ def test_a_nightly_survives_being_killed(
 ) -> None:
     for name, value in GIT_ALONE.items():
         monkeypatch.setenv(name, value)
-    campaign = Campaign.of(tmp_path, seed, longest=12.0, ms=4000)
+    campaign = Campaign.of(tmp_path, seed, ms=1000)
     ended = [campaign.kill_once() for _ in range(KILLS)]
     campaign.require_whole()
     print(f"{KILLS} kills, {sum(ended)} after the end; {campaign.begun} attempts at cells")

@@ -20,10 +20,10 @@ from testbed.deadline import Deadline
 from testbed.history.cells import cells_of, run_named
 from testbed.history.database import history_url, opened_history
 from testbed.nightly.cell import has_result
-from testbed.process import spawn
+from testbed.process import Process, spawn
 from testbed.settings import load_settings
 
-CELLS = 12
+CELLS = 20
 
 
 @dataclass
@@ -32,10 +32,9 @@ class Campaign:
 
     nights: Nights
     random: random.Random
-    longest: float  # seconds until a kill
 
     @classmethod
-    def of(cls, top: Path, seed: int, *, longest: float, ms: int) -> Campaign:
+    def of(cls, top: Path, seed: int, *, ms: int) -> Campaign:
         tree = new_tree(top)
         (tree.path / "Makefile").write_text(MAKEFILE)
         tree.commit("fine\n")
@@ -44,7 +43,7 @@ class Campaign:
             lines.append(f"[[cells]]\nkind = 'sham'\narch = 'x86_64'\nnumber = {number}\n")
             lines.append(f"ms = {ms}\nworkers = 1\ndiary = '{top / 'diary'}'\n")
         (top / "nightly.toml").write_text("".join(lines))
-        return cls(Nights(top, tree), random.Random(seed), longest)
+        return cls(Nights(top, tree), random.Random(seed))
 
     def kill_once(self) -> bool:
         """Start the nightly, and kill it. Return whether it had ended by itself before."""
@@ -52,7 +51,7 @@ class Campaign:
         starts = self._starts()
         log = self.nights.top / "log"
         with spawn(self.nights.argv(), log=log, env=SHAM_ENV) as nightly:
-            nightly.wait(Deadline.after(self.random.uniform(0.0, self.longest)))
+            self._wait_for_moment(nightly)
             ended = nightly.returncode is not None
             os.kill(nightly.pid, signal.SIGKILL)
             nightly.wait(Deadline.after(10))
@@ -61,6 +60,24 @@ class Campaign:
         assert not again, f"cells ran again that had a result: {again}"
         assert before <= self._finished(), "a result was lost"
         return ended
+
+    def _wait_for_moment(self, nightly: Process) -> None:
+        """Wait for some changes of the table, and a moment more; or sometimes, only a moment.
+
+        The changes alone would spare the beginning of a nightly, and mere time would seldom meet
+        anything else on a busy host.
+        """
+        changes = self.random.choice([0, 1, 1, 2, 3, 4])
+        wanted = self._changes + changes
+        while changes and self._changes < wanted and nightly.returncode is None:
+            time.sleep(0.01)
+        nightly.wait(Deadline.after(self.random.uniform(0.0, 0.4 if changes else 3.0)))
+
+    @property
+    def _changes(self) -> int:
+        """The number of changes in all tables of the night."""
+        tables = self.nights.top.glob("results_dir/nightly/2*/table.jsonl")
+        return sum(table.read_bytes().count(b"\n") for table in tables)
 
     def require_whole(self) -> None:
         """Run the nightly to its end: each cell has one result, in files and in the history."""
@@ -101,6 +118,5 @@ class Campaign:
     @property
     def begun(self) -> int:
         """The number of attempts at cells so far."""
-        tables = self.nights.top.glob("results_dir/nightly/2*/table.jsonl")
-        lines = [line for table in tables for line in table.read_text().splitlines()]
-        return sum(json.loads(line)["event"] == "begin" for line in lines if line.endswith("}"))
+        lines = (self.nights.folder / "table.jsonl").read_text().splitlines()
+        return sum(json.loads(line)["event"] == "begin" for line in lines)

@@ -155,8 +155,8 @@ def test_the_mail_of_a_night_is_plain_text_with_the_commit() -> None:
         commit="c" * 40,
         title="mm: break it",
     )
-    told = night(finding(), finding("t2", kind=Class.FIXED), bisected=(searched,))
-    mail = mail_of(told, ["linux-mm@kvack.org"], "a@example.org")
+    news = night(finding(), finding("t2", kind=Class.FIXED), bisected=(searched,))
+    mail = mail_of(news, ["linux-mm@kvack.org"], "a@example.org")
     assert mail["Subject"] == "[REGRESSION] mmap hooks on next: 1 new, 1 fixed"
     text = mail.get_content()
     assert "* t1\n  shams next x86_64 base batch tcg\n  AssertionError: x\n" in text

@@ -67,8 +67,8 @@ def test_what_fails_is_tried_again_and_both_outcomes_are_kept(nights: Nights) ->
     [again] = [each for each in nights.outcome["cells"] if "again" in each["cell"]["title"]]
     assert again["cell"]["title"] == "main x86_64 base boot sham again 1 tests"
     assert again["counts"] == {"PASS": 1}
-    [told] = [each for each in nights.outcome["findings"] if each["test"] == TESTS[2]]
-    assert told["status"] == "FAIL"
+    [kept] = [each for each in nights.outcome["findings"] if each["test"] == TESTS[2]]
+    assert kept["status"] == "FAIL"
 
 
 def test_a_cell_whose_result_is_known_does_not_run_again_unless_asked_for(nights: Nights) -> None:
@@ -149,7 +149,7 @@ def test_the_mail_is_sent_by_the_command_of_the_settings_only(nights: Nights) ->
 
 def test_a_killed_nightly_goes_on(tmp_path: Path, git_alone: None) -> None:
     """A short sample of tests/long/test_nightly_kills.py."""
-    campaign = Campaign.of(tmp_path, seed=1, longest=8.0, ms=300)
+    campaign = Campaign.of(tmp_path, seed=1, ms=300)
     for _ in range(3):
         campaign.kill_once()
     campaign.require_whole()
