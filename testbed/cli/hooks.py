@@ -28,6 +28,8 @@ from testbed.inventory.listing import (
 )
 from testbed.kernel.series import Series
 from testbed.kernel.source import resolve
+from testbed.report.hooks import reach_summary, reached_ways
+from testbed.results.store import read_run
 from testbed.suite.sides import side_settings
 
 # Deeds of a struct that the table names.
@@ -43,6 +45,13 @@ _STDOUT = Path("-")
     metavar="KERNEL",
     help="Show what changed since KERNEL, as --kernel names one; KERNEL+SERIES has patches on top. "
     "Default: the kernel without --series, if that is given.",
+)
+@click.option(
+    "--run",
+    "run_folder",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="FOLDER",
+    help="Show which hooks the tests of this run have reached, and how. Default: none.",
 )
 @click.option("--list", "listed", is_flag=True, help="Print a line for each hook.")
 @click.option(
@@ -68,6 +77,7 @@ _STDOUT = Path("-")
 )
 def hooks(
     against: str | None,
+    run_folder: Path | None,
     listed: bool,
     word: str,
     json_file: Path | None,
@@ -85,21 +95,25 @@ def hooks(
       testbed hooks --kernel tree:~/linux --series convert.mbox
       testbed hooks --kernel tree:~/linux@v7.3 --against tree:~/linux@v7.2 --csv hooks.csv
       testbed hooks --list -k vb2
-    """  # fmt: skip
+    """
     options["as_json"] = _STDOUT in (json_file, csv_file)
     with opened(options) as invocation:
         inventory = _inventory(invocation, invocation.ctx.settings.kernel, invocation.series)
         burned = _burned(invocation, inventory, against)
+        found = read_run(run_folder) if run_folder is not None else None
+        ways = reached_ways(inventory.real, found.cases) if found is not None else {}
         if json_file is not None:
-            _write(json_file, json.dumps(content(inventory, burned), indent=1) + "\n")
+            _write(json_file, json.dumps(content(inventory, burned, ways), indent=1) + "\n")
         if csv_file is not None:
-            _write(csv_file, csv_text(inventory))
+            _write(csv_file, csv_text(inventory, ways))
         if listed:
-            lines = (hook_line(hook) for hook in inventory.hooks)
+            lines = (hook_line(hook, ways.get(hook.tree_name, ())) for hook in inventory.hooks)
             invocation.show(line for line in lines if word in line)
         elif burned is None:
             invocation.console.print(_table(inventory))
         invocation.show(_lines(inventory, burned))
+        if found is not None:
+            invocation.show(filter(None, [reach_summary(inventory.real, found)]))
 
 
 def _inventory(invocation: Invocation, kernel: str, series: Series) -> Inventory:

@@ -38,7 +38,8 @@ _LAYER = re.compile(r"\w*compat_vma_mmap\w*|vfs_mmap")
 _TAKES_VMA = re.compile(rb"vm_area_(struct|desc)\b(?=[^;{}]*\)\s*\{)")
 _VM_OPS = re.compile(rb"vm_operations_struct\s+(\w+)[^;{}()]*=\s*\{(.*?)\n\s*\}", re.DOTALL)
 _FAULTS = re.compile(rb"\.\s*(?:fault|huge_fault|map_pages)\s*=")
-_VARIABLE = re.compile(rb"\b(\w+)\s*=\s*[^=;]*$")
+# `f = ` or `(*f)(...) = ` in front of a member.
+_VARIABLE = re.compile(rb"(?:\b(\w+)|\*\s*(\w+)\s*\)\s*\([^=;]*\))\s*=\s*[^=;]*$")
 _BOTH = re.compile(
     r"(?:->|\.)\s*mmap\b.*(?:->|\.)\s*mmap_prepare\b|"
     r"(?:->|\.)\s*mmap_prepare\b.*(?:->|\.)\s*mmap\b"
@@ -211,7 +212,8 @@ def _called_later(text: CText, word: Word) -> bool:
     variable = _VARIABLE.search(text.text[begin + 1 : word.start])
     if variable is None:
         return False
-    return re.search(rb"\b%s\s*\(" % variable[1], text.text[word.end : last]) is not None
+    called = re.compile(rb"\b%s\s*\(" % (variable[1] or variable[2]))
+    return called.search(text.text, word.end, last) is not None
 
 
 def _holder(node: Node | None, structs: Structs, file: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -47,7 +47,7 @@ class Inventory:
     hooks: tuple[Hook, ...]
     callers: tuple[Caller, ...]
     macros: tuple[MacroUse, ...]
-    unread: tuple[str, ...]  # places like a hook that could not be understood
+    unread: tuple[str, ...]  # what could not be understood: places like a hook, and symbols
     members: tuple[str, ...]  # `struct.member` of all members that hold hooks
     files: int = 0  # read as C
 
@@ -99,14 +99,18 @@ def take_inventory(
             f"{source or 'this tree'} is not a kernel's: no struct has a member for an mmap hook",
             hint="name the top of a kernel tree",
         )
+    names = frozenset(files.names)
+    kconfig = Kconfig(names, files.read)
+    kconfig.load()
+    hooks = tuple(_described(found, Kbuild(names, files.read), kconfig))
     return Inventory(
         source=source,
         version=version,
         series=series,
-        hooks=tuple(_described(found, files)),
+        hooks=hooks,
         callers=tuple(_described_callers(found)),
         macros=tuple(_macro_uses(found)),
-        unread=tuple(found.unread),
+        unread=(*found.unread, *_vanished(hooks, kconfig)),
         members=tuple(sorted(f"{struct}.{member}" for struct, member in found.members)),
         files=found.files,
     )
@@ -132,11 +136,8 @@ def inventory_from(text: str) -> Inventory:
         raise SetupError(f"this is not an inventory of hooks: {exc}") from exc
 
 
-def _described(found: Found, files: TreeFiles) -> Iterator[Hook]:
+def _described(found: Found, kbuild: Kbuild, kconfig: Kconfig) -> Iterator[Hook]:
     """Yield the hooks with their symbols, their architectures, and what they do."""
-    names = frozenset(files.names)
-    kbuild, kconfig = Kbuild(names, files.read), Kconfig(names, files.read)
-    kconfig.load()
     for hook in found.hooks:
         symbols = kbuild.symbols(hook.file) or ()
         folder = hook.file.split("/")[1] if hook.file.startswith("arch/") else ""
@@ -149,6 +150,14 @@ def _described(found: Found, files: TreeFiles) -> Iterator[Hook]:
             chain=() if hook.null else done.chain,
             nested=done.nested,
         )
+
+
+def _vanished(hooks: Iterable[Hook], kconfig: Kconfig) -> Iterator[str]:
+    """Yield the symbols that a Makefile asks for and no Kconfig file defines."""
+    asked = dict.fromkeys((hook.file, symbol) for hook in hooks for symbol in hook.symbols)
+    for file, symbol in asked:
+        if not kconfig.known(symbol):
+            yield f"{file}: its Makefile asks for {symbol}, which no Kconfig file defines"
 
 
 def _described_callers(found: Found) -> Iterator[Caller]:

@@ -77,15 +77,16 @@ def totals_line(inventory: Inventory) -> str:
     )
 
 
-def hook_line(hook: Hook) -> str:
-    """Return one hook, one line."""
+def hook_line(hook: Hook, ways: Sequence[str] = ()) -> str:
+    """Return one hook, one line, with the ways by which it was reached."""
     kind = f" by {hook.macro}" if hook.macro else f" in {hook.within}()" if hook.within else ""
     deeds = ",".join(hook.deeds) or "-"
     arches = ",".join(hook.arches) or "-"
     symbol = hook.symbols[0] if hook.symbols else "-"
+    reached = f"; reached by {', '.join(ways)}" if ways else ""
     return (
         f"{hook.place}: {hook.owner} {hook.name} = {hook.function}{kind} "
-        f"[{deeds}] {symbol} {arches}"
+        f"[{deeds}] {symbol} {arches}{reached}"
     )
 
 

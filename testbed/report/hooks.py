@@ -73,6 +73,11 @@ def reached(hooks: Iterable[Hook], cases: Iterable[Case]) -> list[Reach]:
     ]
 
 
+def reached_ways(hooks: Iterable[Hook], cases: Iterable[Case]) -> dict[str, tuple[str, ...]]:
+    """Return how hooks were reached, by their names in the tree."""
+    return {each.hook.tree_name: each.words for each in reached(hooks, cases) if each.ways}
+
+
 def reach_table(hooks: Iterable[Hook], run: Run) -> str:
     """Return the hooks as a Markdown table."""
     rows = (f"{table_row(_row(reach))}\n" for reach in reached(hooks, run.cases))
