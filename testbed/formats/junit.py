@@ -36,7 +36,7 @@ def junit_text(sections: Sequence[Section]) -> str:
     """Return a file with a test suite for each section."""
     suites = xml.Element("testsuites")
     limit = min(_EVIDENCE, _EVIDENCE_OF_FILE // max(1, _unexpected(sections)))
-    suites.extend(_suite(section, limit) for section in sections)
+    suites.extend([_suite(section, limit) for section in sections])
     return xml.tostring(suites, encoding="unicode", xml_declaration=True) + "\n"
 
 
@@ -57,7 +57,7 @@ def _suite(section: Section, limit: int) -> xml.Element:
     for attribute, element in _COUNTS.items():
         tags = (_ELEMENTS.get(case.status, ("", ""))[0] for case in run.cases)
         suite.set(attribute, str(sum(tag == element for tag in tags)))
-    suite.extend(_element(section, case, limit) for case in run.cases)
+    suite.extend([_element(section, case, limit) for case in run.cases])
     return suite
 
 

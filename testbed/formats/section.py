@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import PurePath
 
 from testbed.results.model import Case, Run
 
@@ -29,7 +28,7 @@ class Section:
 
 def dotted(file: str) -> str:
     """Return the path of a test file with dots: `tests.vm.test_a`."""
-    return str(PurePath(file).with_suffix("")).replace("/", ".")
+    return file.removesuffix(".py").replace("/", ".")
 
 
 def files_of(case: Case) -> Iterator[str]:

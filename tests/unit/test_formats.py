@@ -14,7 +14,7 @@ import result_parts
 from kcidb_io.schema import LATEST
 
 from testbed.errors import SetupError
-from testbed.formats.fileformat import FORMATS
+from testbed.formats.fileformat import FORMATS, Format
 from testbed.formats.junit import junit_text, write_junit
 from testbed.formats.kcidb import faults, kcidb_content, kcidb_text
 from testbed.formats.ktap import ktap_text
@@ -267,9 +267,10 @@ def test_each_reason_is_an_error_of_github() -> None:
 
 
 @pytest.mark.parametrize("form", FORMATS, ids=lambda form: form.name)
-def test_each_format_can_say_that_no_test_ran(form: object) -> None:
-    assert isinstance(form, type(FORMATS[0]))
-    assert "Traceback" not in form.text([Section(a_run())])
+def test_each_format_has_room_for_the_unusual(form: Format) -> None:
+    form.text([Section(a_run())])
+    unusual = (Case(test="::test_outside_the_checkout"), Case(test="worker"), Case(test=""))
+    assert "test_outside_the_checkout" in form.text([Section(a_run(*unusual))])
 
 
 def test_a_long_text_keeps_its_beginning_and_its_end() -> None:
