@@ -24,8 +24,10 @@ from testbed.pages.vmalayout import layout_of
 from testbed.results.model import Case
 from testbed.suite.repro import FACTS, SCRIPTS, repro_folder
 
-# The lines of the evidence that pages show elsewhere (testbed/suite/recorder.py).
-_CONSOLE, _RERUN = "console: ", "rerun: "
+# What pages show elsewhere: the console of a test's VM or of one that did not boot, and the command
+# (testbed/suite/recorder.py).
+_CONSOLE = re.compile(r"(vm-[^/\s]+/console\.log)")
+_RERUN = "rerun: "
 _HOOK_LOG = re.compile(r"hook log on (\S+):")
 
 # Observations that stand beside each other: of more, the last ones.
@@ -158,8 +160,8 @@ def _line(case: Case, prefix: str) -> str:
 
 def _console_path(site: RunSite, case: Case) -> Path | None:
     """Return the console's file, in the folder of the run even if that was moved."""
-    named = _line(case, _CONSOLE)
-    return site.folder / Path(named).parent.name / Path(named).name if named else None
+    named = _CONSOLE.search(case.evidence)
+    return site.folder / named[1] if named is not None else None
 
 
 def _console_page(console: ConsoleLog) -> str:

@@ -137,10 +137,11 @@ NIGHT_PAGES = (
 
 def headline(site: NightSite) -> str:
     """Return one line that says whether there is something to do."""
-    counts = {kind: len(site.of_class(kind)) for kind in (Class.NEW, Class.OTHERWISE)}
-    listed = [f"{count} {kind}" for kind, count in counts.items() if count]
+    new, otherwise = (len(site.of_class(kind)) for kind in (Class.NEW, Class.OTHERWISE))
+    listed = [f"{new} new {'failure' if new == 1 else 'failures'}"] if new else []
+    listed += [f"{otherwise} in another way than before"] if otherwise else []
     if listed:
-        return f"{' and '.join(listed)}: look"
+        return " and ".join(listed)
     if site.night.exit_status:
         return "some cells have no result"
     return "nothing new"

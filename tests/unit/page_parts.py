@@ -77,7 +77,8 @@ def observed(path: HookPath, first: int) -> tuple[str, str]:
         f"10 pid=7 prepare file=mmap_direct#14 start={START:#x} pgoff={first:#x} vm_ops=dummy",
         "11 pid=7 prepare_done pgoff=0x14 err=0",
     ]
-    vma = {"start": hex(START), "end": hex(START + 0x4000), "perms": "rw-s", "offset": "0x14000"}
+    vma: dict[str, object] = {"start": hex(START), "end": hex(START + 0x4000)}
+    vma |= {"perms": "rw-s", "offset": "0x14000"}
     vma |= {"path": "/dev/mmap_direct", "vmflags": ["rd", "wr"], "smaps": {"Size": 16}}
     pages = [{"page": n, "result": "ok", "content": f"pool:{first + n}"} for n in range(3)]
     pages += [{"page": 3, "result": "ok", "content": "zero"} if first else {"page": 3}]

@@ -35,14 +35,14 @@ def test_the_first_words_of_a_night_say_what_is_to_be_done(site: NightSite) -> N
     text = text_of(site.night.folder / "index.html")
     new = len(site.of_class(Class.NEW))
     assert new == 4
-    assert f"Night Flaky {new} new: look Tests fail that were good" in text
+    assert f"Night Flaky {new} new failures Tests fail that were good" in text
     assert "4new 0otherwise" in text.replace(" new", "new").replace(" otherwise", "otherwise")
 
 
 def test_a_night_shows_what_it_knows_about_a_failure(site: NightSite) -> None:
     text = text_of(site.night.folder / "index.html")
     for part in (
-        "first bad on 7.3.4-testbed-0123456789abcdef",
+        "first bad on 7.3.4 (2026-11-30)",
         "last good on 7.3.6 (night-6)",
         "Commit aaaaaaaaaaaa mm: forget the pgoff",
         "next x86_64 base batch failed the disk <is> full",

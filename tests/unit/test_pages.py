@@ -270,6 +270,15 @@ def test_evidence_is_read_without_the_code_of_the_test(site: Path) -> None:
     assert [(log.path, len(log.lines)) for log in hook_logs(case)] == [("stack", 2), ("direct", 1)]
 
 
+def test_a_kernel_that_does_not_boot_shows_its_console(tmp_path: Path) -> None:
+    page_parts.broken_run(tmp_path, failing=False)
+    evidence = f"BootPanic: it panicked\nlog: /elsewhere/{tmp_path.name}/vm-arm64-1/console.log"
+    case = Case(test="a", status=Status.MISS, reason="it panicked", evidence=evidence)
+    run = Run(name="r", command="c", started="t", cases=(case,))
+    write_run_site(tmp_path, run)
+    assert "WARNING in __mmap_region" in text_of(tmp_path / page_path("a"))
+
+
 @pytest.mark.parametrize(
     ("options", "command"),
     [
