@@ -155,7 +155,7 @@ class _Walker:
             self.layered |= _LAYER.fullmatch(name) is not None
             return True
         called = self.functions.find(name, function.file)
-        # The kernel's own memory management is no part of what a driver does.
+        # What a driver does excludes the kernel's own memory management.
         if called is None or (called.file != function.file and called.file.startswith("mm/")):
             return False
         return self.visit(called, depth + 1)
