@@ -18,7 +18,7 @@ class Section:
     """One run in a file of results. A file may hold a night: a section for each lane."""
 
     run: Run
-    lane: str = ""  # tells equal tests of several lanes apart; empty in a file of one run
+    lane: str = ""  # part of the names of its tests; empty in a file of one run
 
     @property
     def name(self) -> str:

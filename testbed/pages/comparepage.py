@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from testbed.pages.failures import Failures
 from testbed.pages.runpages import write_run_site
 from testbed.pages.site import INDEX, Page, write_pages
+from testbed.pages.unexpected import Failures
 from testbed.report.comparison import exit_status, grouped, places, times
 from testbed.report.diff import Change, Comparison, Kind
 from testbed.results.model import EXIT_INFRA, row_of

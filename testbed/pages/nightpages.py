@@ -13,10 +13,10 @@ from testbed.history.records import BAD, GOOD, Class, Finding, Outcome, Square
 from testbed.nightly.cell import RUN_FOLDER
 from testbed.nightly.night import NightCell
 from testbed.nightly.table import State
-from testbed.pages.failures import Failures, page_path
 from testbed.pages.nightsite import NightSite
 from testbed.pages.runpages import write_run_site
 from testbed.pages.site import FOLDER, INDEX, Link, Page, write_pages
+from testbed.pages.unexpected import Failures, page_path
 from testbed.results.model import Status
 
 FLAKY = f"{FOLDER}/flaky.html"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from testbed.pages.failures import Failures
+from testbed.pages.unexpected import Failures
 from testbed.results.model import Run
 
 

@@ -17,11 +17,11 @@ from testbed.mmap.path import HookPath
 from testbed.mmap.script import Script
 from testbed.pages.consolelog import read_console
 from testbed.pages.failurepage import bisect_command, complaint, hook_logs
-from testbed.pages.failures import Failures, page_path
 from testbed.pages.heatmap import table
 from testbed.pages.overview import todo
 from testbed.pages.runpages import write_run_site
 from testbed.pages.sidebyside import label, side_by_side
+from testbed.pages.unexpected import Failures, page_path
 from testbed.pages.vmalayout import layout_of
 from testbed.results.model import Case, Run, Status
 
