@@ -46,6 +46,7 @@ _HUNG_TASK = 20
 _LONGEST_CMDLINE = 2048 - 1 - len(" testbed.shell")
 
 _VERSION = re.compile(r"QEMU emulator version (?P<version>\S+)")
+_DEVICE = re.compile(r'^name "(.+?)"', re.MULTILINE)
 _CONNECTION = re.compile(r"TCP\[(?!HOST_FORWARD)\w+\]")
 _FORWARD = re.compile(r"TCP\[HOST_FORWARD\]\s+\S+\s+127\.0\.0\.1\s+(?P<port>\d+)\s")
 
@@ -143,6 +144,16 @@ def qemu_version(arch: Arch) -> str:
     return match["version"]
 
 
+def qemu_devices(arch: Arch) -> frozenset[str]:
+    """Return the devices that the installed QEMU has, by the names that -device takes.
+
+    Raises:
+        SetupError: QEMU is not installed.
+    """
+    argv = [find_qemu(arch), "-machine", arch.machine, "-device", "help"]
+    return frozenset(_DEVICE.findall(check_output(argv, deadline=Deadline.after(10))))
+
+
 def qemu_argv(spec: VmSpec, channels: Channels) -> list[str]:
     """Return the command of a VM whose monitor, console and reseed port are inherited sockets.
 
@@ -208,8 +219,8 @@ def kernel_cmdline(spec: VmSpec) -> str:
         f"rcupdate.rcu_cpu_stall_timeout={_RCU_STALL * slowdown}",
         f"sysctl.kernel.hung_task_timeout_secs={_HUNG_TASK * slowdown}",
     )
-    folder = ["testbed.user"] if spec.user_dir else []
-    line = " ".join([*words, *folder, *spec.cmdline])
+    more = [*filter(None, [spec.arch.cmdline]), *(["testbed.user"] if spec.user_dir else [])]
+    line = " ".join([*words, *more, *spec.cmdline])
     if len(line) > _LONGEST_CMDLINE:
         message = f"the kernel's command line has {len(line)} characters"
         raise SetupError(message, hint=f"give a --cmdline that leaves {_LONGEST_CMDLINE} at most")

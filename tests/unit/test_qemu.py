@@ -71,6 +71,11 @@ def test_kvm_gives_the_hosts_cpu_and_interrupt_controller(name: str, machine: st
     assert value(argv, "-cpu") == "host"
 
 
+@pytest.mark.parametrize(("name", "skipped"), [("x86_64", True), ("arm64", False)])
+def test_a_busy_host_does_not_fail_the_check_of_the_timer(name: str, skipped: bool) -> None:
+    assert ("no_timer_check" in kernel_cmdline(vm_parts.spec(name)).split()) is skipped
+
+
 def test_monitor_and_console_are_sockets_that_qemu_inherits() -> None:
     argv = qemu_argv(vm_parts.spec(), CHANNELS)
     assert values(argv, "-chardev") == [
