@@ -72,7 +72,10 @@ def canonical_facts(observation: Observation) -> Canonical:
         if fact.values.get("lost"):  # which records survive is chance
             found[f"{label}.lost"] = "records"
             continue
-        found |= {f"{label}{where}": value for where, value in _entries(fact, places, frozenset())}
+        entries = _entries(fact, places, frozenset())
+        if step in observation.volatile:
+            entries = ((where, value) for where, value in entries if not where.endswith(".content"))
+        found |= {f"{label}{where}": value for where, value in entries}
     return found
 
 

@@ -134,6 +134,7 @@ class Observation:
     output: str
     facts: Mapping[tuple[int, bool, int], Fact] = field(repr=False)
     round: int = 0  # whose facts `[]` returns; a step outside the sweep is in every round
+    volatile: frozenset[int] = frozenset()  # steps that read memory which changes by itself
 
     def __getitem__(self, step: int) -> Fact:
         """Return the fact of a step. For a step in a fork this is the child's fact."""
@@ -184,7 +185,7 @@ def parse_observation(
                 last["step"], last["op"], bool(last.get("child")), last.get("round", 0), last
             )
             facts[fact.step, fact.child, fact.round] = fact
-    observation = Observation(script.text, output, facts)
+    observation = Observation(script.text, output, facts, volatile=frozenset(script.volatile))
     if last != {"done": True}:
         kind = ProbeKilled if killed else ProbeProtocolError
         raise kind(f"the guest program ended early ({status})", evidence=observation.report())

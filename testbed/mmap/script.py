@@ -15,6 +15,7 @@ class Script:
     """Steps in order. Each method returns the step's number, which is the key of its fact."""
 
     lines: list[str] = field(default_factory=list)
+    volatile: set[int] = field(default_factory=set)  # reads of memory that changes by itself
 
     @property
     def text(self) -> str:
@@ -48,8 +49,11 @@ class Script:
             "map", name, file, len=f"{pages}p", off=f"{offset}p", prot=prot, flags=flags, addr=addr
         )
 
-    def read(self, name: str, pages: str = "all") -> int:
-        return self.step("read", name, pages)
+    def read(self, name: str, pages: str = "all", *, volatile: bool = False) -> int:
+        """Add a read of whole pages. Contents that are volatile are no facts of the kernel."""
+        step = self.step("read", name, pages)
+        self.volatile |= {step} if volatile else set()
+        return step
 
     def write(self, name: str, value: int, pages: str = "all") -> int:
         return self.step("write", name, pages, f"{value:#x}")

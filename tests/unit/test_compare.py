@@ -273,6 +273,16 @@ def test_facts_are_the_same_on_each_boot() -> None:
     assert kept["7 read in the child.pages[0].content"] == "pool:3"
 
 
+def test_the_content_of_memory_that_changes_by_itself_is_no_fact() -> None:
+    script = Script()
+    steps = [script.read("m", volatile=volatile) for volatile in (True, False)]
+    page = {"page": 0, "result": "ok", "content": "other:0x1"}
+    lines = [{"step": step, "op": "read", "pages": [page]} for step in steps] + [{"done": True}]
+    facts = canonical_facts(parse_observation(script, "\n".join(map(json.dumps, lines)), ""))
+    assert facts["1 read.pages[0].result"] == "ok"
+    assert {key for key in facts if key.endswith("content")} == {"2 read.pages[0].content"}
+
+
 def test_a_difference_between_kernels_stays_in_the_facts() -> None:
     changed = canonical_facts(observed(0x7F00, 0x3D80, 51, flags="0xff"))
     kept = canonical_facts(observed(0x7F00, 0x3D80, 51))
