@@ -151,21 +151,21 @@ class Guest:
         self._balance(ledger_of(files))
 
     def load(self, module: str, parameters: str = "") -> None:
-        """Load one of the project's modules until the end of the test.
+        """Load one of the project's modules until the end of the test."""
+        self._load(module, parameters)
+        self.at_end(Unloading(self.session, module))
 
-        If the guest keeps modules, one without parameters stays until the guest ends. The
-        ledger shows a test that leaves references to it behind.
+    def load_shared(self, module: str) -> None:
+        """Load a module that has no state from one test to the next.
+
+        If the guest keeps modules, it stays until the guest ends. The ledger shows a test that
+        leaves references to it behind.
         """
-        if module in self.kept and not parameters:
-            return
-        if module in self.kept:
-            self.session.unload_module(module)
-            self.kept.remove(module)
-        self.session.load_module(f"{MODULE_DIR}/{module}.ko", parameters)
-        if self.keeps_modules and not parameters:
+        if not self.keeps_modules:
+            self.load(module)
+        elif module not in self.kept:
+            self._load(module)
             self.kept.add(module)
-        else:
-            self.at_end(Unloading(self.session, module))
 
     def at_end(self, ending: Callable[[], object]) -> None:
         """Call `ending` at the end of the test, latest first, before the kernel log is checked."""
@@ -210,6 +210,9 @@ class Guest:
         yield
         self._check_log(Expectation(kind, title, once))
         self.log.begin(self.test)
+
+    def _load(self, module: str, parameters: str = "") -> None:
+        self.session.load_module(f"{MODULE_DIR}/{module}.ko", parameters)
 
     def _unload_and_look(self) -> tuple[list[TestbedError], Answer, tuple[Answer, ...]]:
         """Unload the modules of `endings`, end the log, and read the files of the ledger.

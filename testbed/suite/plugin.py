@@ -273,14 +273,14 @@ def guest(request: pytest.FixtureRequest, lab: Lab, arch: str) -> Iterator[Guest
 @pytest.fixture
 def stack(guest: Guest) -> Prober:
     """The probe in a guest with mmap_stack.ko loaded."""
-    guest.load(STACK_MODULE)
+    guest.load_shared(STACK_MODULE)
     return guest.prober
 
 
 @pytest.fixture
 def ring(guest: Guest) -> Prober:
     """The probe in a guest with mmap_ring.ko loaded."""
-    guest.load(RING_MODULE)
+    guest.load_shared(RING_MODULE)
     return guest.prober
 
 

@@ -168,27 +168,28 @@ def test_an_unloading_that_fails_keeps_the_ledger_of_before() -> None:
     assert guest.ledger == before
 
 
-def test_a_guest_that_keeps_modules_loads_one_once() -> None:
+def test_a_guest_that_keeps_modules_loads_a_shared_one_once() -> None:
     kernel = FakeKernel()
     guest = fake_guest(kernel)
     guest.keeps_modules = True
     for test in ("one", "two"):
         guest.begin(test)
-        guest.load("mmap_stack")
+        guest.load_shared("mmap_stack")
         guest.finish()
     assert (kernel.modules, kernel.unloaded) == (["mmap_stack"], [])
     assert not guest.spent
 
 
-def test_a_kept_module_with_parameters_is_loaded_anew_and_unloaded() -> None:
+@pytest.mark.parametrize("keeps", [False, True])
+def test_a_module_is_unloaded_unless_it_is_shared_in_a_guest_that_keeps_it(keeps: bool) -> None:
     kernel = FakeKernel()
     guest = fake_guest(kernel)
-    guest.keeps_modules = True
+    guest.keeps_modules = keeps
     guest.begin("one")
-    guest.load("mmap_uio")
     guest.load("mmap_uio", "pages=2")
+    guest.load_shared("mmap_stack")
     guest.finish()
-    assert (kernel.modules, kernel.unloaded) == ([], ["mmap_uio", "mmap_uio"])
+    assert kernel.unloaded == (["mmap_uio"] if keeps else ["mmap_stack", "mmap_uio"])
 
 
 def test_a_reference_to_a_kept_module_is_left_behind() -> None:
@@ -196,7 +197,7 @@ def test_a_reference_to_a_kept_module_is_left_behind() -> None:
     guest = fake_guest(kernel)
     guest.keeps_modules = True
     guest.begin("one")
-    guest.load("mmap_stack")
+    guest.load_shared("mmap_stack")
     kernel.busy.add("mmap_stack")
     with pytest.raises(UnbalancedLedger, match="mmap_stack has 1 references, had 0"):
         guest.finish()
