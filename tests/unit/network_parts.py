@@ -10,7 +10,8 @@ from contextlib import ExitStack, contextmanager
 from testbed.errors import CommandError, SetupError
 from testbed.process import find_tool, run
 
-_NET = "10.213.77"
+# Another network for each process: two campaigns may run at once.
+_NET = f"10.213.{os.getpid() % 250}"
 
 
 def why_no_namespaces() -> str:
