@@ -46,7 +46,7 @@ class KernelTester:
 
     def _run_once(self, series: Series, results: Path) -> Run:
         with closing(self._lab(series, results)) as lab:
-            return run_suite(lab, self.tests)
+            return run_suite(lab, self.tests, lists_hooks=False)
 
     def _lab(self, series: Series, results: Path) -> Lab:
         return Lab.for_kernel(self.ctx, series, self.ctx.settings.arch[0], results)

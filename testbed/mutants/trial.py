@@ -156,6 +156,7 @@ class Trial:
                     first=first,
                     quick=self.quick,
                     seed=SEED,
+                    lists_hooks=False,
                 )
             except PatchError as error:
                 return Attempt(Fate.ABSENT, reason=error.message, log=str(error))

@@ -89,7 +89,7 @@ def _pass(src: Path, cache: Cache) -> bool:
         deadline = Deadline.after(_LIMIT)
         run(["make", "-C", folder, "clean"], deadline=deadline)
         # -MMD writes dependency files, which name the compiled files.
-        make = ["make", "-C", folder, "EXTRA_CFLAGS=-MMD", *compiler]
+        make = ["make", "-C", str(folder), "EXTRA_CFLAGS=-MMD", *compiler]
         run(make, env=env, deadline=deadline)
         output = run([folder / "vma"], cwd=folder, deadline=deadline).stdout
     except CommandError:

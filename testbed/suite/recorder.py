@@ -102,6 +102,7 @@ class Recorder:
     collected: Collected = field(default_factory=Collected)
     broken: InfraError | None = None  # why the results cannot be kept, such as a full disk
     listener: Callable[[Case], None] | None = None  # is called with each case that ends
+    lists_hooks: bool = True  # whether hooks.md is written: a new kernel's text takes 15 s to read
     _open: dict[str, _Phases] = field(default_factory=dict)
     _retries: int = 0  # so many of the lab's are recorded with their tests
     _died: dict[str, str] = field(default_factory=dict)  # how worker processes died, by test
@@ -200,7 +201,8 @@ class Recorder:
             run = self.run()
             write_run(self.lab.run_dir, run)
             write_junit(self.lab.run_dir, run)
-            write_reach(self.lab.run_dir, run, partial(hooks_of, self.lab))
+            if self.lists_hooks:
+                write_reach(self.lab.run_dir, run, partial(hooks_of, self.lab))
             write_coverage(self.lab.run_dir, run)
         elif self.lab.started:
             remove_run_dir(self.lab.run_dir)

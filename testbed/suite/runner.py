@@ -45,6 +45,7 @@ class RunnerPlugin:
     estimate: Estimate
     listener: Callable[[Case], None] | None = None
     before: Sequence[Case] = ()
+    lists_hooks: bool = True
     failed: bool = False
     trouble: list[str] = field(default_factory=list)
     recorder: Recorder | None = None
@@ -60,6 +61,7 @@ class RunnerPlugin:
         self.recorder.cases.extend(self.before)
         self.recorder.listener = self.listener
         self.recorder.seed = self.selection.seed
+        self.recorder.lists_hooks = self.lists_hooks
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed:
@@ -109,6 +111,7 @@ def run_suite(
     listener: Callable[[Case], None] | None = None,
     done: Collection[str] = (),
     before: Sequence[Case] = (),
+    lists_hooks: bool = True,
     sample: Sample | None = None,
 ) -> Run:
     """Run the tests on every prepared kernel, and write the folder of the run.
@@ -123,6 +126,7 @@ def run_suite(
         listener: is called with each case when it ends.
         done: node ids of tests that are not run again.
         before: cases of an earlier part of this run; the run has them too.
+        lists_hooks: whether the folder gets the table of the kernel's hooks.
         sample: the part of the tests to run; default: all.
 
     Raises:
@@ -140,7 +144,9 @@ def run_suite(
     selection = Selection(seed, first, frozenset(done), quick, late, sample or Sample())
     with lab.ctx.progress.step("test") as step:
         estimate = Estimate.of(lab.ctx.settings, workers)
-        session = RunnerPlugin(lab, step, selection, estimate, listener, before)
+        session = RunnerPlugin(
+            lab, step, selection, estimate, listener, before, lists_hooks=lists_hooks
+        )
         with contextlib.redirect_stderr(io.StringIO()) as stderr:
             status = pytest.main(arguments, plugins=[session])
         if session.recorder is not None and session.recorder.broken is not None:
