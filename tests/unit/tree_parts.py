@@ -21,7 +21,7 @@ GIT_ALONE = {
 class Unused:
     """A text whose tree is already unpacked."""
 
-    identity = family = configuration = version = description = ""
+    identity = family = configuration = version = description = commit = ""
     in_place = False
 
     def unpack(self, ctx: Context) -> Path:
