@@ -53,8 +53,8 @@ def classify(connection: Connection, run: int, window: int = WINDOW) -> list[Fin
         known = [cell for cell in cells if cell.state is CellState.KNOWN]
         if done:
             found += _Night.of(connection, done, window).findings()
-        elif known and (cell := stand_in(connection, known[-1])):
-            found += _standing_still(_Night.of(connection, [cell], window).findings())
+        elif known and (other := stand_in(connection, known[-1])):
+            found += _standing_still(_Night.of(connection, [other], window).findings())
     order = list(Class)
     return sorted(found, key=lambda each: (order.index(each.kind), each.lane, each.test))
 
@@ -102,18 +102,15 @@ class _Night:
 
     def _suspects(self) -> set[int]:
         """Return the tests that may have a class: the others were well in the whole window."""
-        result, tonight = schema.result, set(self.tonight)
-        rows = select(result.c.cell, result.c.test, result.c.status)
-        found, expected, again = set[int](), set[int](), set[int]()
-        for cell, test, code in self.connection.execute(
-            rows.where(result.c.cell.in_(list(self.window)), UNUSUAL)
-        ):
-            status = STATUSES[code]
-            if status is Status.XFAIL:
-                (again if cell in tonight else expected).add(test)
-            elif status in BAD or cell in tonight:
-                found.add(test)
-        return found | (expected - again)
+        earlier = self.window.keys() - self.tonight
+        known = self._with(earlier, {Status.XFAIL}) - self._with(self.tonight, {Status.XFAIL})
+        return known | self._with(self.window, BAD) | self._with(self.tonight, {Status.MISS})
+
+    def _with(self, cells: Iterable[int], statuses: Collection[Status]) -> set[int]:
+        """Return the tests that have one of these statuses, all unusual, in one of the cells."""
+        result = schema.result
+        where = (result.c.cell.in_(list(cells)), result.c.status.in_(codes(statuses)), UNUSUAL)
+        return set(self.connection.scalars(select(result.c.test).where(*where).distinct()))
 
     def _pasts(self, tests: Collection[int]) -> Iterator[tuple[int, list[Entry]]]:
         """Yield the results of tests in the window, in the order of cells."""

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import shlex
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 from testbed.cache import digest
@@ -76,8 +77,7 @@ def is_partial(run: Run) -> bool:
 
 def _option(run: Run, name: str) -> str:
     """Return the value of an option in the command of a run; empty without it."""
-    words = _words(run)
-    for word, value in zip(words, [*words[1:], ""], strict=True):
+    for word, value in pairwise([*_words(run), ""]):
         if word == name:
             return value
         if word.startswith(f"{name}="):

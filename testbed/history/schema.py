@@ -144,6 +144,7 @@ UNUSUAL = result.c.status <= literal_column(str(STATUS_CODES[Status.MISS]))
 Index(
     "ix_result_unusual",
     result.c.cell,
+    result.c.status,
     result.c.test,
     sqlite_where=UNUSUAL,
     postgresql_where=UNUSUAL,

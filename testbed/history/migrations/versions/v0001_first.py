@@ -155,7 +155,7 @@ def upgrade() -> None:
     with op.batch_alter_table("result") as batch_op:
         batch_op.create_index(
             "ix_result_unusual",
-            ["cell", "test"],
+            ["cell", "status", "test"],
             unique=False,
             sqlite_where=sa.text("status <= 4"),
             postgresql_where=sa.text("status <= 4"),
