@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,7 @@ from typing import TypeVar
 from testbed.cache import Cache
 from testbed.context import Context
 from testbed.deadline import Deadline
-from testbed.errors import BootError, InfraError, TestbedError, TreeError
+from testbed.errors import BootError, InfraError, QmpError, TestbedError, TreeError
 from testbed.kernel.build import open_builder
 from testbed.kernel.series import Series
 from testbed.lab.background import built_in_background
@@ -338,7 +339,10 @@ class Lab:
         return Fresh(partial(self._clone, prepared, template), ahead)
 
     def _template(self, prepared: PreparedKernel) -> Template | None:
-        """Return the template of a prepared kernel. Without room: note this, and return None."""
+        """Return the template of a prepared kernel.
+
+        If it has no room, or the user's devices cannot be saved, note this, and return None.
+        """
         found = find_template(prepared, self.templates)
         if found is not None:
             return found
@@ -351,7 +355,16 @@ class Lab:
             return None
         with self.ctx.progress.step(f"template of {prepared.arch} {prepared.kernel.release}"):
             logs = self.log_dir(prepared.arch.name)
-            return make_template(prepared, self.templates, logs, self.ctx.settings.boot_seconds)
+            try:
+                return make_template(prepared, self.templates, logs, self.ctx.settings.boot_seconds)
+            except QmpError as error:
+                if not prepared.user_argv:
+                    raise
+                # QEMU cannot save every device, a PCI card of the host for example.
+                words = shlex.join(prepared.user_argv)
+                reason = f"QEMU cannot save a VM with {words}: {error.message}"
+                self.ctx.progress.note(f"every test boots, because {reason}")
+                return None
 
     def _prepared_for(self, arch: str, kind: Kind) -> PreparedKernel:
         prepared = self.prepared(arch)

@@ -13,10 +13,13 @@ from types import SimpleNamespace
 from typing import cast
 
 import pytest
+from notes import Notes
 
+from testbed.arch import find_arch
 from testbed.context import Context
-from testbed.errors import LaunchError
+from testbed.errors import LaunchError, QmpError
 from testbed.kernel.series import Series
+from testbed.lab import lab as lab_module
 from testbed.lab.guest import Guest
 from testbed.lab.guests import SIZE, Batched, Fresh, Guests, Shared
 from testbed.lab.lab import Lab
@@ -249,3 +252,45 @@ def test_a_test_is_judged_with_the_users_of_its_guest_before_it(
 
 def ignored(**_: object) -> None:
     """A hook that does nothing."""
+
+
+def cloning_lab(ctx: Context, factory: Factory, monkeypatch: pytest.MonkeyPatch, words: str) -> Lab:
+    """Return a lab whose QEMU cannot save a VM. `words`: the user's for QEMU."""
+
+    def refuse(*_: object) -> None:
+        raise QmpError("Migration is disabled")
+
+    monkeypatch.setattr(lab_module, "find_template", lambda *_: None)
+    monkeypatch.setattr(lab_module, "has_room", lambda *_: True)
+    monkeypatch.setattr(lab_module, "make_template", refuse)
+    prepared = SimpleNamespace(
+        arch=find_arch("arm64"),
+        user_argv=tuple(words.split()),
+        kernel=SimpleNamespace(release="7.3"),
+    )
+    monkeypatch.setattr(Lab, "_prepared_for", lambda *_: prepared)
+    monkeypatch.setattr(Lab, "_boot", lambda *_: factory.open())
+    monkeypatch.setattr(Lab, "log_dir", lambda *_: factory.root)
+    return Lab(ctx, Series())
+
+
+def test_with_a_device_that_cannot_be_saved_every_test_boots(
+    ctx: Context, factory: Factory, notes: Notes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = "-device vfio-pci,host=01:00.0"
+    with closing(cloning_lab(ctx, factory, monkeypatch, words)) as lab:
+        for _ in range(2):
+            with lab.guest("arm64", Isolation.CLONE):
+                pass
+    assert len(factory.made) == 2
+    assert [text for text in notes.texts if "cannot save" in text] == [
+        f"every test boots, because QEMU cannot save a VM with {words}: Migration is disabled"
+    ]
+
+
+def test_a_vm_without_devices_of_the_user_must_be_saveable(
+    ctx: Context, factory: Factory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab = cloning_lab(ctx, factory, monkeypatch, "")
+    with closing(lab), pytest.raises(QmpError), lab.guest("arm64", Isolation.CLONE):
+        pass

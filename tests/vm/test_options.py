@@ -11,13 +11,18 @@ from pathlib import Path
 from testbed.lab.lab import Lab
 from testbed.lab.prepared import PreparedKernel
 from testbed.process import run
-from testbed.results.model import EXIT_SETUP
+from testbed.results.model import EXIT_EXPECTED, EXIT_SETUP
 from testbed.settings import Isolation
 
 Command = Callable[..., list[str]]
 
 # The PCI device id of QEMU's device `edu`.
 EDU = "0x11e8"
+
+# A device that QEMU cannot save.
+UNSAVEABLE = (
+    "-object memory-backend-ram,id=more,size=1M -device ivshmem-plain,memdev=more,master=off"
+)
 
 
 def test_the_guest_has_the_users_device_and_words(
@@ -42,3 +47,10 @@ def test_a_word_that_qemu_refuses_is_the_callers_fault(command: Command) -> None
     assert done.status == EXIT_SETUP, done.stdout + done.stderr
     assert "'nosuch' is not a valid device model name" in done.stderr
     assert "is --qemu right? It appends -device nosuch" in done.stderr
+
+
+def test_with_a_device_that_cannot_be_saved_every_test_boots(command: Command) -> None:
+    tests = "test_pgoff_is_the_offset_in_pages and direct"
+    done = run(command("run", "--qemu", UNSAVEABLE, "-k", tests), ok=range(256))
+    assert done.status == EXIT_EXPECTED, done.stdout + done.stderr
+    assert f"every test boots, because QEMU cannot save a VM with {UNSAVEABLE}" in done.stdout
