@@ -21,6 +21,7 @@ class Flavour:
     x86_cmdline: tuple[str, ...] = ()  # further ones on x86_64
     more_memory_mib: int = 0  # extra memory of a VM
     slowdown: int = 1  # factor by which waits for a guest are longer
+    recipes: bool = False  # it also has what the recipes of drivers ask for
 
     def __str__(self) -> str:
         return self.name
@@ -31,6 +32,9 @@ class Flavour:
 
 
 BASE = "base"
+
+# The kernel's own drivers as subjects (docs/drivers.md).
+DRIVERS = "drivers"
 
 FLAVOURS = {
     flavour.name: flavour
@@ -51,6 +55,12 @@ FLAVOURS = {
             x86_cmdline=("no5lvl",),
             more_memory_mib=1024,
             slowdown=4,
+        ),
+        Flavour(
+            name=DRIVERS,
+            fragments=("flavour-drivers.config",),
+            more_memory_mib=256,
+            recipes=True,
         ),
         Flavour(name="16k", fragments=("flavour-16k.config",), arches=("arm64",)),
         # Page tables, stacks and pages of the page cache are 16 times as large.

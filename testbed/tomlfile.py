@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Collection
 from pathlib import Path
@@ -29,5 +30,14 @@ def read_toml(path: Path, what: str, known: Collection[str]) -> dict[str, Any]:
         raise SetupError(f"{path} is not valid TOML: {exc}") from exc
     for key in values:
         if key not in known:
-            raise SetupError(f"unknown key {key!r} in {path}", hint=suggest(key, known))
+            where = place(path, key)
+            raise SetupError(f"unknown key {key!r} in {where}", hint=suggest(key, known))
     return values
+
+
+def place(path: Path, key: str) -> str:
+    """Return the place of a key in a file: its path, with the line if the key begins one."""
+    begins = re.compile(rf"\s*\[?\s*[\"']?{re.escape(key)}\b")
+    lines = enumerate(path.read_text().splitlines(), 1)
+    number = next((number for number, line in lines if begins.match(line)), 0)
+    return f"{path}:{number}" if number else str(path)

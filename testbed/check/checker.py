@@ -6,19 +6,22 @@ from __future__ import annotations
 import dataclasses
 import errno
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 
 from testbed.check.alike import collapsed, first_of_each
+from testbed.check.chain import SYMBOL as CHAIN_SYMBOL
+from testbed.check.chain import ChainWatch
 from testbed.check.checkplan import CheckPlan
 from testbed.check.drivernode import DriverNode, Unsteady
 from testbed.check.faultinject import MakeSweep, sweeps_on
 from testbed.check.invariants import ranges
-from testbed.check.loading import Loader, chosen_modules
+from testbed.check.loading import Loader, Loading, chosen_modules
 from testbed.check.opening import Opener, Opening
 from testbed.check.refusals import refused, tried
 from testbed.check.result import Checked, TrialResult, path_changes
-from testbed.check.script import BaseMapping
+from testbed.check.script import BaseMapping, DriverScript
 from testbed.check.survey import MORE_SIZES, Look, Survey
 from testbed.check.trials import Trial, trials_on
 from testbed.errors import (
@@ -42,6 +45,9 @@ from testbed.progress import Step
 
 # The first trial. If it fails, no other trial runs.
 _LOAD = "load"
+
+# The trial that holds the plan's chain of functions to those that the kernel runs.
+_CHAIN = "chain"
 
 # Errors of a session whose kernel is clean.
 _UNCLEAR = (SessionError, ProbeProtocolError)
@@ -77,6 +83,19 @@ Prepare = Callable[[DriverNode], tuple[Script, Judge]]
 Attempt = Callable[[HookPath, TrialResult | None], TrialResult]
 
 
+# What happens in a guest while a script runs.
+During = Callable[[Guest], AbstractContextManager[None]]
+
+
+def _as_it_is(_: Guest) -> AbstractContextManager[None]:
+    return nullcontext()
+
+
+def _with_failures(guest: Guest) -> AbstractContextManager[None]:
+    let_allocations_fail(guest.session)
+    return nullcontext()
+
+
 @dataclass
 class Checker:
     """Runs the trials of one driver on one architecture."""
@@ -89,17 +108,21 @@ class Checker:
     plan: CheckPlan
     base_mappings: tuple[BaseMapping, ...] = ()  # empty: the survey finds them
     unsteady: Unsteady = field(default_factory=Unsteady)  # pages that are known to be so
+    loading: Loading | None = None  # None: the modules of `driver`
     _outcomes: list[TrialResult] = field(default_factory=list)
     _notes: list[str] = field(default_factory=list)
     _refused: list[str] = field(default_factory=list)
-    _loader: Loader = field(init=False)
+    _loader: Loading = field(init=False)
     _opening: Opening = field(default_factory=Opening)
     _looked_long: set[str] = field(default_factory=set)  # sharings whose pages were watched
     _step: Step = field(init=False)
 
     def __post_init__(self) -> None:
-        modules = chosen_modules(self.driver, self.plan)
-        self._loader = Loader(self.driver, self.plan, self.node, modules)
+        if self.loading is not None:
+            self._loader = self.loading
+        else:
+            modules = chosen_modules(self.driver, self.plan)
+            self._loader = Loader(self.driver, self.plan, self.node, modules)
 
     def _node_in(self, guest: Guest) -> DriverNode:
         return dataclasses.replace(self.driver_node, fresh=not self._loader.keeps(guest))
@@ -114,6 +137,7 @@ class Checker:
             setup=self.plan.steps,
             unit=self.plan.unit,
             unsteady=self.unsteady,
+            opener=self.plan.opener,
         )
 
     @property
@@ -154,17 +178,22 @@ class Checker:
             yield f"{self.node} was made for {self._loader.made} of /proc/devices"
         if self._loader.stays:
             yield f"{self._loader.stays}.ko pins itself: all trials in a guest share one loading"
+        yield from (f"not below {path}: {why}" for path, why in self.plan.not_below.items())
         yield from self._notes
 
     def _run(self) -> None:
-        opener = Opener(self.node, self._loader.modules, self.plan.steps)
+        opener = Opener(self.node, self._loader.modules, self.plan.steps, self.plan.opener)
         loaded = self._try(_LOAD, self._first_path, lambda _: (opener.script, opener.judge))
         self._outcomes.append(loaded)
         if loaded.complaints:
             return
         self._opening = opener.opening
         self.unsteady |= Unsteady(frozenset((0, page) for page in self.plan.volatile))
+        if not self.plan.sizes:
+            self.plan = dataclasses.replace(self.plan, sizes=(self._opening.pages,))
         self.base_mappings = self.base_mappings or self._survey_all()
+        if self.plan.chain and self.base_mappings:
+            self._outcomes.append(self._try_chain(self.base_mappings[0]))
         for base in self.base_mappings:
             if self.plan.memory:
                 self._look(base, _SHORT)
@@ -245,6 +274,21 @@ class Checker:
             if here:
                 self._notes.append(f"{base.sharing}: pages that {what}: {ranges(here)}")
 
+    def _try_chain(self, base: BaseMapping) -> TrialResult:
+        """Map once, and look which functions the kernel runs."""
+        path = self._first_path
+        if self.lab.prepared(self.arch).kernel.symbol(CHAIN_SYMBOL) != "y":
+            return TrialResult(trial=_CHAIN, path=path, skipped="it needs --flavour drivers")
+        watch = ChainWatch(self.plan.chain)
+
+        def prepare(node: DriverNode) -> tuple[Script, Judge]:
+            script = DriverScript(path, node, base)
+            script.map()
+            script.unmap()
+            return script.probe_script, lambda _: ([*watch.complaints()], {})
+
+        return self._try(_CHAIN, path, prepare, during=watch.watching)
+
     def _try_all(self, base: BaseMapping) -> None:
         for trial in trials_on(base, self.plan):
             reason = trial.why_not(self.plan)
@@ -324,7 +368,7 @@ class Checker:
             made = sweep(path, node)
             return made.script, partial(_swept, made.complaints)
 
-        return self._try(name, path, prepare, fails=True)
+        return self._try(name, path, prepare, during=_with_failures)
 
     def _try(
         self,
@@ -333,14 +377,14 @@ class Checker:
         prepare: Prepare,
         *,
         unloads: bool = False,
-        fails: bool = False,
+        during: During = _as_it_is,
     ) -> TrialResult:
         """Run a script in a guest. Every error of the guest becomes a complaint.
 
         A session that breaks while the kernel is clean is not the driver's fault, unless it
         breaks in a second guest, too: memory of the guest's programs may be damaged silently.
         """
-        run = partial(self._run_script, name, path, prepare, unloads=unloads, fails=fails)
+        run = partial(self._run_script, name, path, prepare, unloads=unloads, during=during)
         before = self.lab.users(self.arch, disks=False)
         try:
             found = run()
@@ -373,7 +417,7 @@ class Checker:
         prepare: Prepare,
         *,
         unloads: bool,
-        fails: bool,
+        during: During,
         caught: tuple[type[TestbedError], ...] = (GuestError,),
     ) -> TrialResult:
         """Run a script in a guest. The errors of `caught` become complaints."""
@@ -390,10 +434,9 @@ class Checker:
                 script, judge = prepare(self._node_in(guest))
                 guest.load(MODULE)
                 self._loader.load(guest, unloads=unloads)
-                if fails:
-                    let_allocations_fail(guest.session)
                 before = self._counters(guest)
-                seen = guest.prober.run(script)
+                with during(guest):
+                    seen = guest.prober.run(script)
                 complaints, facts = judge(seen)
                 after = self._counters(guest, unloads=unloads)
                 complaints += _counter_complaints(before, after)

@@ -45,13 +45,25 @@ class DriverNode:
     unit: int = 1  # pages; mappings are cut at its multiples only
     unsteady: Unsteady = field(default_factory=Unsteady)
     fresh: bool = True  # no earlier trial has written to the pages
+    opener: tuple[str, ...] = ()  # kind and options of the probe's step `opener`
+
+    def opening(self, name: str, mode: str) -> tuple[str, ...]:
+        """Return the step that opens it, in the language of the probe."""
+        return opening_words(self.path, self.opener, name, mode)
 
     @property
     def is_device(self) -> bool:
         """Whether an open file pins a module. A file of sysfs or debugfs does not."""
-        return self.path.startswith("/dev/")
+        return bool(self.opener) or self.path.startswith("/dev/")
 
     @property
     def needs_own_file(self) -> bool:
         """Whether the VMA must have this file: kernfs looks itself up in it (fs/kernfs/file.c)."""
         return self.path.startswith("/sys/") and not self.path.startswith(_DEBUGFS)
+
+
+def opening_words(path: str, opener: tuple[str, ...], name: str, mode: str) -> tuple[str, ...]:
+    """Return the step that opens a path, or a file by an opener, in the language of the probe."""
+    if opener:
+        return ("opener", name, *opener, mode)
+    return ("open", name, path, mode)

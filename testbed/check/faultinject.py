@@ -24,7 +24,7 @@ class DriverSweep(Sweep):
 
     def _begin(self) -> None:
         self.script = Script()
-        self.script.open("file", self.node.path, self.node.mode)
+        self.script.step(*self.node.opening("file", self.node.mode))
         for words in self.node.setup:
             self.script.step(*words)
         self.top = stack_over(self.script, self.path, "file", self.node.mode)

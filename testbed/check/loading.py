@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Protocol
 
 from testbed.check.checkplan import CheckPlan
 from testbed.errors import GuestFileError, SetupError
@@ -17,7 +18,7 @@ from testbed.mmap.script import Script
 from testbed.suggest import suggest
 
 # A driver may register its node from a workqueue, after a probe of its hardware.
-_PATIENCE = 5000  # ms
+PATIENCE = 5000  # ms
 
 _MODULES = "/proc/modules"
 _DEVICES = "/proc/devices"
@@ -50,6 +51,28 @@ def chosen_modules(driver: Driver, plan: CheckPlan) -> tuple[Module, ...]:
     return chosen
 
 
+class Loading(Protocol):
+    """How a driver comes into a guest, and leaves it. Loader describes the methods."""
+
+    @property
+    def modules(self) -> Sequence[str]:
+        """The names of its modules, in load order."""
+
+    @property
+    def stays(self) -> str: ...
+
+    @property
+    def made(self) -> str: ...
+
+    def copy_modules(self, guest: Guest) -> None: ...
+
+    def load(self, guest: Guest, *, unloads: bool) -> None: ...
+
+    def keeps(self, guest: Guest) -> bool: ...
+
+    def leave(self) -> None: ...
+
+
 @dataclass
 class Loader:
     """Loads a driver into guests. It learns how the node appears, and whether modules stay."""
@@ -57,7 +80,7 @@ class Loader:
     driver: Driver
     plan: CheckPlan
     node: str
-    modules: tuple[Module, ...]
+    chosen: tuple[Module, ...]
     stays: str = ""  # the module that cannot be unloaded, because it pins itself
     made: str = ""  # the entry of /proc/devices for which the node is made
     _holds: Guest | None = None  # the guest in which modules have stayed
@@ -65,11 +88,16 @@ class Loader:
     _copied_to: Guest | None = None  # the last guest that got the modules
     _devices: Mapping[str, int] = field(default_factory=dict)  # before the driver was loaded
 
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """The names of the driver's modules, in load order."""
+        return tuple(module.name for module in self.chosen)
+
     def copy_modules(self, guest: Guest) -> None:
         """Copy the modules into a guest, once: a replaced file is freed later."""
         if guest is self._copied_to:
             return
-        for module in self.modules:
+        for module in self.chosen:
             guest.session.put(module.path.read_bytes(), f"/{module.path.name}")
             guest.binaries[module.name] = module.path
         # The files use memory, so the ledger starts after them.
@@ -106,10 +134,10 @@ class Loader:
         for name in self._needs():
             guest.session.check(["modprobe", name])
             guest.at_end(partial(self._remove_needed, guest, name))
-        for module in self.modules:
+        for module in self.chosen:
             if module.name in kept:
                 continue
-            parameters = self.plan.parameters_of(module.name, last=module is self.modules[-1])
+            parameters = self.plan.parameters_of(module.name, last=module is self.chosen[-1])
             try:
                 guest.session.load_module(f"/{module.path.name}", parameters)
             except GuestFileError as error:
@@ -120,13 +148,13 @@ class Loader:
     def _needs(self) -> tuple[str, ...]:
         """Return the kernel's own modules that must be loaded first."""
         own = {module.name for module in self.driver.modules}
-        needed = (name for module in self.modules for name in module.depends)
+        needed = (name for module in self.chosen for name in module.depends)
         return tuple(dict.fromkeys(name for name in needed if name not in own))
 
     def _refused(self, module: Module, error: GuestFileError) -> GuestFileError:
         message = f"{module.name}.ko does not load: {_name(error.errno)}"
-        if len(self.modules) > 1:
-            others = ", ".join(f'"{each.name}"' for each in self.modules if each is not module)
+        if len(self.chosen) > 1:
+            others = ", ".join(f'"{each.name}"' for each in self.chosen if each is not module)
             message += f"; a plan can choose modules and their order: modules = [{others}]"
         return GuestFileError(message, errno=error.errno, evidence=error.message)
 
@@ -155,9 +183,7 @@ class Loader:
             if (pins or _is_permanent(modules, name)) and count <= pins:
                 self._stay(guest, name)
                 return
-            are = "reference stays" if count - pins == 1 else "references stay"
-            message = f"{name}.ko cannot be unloaded: {count - pins} {are} behind"
-            raise GuestFileError(message, errno=error.errno) from error
+            raise in_use(name, count - pins) from error
 
     def _stay(self, guest: Guest, name: str) -> None:
         if not self.keeps(guest):
@@ -171,7 +197,7 @@ class Loader:
         made = self.made or self.plan.mknod
         if not made:
             script = Script()
-            step = script.step("await", self.node, str(_PATIENCE))
+            step = script.step("await", self.node, str(PATIENCE))
             if not guest.prober.run(script)[step].errno:
                 return
             made = self._own_entry(guest)
@@ -195,10 +221,17 @@ class Loader:
         wanted = self.node.rpartition("/")[2]
         if wanted in added or len(added) == 1:
             return wanted if wanted in added else added[0]
-        message = f"{self.node} does not appear within {_PATIENCE // 1000} s"
+        message = f"{self.node} does not appear within {PATIENCE // 1000} s"
         if added:
             message += f'; name its entry of /proc/devices in a plan: mknod = "{added[0]}"'
         raise GuestFileError(message, path=self.node, errno=errno.ENOENT)
+
+
+def in_use(name: str, count: int) -> GuestFileError:
+    """Return the error of a module that cannot be unloaded, with its references."""
+    are = "reference stays" if count == 1 else "references stay"
+    message = f"{name}.ko cannot be unloaded: {count} {are} behind"
+    return GuestFileError(message, errno=errno.EAGAIN)
 
 
 def references(modules: str) -> dict[str, int]:

@@ -6,11 +6,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from testbed.check.drivernode import DriverNode, Setup
+from testbed.check.drivernode import DriverNode, Setup, opening_words
 from testbed.check.filesteps import shown
 from testbed.check.loading import references
 from testbed.check.mmapoffset import returned_offset
-from testbed.kernel.driver import Module
 from testbed.mmap.observation import Observation
 from testbed.mmap.script import Script
 
@@ -33,12 +32,13 @@ class Opening:
     mode: str = "rw"
     owner: str = ""  # the driver's module that an open file pins; "" if another module is pinned
     error: str = ""  # of opening for reading and writing
-    mmap_offset: int | None = None  # in bytes, which a step of the plan returned
+    mmap_offset: int | None = None  # in bytes, which a step of the plan or the opener returned
+    pages: int = 0  # of the file, if an opener reports it; 0: no limit
 
     def notes(self, node: DriverNode) -> Iterator[str]:
         if self.mode != "rw":
             yield f"{node.path} opens for {_MODES[self.mode]} only (rw: {self.error})"
-        if self.mmap_offset is not None:
+        if self.mmap_offset:
             yield f"offsets count from the mmap offset of the ioctl, at first {self.mmap_offset:#x}"
 
 
@@ -47,8 +47,9 @@ class Opener:
     """Opens the node in each mode, with the steps of the plan after it."""
 
     node: str
-    modules: Sequence[Module]
+    modules: Sequence[str]  # of the driver
     setup: Setup
+    kind: tuple[str, ...] = ()  # of the probe's step `opener`; empty: open(2)
     script: Script = field(default_factory=Script)
     opening: Opening = field(default_factory=Opening)
     _opens: dict[str, int] = field(default_factory=dict)  # by mode
@@ -56,7 +57,8 @@ class Opener:
     def __post_init__(self) -> None:
         self._before = self.script.step("show", _MODULES)
         for mode in _MODES:
-            self._opens[mode] = self.script.open("file", self.node, mode)
+            words = opening_words(self.node, self.kind, "file", mode)
+            self._opens[mode] = self.script.step(*words)
             for words in self.setup:
                 self.script.step(*words)
             self.script.step("show", _MODULES)
@@ -67,16 +69,23 @@ class Opener:
         errors = {mode: seen[step].error for mode, step in self._opens.items()}
         mode = next((mode for mode in _MAPPABLE if not errors[mode]), "")
         if not mode:
-            return [_unmappable(errors)], {}
+            return [self._unopened(seen) if self.kind else _unmappable(errors)], {}
         offset = self._mmap_offset(seen, mode)
-        self.opening = Opening(mode, self._owner(seen, mode), errors["rw"], offset)
+        pages = int(seen[self._opens[mode]].values.get("pages", 0))
+        self.opening = Opening(mode, self._owner(seen, mode), errors["rw"], offset, pages)
         failed = list(self._failed_steps(seen, mode))
         if offset is not None and offset % _SMALLEST_PAGE:
             failed.append(f"the mmap offset that the ioctl returns is {offset:#x}: {_NOT_WHOLE}")
         return failed, {}
 
+    def _unopened(self, seen: Observation) -> str:
+        """Return which call of the opener fails."""
+        fact = seen[self._opens["rw"]]
+        return f"the opener {' '.join(self.kind)} fails: {fact.values['failed']}: {fact.error}"
+
     def _mmap_offset(self, seen: Observation, mode: str) -> int | None:
-        steps = range(self._opens[mode] + 1, self._opens[mode] + 1 + len(self.setup))
+        """Return the offset from which mappings count, if a step or the opener returned one."""
+        steps = range(self._opens[mode], self._opens[mode] + 1 + len(self.setup))
         offsets = (returned_offset(seen[step]) for step in steps)
         return next((offset for offset in offsets if offset is not None), None)
 
@@ -95,10 +104,10 @@ class Opener:
         after = self._opens[mode] + len(self.setup) + 1
         free, held = (_pins(seen, step) for step in (self._before, after))
         pinned = [name for name, count in held.items() if count > free.get(name, 0)]
-        own = [module.name for module in self.modules if module.name in pinned]
-        if own:
-            return own[-1]
-        return "" if pinned else self.modules[-1].name
+        own = [name for name in self.modules if name in pinned]
+        if own or pinned:
+            return own[-1] if own else ""
+        return self.modules[-1] if self.modules else ""
 
 
 def _pins(seen: Observation, step: int) -> dict[str, int]:

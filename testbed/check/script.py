@@ -30,9 +30,12 @@ _OFFSETS = 0x400  # pages; more is a frame number (mm/memory.c, get_remap_pgoff(
 
 _FACT = re.compile(r"(\d+) (\w+)(.*)")
 
+# Steps that open a file.
+_OPENS = ("open", "opener")
+
 # Steps that prepare files, which differ between paths.
 _FILES = frozenset(
-    {"open", "close", "lower", "ioctl", "read_file", "write_file", "await", "pause", "show"}
+    {*_OPENS, "close", "lower", "ioctl", "read_file", "write_file", "await", "pause", "show"}
 )
 
 # Of a larger mapping, the trials read some pages of each unit.
@@ -99,7 +102,7 @@ class DriverScript:
 
     def _open(self) -> None:
         end = len(self.probe_script.lines) + _OPENING + len(self.node.setup)
-        self.opened = self.probe_script.open("file", self.node.path, self.mode)
+        self.opened = self.step(*self.node.opening("file", self.mode))
         for words in self.node.setup:
             self.step(*words)
         self.top = stack_over(self.probe_script, self.path, "file", self.mode)
@@ -203,7 +206,8 @@ class DriverScript:
     def close(self) -> None:
         """Close every file of the path. The mapping must not need them."""
         end = len(self.probe_script.lines) + _LEVELS
-        opens = (line.split()[1] for line in self.probe_script.lines if line.startswith("open "))
+        lines = (line.split() for line in self.probe_script.lines)
+        opens = (words[1] for words in lines if words[0] in _OPENS)
         for name in reversed([*dict.fromkeys(opens)]):
             self.step("close", name)
         self._pause_to(end)

@@ -19,6 +19,7 @@ from testbed.cli import (
     compare,
     completion,
     doctor,
+    drivers,
     gdb,
     history,
     hooks,
@@ -51,7 +52,7 @@ def cli(verbose: bool) -> None:
 
 for command in (
     *(run.run, build.build, series.series, compare.compare, check.check),
-    report.report,
+    *(report.report, drivers.drivers),
     *(cluster.cluster, nightly.nightly, history.history, run_cell.run_cell),
     *(bisect.bisect, bisect_step.bisect_step, mutants.mutants, hooks.hooks),
     *(boot.boot, shell.shell, gdb.gdb),

@@ -6,8 +6,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,15 @@ import click
 from testbed.check.checker import Checker
 from testbed.check.checkplan import CheckPlan, load_check_plan
 from testbed.check.drivernode import Unsteady
+from testbed.check.drivers import DriverChecks
 from testbed.check.report import check_content, check_lines, conversion_lines
 from testbed.check.result import Checked, Conversion, exit_status
 from testbed.check.script import BaseMapping
-from testbed.cli.invocation import opened
+from testbed.cli.invocation import Invocation, opened
 from testbed.cli.options import json_option, kernel_options
 from testbed.errors import SetupError
+from testbed.flavour import DRIVERS
+from testbed.intree.recipe import ALL, choose_recipes, load_recipes
 from testbed.kernel.driver import Driver, find_driver
 from testbed.lab.lab import Lab
 from testbed.mmap.path import HookPath
@@ -44,20 +47,24 @@ _MODULE = click.Path(exists=True, path_type=Path)
     "built module.",
 )
 @click.option(
+    "--driver",
+    metavar="NAME[,NAME]",
+    help="Check the kernel's own drivers: recipes by name, those with a function in their chain, "
+    "or all. `testbed drivers` lists them. Implies --flavour drivers.",
+)
+@click.option(
     "--before",
-    type=_MODULE,
-    metavar="DIR|FILE.ko",
-    help="Compare this older version of a driver with the one that --after names.",
+    metavar="DIR|FILE.ko|KERNEL",
+    help="Compare this older version of a driver with the one that --after names; with --driver, "
+    "this older kernel, as --kernel names it, with +SERIES for patches on top.",
 )
 @click.option(
     "--after",
-    type=_MODULE,
-    metavar="DIR|FILE.ko",
+    metavar="DIR|FILE.ko|KERNEL",
     help="Compare this newer version with the one that --before names.",
 )
 @click.option(
     "--node",
-    required=True,
     metavar="FILE",
     help="Map FILE, an absolute path: the driver's device node, such as /dev/foo, or its file in "
     "debugfs or sysfs.",
@@ -71,9 +78,10 @@ _MODULE = click.Path(exists=True, path_type=Path)
 @click.option("--lower", is_flag=True, help="Leave out the direct path: test below stacks only.")
 def check(
     module: Path | None,
-    before: Path | None,
-    after: Path | None,
-    node: str,
+    driver: str | None,
+    before: str | None,
+    after: str | None,
+    node: str | None,
     plan: Path | None,
     lower: bool,
     **options: Any,
@@ -92,23 +100,75 @@ def check(
       testbed check --module ~/foo --node /dev/foo
       testbed check --module foo.ko --node /dev/foo --plan foo.toml --flavour debug
       testbed check --before foo-old --after foo-new --node /dev/foo --arch arm64
+      testbed check --driver vivid-cap,vim2m
+      testbed check --driver comedi --before debian:7.2 --after debian:7.3
     """
-    if (module is None) == (before is None) or (before is None) != (after is None):
-        raise click.UsageError("give --module, or --before and --after")
-    if not node.startswith("/"):
-        raise click.UsageError(f"--node {node} is not an absolute path")
+    if (before is None) != (after is None):
+        raise click.UsageError("--before and --after go together")
+    kernels = tuple(filter(None, (before, after)))
+    if driver is not None:
+        if module is not None or node is not None or plan is not None:
+            raise click.UsageError("--driver excludes --module, --node and --plan")
+        sys.exit(_check_drivers(driver, kernels, lower, options))
+    modules = [*map(_existing, kernels), *filter(None, [module])]
+    if (module is None) != bool(kernels):
+        raise click.UsageError("give --module, or --before and --after, or --driver")
+    if node is None or not node.startswith("/"):
+        raise click.UsageError("give the absolute path of the driver's file: --node /dev/foo")
     chosen = _only_lower(load_check_plan(plan)) if lower else load_check_plan(plan)
     with opened(options) as invocation:
         invocation.show_series()
         with closing(Lab(invocation.ctx, invocation.series)) as lab:
-            found = _check(lab, [module or before, after], node, chosen)
-            lines = [line for each in found for line in _lines(each)]
-            content = check_content(found)
-            (lab.run_dir / _JSON_FILE).write_text(json.dumps(content, indent=1) + "\n")
-            (lab.run_dir / _MARKDOWN_FILE).write_text("\n".join(lines) + "\n")
-            page = write_check_site(lab.run_dir, found)
-            invocation.report((*lines, f"results: {lab.run_dir}", f"page: {page}"), content)
+            found = _check(lab, modules, node, chosen)
+            _report(invocation, lab, found)
     sys.exit(exit_status(found))
+
+
+def _existing(path: str) -> Path:
+    if not Path(path).exists():
+        raise click.UsageError(f"--before and --after name modules, and there is no {path}")
+    return Path(path)
+
+
+def _report(invocation: Invocation, lab: Lab, found: Sequence[Checked | Conversion]) -> None:
+    """Print the results, and write them into the folder of the run."""
+    lines = [line for each in found for line in _lines(each)]
+    content = check_content(found)
+    (lab.run_dir / _JSON_FILE).write_text(json.dumps(content, indent=1) + "\n")
+    (lab.run_dir / _MARKDOWN_FILE).write_text("\n".join(lines) + "\n")
+    page = write_check_site(lab.run_dir, found)
+    invocation.report((*lines, f"results: {lab.run_dir}", f"page: {page}"), content)
+
+
+def _check_drivers(
+    words: str, kernels: tuple[str, ...], lower: bool, options: dict[str, Any]
+) -> int:
+    """Check the kernel's own drivers, on one kernel or on two. Return the exit status."""
+    recipes = choose_recipes(words, load_recipes())
+    options["flavour"] = options["flavour"] or DRIVERS
+    with ExitStack() as stack:
+        sides = [
+            stack.enter_context(opened({**options, **_kernel_words(kernel)}))
+            for kernel in kernels or ("",)
+        ]
+        labs = []
+        for side in sides:
+            side.show_series()
+            labs.append(stack.enter_context(closing(Lab(side.ctx, side.series))))
+        checks = DriverChecks(labs, lenient=words == ALL, only_lower=lower)
+        found = checks.run(recipes)
+        for name, why in checks.left_out.items():
+            sides[-1].ctx.progress.note(f"{name} is left out: {why}")
+        if not found:
+            raise SetupError("no driver was checked", hint="`testbed drivers` says what is missing")
+        _report(sides[-1], labs[-1], found)
+    return exit_status(found)
+
+
+def _kernel_words(kernel: str) -> dict[str, str]:
+    """Return the options of KERNEL or KERNEL+SERIES."""
+    name, _, series = kernel.partition("+")
+    return {key: value for key, value in (("kernel", name), ("series", series)) if value}
 
 
 def _only_lower(plan: CheckPlan) -> CheckPlan:
@@ -119,7 +179,7 @@ def _only_lower(plan: CheckPlan) -> CheckPlan:
 
 
 def _check(
-    lab: Lab, modules: list[Path | None], node: str, plan: CheckPlan
+    lab: Lab, modules: Sequence[Path], node: str, plan: CheckPlan
 ) -> list[Checked | Conversion]:
     """Return one result per architecture.
 
@@ -141,12 +201,12 @@ def _check(
     return lab.for_each_arch(check_on)
 
 
-def _drivers(lab: Lab, arch: str, modules: list[Path | None]) -> list[tuple[str, Driver]]:
+def _drivers(lab: Lab, arch: str, modules: Sequence[Path]) -> list[tuple[str, Driver]]:
     """Build the versions of a driver. Return each with the name that the user gave it."""
     prepared = lab.prepared(arch)
     return [
         (str(path), find_driver(path, prepared.kernel, prepared.request, lab.ctx))
-        for path in filter(None, modules)
+        for path in modules
     ]
 
 

@@ -15,6 +15,7 @@ from testbed.cache import digest
 from testbed.context import Context
 from testbed.files import write_whole
 from testbed.kernel.make import Make, require_plain, target_of
+from testbed.kernel.recipeconfig import SUFFIX
 from testbed.kernel.release import UNNAMED, naming_gzip
 from testbed.kernel.request import KernelRequest
 from testbed.kernel.source import SourceTree, unpack
@@ -183,7 +184,7 @@ def open_build_dir(request: KernelRequest, compiler: Compiler, ctx: Context) -> 
 
 def _sort(request: KernelRequest) -> list[str]:
     """Return words for the sort of a kernel: those of one sort have nearly the same objects."""
-    flavours = [file.stem for file in request.fragments] or ["base"]
+    flavours = [file.stem for file in request.fragments if file.suffix != SUFFIX] or ["base"]
     return [request.arch.name, request.toolchain, *flavours]
 
 

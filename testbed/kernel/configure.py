@@ -17,6 +17,7 @@ from testbed.kernel.kconfig import (
     parse_fragment,
 )
 from testbed.kernel.make import Make
+from testbed.kernel.recipeconfig import SUFFIX, recipe_fragment
 from testbed.settings import CHECKOUT
 
 
@@ -31,11 +32,19 @@ def read_fragments(*ranks: Iterable[Path]) -> dict[str, Asked]:
 
 
 def _merge(files: Iterable[Path]) -> dict[str, Asked]:
-    return merge_fragments(parse_fragment(read_fragment(file), _name(file)) for file in files)
+    return merge_fragments(
+        parse_fragment(read_fragment(file), _name(file), optional=file.suffix == SUFFIX)
+        for file in files
+    )
 
 
 def read_fragment(file: Path) -> str:
-    """Return the text of a fragment. Raises SetupError if it cannot be read."""
+    """Return the text of a fragment, or the one in a recipe of a driver.
+
+    Raises SetupError if it cannot be read.
+    """
+    if file.suffix == SUFFIX:
+        return recipe_fragment(file)
     try:
         return file.read_text()
     except (OSError, UnicodeDecodeError) as exc:
@@ -67,7 +76,7 @@ def configure(make: Make, asked: Mapping[str, Asked], directory: Path, *, log: P
 
 
 def _check(make: Make, asked: Mapping[str, Asked], final: Mapping[str, str]) -> None:
-    missing = lost(asked, final)
+    missing = lost((ask for ask in asked.values() if not ask.optional), final)
     if not missing:
         return
     definitions = read_definitions(make.src, make.compiler.arch.srcarch)

@@ -21,7 +21,7 @@ class GuestSources:
 
     modules/   one Kbuild, and a folder per module; include/ has the headers that programs share;
                examples/ has drivers for `testbed check`, which are not part of any guest
-    programs/  a file or a folder of files per program
+    programs/  a file or a folder of files, with its subfolders, per program
     """
 
     modules: Path = CHECKOUT / "modules"
@@ -32,7 +32,7 @@ class GuestSources:
         """The C files of each program, by its name."""
         files = {file.stem: [file] for file in sorted(self.programs.glob("*.c"))}
         folders = sorted({file.parent for file in self.programs.glob("*/*.c")})
-        return files | {folder.name: sorted(folder.glob("*.c")) for folder in folders}
+        return files | {folder.name: sorted(folder.rglob("*.c")) for folder in folders}
 
     @property
     def modules_identity(self) -> str:

@@ -23,12 +23,13 @@ class Asked:
     name: str  # without CONFIG_
     value: str  # y, m, n, a number, or a string in its quotes
     origin: str  # FILE:LINE
+    optional: bool = False  # a kernel that lacks it is built without
 
     def __str__(self) -> str:
         return f"CONFIG_{self.name}={self.value} ({self.origin})"
 
 
-def parse_fragment(text: str, file: str) -> list[Asked]:
+def parse_fragment(text: str, file: str, *, optional: bool = False) -> list[Asked]:
     """Return the symbols that a fragment requests, in its order.
 
     Raises:
@@ -39,9 +40,9 @@ def parse_fragment(text: str, file: str) -> list[Asked]:
         line = raw.strip()
         origin = f"{file}:{number}"
         if match := _SET.fullmatch(line):
-            asked.append(Asked(match["name"], match["value"], origin))
+            asked.append(Asked(match["name"], match["value"], origin, optional))
         elif match := _UNSET.fullmatch(line):
-            asked.append(Asked(match["name"], "n", origin))
+            asked.append(Asked(match["name"], "n", origin, optional))
         elif line and not line.startswith("#"):
             raise ConfigError(
                 f"{origin}: not a configuration line: {line!r}",
@@ -92,6 +93,6 @@ def canonical(values: Mapping[str, str]) -> str:
     return "\n".join(f"{name}={values[name]}" for name in sorted(values))
 
 
-def lost(asked: Mapping[str, Asked], final: Mapping[str, str]) -> list[Asked]:
+def lost(asked: Iterable[Asked], final: Mapping[str, str]) -> list[Asked]:
     """Return the requests that the final configuration does not satisfy."""
-    return [ask for ask in asked.values() if final.get(ask.name, "n") != ask.value]
+    return [ask for ask in asked if final.get(ask.name, "n") != ask.value]

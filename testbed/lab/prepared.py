@@ -14,6 +14,7 @@ from testbed.flavour import Flavour, find_flavour
 from testbed.image import Disk, Image, build_disks, build_image
 from testbed.kernel.build import Kernel, KernelRequest, open_builder
 from testbed.kernel.modules import GuestSide, build_guest_side
+from testbed.kernel.recipeconfig import recipe_files
 from testbed.kernel.series import Series
 from testbed.kernel.source import Source, resolve
 from testbed.settings import KERNEL_CONFIG
@@ -85,7 +86,11 @@ def request_kernel(
         source=resolve(settings.kernel, ctx),
         arch=arch,
         series=series,
-        fragments=(*(KERNEL_CONFIG / name for name in flavour.fragments), *fragments),
+        fragments=(
+            *(KERNEL_CONFIG / name for name in flavour.fragments),
+            *(recipe_files(arch) if flavour.recipes else ()),
+            *fragments,
+        ),
         user_fragments=settings.config,
         toolchain=settings.toolchain,
         build_dir_name=build_dir_name,

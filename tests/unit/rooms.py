@@ -57,6 +57,7 @@ SHARED_STEMS = {
     "build": "a kernel is built: how, and the command for it",
     "cache": "what is kept between runs: how, and the commands for it",
     "check": "the command of a room",
+    "drivers": "the kernel's own drivers: their checks, and the command that lists them",
     "cluster": "the programs of a cluster: their command lines, and the commands for them",
     "doctor": "what the host lacks: the examination, and the command for it",
     "faultinject": "allocations of a call fail one after the other",

@@ -190,7 +190,7 @@ def opened(
     errors: Mapping[str, str], pinned: str = "foo", mmap_offset: str = ""
 ) -> tuple[Opener, list[str]]:
     """Judge an opening in which some modes fail, and each open file pins a module."""
-    opener = Opener("/dev/foo", (module("core"), module("foo")), (("ioctl", "file", "0x1"),))
+    opener = Opener("/dev/foo", ("core", "foo"), (("ioctl", "file", "0x1"),))
     facts, mode = [], ""
     for number, line in enumerate(opener.script.lines, 1):
         words = line.split()

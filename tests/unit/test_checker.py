@@ -60,6 +60,7 @@ class FakeGuest:
             unload_module=self.lab.unload,
             get=self.lab.get,
             write=lambda *writes: self.loaded.append(f"write {writes}"),
+            check=lambda argv: SimpleNamespace(out=self.lab.trace if "cat " in argv[2] else ""),
         )
 
     @property
@@ -92,13 +93,15 @@ class FakeLab:
     count: int = 0  # of its references
     guests: list[FakeGuest] = field(default_factory=list)
     batches: bool = False  # whether trials share guests
+    trace: str = ""  # what the kernel traces
+    symbols: str = "n"  # the value of each symbol of the kernel
     used_by: list[str] = field(default_factory=list)  # trials in the guest of the next one
     ctx: Any = field(
         default_factory=lambda: SimpleNamespace(progress=SilentProgress(), settings=Settings())
     )
 
     def prepared(self, arch: str) -> Any:
-        kernel = SimpleNamespace(release=RELEASE, symbol=lambda name: "n")
+        kernel = SimpleNamespace(release=RELEASE, symbol=lambda name: self.symbols)
         return SimpleNamespace(kernel=kernel)
 
     @contextmanager
@@ -353,3 +356,43 @@ def test_a_complaint_that_only_a_batch_shows_names_the_trial_before_it(tmp_path:
     assert complaint == (
         "only after 3 trials in one guest, at last exit-shared on direct: Shmem is 8 kB, was 4 kB"
     )
+
+
+CHAIN = ("foo_mmap", "foo_insert")
+
+
+def test_a_chain_that_does_not_run_is_a_complaint(tmp_path: Path) -> None:
+    lab = FakeLab(symbols="y", trace=" enter0: (foo_mmap) \n leave0: (foo_mmap)\n")
+    (failed,) = (each for each in check(lab, tmp_path, chain=CHAIN, skip=("*",)) if each.complaints)
+    assert (failed.trial, failed.path) == ("chain", "direct")
+    assert "does not call foo_insert by foo_mmap" in failed.complaints[0]
+
+
+def test_a_chain_needs_a_kernel_that_traces(tmp_path: Path) -> None:
+    found = only(check(FakeLab(), tmp_path, chain=CHAIN), "chain", "direct")
+    assert found.skipped == "it needs --flavour drivers"
+
+
+def test_a_plan_without_sizes_takes_that_of_the_opener(tmp_path: Path) -> None:
+    class Reported(Choosy):
+        def run(self, test: str, script: Script) -> Observation:
+            seen = super().run(test, script)
+            for step, line in enumerate(script.lines, 1):
+                if line.startswith("opener "):
+                    cast(dict[str, Any], seen[step].values).update(pages=5)
+            return seen
+
+    lab = Reported()
+    lab.sizes = (5,)
+    chosen = CheckPlan(
+        paths=(HookPath.DIRECT,),
+        sharing=("shared",),
+        skip=("*",),
+        sizes=(),
+        searches=False,
+        opener=("packet",),
+    )
+    (tmp_path / "foo.ko").write_text("module")
+    driver = Driver((Module(tmp_path / "foo.ko", "foo", (), RELEASE),))
+    found = Checker(cast(Lab, lab), "x86_64", driver, "foo", "/dev/foo", chosen).run()
+    assert found.base_mappings == ("shared rw, 5 pages at page 0",)

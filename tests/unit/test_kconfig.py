@@ -99,7 +99,7 @@ def test_order_and_comments_do_not_affect_equality_of_configurations() -> None:
 def test_symbols_that_did_not_survive_are_found() -> None:
     wanted = asked("CONFIG_A=y", "CONFIG_B=m", "CONFIG_C=n", "CONFIG_D=n", "CONFIG_E=8")
     final = parse_config("CONFIG_B=y\nCONFIG_C=y\nCONFIG_E=8\n")
-    assert [ask.name for ask in lost(wanted, final)] == ["A", "B", "C"]
+    assert [ask.name for ask in lost(wanted.values(), final)] == ["A", "B", "C"]
 
 
 def test_a_missing_fragment_is_the_callers_fault(tmp_path: Path) -> None:

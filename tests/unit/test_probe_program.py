@@ -31,7 +31,7 @@ class RunScript(Protocol):
 def probe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     program = tmp_path_factory.mktemp("probe") / "probe"
     include = _ROOT / "modules" / "include"
-    sources = sorted(_FOLDER.glob("*.c"))
+    sources = sorted(_FOLDER.rglob("*.c"))
     check_output(
         ["cc", "-O0", "-Wall", "-Wextra", "-Werror", "-I", include, "-o", program, *sources]
     )

@@ -7,6 +7,7 @@
  *	files.c		open memfd secretmem seal stm publish close pread pwrite
  *			ftruncate
  *	calls.c		ioctl read_file write_file await pause
+ *	openers/	opener
  *	device.c	plan lower replacement counts reset vma ptes
  *	mapping.c	map munmap mprotect mremap madvise mlock munlock msync
  *			remap_file_pages
@@ -32,6 +33,7 @@ static const struct {
 	step_function *run;
 } steps[] = {
 	{ "open", open_step },
+	{ "opener", opener_step },
 	{ "memfd", memfd_step },
 	{ "seal", seal_step },
 	{ "publish", publish_step },

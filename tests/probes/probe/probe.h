@@ -172,7 +172,7 @@ void report_module_page(uint64_t pfn, const struct module_memory *memory);
 char *slurp(const char *path);
 char *must_slurp(const char *path);
 
-/* calls.c: the last mmap offset that an ioctl returned, from which `map` counts */
+/* calls.c: the last mmap offset that an ioctl or opener returned, from which `map` counts */
 extern uint64_t mmap_offset;
 
 /* proc.c: the hook log's lines of this process are the script's */
@@ -185,6 +185,7 @@ step_function open_step, memfd_step, secretmem_step, seal_step, stm_step,
 	publish_step, close_step, pread_step, pwrite_step, ftruncate_step;
 step_function ioctl_step, read_file_step, write_file_step, await_step,
 	pause_step;
+step_function opener_step;
 step_function plan_step, lower_step, replacement_step, counts_step, reset_step,
 	vma_step, ptes_step;
 step_function map_step, munmap_step, mprotect_step, mremap_step, madvise_step,

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Checks of the kernel's own drivers: each on the machine that it needs, on one kernel or two."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from testbed.arch import Arch, find_arch
+from testbed.check.checker import Checker
+from testbed.check.drivernode import Unsteady
+from testbed.check.intreeloading import InTreeLoader, require_symbols
+from testbed.check.recipeplan import recipe_plan
+from testbed.check.result import Checked, Conversion
+from testbed.check.script import BaseMapping
+from testbed.context import Context
+from testbed.errors import SetupError
+from testbed.intree.recipe import Recipe
+from testbed.kernel.driver import Driver
+from testbed.kernel.request import Kernel
+from testbed.kernel.source import Source, unpack
+from testbed.lab.lab import Lab
+from testbed.settings import Isolation
+from testbed.vm.qemu import qemu_devices, qemu_version
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a recipe asks of a guest. Recipes that ask for the same share guests."""
+
+    qemu: tuple[str, ...]
+    cmdline: str
+    clones: bool
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> Machine:
+        return cls(recipe.qemu, recipe.cmdline, recipe.clones)
+
+    def lab(self, kernel: Lab) -> Lab:
+        """Return a lab of the same kernel, whose guests are such machines."""
+        settings = kernel.ctx.settings
+        changed = dataclasses.replace(
+            settings,
+            qemu=(*self.qemu, *settings.qemu),
+            cmdline=" ".join(filter(None, (self.cmdline, settings.cmdline))),
+            isolation=settings.isolation if self.clones else Isolation.BOOT,
+        )
+        ctx = dataclasses.replace(kernel.ctx, settings=changed)
+        made = Lab(ctx, kernel.series, build_dir_name=kernel.build_dir_name)
+        made.run_dir = kernel.run_dir
+        return made
+
+
+@dataclass
+class DriverChecks:
+    """Checks drivers on one kernel, or compares two kernels."""
+
+    kernels: Sequence[Lab]  # the older one first; the results are in the folder of the last
+    lenient: bool = False  # leave out a driver that cannot be checked, with a note
+    only_lower: bool = False  # leave out the direct path
+    left_out: dict[str, str] = field(default_factory=dict)  # drivers, and why
+
+    def run(self, recipes: Sequence[Recipe]) -> list[Checked | Conversion]:
+        """Return the results of each recipe on each architecture.
+
+        Raises:
+            SetupError: a driver cannot be checked here, and it is not to be left out.
+        """
+        machines = dict.fromkeys(map(Machine.of, recipes))
+        found: list[Checked | Conversion] = []
+        for machine in machines:
+            group = [recipe for recipe in recipes if Machine.of(recipe) == machine]
+            found += self._run_on(machine, group)
+        return found
+
+    def _run_on(self, machine: Machine, group: list[Recipe]) -> Iterator[Checked | Conversion]:
+        with ExitStack() as stack:
+            labs = [stack.enter_context(closing(machine.lab(kernel))) for kernel in self.kernels]
+            for lab in labs:
+                for arch in lab.ctx.settings.arch:
+                    lab.prepared(arch)
+            for results in labs[-1].for_each_arch(partial(self._check_all, labs, group)):
+                yield from results
+
+    def _check_all(
+        self, labs: Sequence[Lab], group: Sequence[Recipe], arch: str
+    ) -> list[Checked | Conversion]:
+        return [
+            self._check(labs, recipe, arch) for recipe in group if self._can(labs, recipe, arch)
+        ]
+
+    def _can(self, labs: Sequence[Lab], recipe: Recipe, arch: str) -> bool:
+        """Whether a driver can be checked on an architecture."""
+        try:
+            for lab in labs:
+                prepared = lab.prepared(arch)
+                tree = partial(source_tree, prepared.source, lab.ctx)
+                require(recipe, find_arch(arch), prepared.kernel, tree)
+        except SetupError as error:
+            if not self.lenient:
+                raise
+            self.left_out[f"{recipe} on {arch}"] = error.message
+            return False
+        return True
+
+    def _check(self, labs: Sequence[Lab], recipe: Recipe, arch: str) -> Checked | Conversion:
+        """Check a driver on each kernel. The newer ones start from the older one's mappings."""
+        plan, unsteady = recipe_plan(recipe, only_lower=self.only_lower), Unsteady()
+        base_mappings: tuple[BaseMapping, ...] = ()
+        sides: list[Checked] = []
+        for lab in labs:
+            kernel = lab.prepared(arch).kernel
+            checker = Checker(
+                lab,
+                arch,
+                Driver(()),
+                f"{recipe} of {kernel.release}" if len(labs) > 1 else recipe.name,
+                recipe.shown,
+                plan,
+                base_mappings,
+                unsteady,
+                InTreeLoader(recipe, kernel),
+            )
+            sides.append(checker.run())
+            base_mappings, unsteady = checker.base_mappings, checker.unsteady
+            plan = checker.plan
+        return Conversion(*sides) if len(sides) == 2 else sides[0]
+
+
+def require(recipe: Recipe, arch: Arch, kernel: Kernel | None, tree: Callable[[], Path]) -> None:
+    """Check that a driver can be checked on an architecture, with a kernel if it is built.
+
+    Args:
+        tree: returns the kernel's source.
+
+    Raises:
+        SetupError: the architecture, QEMU or the kernel lacks something. It names what.
+    """
+    if arch.name not in recipe.arches:
+        raise SetupError(f"{recipe} is not for {arch}", hint=f"give --arch {recipe.arches[0]}")
+    missing = sorted({*recipe.devices} - qemu_devices(arch)) if recipe.devices else []
+    if missing:
+        raise SetupError(
+            f"{recipe} needs the device {missing[0]}, which QEMU {qemu_version(arch)} lacks",
+            hint=f"install a {arch.qemu_package} that has it",
+        )
+    if kernel is not None:
+        require_symbols(recipe, kernel, tree)
+
+
+def source_tree(source: Source, ctx: Context) -> Path:
+    """Return the folder of a kernel's source."""
+    return unpack(source, ctx).path

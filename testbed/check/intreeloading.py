@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: GPL-2.0
+"""One of the kernel's own drivers in a guest: its modules and its set-up, and their end."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path, PurePosixPath
+
+from testbed.check.loading import PATIENCE, in_use, references
+from testbed.errors import GuestFileError, SetupError, TestbedError
+from testbed.flavour import DRIVERS
+from testbed.guest.session import unload_call
+from testbed.intree.recipe import Recipe
+from testbed.kernel.depends import explain, read_definitions
+from testbed.kernel.kconfig import lost, parse_config
+from testbed.kernel.request import Kernel
+from testbed.lab.guest import Guest
+from testbed.mmap.script import Script
+
+_MODULES = "/proc/modules"
+
+
+@dataclass
+class InTreeLoader:
+    """Loads the driver of a recipe into guests."""
+
+    recipe: Recipe
+    kernel: Kernel
+    stays: str = ""  # no module of the kernel pins itself
+    made: str = ""  # a recipe makes its node itself
+
+    @cached_property
+    def modules(self) -> tuple[str, ...]:
+        """The names of the recipe's modules. Those that are built in have none."""
+        names = (_name(module) for module in self.recipe.modules)
+        return tuple(name for name in names if name in self._tree)
+
+    @cached_property
+    def _tree(self) -> dict[str, list[str]]:
+        """The files below /lib/modules/RELEASE that each module needs, itself last."""
+        folder = self.kernel.modules / "lib/modules" / self.kernel.release
+        needs: dict[str, list[str]] = {}
+        for line in (folder / "modules.dep").read_text().splitlines():
+            own, _, others = line.partition(":")
+            needs[_name(PurePosixPath(own).stem)] = [*reversed(others.split()), own]
+        return needs
+
+    def copy_modules(self, guest: Guest) -> None:
+        """The image has them."""
+
+    def keeps(self, guest: Guest) -> bool:
+        """Whether an earlier trial's modules have stayed in the guest: never."""
+        return False
+
+    def leave(self) -> None:
+        """Nothing stays."""
+
+    def load(self, guest: Guest, *, unloads: bool) -> None:
+        """Load the modules until the end of the trial, run the set-up, and wait for the file.
+
+        Args:
+            unloads: the trial itself may unload a module.
+
+        Raises:
+            GuestFileError, GuestCommandError: a module does not load, a line of the set-up
+                fails, or the file does not appear.
+        """
+        before = references(guest.session.get(_MODULES).decode())
+        guest.at_end(partial(self._unload, guest, before))
+        for path, parameters in self._to_load():
+            if _name(PurePosixPath(path).stem) not in before:
+                guest.session.load_module(path, parameters)
+        self._set_up(guest)
+        self._await(guest)
+
+    def _to_load(self) -> list[tuple[str, str]]:
+        """Return the files to load in order, each with its parameters."""
+        top = f"/lib/modules/{self.kernel.release}"
+        given = {_name(module): text for module, text in self.recipe.modules.items()}
+        files = dict.fromkeys(file for name in self.modules for file in self._tree[name])
+        return [(f"{top}/{file}", given.get(_name(PurePosixPath(file).stem), "")) for file in files]
+
+    def _set_up(self, guest: Guest) -> None:
+        if self.recipe.teardown:
+            guest.at_end(partial(_shell, guest, self.recipe.teardown))
+        if self.recipe.setup:
+            _shell(guest, self.recipe.setup)
+
+    def _await(self, guest: Guest) -> None:
+        path = self.recipe.awaited
+        if not path:
+            return
+        script = Script()
+        step = script.step("await", path, str(PATIENCE))
+        if guest.prober.run(script)[step].errno:
+            message = f"{path} does not appear within {PATIENCE // 1000} s"
+            raise GuestFileError(message, path=path, errno=errno.ENOENT)
+
+    def _unload(self, guest: Guest, before: dict[str, int]) -> None:
+        """Unload every module that was loaded since, the newest first.
+
+        Raises:
+            GuestFileError: one is still in use. The message counts its references.
+        """
+        text = guest.session.get(_MODULES).decode()
+        names = [name for name in references(text) if name not in before]
+        answers = guest.session.exchange([unload_call(name) for name in names])
+        for name, answer in zip(names, answers, strict=True):
+            if isinstance(answer, GuestFileError) and answer.errno == errno.EAGAIN:
+                count = references(guest.session.get(_MODULES).decode()).get(name, 0)
+                raise in_use(name, count) from answer
+            if isinstance(answer, TestbedError):
+                raise answer
+
+
+def require_symbols(recipe: Recipe, kernel: Kernel, tree: Callable[[], Path]) -> None:
+    """Check that the kernel has what a recipe asks of its configuration.
+
+    Args:
+        tree: returns the kernel's source, which says why a symbol is missing.
+
+    Raises:
+        SetupError: it lacks a symbol. It names the symbol, its line and the reason.
+    """
+    final = parse_config(kernel.config.read_text())
+    for asked in lost(recipe.symbols, final):
+        definitions = read_definitions(tree(), kernel.arch.srcarch)
+        raise SetupError(
+            f"{recipe}: {asked} is {final.get(asked.name, 'n')} in {kernel.release}: "
+            f"{explain(asked, final, definitions)}",
+            hint=f"the flavour {DRIVERS} has what recipes ask for, unless a kernel lacks it: give "
+            "another --kernel, or correct the recipe",
+        )
+
+
+def _name(module: str) -> str:
+    """Return a module's name as /proc/modules shows it."""
+    return module.replace("-", "_")
+
+
+def _shell(guest: Guest, lines: tuple[str, ...]) -> None:
+    guest.session.check(["sh", "-ec", "\n".join(lines)])

@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Recipes: how a guest reaches the mmap hook of one of the kernel's own drivers (docs/drivers.md).
+
+Each is a data file, testbed/intree/recipes/NAME.toml.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+from testbed.arch import ARCHES
+from testbed.errors import SetupError
+from testbed.kernel.kconfig import Asked, parse_fragment
+from testbed.kernel.recipeconfig import RECIPES, SUFFIX, recipe_fragment
+from testbed.mmap.path import STACKS, HookPath
+from testbed.suggest import suggest
+from testbed.tomlfile import place, read_toml
+from testbed.tomlvalues import (
+    SHARING,
+    WrongValue,
+    at_least,
+    chosen,
+    exactly,
+    filled,
+    list_of,
+    offsets,
+    prots,
+    sizes,
+    texts,
+)
+
+# Words for `sizes`: the one that the opener reports, and those of a page and a ring behind it.
+EXACT = "exact"
+_SIZES = {EXACT: (), "1+2^n": (2, 3, 5, 9, 17)}
+
+# Stands for every recipe in a list of drivers.
+ALL = "all"
+
+_FUNCTION = re.compile(r"[A-Za-z_]\w*")
+_DEVICE = re.compile(r"-device ([^, ]+)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One driver of the kernel, and all that a guest needs to map its file.
+
+    Sizes and offsets are in units.
+    """
+
+    file: Path
+    what: str  # one line for people
+    chain: tuple[str, ...]  # the functions that an mmap() runs, from the outside in
+    arches: tuple[str, ...] = tuple(ARCHES)
+    kconfig: str = ""  # a fragment
+    qemu: tuple[str, ...] = ()  # words for QEMU
+    cmdline: str = ""  # words for the guest's kernel
+    clones: bool = True  # a VM with these devices can be saved and cloned
+    modules: Mapping[str, str] = field(default_factory=dict)  # in load order; their parameters
+    setup: tuple[str, ...] = ()  # lines of a shell, once the modules are loaded
+    teardown: tuple[str, ...] = ()
+    node: str = ""  # the file to open, unless there is an opener
+    opener: str = ""  # a kind of the probe's step `opener`
+    options: Mapping[str, str] = field(default_factory=dict)  # of the opener
+    unit: int = 1  # pages
+    base: int = 0
+    sizes: tuple[int, ...] | None = None  # empty: the one that the opener reports; None: any
+    offsets: tuple[int, ...] | None = None
+    prots: tuple[str, ...] | None = None
+    sharing: tuple[str, ...] = SHARING
+    memory: bool = True  # pages keep written values, and nothing else changes them
+    volatile: tuple[int, ...] = ()  # pages that change by themselves
+    state: tuple[str, ...] = ()  # files that must read the same after each trial
+    skip: Mapping[str, str] = field(default_factory=dict)  # patterns of trials, and why not
+    not_below: Mapping[str, str] = field(default_factory=dict)  # stacks, and why not
+
+    @property
+    def name(self) -> str:
+        return self.file.stem
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def stacks(self) -> tuple[HookPath, ...]:
+        """The stacks that may have the driver's file as their lower file."""
+        return tuple(path for path in STACKS if path not in self.not_below)
+
+    @cached_property
+    def symbols(self) -> tuple[Asked, ...]:
+        """What it asks of the kernel's configuration."""
+        return tuple(parse_fragment(recipe_fragment(self.file), str(self.file), optional=True))
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """The devices that QEMU must have."""
+        return tuple(_DEVICE.findall(" ".join(self.qemu)))
+
+    @property
+    def awaited(self) -> str:
+        """The file that must appear before it can be opened; empty if there is none."""
+        return self.node or self.options.get("path", "")
+
+    @property
+    def shown(self) -> str:
+        """What is opened, for people."""
+        words = (f"{key}={value}" for key, value in self.options.items())
+        return self.node or " ".join(("opener", self.opener, *words))
+
+
+def load_recipe(file: Path) -> Recipe:
+    """Read a recipe.
+
+    Raises:
+        SetupError: the file is not TOML, lacks a key, or has a wrong one. It names the line, and
+            the nearest known key.
+    """
+    values = read_toml(file, "recipe", list(_VALUES))
+    found = {key: _value(file, key, value) for key, value in values.items()}
+    for key in ("what", "chain"):
+        if key not in found:
+            raise SetupError(f"{file}: the key {key!r} is missing", hint=_DOCUMENT)
+    if ("node" in found) == ("opener" in found):
+        message = f"{file}: a recipe has either a node or an opener"
+        raise SetupError(message, hint=_DOCUMENT)
+    if "options" in found and "opener" not in found:
+        raise SetupError(f"{place(file, 'options')}: only an opener has options", hint=_DOCUMENT)
+    return Recipe(file=file, **found)
+
+
+def load_recipes(folder: Path = RECIPES) -> dict[str, Recipe]:
+    """Return all recipes by name. Raises as load_recipe() does."""
+    return {file.stem: load_recipe(file) for file in sorted(folder.glob(f"*{SUFFIX}"))}
+
+
+def choose_recipes(words: str, known: Mapping[str, Recipe]) -> tuple[Recipe, ...]:
+    """Return the recipes that a list with commas names: by name, by a function, or all.
+
+    A function stands for every recipe in whose chain it is.
+
+    Raises:
+        SetupError: nothing has a name of the list.
+    """
+    found: dict[str, Recipe] = {}
+    for word in filter(None, words.split(",")):
+        found |= {recipe.name: recipe for recipe in _named(word, known)}
+    if not found:
+        raise SetupError("--driver names no driver", hint=f"give a name, a function or {ALL}")
+    return tuple(found.values())
+
+
+def _named(word: str, known: Mapping[str, Recipe]) -> Sequence[Recipe]:
+    if word == ALL:
+        return tuple(known.values())
+    if word in known:
+        return (known[word],)
+    through = [recipe for recipe in known.values() if word in recipe.chain]
+    if not through:
+        functions = (name for recipe in known.values() for name in recipe.chain)
+        hint = suggest(word, dict.fromkeys((*known, *functions)))
+        raise SetupError(f"no recipe is named {word!r}, or has such a function", hint=hint)
+    return through
+
+
+_DOCUMENT = "docs/drivers.md describes the keys"
+
+
+def _value(file: Path, key: str, value: Any) -> Any:
+    try:
+        return _VALUES[key](value)
+    except WrongValue as exc:
+        raise SetupError(f"{place(file, key)}: {key}: {exc}", hint=_DOCUMENT) from exc
+
+
+def _line(value: Any) -> str:
+    text = str(exactly(str, value))
+    if not text or "\n" in text:
+        raise WrongValue("it must be one line")
+    return text
+
+
+def _functions(value: Any) -> tuple[str, ...]:
+    found = filled(list_of(str, value))
+    for name in found:
+        if not _FUNCTION.fullmatch(name):
+            raise WrongValue(f"{name!r} is not the name of a function")
+    return found
+
+
+def _path(value: Any) -> str:
+    text = str(exactly(str, value))
+    if not text.startswith("/"):
+        raise WrongValue(f"{text!r} is not an absolute path")
+    return text
+
+
+def _words(value: Any) -> tuple[str, ...]:
+    try:
+        return tuple(shlex.split(exactly(str, value)))
+    except ValueError as exc:
+        raise WrongValue(str(exc)) from exc
+
+
+def _sizes(value: Any) -> tuple[int, ...]:
+    if isinstance(value, str):
+        if value not in _SIZES:
+            raise WrongValue(f"{value!r} is not a list of sizes, or one of {', '.join(_SIZES)}")
+        return _SIZES[value]
+    return sizes(value)
+
+
+def _reasons(known: Iterable[str], value: Any) -> dict[str, str]:
+    """Return a table of reasons, whose keys are in `known` if that is not empty."""
+    found = texts("reasons", value)
+    for word in found:
+        if (names := tuple(known)) and word not in names:
+            raise WrongValue(f"{word!r} is not one of {', '.join(names)}")
+    return found
+
+
+_VALUES: dict[str, Callable[[Any], Any]] = {
+    "what": _line,
+    "chain": _functions,
+    "arches": partial(chosen, tuple(ARCHES)),
+    "kconfig": partial(exactly, str),
+    "qemu": _words,
+    "cmdline": _line,
+    "clones": partial(exactly, bool),
+    "modules": partial(texts, "modules and their parameters"),
+    "setup": partial(list_of, str),
+    "teardown": partial(list_of, str),
+    "node": _path,
+    "opener": _line,
+    "options": partial(texts, "options of the opener"),
+    "unit": partial(at_least, 1),
+    "base": partial(at_least, 0),
+    "sizes": _sizes,
+    "offsets": offsets,
+    "prots": prots,
+    "sharing": partial(chosen, SHARING),
+    "memory": partial(exactly, bool),
+    "volatile": lambda value: tuple(at_least(0, page) for page in list_of(int, value)),
+    "state": partial(list_of, str),
+    "skip": partial(_reasons, ()),
+    "not_below": partial(_reasons, tuple(STACKS)),
+}
