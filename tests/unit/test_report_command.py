@@ -56,3 +56,9 @@ def test_a_file_that_cannot_be_written_is_named(testbed: Testbed, folder: Path) 
     done = testbed("report", str(folder), "--ktap", "/nonexistent/a.ktap")
     assert done.status == 3
     assert "cannot write /nonexistent/a.ktap: No such file or directory" in done.stderr
+
+
+def test_without_a_format_the_pages_are_made_anew(testbed: Testbed, folder: Path) -> None:
+    done = testbed("report", str(folder))
+    assert done.stdout == f"page: {folder}/index.html\n"
+    assert "1 unexpected result: 1 FAIL" in (folder / "index.html").read_text()
