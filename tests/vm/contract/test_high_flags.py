@@ -18,8 +18,30 @@ PKEYS = 16
 (OVERLAY,) = (stack for stack in FILE_STACKS if stack.name == "overlay-tmpfs")
 
 
+def need(guest: Guest, feature: str) -> None:
+    """Skip if the processor lacks a feature: one that KVM passes on may be older than TCG's."""
+    if feature not in guest.session.get("/proc/cpuinfo").decode().split():
+        pytest.skip(f"the CPU lacks {feature}")
+
+
+@pytest.fixture
+def protection_keys(guest: Guest) -> None:
+    need(guest, "ospke")
+
+
+@pytest.fixture
+def guarded_branches(guest: Guest) -> None:
+    need(guest, "bti")
+
+
+@pytest.fixture
+def memory_tags(guest: Guest) -> None:
+    need(guest, "mte")
+
+
 @pytest.mark.arches("x86_64")
 @pytest.mark.kconfig("X86_INTEL_MEMORY_PROTECTION_KEYS")
+@pytest.mark.usefixtures("protection_keys")
 @pytest.mark.guarantee(13, 19, 75)
 @pytest.mark.parametrize("flags", ["shared", "private"])
 def test_memory_that_is_only_executed_has_a_key(stack: Prober, path: HookPath, flags: str) -> None:
@@ -34,6 +56,7 @@ def test_memory_that_is_only_executed_has_a_key(stack: Prober, path: HookPath, f
 
 @pytest.mark.arches("x86_64")
 @pytest.mark.kconfig("X86_INTEL_MEMORY_PROTECTION_KEYS")
+@pytest.mark.usefixtures("protection_keys")
 @pytest.mark.guarantee(19, 75)
 def test_a_hook_sets_and_clears_bits_of_the_key(stack: Prober, path: HookPath) -> None:
     plan = Plan(
@@ -47,6 +70,7 @@ def test_a_hook_sets_and_clears_bits_of_the_key(stack: Prober, path: HookPath) -
 
 @pytest.mark.arches("arm64")
 @pytest.mark.kconfig("ARM64_BTI")
+@pytest.mark.usefixtures("guarded_branches")
 @pytest.mark.guarantee(13, 19, 75)
 @pytest.mark.parametrize("flags", ["shared", "private"])
 def test_guarded_branches_show(stack: Prober, path: HookPath, flags: str) -> None:
@@ -57,6 +81,7 @@ def test_guarded_branches_show(stack: Prober, path: HookPath, flags: str) -> Non
 
 @pytest.mark.arches("arm64")
 @pytest.mark.kconfig("ARM64_MTE")
+@pytest.mark.usefixtures("memory_tags")
 @pytest.mark.guarantee(7, 75)
 def test_tags_are_refused_before_the_hook_runs(stack: Prober, path: HookPath) -> None:
     """Device memory may lack tags (arch/arm64/include/asm/mman.h, arch_validate_flags())."""
@@ -70,6 +95,7 @@ def test_tags_are_refused_before_the_hook_runs(stack: Prober, path: HookPath) ->
 
 @pytest.mark.arches("arm64")
 @pytest.mark.kconfig("ARM64_MTE")
+@pytest.mark.usefixtures("memory_tags")
 @pytest.mark.guarantee(19, 75)
 def test_a_hook_allows_tags(stack: Prober, path: HookPath) -> None:
     """VM_MTE_ALLOWED is above bit 31. If the layer lost it, mprotect() would fail."""
@@ -116,6 +142,7 @@ def test_tags_of_shared_memory_are_up_to_the_file_on_top(stack: Prober, path: Ho
 
 @pytest.mark.arches("arm64")
 @pytest.mark.kconfig("ARM64_MTE", *OVERLAY.symbols)
+@pytest.mark.usefixtures("memory_tags")
 @pytest.mark.guarantee(75)
 def test_an_overlay_has_no_tags_although_the_file_below_has(guest: Guest) -> None:
     set_up(guest, OVERLAY)
