@@ -50,7 +50,7 @@ class Script:
         )
 
     def read(self, name: str, pages: str = "all", *, volatile: bool = False) -> int:
-        """Add a read of whole pages. Contents that are volatile are no facts of the kernel."""
+        """Add a read of whole pages. Volatile contents say nothing about the kernel."""
         step = self.step("read", name, pages)
         self.volatile |= {step} if volatile else set()
         return step

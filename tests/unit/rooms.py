@@ -67,6 +67,7 @@ SHARED_STEMS = {
     "hooks": "the kernel's own hooks: the command that lists them, and a table of those reached",
     "inventory": "the class that the room is named after",
     "lab": "the class that the room is named after",
+    "mail": "mails: with patches in them, and about a night",
     "mutants": "the command of a room",
     "nightly": "the command of a room",
     "report": "a result as people and programs read it",

@@ -31,7 +31,7 @@ def runs_of(patch: pytest.MonkeyPatch, *cases: Case) -> list[Case]:
     """Make each run of the suite find the next of `cases`; return the list of cases left."""
     left = list(cases)
 
-    def run_suite(*_: object) -> Run:
+    def run_suite(*_: object, **how: object) -> Run:
         return Run(name="", command="", started="", cases=(left.pop(0),))
 
     patch.setattr("testbed.bisect.tester.run_suite", run_suite)

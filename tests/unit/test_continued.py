@@ -384,6 +384,8 @@ def end_test(lab: Lab, test: str) -> Recorder:
         nodeid=test,
         callspec=SimpleNamespace(params={"arch": "arm64"}),
         iter_markers=lambda name: [],
+        get_closest_marker=lambda name: None,
+        stash=pytest.Stash(),
     )
     recorder = Recorder(lab, "testbed run")
     phases: tuple[Literal["setup", "call", "teardown"], ...] = ("setup", "call", "teardown")

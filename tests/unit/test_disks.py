@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import struct
-from pathlib import Path
 
 from testbed.context import Context
 from testbed.image.disks import PART, PARTS, PATTERN, build_disks, disk_programs, pattern
+from testbed.settings import CHECKOUT
 
 # The offset of each file system's magic number, in bytes, and the number.
 MAGICS = {
@@ -43,6 +43,5 @@ def test_each_part_of_the_pattern_repeats_one_word() -> None:
 
 
 def test_setup_installs_the_programs_that_make_the_disks() -> None:
-    setup = (Path(__file__).parents[2] / "scripts" / "setup").read_text()
-    words = setup.replace(")", " ").split()
-    assert set(disk_programs().values()) <= set(words)
+    packages = (CHECKOUT / "scripts" / "packages" / "common").read_text().splitlines()
+    assert set(disk_programs().values()) <= set(packages)
