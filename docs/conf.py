@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import logging
 import re
 
 import click
@@ -22,6 +23,9 @@ myst_heading_anchors = 3
 
 html_theme = "furo"
 html_title = f"{project} {version}"
+
+# A style of the theme (a11y_pygments) makes the whole process log at this level.
+logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
 def setup(app: Sphinx) -> None:
