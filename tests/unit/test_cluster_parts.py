@@ -31,7 +31,7 @@ def context(folder: Path, purpose: ssl.Purpose) -> ssl.SSLContext:
 def shakes_hands(server: Path, client: Path) -> bool:
     """Whether two sides accept each other's certificates."""
     ours, theirs = socket.socketpair()
-    failed = []
+    failed: list[Exception] = []
 
     def serve() -> None:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sham_cells import register, sham
@@ -33,7 +34,7 @@ def point(letter: str) -> Point:
     return Point(cell=1, seq=1, run="a night", kernel=f"7.3-{letter}", commit=letter * 40)
 
 
-def finding(test: str = "t1", title: str = "x", **changes: object) -> Finding:
+def finding(test: str = "t1", title: str = "x", **changes: Any) -> Finding:
     plain = Finding(
         kind=Class.NEW,
         lane=LANE,
@@ -47,14 +48,14 @@ def finding(test: str = "t1", title: str = "x", **changes: object) -> Finding:
         last_good=point("a"),
         first_bad=point("b"),
     )
-    return dataclasses.replace(plain, **changes)  # type: ignore[arg-type]
+    return dataclasses.replace(plain, **changes)
 
 
 def cell_of(found: Finding) -> Cell | None:
     return CELL
 
 
-def night(*findings: Finding, **changes: object) -> Night:
+def night(*findings: Finding, **changes: Any) -> Night:
     plain = Night(
         name="2026-11-30T22-00-00",
         folder=Path("/results/nightly/2026-11-30T22-00-00"),
@@ -64,7 +65,7 @@ def night(*findings: Finding, **changes: object) -> Night:
         findings=findings,
         cells=(NightCell(cell=CELL, state=State.DONE, counts={Status.FAIL: 1}, seconds=600.0),),
     )
-    return dataclasses.replace(plain, **changes)  # type: ignore[arg-type]
+    return dataclasses.replace(plain, **changes)
 
 
 def test_new_failures_of_a_cell_are_tried_again_together_alone() -> None:
@@ -83,7 +84,7 @@ def test_of_many_failures_one_of_each_signature_is_tried_first() -> None:
 
 
 @pytest.mark.parametrize("change", [{"kind": Class.INFRA}, {"status": Status.MISS}])
-def test_what_the_host_prevented_is_not_tried_again(change: dict[str, object]) -> None:
+def test_what_the_host_prevented_is_not_tried_again(change: dict[str, Any]) -> None:
     assert not list(confirmations([finding(**change)], cell_of, 20))
 
 
@@ -97,13 +98,13 @@ def test_failures_with_one_cause_are_searched_once() -> None:
     "change",
     [{"last_good": None}, {"last_good": point("b")}, {"kind": Class.STILL}, {"kind": Class.FIXED}],
 )
-def test_without_two_ends_nothing_is_searched(change: dict[str, object]) -> None:
+def test_without_two_ends_nothing_is_searched(change: dict[str, Any]) -> None:
     assert not list(bisections([finding(**change)], cell_of))
 
 
 @pytest.mark.parametrize("change", [{"kernel": "debian:7.3.4-1"}, {"commit": ""}])
-def test_only_a_git_stream_is_searched(change: dict[str, str]) -> None:
-    cell = dataclasses.replace(CELL, **change)  # type: ignore[arg-type]
+def test_only_a_git_stream_is_searched(change: dict[str, Any]) -> None:
+    cell = dataclasses.replace(CELL, **change)
     assert not list(bisections([finding()], lambda _: cell))
 
 
@@ -141,8 +142,8 @@ def test_a_list_shows_what_the_time_does_not_allow() -> None:
         ({"trouble": "the database went away"}, 3),
     ],
 )
-def test_the_exit_status_of_a_night(changes: dict[str, object], status: int) -> None:
-    assert night(**changes).exit_status == status  # type: ignore[arg-type]
+def test_the_exit_status_of_a_night(changes: dict[str, Any], status: int) -> None:
+    assert night(**changes).exit_status == status
 
 
 def test_the_mail_of_a_night_is_plain_text_with_the_commit() -> None:
