@@ -351,7 +351,8 @@ class Checker:
             def judge(seen: Observation) -> Judged:
                 facts = script.facts(seen)
                 judged.extend(rules(seen))
-                if first is not None and first.facts:
+                placed = self.plan.places and _asks_for_address(script.probe_script)
+                if first is not None and first.facts and not placed:
                     judged.extend(_path_complaints(first, facts))
                 return [*judged], facts
 
@@ -490,6 +491,11 @@ def _swept(
     complaints: Callable[[Observation], Iterator[tuple[int, str]]], seen: Observation
 ) -> tuple[list[str], Mapping[str, str]]:
     return [f"when allocation {number} fails: {text}" for number, text in complaints(seen)], {}
+
+
+def _asks_for_address(script: Script) -> bool:
+    """Whether a script asks for an address, about which each path may ask another driver."""
+    return any(" addr=" in line for line in script.lines)
 
 
 def _path_complaints(first: TrialResult, facts: Mapping[str, str]) -> list[str]:

@@ -57,6 +57,7 @@ class CheckPlan:
     searches: bool = True  # for other sizes if none of these can be mapped
     opener: tuple[str, ...] = ()  # opens the file in place of open(2); only a recipe has one
     chain: tuple[str, ...] = ()  # the functions that mmap() runs, from the outside in
+    places: bool = False  # the driver's own get_unmapped_area() decides on addresses
     not_below: Mapping[str, str] = field(default_factory=dict)  # stacks left out, and why
 
     def skips(self, trial: str) -> bool:

@@ -33,6 +33,7 @@ def recipe_plan(recipe: Recipe, *, only_lower: bool = False) -> CheckPlan:
         memory=recipe.memory,
         volatile=tuple(recipe.base + page for page in recipe.volatile),
         counters=recipe.state,
+        places=recipe.places,
         opener=_opener(recipe),
         chain=recipe.chain,
         searches=recipe.sizes is None,

@@ -35,6 +35,8 @@ _MARKDOWN_FILE = "check.md"
 
 _MODULE = click.Path(exists=True, path_type=Path)
 
+_CHOICES = "give --module, or --before and --after, or --driver"
+
 
 @click.command()
 @kernel_options
@@ -104,7 +106,7 @@ def check(
       testbed check --driver comedi --before debian:7.2 --after debian:7.3
     """
     if (before is None) != (after is None):
-        raise click.UsageError("--before and --after go together")
+        raise click.UsageError(_CHOICES)
     kernels = tuple(filter(None, (before, after)))
     if driver is not None:
         if module is not None or node is not None or plan is not None:
@@ -112,9 +114,11 @@ def check(
         sys.exit(_check_drivers(driver, kernels, lower, options))
     modules = [*map(_existing, kernels), *filter(None, [module])]
     if (module is None) != bool(kernels):
-        raise click.UsageError("give --module, or --before and --after, or --driver")
-    if node is None or not node.startswith("/"):
-        raise click.UsageError("give the absolute path of the driver's file: --node /dev/foo")
+        raise click.UsageError(_CHOICES)
+    if node is None:
+        raise click.UsageError("--module needs --node, the driver's file")
+    if not node.startswith("/"):
+        raise click.UsageError(f"--node {node} is not an absolute path")
     chosen = _only_lower(load_check_plan(plan)) if lower else load_check_plan(plan)
     with opened(options) as invocation:
         invocation.show_series()

@@ -75,6 +75,7 @@ class Recipe:
     sharing: tuple[str, ...] = SHARING
     memory: bool = True  # pages keep written values, and nothing else changes them
     volatile: tuple[int, ...] = ()  # pages that change by themselves
+    places: bool = False  # its own get_unmapped_area() decides on addresses
     state: tuple[str, ...] = ()  # files that must read the same after each trial
     skip: Mapping[str, str] = field(default_factory=dict)  # patterns of trials, and why not
     not_below: Mapping[str, str] = field(default_factory=dict)  # stacks, and why not
@@ -245,6 +246,7 @@ _VALUES: dict[str, Callable[[Any], Any]] = {
     "sharing": partial(chosen, SHARING),
     "memory": partial(exactly, bool),
     "volatile": lambda value: tuple(at_least(0, page) for page in list_of(int, value)),
+    "places": partial(exactly, bool),
     "state": partial(list_of, str),
     "skip": partial(_reasons, ()),
     "not_below": partial(_reasons, tuple(STACKS)),

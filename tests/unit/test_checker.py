@@ -396,3 +396,21 @@ def test_a_plan_without_sizes_takes_that_of_the_opener(tmp_path: Path) -> None:
     driver = Driver((Module(tmp_path / "foo.ko", "foo", (), RELEASE),))
     found = Checker(cast(Lab, lab), "x86_64", driver, "foo", "/dev/foo", chosen).run()
     assert found.base_mappings == ("shared rw, 5 pages at page 0",)
+
+
+def test_a_driver_that_decides_on_addresses_is_not_compared_where_it_is_asked(
+    tmp_path: Path,
+) -> None:
+    class Placing(FakeLab):
+        def run(self, test: str, script: Script) -> Observation:
+            seen = super().run(test, script)
+            if test == "move-shared on direct":
+                for step, line in enumerate(script.lines, 1):
+                    if line.startswith("mremap"):
+                        cast(dict[str, Any], seen[step].values).update(errno=22, error="EINVAL")
+            return seen
+
+    plain = check(Placing(), tmp_path, skip=("[!m]*",))
+    assert any("on direct" in text for text in only(plain, "move-shared", "stack").complaints)
+    found = check(Placing(), tmp_path, skip=("[!m]*",), places=True)
+    assert not any("on direct" in text for text in only(found, "move-shared", "stack").complaints)

@@ -62,7 +62,7 @@ def completions(typed: str) -> list[str]:
     [
         ("testbed bis", ["bisect", "bisect-step"]),
         ("testbed cache p", ["prune"]),
-        ("testbed run --flavour d", ["debug"]),
+        ("testbed run --flavour de", ["debug"]),
         ("testbed run --isolation s", ["shared"]),
         ("testbed build --arch ar", ["arm64"]),
         ("testbed completion f", ["fish"]),
