@@ -3,38 +3,47 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 from typing import NoReturn
 
 import click
 
-from testbed.cli import (
-    bisect,
-    bisect_step,
-    boot,
-    build,
-    cache,
-    check,
-    cluster,
-    compare,
-    completion,
-    doctor,
-    drivers,
-    gdb,
-    history,
-    hooks,
-    mutants,
-    nightly,
-    report,
-    run,
-    run_cell,
-    series,
-    shell,
-)
 from testbed.cli.exit import end_with
+from testbed.suggest import suggest
+
+# Each command is in a file of its own, which has its name.
+COMMANDS = (
+    *("run", "build", "series", "compare", "check", "report", "drivers"),
+    *("cluster", "nightly", "history", "run-cell"),
+    *("bisect", "bisect-step", "mutants", "hooks"),
+    *("boot", "shell", "gdb", "doctor", "cache", "completion"),
+)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.Group):
+    """Imports a command when it is needed: all together take a second, some need a database."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        name = cmd_name.replace("-", "_")
+        found = getattr(importlib.import_module(f"testbed.cli.{name}"), name)
+        assert isinstance(found, click.Command), cmd_name
+        return found
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in COMMANDS:
+            ctx.fail(f"there is no command {args[0]!r}: {suggest(args[0], COMMANDS)}")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="mmap-testbed", prog_name="testbed")
 @click.option("-v", "--verbose", is_flag=True, help="Log each external command before it runs.")
 def cli(verbose: bool) -> None:
@@ -48,17 +57,6 @@ def cli(verbose: bool) -> None:
     # At debug level these libraries log their own internals.
     for library in ("paramiko", "qemu", "asyncio"):
         logging.getLogger(library).setLevel(logging.CRITICAL)
-
-
-for command in (
-    *(run.run, build.build, series.series, compare.compare, check.check),
-    *(report.report, drivers.drivers),
-    *(cluster.cluster, nightly.nightly, history.history, run_cell.run_cell),
-    *(bisect.bisect, bisect_step.bisect_step, mutants.mutants, hooks.hooks),
-    *(boot.boot, shell.shell, gdb.gdb),
-    *(doctor.doctor, cache.cache, completion.completion),
-):
-    cli.add_command(command)
 
 
 def main() -> NoReturn:

@@ -15,7 +15,7 @@ import yaml
 from groovy_parser.parser import parse_groovy_content
 
 from testbed.arch import ARCHES
-from testbed.cli import cli
+from testbed.cli import COMMANDS, cli
 from testbed.process import run
 from testbed.settings import CHECKOUT
 
@@ -69,7 +69,7 @@ def _calls(text: str) -> Iterator[tuple[str, set[str]]]:
     """Each call of a command in a template or in the Containerfile, with its options."""
     for match in _CALL.finditer(text):
         options = set(re.findall(r"(?<!\S)--[a-z][a-z-]*", match["rest"]))
-        if match["command"] is None or match["command"] in cli.commands:
+        if match["command"] is None or match["command"] in COMMANDS:
             yield match["command"] or "run", options
 
 
@@ -78,9 +78,11 @@ def _calls(text: str) -> Iterator[tuple[str, set[str]]]:
 )
 def test_a_template_calls_the_testbed_as_it_is(file: Path) -> None:
     for name, options in _calls(file.read_text()):
+        command = cli.get_command(click.Context(cli), name)
+        assert command is not None
         known = {
             option
-            for parameter in cli.commands[name].params
+            for parameter in command.params
             if isinstance(parameter, click.Option)
             for option in parameter.opts
         }

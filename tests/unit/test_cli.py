@@ -191,3 +191,9 @@ def test_series_shows_how_each_patch_applies(testbed: Testbed, tmp_path: Path) -
     shown = testbed("series", "--kernel", kernel, "--series", str(series))
     assert (shown.status, "2.patch  conflicts\n" in shown.stdout) == (1, True), shown.stderr
     assert "2.patch does not apply: mm/vma.c, hunk 1" in shown.stderr
+
+
+def test_an_unknown_command_is_an_error_that_names_the_nearest_one(testbed: Testbed) -> None:
+    ended = testbed("rnu")
+    assert ended.status == 2
+    assert "there is no command 'rnu': did you mean run?" in ended.stderr
