@@ -9,7 +9,7 @@ import pytest
 
 from testbed.lab.lab import Lab
 from testbed.settings import Isolation
-from testbed.suite.batch import BATCH, uses_guest, wish_of
+from testbed.suite.batch import BATCH, Wish, uses_guest, wish_of
 from testbed.suite.confirm import Confirmer
 from testbed.suite.selection import Selection
 
@@ -38,11 +38,21 @@ class BatchRunner:
         if not batched or item.config.option.keep:
             return None  # pytest runs it
         item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-        before = [self._items[test] for test in self.lab.users(wish.arch, disks=wish.disks)]
-        reports = self._confirmer.run(item, before, nextitem)
+        reports = self._confirmer.run(item, self._tests_before(wish), nextitem)
         if nextitem is None or nextitem.stash[BATCH] != item.stash[BATCH]:
             self.lab.end_batches()
         for report in reports:
             item.ihook.pytest_runtest_logreport(report=report)
         item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
         return True
+
+    def _tests_before(self, wish: Wish) -> list[pytest.Item]:
+        """Return the tests that have used the guest that the next test gets.
+
+        A guest that other work has used, such as trials that a test makes, is no guest for tests.
+        """
+        users = self.lab.users(wish.arch, disks=wish.disks)
+        if not self._items.keys() >= set(users):
+            self.lab.end_batches(wish.arch)
+            return []
+        return [self._items[user] for user in users]

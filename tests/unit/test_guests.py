@@ -245,9 +245,15 @@ def test_a_test_is_judged_with_the_users_of_its_guest_before_it(
     runner = BatchRunner(lab, Selection())
     items = [item(name) for name in ("a", "skipped", "b", "c", "d")]
     runner.pytest_collection_finish(cast(pytest.Session, SimpleNamespace(items=items)))
-    for each, following in zip(items, [*items[1:], None], strict=True):
+    for each, following in zip(items, [*items[1:], items[0]], strict=True):
         runner.pytest_runtest_protocol(each, following)
     assert seen == [("a", []), ("skipped", ["a"]), ("b", ["a"]), ("c", []), ("d", ["c"])]
+
+    used(lab, "a trial that a test makes by itself")
+    seen.clear()
+    for name in ("a", "d"):
+        runner.pytest_runtest_protocol(item(name), items[0])
+    assert seen == [("a", []), ("d", ["a"])]
 
 
 def ignored(**_: object) -> None:
