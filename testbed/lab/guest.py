@@ -151,7 +151,10 @@ class Guest:
         self._balance(ledger_of(files))
 
     def load(self, module: str, parameters: str = "") -> None:
-        """Load one of the project's modules until the end of the test."""
+        """Load one of the project's modules, freshly, until the end of the test."""
+        if module in self.kept:
+            self.session.unload_module(module)
+            self.kept.remove(module)
         self._load(module, parameters)
         self.at_end(Unloading(self.session, module))
 

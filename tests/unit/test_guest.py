@@ -192,6 +192,20 @@ def test_a_module_is_unloaded_unless_it_is_shared_in_a_guest_that_keeps_it(keeps
     assert kernel.unloaded == (["mmap_uio"] if keeps else ["mmap_stack", "mmap_uio"])
 
 
+def test_a_test_that_loads_a_kept_module_gets_a_fresh_one() -> None:
+    kernel = FakeKernel()
+    guest = fake_guest(kernel)
+    guest.keeps_modules = True
+    guest.begin("one")
+    guest.load_shared("mmap_stack")
+    guest.finish()
+    guest.begin("two")
+    guest.load("mmap_stack")
+    assert (kernel.modules, kernel.unloaded) == (["mmap_stack"], ["mmap_stack"])
+    guest.finish()
+    assert kernel.modules == []
+
+
 def test_a_reference_to_a_kept_module_is_left_behind() -> None:
     kernel = FakeKernel()
     guest = fake_guest(kernel)
