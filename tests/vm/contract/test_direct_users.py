@@ -62,7 +62,7 @@ class _Place(TypedDict):
 
 
 def _place(guest: Guest, user: InTreeFile) -> _Place:
-    if user.hook != "mem":
+    if user.name != "mem":
         return {"offset": user.offset, "pages": user.pages}
     # With STRICT_DEVMEM, /dev/mem refuses ordinary memory.
     pfn = find_bar(guest).pfn(guest.session.hello().page_size)
@@ -136,7 +136,7 @@ def test_a_shared_write_is_everybodys(guest: Guest, user: InTreeFile, path: Hook
     script.map("n", LOW, **place)
     other = script.read("n")
     back = script.step("pread", LOW, off=f"{place['offset']}p", len=f"{user.pages}p")
-    if user.hook == "mem":
+    if user.name == "mem":
         script.write("n", 0)  # the memory of a device outlives the test
     seen = guest.prober.run(script)
     assert [seen[step].results for step in wrote] == [["ok"], ["ok"]]
