@@ -49,7 +49,7 @@ class BatchRunner:
     def _tests_before(self, wish: Wish) -> list[pytest.Item]:
         """Return the tests that have used the guest that the next test gets.
 
-        One that other work has used, such as trials that a test makes, is ended: none has used the next.
+        One that other work has used, such as trials that a test makes, is ended first.
         """
         users = self.lab.users(wish.arch, disks=wish.disks)
         if not self._items.keys() >= set(users):
