@@ -71,6 +71,12 @@ class PreparedKernel:
         return dataclasses.replace(self, disks=())
 
 
+def flavour_fragments(flavour: Flavour, arch: Arch) -> tuple[Path, ...]:
+    """Return the fragments that a flavour adds to those of every kernel, as files."""
+    recipes = recipe_files(arch) if flavour.recipes else ()
+    return (*(KERNEL_CONFIG / name for name in flavour.fragments), *recipes)
+
+
 def request_kernel(
     arch_name: str,
     series: Series,
@@ -86,11 +92,7 @@ def request_kernel(
         source=resolve(settings.kernel, ctx),
         arch=arch,
         series=series,
-        fragments=(
-            *(KERNEL_CONFIG / name for name in flavour.fragments),
-            *(recipe_files(arch) if flavour.recipes else ()),
-            *fragments,
-        ),
+        fragments=(*flavour_fragments(flavour, arch), *fragments),
         user_fragments=settings.config,
         toolchain=settings.toolchain,
         build_dir_name=build_dir_name,

@@ -15,11 +15,12 @@ from testbed.kernel.configure import read_fragments
 from testbed.kernel.kconfig import fragment_text
 from testbed.kernel.request import KernelRequest
 from testbed.kernel.toolchain import find_compiler
+from testbed.lab.prepared import flavour_fragments
 from testbed.nightly.cell import Cell, PatchFile, TextFile
 from testbed.nightly.kinds import KINDS
 from testbed.nightly.matrix import Matrix, Row
 from testbed.nightly.streams import StreamKernel, kernels_of
-from testbed.settings import KERNEL_CONFIG, Settings
+from testbed.settings import Settings
 
 # Part of every content key: a change of its inputs makes all results new.
 _LAYOUT = "1"
@@ -96,12 +97,12 @@ class Planner:
 
 def kernel_request(kernel: StreamKernel, cell: Cell, settings: Settings) -> KernelRequest:
     """Return the request of a cell's kernel."""
-    names = FLAVOURS[cell.flavour].fragments
+    arch = find_arch(cell.arch)
     return KernelRequest(
         source=kernel.source,
-        arch=find_arch(cell.arch),
+        arch=arch,
         series=kernel.series,
-        fragments=tuple(KERNEL_CONFIG / name for name in names),
+        fragments=flavour_fragments(FLAVOURS[cell.flavour], arch),
         user_fragments=settings.config,
         toolchain=settings.toolchain,
     )
