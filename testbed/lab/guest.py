@@ -235,10 +235,9 @@ class Guest:
         """Compare the kernel's counters with their values before the test."""
         before, excused = self.ledger, self.excused
         self.ledger, self.excused = after, False
-        if before is not None:
-            before = before.with_modules(self.kept)
-        found = [] if before is None or excused else list(changes(before, after))
-        if found:
+        if before is None or excused:
+            return
+        if found := list(changes(before.with_modules(self.kept), after)):
             self._spend("a test left something behind: " + "; ".join(found))
             raise UnbalancedLedger("after the test " + "; ".join(found))
 
