@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -15,6 +16,9 @@ from testbed.cli.options import json_option, kernel_options
 from testbed.lab.doctor import Finding, examine
 from testbed.results.model import EXIT_EXPECTED, EXIT_SETUP
 from testbed.settings import Settings
+
+# A password in a URL of the settings: behind the user's name, or as a parameter.
+_PASSWORD = re.compile(r"(?P<before>://[^:@/]*:)[^@]+(?=@)|(?P<parameter>[?&]password=)[^&]+")
 
 
 @click.command()
@@ -36,7 +40,7 @@ def doctor(**options: Any) -> None:
         findings = examine(settings, invocation.ctx.cache)
         content = {
             "findings": [dataclasses.asdict(finding) for finding in findings],
-            "settings": dataclasses.asdict(settings),
+            "settings": dict(_shown(settings)),
         }
         invocation.report((*_finding_lines(findings), *_settings_lines(settings)), content)
     sys.exit(EXIT_EXPECTED if all(finding.good for finding in findings) else EXIT_SETUP)
@@ -53,5 +57,16 @@ def _finding_lines(findings: Iterable[Finding]) -> Iterator[str]:
 
 def _settings_lines(settings: Settings) -> Iterator[str]:
     yield "settings in force:"
+    for name, value in _shown(settings):
+        yield f"  {name} = {value}"
+
+
+def _shown(settings: Settings) -> Iterator[tuple[str, Any]]:
+    """Yield each setting by its name. People paste them into reports: passwords are left out."""
     for field in dataclasses.fields(settings):
-        yield f"  {field.name} = {getattr(settings, field.name)}"
+        value = getattr(settings, field.name)
+        yield field.name, _PASSWORD.sub(_without, value) if type(value) is str else value
+
+
+def _without(match: re.Match[str]) -> str:
+    return f"{match['before'] or match['parameter']}***"

@@ -57,6 +57,23 @@ def test_doctor(testbed: Testbed) -> None:
     assert done.status == wanted
 
 
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://ann:s3cret@host/db", "postgresql://ann:***@host/db"),
+        ("postgresql://host/db?password=s3cret&x=1", "postgresql://host/db?password=***&x=1"),
+        ("sqlite:////srv/a.sqlite", "sqlite:////srv/a.sqlite"),
+    ],
+)
+def test_doctor_shows_no_password(testbed: Testbed, tmp_path: Path, url: str, shown: str) -> None:
+    file = tmp_path / "history.toml"
+    file.write_text(f'history = "{url}"\nmirror = "http://mirror.example:8080/debian"\n')
+    words = ("doctor", "--arch", "x86_64", "--settings", str(file))
+    found = content(testbed(*words, "--json").stdout)["settings"]
+    assert (found["history"], found["mirror"]) == (shown, "http://mirror.example:8080/debian")
+    assert f"  history = {shown}\n" in testbed(*words).stdout
+
+
 def test_cache_list(testbed: Testbed) -> None:
     done = testbed("cache", "list", "--json")
     assert (done.status, content(done.stdout)["entries"]) == (0, [])
