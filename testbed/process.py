@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import pwd
 import select
 import shlex
 import shutil
@@ -70,6 +71,14 @@ def find_tool(name: str, *, package: str = "") -> str:
     if path is None:
         raise SetupError(f"{name} is not installed", hint=f"apt install {package or name}")
     return path
+
+
+def user_name() -> str:
+    """Return the name of the user. In a container the user may have a number only."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
 
 
 def check_output(

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -29,6 +28,7 @@ from testbed.history.importing import import_run
 from testbed.history.phrases import LEGEND
 from testbed.history.queries import matching_tests
 from testbed.history.showing import Past
+from testbed.process import user_name
 from testbed.settings import load_settings
 
 # So many tests are shown. A pattern that matches more is too wide.
@@ -132,7 +132,7 @@ def accept_command(pattern: str, lane: str, reason: str, **options: Any) -> None
                 f"no changed facts of {pattern!r} wait to be accepted",
                 hint=f"{len(every)} others do" if every else "none do at all",
             )
-        accept(db, found, reason=reason, who=getpass.getuser())
+        accept(db, found, reason=reason, who=user_name())
     invocation.show(f"accepted {each.test} in {each.lane.key}" for each in found)
 
 

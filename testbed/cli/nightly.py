@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import dataclasses
-import getpass
 import json
 import shlex
 import socket
@@ -47,7 +46,7 @@ from testbed.nightly.priority import by_worth, text_of
 from testbed.nightly.summary import list_lines, summary_lines
 from testbed.pages.nightpages import write_night_site
 from testbed.pages.nightsite import NightSite, read_night
-from testbed.process import run
+from testbed.process import run, user_name
 from testbed.settings import Settings, load_settings
 from testbed.terminal import make_progress, open_console, plain
 
@@ -265,7 +264,7 @@ def _write_mail(call: _Call, night: Night) -> None:
     """Write the mail of a night with news. Send it only if the user's settings name a command."""
     if not wants_mail(night):
         return
-    sender = f"{getpass.getuser()}@{socket.gethostname()}"
+    sender = f"{user_name()}@{socket.gethostname()}"
     text = mail_of(night, call.matrix.mail_to, sender).as_string()
     write_whole(night.folder / MAIL_FILE, text)
     command = shlex.split(call.ctx.settings.sendmail)

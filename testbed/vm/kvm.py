@@ -6,12 +6,12 @@ from __future__ import annotations
 import fcntl
 import grp
 import os
-import pwd
 import stat
 from dataclasses import dataclass
 from pathlib import Path
 
 from testbed.arch import Arch, host_uname
+from testbed.process import user_name
 
 # _IO(KVMIO, 0x00). Every kernel since 2.6.22 answers 12.
 _GET_API_VERSION = 0xAE00
@@ -110,14 +110,6 @@ def _without_access(device: Path) -> str:
     if user in members:
         return f"{user} is in the group {group}, but this session began before: log in again"
     return f"it is for the group {group}: run `sudo usermod -aG {group} {user}`, then log in again"
-
-
-def user_name() -> str:
-    """Return the name of the user. In a container the user may have a number only."""
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return str(os.getuid())
 
 
 def _group(number: int) -> tuple[str, list[str]]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from testbed.errors import SetupError
-from testbed.vm.kvm import user_name
+from testbed.process import user_name
 
 _DEVICE = re.compile(r"vfio-pci,(?:.*,)?host=(?P<address>[0-9a-fA-F:.]+)(?:,|$)")
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import grp
 import os
-import pwd
 from pathlib import Path
 
 import pytest
 
 from testbed.arch import find_arch
-from testbed.vm.kvm import HostFiles, Obstacle, kvm_obstacle, user_name
+from testbed.process import user_name
+from testbed.vm.kvm import HostFiles, Obstacle, kvm_obstacle
 
 X86_64 = find_arch("x86_64")
 ARM64 = find_arch("arm64")
@@ -132,11 +132,3 @@ def test_a_device_for_nobody_is_given_to_the_group(
 ) -> None:
     hint = refuses(files, gid, mode, monkeypatch)
     assert f"sudo chgrp kvm {files.device} && sudo chmod 660 {files.device}" in hint
-
-
-def test_a_user_may_lack_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    def unknown(uid: int) -> None:
-        raise KeyError(uid)
-
-    monkeypatch.setattr(pwd, "getpwuid", unknown)
-    assert user_name() == str(os.getuid())

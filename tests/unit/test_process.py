@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import signal
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from testbed.deadline import Deadline
 from testbed.errors import CommandError, InfraError, SetupError
-from testbed.process import check_output, run, spawn, wait_any
+from testbed.process import check_output, run, spawn, user_name, wait_any
 from testbed.settings import CHECKOUT
 
 # A child of the test. It starts a long sleep through the testbed and prints its pid.
@@ -118,3 +119,11 @@ def _gone(pid: int) -> bool:
         if state == "Z":
             return True
     return False
+
+
+def test_a_user_may_lack_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(uid: int) -> None:
+        raise KeyError(uid)
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    assert user_name() == str(os.getuid())
