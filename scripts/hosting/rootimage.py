@@ -55,6 +55,9 @@ _FOR_INITRAMFS = (
     f'printf "virtio_pci\\nvirtio_blk\\next4\\n" >"$1{_MODULES}/hosts"',
 )
 
+# What nobody reads in a host.
+_UNREAD = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*")
+
 _DISK_SIZE = "12G"  # a sparse file
 
 # Seconds. A foreign host's programs run in QEMU's user emulation.
@@ -91,7 +94,7 @@ def make_root_image(host: Host, ctx: Context) -> RootImage:
         CommandError: a package could not be fetched, or scripts/setup failed in the host.
     """
     texts = [part.read_text() for part in (*_SETUP, _PREPARE, _INIT)]
-    key = digest(_LAYOUT, repr(host), *texts)
+    key = digest(_LAYOUT, host.suite, host.arch.name, host.kernel_package, host.python, *texts)
 
     def make(scratch: Path) -> None:
         wheels = _wheels(host, ctx)
@@ -137,6 +140,7 @@ def _bootstrap(host: Host, wheels: Path, tar: Path, log: Path, ctx: Context) -> 
     argv: Argv = [
         program, "--variant=minbase", f"--architectures={host.arch.debian}",
         f"--include={packages}", f"--keyring={ctx.settings.archive_keyring}",
+        "--dpkgopt=force-unsafe-io", *(f"--dpkgopt=path-exclude={path}" for path in _UNREAD),
         *(f"--essential-hook={command}" for command in _FOR_INITRAMFS),
         *(f"--customize-hook={command}" for command in _for_user(wheels)),
         host.suite, tar, f"deb {mirror} {host.suite} main",
