@@ -3,8 +3,14 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from dataclasses import dataclass
+
+# Rounds of an empty loop, and the seconds that they take on a host that counts as usual.
+_ROUNDS = 20_000
+_USUAL = 0.0016
+_TRIES = 5
 
 
 @dataclass(frozen=True)
@@ -18,6 +24,11 @@ class Deadline:
     def after(cls, seconds: float) -> Deadline:
         """Return a deadline `seconds` from now."""
         return cls(time.monotonic() + seconds, seconds)
+
+    @classmethod
+    def for_host(cls, seconds: float) -> Deadline:
+        """Return a deadline for work that takes a usual host at most `seconds`."""
+        return cls.after(seconds * host_slowness())
 
     @property
     def remaining(self) -> float:
@@ -35,3 +46,20 @@ class Deadline:
 
     def __str__(self) -> str:
         return f"{self.budget:g} s"
+
+
+@functools.cache
+def host_slowness() -> float:
+    """Return how many times slower this host is than a usual one, at least 1.
+
+    An emulated host is some 10 times slower. The quickest of several tries counts: other work on
+    the host should not.
+    """
+    return max(1.0, round(min(_loop_seconds() for _ in range(_TRIES)) / _USUAL, 1))
+
+
+def _loop_seconds() -> float:
+    began = time.perf_counter()
+    for _ in range(_ROUNDS):
+        pass
+    return time.perf_counter() - began

@@ -16,6 +16,7 @@ from typing import Any
 import platformdirs
 
 from testbed.arch import ARCHES, find_arch
+from testbed.deadline import host_slowness
 from testbed.errors import SetupError
 from testbed.flavour import BASE, find_flavour
 from testbed.tomlfile import read_toml
@@ -86,7 +87,7 @@ class Settings:
     isolation: Isolation = Isolation.BATCH
     workers: int = 0  # processes that run tests; 0: one per processor that memory allows
     memory_mib: int = 512  # of a VM; some flavours add to this
-    boot_timeout: float = 60.0  # seconds until SSH must answer; more for a slow flavour
+    boot_timeout: float = 60.0  # seconds until SSH must answer; more for a slow flavour or host
     mirror: str = ""  # URL of a Debian mirror; if empty, the one that the host's apt uses
     suites: tuple[str, ...] = ("trixie-backports", "sid")  # where to look for linux-source
     guest_suite: str = "trixie"  # the source of the guest's programs
@@ -133,8 +134,8 @@ class Settings:
 
     @property
     def boot_seconds(self) -> float:
-        """The seconds in which a VM of the flavour must boot."""
-        return self.boot_timeout * find_flavour(self.flavour).slowdown
+        """The seconds in which a VM of the flavour must boot on this host."""
+        return self.boot_timeout * find_flavour(self.flavour).slowdown * host_slowness()
 
 
 def option_words(config: Iterable[str], cmdline: str, qemu: Sequence[str]) -> tuple[str, ...]:

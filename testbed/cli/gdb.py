@@ -96,7 +96,7 @@ def open_stub(guest: Guest, stub: Path) -> None:
     """Make QEMU listen for gdb. The guest runs until gdb attaches."""
     command = f"gdbserver unix:{stub},server=on,wait=off"
     guest.vm.qmp.execute(
-        "human-monitor-command", {"command-line": command}, deadline=Deadline.after(_PATIENCE)
+        "human-monitor-command", {"command-line": command}, deadline=Deadline.for_host(_PATIENCE)
     )
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from testbed.arch import Arch
 from testbed.cache import digest
-from testbed.deadline import Deadline
+from testbed.deadline import Deadline, host_slowness
 from testbed.errors import BootHang, BootNoSsh, BootPanic, LaunchError, SetupError, TestbedError
 from testbed.files import make_folder, write_whole
 from testbed.flavour import find_flavour
@@ -36,7 +36,7 @@ from testbed.vm.qemu import Accel, VmSpec, qemu_version
 
 __all__ = ["Accel", "AccelDecision", "choose_accel", "kvm_refused", "outlook"]
 
-_PROOF_SECONDS = 20.0  # of the base flavour
+_PROOF_SECONDS = 20.0  # of the base flavour, on a usual host
 
 # A failure stays valid for this long: hosts get fixed, and some failures are transient.
 _BELIEVED = timedelta(days=7)
@@ -104,7 +104,7 @@ def prove_by_boot(kernel: Kernel, image: Image, settings: Settings) -> Proof:
 
 
 def _proof_seconds(settings: Settings) -> float:
-    return _PROOF_SECONDS * find_flavour(settings.flavour).slowdown
+    return _PROOF_SECONDS * find_flavour(settings.flavour).slowdown * host_slowness()
 
 
 def choose_accel(

@@ -55,17 +55,17 @@ def interrupts_are_off(qmp: Qmp, system_map: Path) -> bool:
 @contextmanager
 def _paused(qmp: Qmp) -> Iterator[None]:
     """Stop the processors: while they run, QEMU does not keep all registers up to date."""
-    qmp.execute("stop", deadline=Deadline.after(_PATIENCE))
+    qmp.execute("stop", deadline=Deadline.for_host(_PATIENCE))
     try:
         yield
     finally:
         with contextlib.suppress(QmpError):
-            qmp.execute("cont", deadline=Deadline.after(_PATIENCE))
+            qmp.execute("cont", deadline=Deadline.for_host(_PATIENCE))
 
 
 def _monitor(qmp: Qmp, line: str, cpu: int = 0) -> str:
     command = {"command-line": line, "cpu-index": cpu}
-    return str(qmp.execute("human-monitor-command", command, deadline=Deadline.after(_PATIENCE)))
+    return str(qmp.execute("human-monitor-command", command, deadline=Deadline.for_host(_PATIENCE)))
 
 
 def _stack(qmp: Qmp, cpu: Processor) -> dict[int, int]:

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from testbed.deadline import Deadline
+from testbed.deadline import Deadline, host_slowness
 from testbed.errors import (
     BootHang,
     BootNoSsh,
@@ -99,14 +99,14 @@ class VirtualMachine:
             BootPanic: the guest ended before the testbed was connected.
             QmpError: QEMU runs, but its monitor does not answer.
         """
-        patience = deadline.capped(_QMP_PATIENCE)
+        patience = deadline.capped(_QMP_PATIENCE * host_slowness())
         try:
             self.qmp.connect(sock, patience)
             usernet = self._usernet(patience)
         except QmpError as error:
-            if self.process.wait(Deadline.after(1.0)) is None:
+            if self.process.wait(Deadline.for_host(1.0)) is None:
                 raise
-            self.notifier.wait_for(self.why_dead, Deadline.after(_END_PATIENCE))
+            self.notifier.wait_for(self.why_dead, Deadline.for_host(_END_PATIENCE))
             raise self._boot_error(deadline) from error
         port = parse_ssh_port(usernet)
         if port is None:
@@ -122,10 +122,10 @@ class VirtualMachine:
         """
         phase = self.notifier.wait_for(self._left_booting, deadline)
         if phase is Phase.ENDING:
-            self.notifier.wait_for(self.why_dead, Deadline.after(_END_PATIENCE))
+            self.notifier.wait_for(self.why_dead, Deadline.for_host(_END_PATIENCE))
         if phase is not Phase.READY:
             raise self._boot_error(deadline)
-        while not _ssh_answers(self.ssh_port, deadline.capped(_BANNER_PATIENCE)):
+        while not _ssh_answers(self.ssh_port, deadline.capped(_BANNER_PATIENCE * host_slowness())):
             # slirp does not signal when it begins to forward. The notifier signals a dead guest.
             if self.notifier.wait_for(self.why_dead, deadline.capped(_BANNER_PAUSE)):
                 raise self._boot_error(deadline)
@@ -163,7 +163,7 @@ class VirtualMachine:
         try:
             load_state(self.qmp, self.spec.template.state, self.notifier, deadline)
         except QmpError as error:
-            if self.process.wait(Deadline.after(1.0)) is None:
+            if self.process.wait(Deadline.for_host(1.0)) is None:
                 raise
             message = f"QEMU cannot load the template: {error.message}"
             raise self._launch_error(message, LaunchError) from error
@@ -184,7 +184,7 @@ class VirtualMachine:
 
     def stop(self) -> None:
         """End QEMU: ask it to quit, and kill it if it does not."""
-        deadline = Deadline.after(_QUIT_PATIENCE)
+        deadline = Deadline.for_host(_QUIT_PATIENCE)
         try:
             if self.process.returncode is None and not self.qmp.closed:
                 self.qmp.quit(deadline)
@@ -242,7 +242,7 @@ class VirtualMachine:
         return kind(message, evidence=evidence, logs=logs)
 
     def _exit_status(self) -> str:
-        status = self.process.wait(Deadline.after(1.0))
+        status = self.process.wait(Deadline.for_host(1.0))
         return "but its process still exists" if status is None else f"exit status {status}"
 
 

@@ -135,7 +135,7 @@ def qemu_version(arch: Arch) -> str:
         InfraError: QEMU does not print its version.
     """
     try:
-        text = check_output([find_qemu(arch), "--version"], deadline=Deadline.after(10))
+        text = check_output([find_qemu(arch), "--version"], deadline=Deadline.for_host(10))
     except CommandError as exc:
         raise InfraError(f"{_program(arch)} does not run", evidence=str(exc)) from exc
     match = _VERSION.search(text)
@@ -151,7 +151,7 @@ def qemu_devices(arch: Arch) -> frozenset[str]:
         SetupError: QEMU is not installed.
     """
     argv = [find_qemu(arch), "-machine", arch.machine, "-device", "help"]
-    return frozenset(_DEVICE.findall(check_output(argv, deadline=Deadline.after(10))))
+    return frozenset(_DEVICE.findall(check_output(argv, deadline=Deadline.for_host(10))))
 
 
 def qemu_argv(spec: VmSpec, channels: Channels) -> list[str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 import vm_parts
 
 from testbed.arch import find_arch
+from testbed.deadline import Deadline
 from testbed.errors import BootPanic, InfraError, SetupError
 from testbed.image import Image
 from testbed.kernel.build import Kernel
@@ -21,6 +23,7 @@ from testbed.settings import AccelChoice, Settings
 from testbed.vm import accel
 from testbed.vm.accel import Accel, AccelDecision, Proof, choose_accel, outlook
 from testbed.vm.kvm import Obstacle
+from testbed.vm.qemu import VmSpec
 
 X86_64 = find_arch("x86_64")
 
@@ -174,3 +177,21 @@ def test_a_refusal_of_kvm_names_the_obstacle_and_the_hint(
         host().choose(AccelChoice.KVM)
     assert caught.value.hint.startswith("run modprobe; or give --accel auto")
     assert host().choose().hint == "run modprobe"
+
+
+@pytest.mark.parametrize(("flavour", "factor"), [("base", 1), ("debug", 4)])
+def test_kvm_may_take_longer_to_boot_on_a_slow_host_and_with_a_slow_flavour(
+    flavour: str, factor: int, monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    budgets = []
+
+    @contextmanager
+    def fake_boot(spec: VmSpec, deadline: Deadline) -> Iterator[None]:
+        budgets.append(deadline.budget)
+        yield
+
+    monkeypatch.setattr(accel, "boot", fake_boot)
+    monkeypatch.setattr(accel, "host_slowness", lambda: 15.0)
+    chosen = dataclasses.replace(settings, flavour=flavour)
+    assert accel.prove_by_boot(vm_parts.kernel(), vm_parts.image(), chosen).works
+    assert budgets == [20 * 15 * factor]

@@ -113,12 +113,16 @@ def test_a_repeatable_option_that_is_absent_leaves_the_file_s_value(file: Path) 
     )
 
 
-def test_a_flavour_may_need_more_memory_and_time() -> None:
+def test_a_flavour_may_need_more_memory_and_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    slowness = 1.0
+    monkeypatch.setattr("testbed.settings.host_slowness", lambda: slowness)
     base = load_settings(options={"arch": "arm64"})
     debug = load_settings(options={"arch": "arm64", "flavour": "debug"})
     assert (base.vm_memory_mib, base.boot_seconds) == (base.memory_mib, base.boot_timeout)
     assert debug.vm_memory_mib > base.vm_memory_mib
     assert debug.boot_seconds > base.boot_seconds
+    slowness = 12.5
+    assert base.boot_seconds == 12.5 * base.boot_timeout
 
 
 def test_the_flavours_use_exactly_the_fragments_that_exist() -> None:
