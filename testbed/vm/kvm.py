@@ -37,7 +37,7 @@ class HostFiles:
 
     device: Path = Path("/dev/kvm")
     cpuinfo: Path = Path("/proc/cpuinfo")
-    modules: Path = Path("/sys/module")
+    registered: Path = Path("/sys/class/misc/kvm")  # while the kernel has the device
 
 
 def kvm_obstacle(
@@ -68,8 +68,8 @@ def kvm_obstacle(
 def _without_device(files: HostFiles, host: str) -> str:
     flags = _flags(files.cpuinfo)
     own = next((module for flag, module in _VENDOR_MODULES.items() if flag in flags), None)
-    if any((files.modules / module).exists() for module in _VENDOR_MODULES.values()):
-        # The kernel has KVM, so only this container's /dev lacks it.
+    if files.registered.exists():
+        # Only this container's /dev lacks it.
         return f"in a container: start it with --device {files.device}"
     if own:
         return (

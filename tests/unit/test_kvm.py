@@ -20,9 +20,8 @@ ARM64 = find_arch("arm64")
 @pytest.fixture
 def files(tmp_path: Path) -> HostFiles:
     """The files of a host without /dev/kvm, whose processor has no special flags."""
-    found = HostFiles(tmp_path / "kvm", tmp_path / "cpuinfo", tmp_path / "module")
+    found = HostFiles(tmp_path / "kvm", tmp_path / "cpuinfo", tmp_path / "misc-kvm")
     found.cpuinfo.write_text("processor\t: 0\nflags\t\t: fpu vme\n\nprocessor\t: 1\n")
-    found.modules.mkdir()
     return found
 
 
@@ -65,10 +64,13 @@ def test_a_virtual_machine_needs_nested_virtualization(files: HostFiles) -> None
     assert "nested virtualization" in obstacle(files).hint
 
 
-def test_a_container_lacks_the_device_of_a_kernel_that_has_kvm(files: HostFiles) -> None:
-    has_flags(files, "fpu svm")
-    (files.modules / "kvm_amd").mkdir()
-    assert obstacle(files).hint == f"in a container: start it with --device {files.device}"
+@pytest.mark.parametrize(("host", "flags"), [("x86_64", "fpu svm"), ("aarch64", "fp asimd")])
+def test_a_container_lacks_the_device_of_a_kernel_that_has_kvm(
+    files: HostFiles, host: str, flags: str
+) -> None:
+    has_flags(files, flags)
+    files.registered.mkdir()
+    assert obstacle(files, host).hint == f"in a container: start it with --device {files.device}"
 
 
 def test_an_arm64_kernel_has_to_start_in_el2(files: HostFiles) -> None:
