@@ -21,6 +21,7 @@ from pathlib import Path
 from hosting.checks import Check, checks
 from hosting.hostmachine import HostMachine, started
 from hosting.hosttable import HOSTS, Host, find_host
+from hosting.poor import poor_checks
 from hosting.rootimage import make_root_image
 from hosting.roundimage import make_round_image
 from hosting.rounds import Round
@@ -61,7 +62,8 @@ def parse_options() -> argparse.Namespace:
 
 def chosen(host: Host, arches: Sequence[str], only: str | None) -> Iterator[Check]:
     names = only.split(",") if only is not None else None
-    return (check for check in checks(host, arches) if names is None or check.name in names)
+    every = (*checks(host, arches), *poor_checks(host))
+    return (check for check in every if names is None or check.name in names)
 
 
 def serve(machine: HostMachine, console: Console) -> None:

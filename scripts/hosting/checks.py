@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from hosting.hosttable import CHECKOUT_INSIDE, Host
+from hosting.hosttable import CHECKOUT_INSIDE, USER, Host
 from testbed.arch import ARCHES
 
 # Tests for `testbed run -k`: all paths, and scenarios of the model.
@@ -24,6 +24,23 @@ for each in $(seq 50); do pgrep -u $USER qemu-system >/dev/null || break; sleep 
 """
 
 
+# The device id of QEMU's `edu`, and where a machine shows those that it has.
+_EDU = "0x11e8"
+_DEVICES = "/sys/bus/pci/devices/*/device"
+
+_FIND = f"basename $(dirname $(grep -l {_EDU} {_DEVICES})) >/run/handed"
+
+# What docs/running.md has the user do.
+_RELEASE = f"""
+device=$(cat /run/handed) pci=/sys/bus/pci
+modprobe vfio-pci
+echo vfio-pci >$pci/devices/$device/driver_override
+echo $device >$pci/drivers_probe
+chown {USER} /dev/vfio/$(basename $(readlink $pci/devices/$device/iommu_group))
+echo "{USER} - memlock unlimited" >/etc/security/limits.d/vfio.conf
+"""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Check:
     """A script for the user's bash, and what it has to show."""
@@ -33,6 +50,9 @@ class Check:
     seconds: float
     shows: tuple[str, ...] = ()  # regular expressions
     status: int = 0
+    user: str = USER
+    before: str = ""  # a script of root that changes the host
+    after: str = ""  # a script of root that changes it back
 
     @property
     def text(self) -> str:
@@ -105,6 +125,8 @@ def checks(host: Host, arches: Sequence[str]) -> Iterator[Check]:
         "--node /dev/example_pages --lower",
         seconds=1500,
     )
+    if host.devices:
+        yield from _handed_in(own)
     yield Check(
         name="interrupt",
         script=_running(own, "interrupted")
@@ -120,6 +142,29 @@ def checks(host: Host, arches: Sequence[str]) -> Iterator[Check]:
         + f"testbed run --arch {own} -k '{SAMPLE} and test_descriptor' --results results/killed "
         "--continue",
         seconds=1500,
+    )
+
+
+def _handed_in(arch: str) -> Iterator[Check]:
+    """Yield checks of a PCI device that a guest gets: before it is released, and after."""
+    words = f"""--arch {arch} --qemu "-device vfio-pci,host=$(cat /run/handed)\""""
+    yield Check(
+        name="vfio-doctor",
+        before=_FIND,
+        script=f"testbed doctor {words}",
+        after="true",
+        seconds=300,
+        shows=("not vfio-pci", "driver_override", "memlock"),
+        status=2,
+    )
+    yield Check(
+        name="vfio",
+        before=_RELEASE,
+        script=f"testbed doctor {words}\ntestbed shell {words} -- sh -c 'cat {_DEVICES}'\n"
+        f"testbed run {words} --workers 1 -k 'test_pgoff_is_the_offset_in_pages and direct'",
+        after="rm /etc/security/limits.d/vfio.conf",
+        seconds=900,
+        shows=(f"^{_EDU}$", "every test boots, because", "1 PASS in"),
     )
 
 

@@ -115,7 +115,10 @@ def host_argv(
     host: Host, root: RootImage, round_disk: Path, console: Path, channel: int
 ) -> list[str]:
     """Return QEMU's command line of a host. Both disks stay as they are."""
-    cmdline = f"root=/dev/vda rw console={host.console} init=/usr/local/sbin/hosts-init panic=-1"
+    cmdline = (
+        f"root=/dev/vda rw console={host.console} init=/usr/local/sbin/hosts-init panic=-1"
+        f" {host.cmdline}"
+    )
     # fmt: off
     return [
         find_qemu(host.arch),
@@ -131,6 +134,7 @@ def host_argv(
         "-kernel", str(root.kernel),
         "-initrd", str(root.initrd),
         "-append", cmdline,
+        *host.devices,
         "-drive", f"file={root.disk},format=raw,if=none,id=root,snapshot=on",
         "-device", "virtio-blk-pci,drive=root",
         "-drive", f"file={round_disk},format=raw,if=none,id=round,readonly=on",
@@ -140,6 +144,5 @@ def host_argv(
         "-chardev", f"socket,id=hosts,fd={channel}",
         "-device", "virtio-serial-pci",
         "-device", "virtserialport,chardev=hosts,name=hosts",
-        *host.devices,
     ]
     # fmt: on

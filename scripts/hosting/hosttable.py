@@ -31,35 +31,34 @@ class Host:
     machine: str  # QEMU -machine
     cpu: str
     console: str
-    devices: tuple[str, ...] = ()  # more words for QEMU
+    devices: tuple[str, ...] = ()  # more words for QEMU, before its other devices
+    cmdline: str = ""  # more words for the kernel
 
     def __str__(self) -> str:
         return self.name
 
 
+def _amd64(name: str, suite: str, python: str) -> Host:
+    return Host(
+        name=name,
+        suite=suite,
+        python=python,
+        arch=find_arch("x86_64"),
+        kernel_package="linux-image-amd64",
+        machine="q35",
+        cpu=_X86_CPU,
+        console="ttyS0",
+        # An IOMMU, and a device that can be handed on to a guest.
+        devices=("-device", "intel-iommu,intremap=on", "-device", "edu"),
+        cmdline="intel_iommu=on",
+    )
+
+
 HOSTS = {
     host.name: host
     for host in (
-        Host(
-            name="debian12-amd64",
-            suite="bookworm",
-            python="3.11.2",
-            arch=find_arch("x86_64"),
-            kernel_package="linux-image-amd64",
-            machine="q35",
-            cpu=_X86_CPU,
-            console="ttyS0",
-        ),
-        Host(
-            name="debian13-amd64",
-            suite="trixie",
-            python="3.13.5",
-            arch=find_arch("x86_64"),
-            kernel_package="linux-image-amd64",
-            machine="q35",
-            cpu=_X86_CPU,
-            console="ttyS0",
-        ),
+        _amd64("debian12-amd64", "bookworm", "3.11.2"),
+        _amd64("debian13-amd64", "trixie", "3.13.5"),
         Host(
             name="debian13-arm64",
             suite="trixie",

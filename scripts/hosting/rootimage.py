@@ -58,7 +58,7 @@ _FOR_INITRAMFS = (
 # What nobody reads in a host.
 _UNREAD = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*")
 
-_DISK_SIZE = "12G"  # a sparse file
+_DISK_SIZE = "16G"  # a sparse file
 
 # Seconds. A foreign host's programs run in QEMU's user emulation.
 _DOWNLOAD = 3600.0

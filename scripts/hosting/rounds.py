@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hosting.checks import Check
-from hosting.hostmachine import HostMachine
+from hosting.hostmachine import HostMachine, Outcome
 from testbed.progress import Progress
+
+_CHANGE = 120.0  # seconds for a script of root
 
 
 @dataclass(frozen=True)
@@ -59,9 +61,21 @@ class Round:
                 print(line, file=sink, flush=True)
                 step.update(time.monotonic() - began, note=line[:60])
 
-            outcome = machine.run(check.text, check.seconds, on_line=keep)
+            outcome = self._changed(machine, check, keep)
         complaint = check.complaint(outcome.status, outcome.text)
         if complaint:
             complaint += "".join(f"\n    {line}" for line in outcome.lines[-12:])
         seconds = time.monotonic() - began
         return Verdict(str(machine.host), check.name, complaint, seconds, log)
+
+    def _changed(self, machine: HostMachine, check: Check, keep: Callable[[str], None]) -> Outcome:
+        """Run a check on the host that its scripts of root have changed."""
+        if check.before:
+            changed = machine.run(f"set -e\n{check.before}", _CHANGE, user="root", on_line=keep)
+            if changed.status:
+                return changed
+        try:
+            return machine.run(check.text, check.seconds, user=check.user, on_line=keep)
+        finally:
+            if check.after:
+                machine.run(check.after, _CHANGE, user="root", on_line=keep)

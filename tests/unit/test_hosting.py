@@ -15,6 +15,7 @@ from hosting import rootimage
 from hosting.checks import Check, checks
 from hosting.hostmachine import HostMachine, host_argv
 from hosting.hosttable import HOSTS, Host, find_host
+from hosting.poor import poor_checks
 from hosting.rootimage import RootImage
 from hosting.rounds import Round
 
@@ -63,7 +64,7 @@ def test_a_user_without_namespaces_is_shown_the_switches(monkeypatch: pytest.Mon
 
 
 def test_checks_have_names_of_their_own_and_deadlines(host: Host) -> None:
-    found = list(checks(host, tuple(ARCHES)))
+    found = [*checks(host, tuple(ARCHES)), *poor_checks(host)]
     assert len({check.name for check in found}) == len(found)
     assert all(0 < check.seconds <= 3600 for check in found)
 
@@ -142,3 +143,31 @@ def test_a_failed_check_is_reported_with_its_last_lines_and_the_next_one_runs(
     assert "exit status 1, not 0\n    oh" in shown[0]
     assert shown[1].endswith("pass")
     assert (tmp_path / "debian12-amd64-one.log").read_text() == "oh\n"
+
+
+def test_a_host_that_a_check_changed_is_changed_back(
+    machine: tuple[HostMachine, socket.socket], tmp_path: Path
+) -> None:
+    agent = FakeAgent(machine[1], *([{"status": status}] for status in (0, 7, 0)))
+    done = Round(tmp_path, SilentProgress(), lambda line: None)
+    check = Check(name="lean", script="x", seconds=5, before="mount /a", after="umount /a")
+    done.perform(machine[0], [check])
+    scripts = [str(request["script"]).splitlines()[-1] for request in agent.requests]
+    assert scripts == ["mount /a", "x", "umount /a"]
+    assert [request["user"] for request in agent.requests] == ["root", "tester", "root"]
+    assert done.failed[0].complaint == "exit status 7, not 0"
+
+
+def test_a_check_on_a_host_that_cannot_be_changed_fails(
+    machine: tuple[HostMachine, socket.socket], tmp_path: Path
+) -> None:
+    agent = FakeAgent(machine[1], [{"line": "mount: no"}, {"status": 32}])
+    done = Round(tmp_path, SilentProgress(), lambda line: None)
+    done.perform(machine[0], [Check(name="lean", script="x", seconds=5, before="mount /a")])
+    assert len(agent.requests) == 1
+    assert done.failed[0].complaint == "exit status 32, not 0\n    mount: no"
+
+
+def test_every_change_of_a_host_is_undone(host: Host) -> None:
+    for check in poor_checks(host):
+        assert bool(check.before) == bool(check.after), check.name
