@@ -10,6 +10,7 @@ import tarfile
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, cast
@@ -29,6 +30,8 @@ _DAMAGE = (
     zstandard.ZstdError,
     EOFError,
 )
+
+_PIECE = 1 << 20  # bytes that are decompressed at a time
 
 
 class ArchivedText(ABC):
@@ -149,11 +152,28 @@ def open_members(
         with (
             path.open("rb") as file,
             require_known(path)(file) as plain,
-            tarfile.open(fileobj=plain, mode="r|") as tar,
+            ThreadPoolExecutor(1) as pool,
+            tarfile.open(
+                fileobj=cast(IO[bytes], _Ahead(plain, pool)), mode="r|", bufsize=_PIECE
+            ) as tar,
         ):
             yield tar, _counted(tar, file, step)
     except _DAMAGE as exc:
         raise SetupError(f"{path} is truncated or damaged: {exc}") from exc
+
+
+class _Ahead:
+    """Reads a file one piece ahead, in a thread: decompressing takes a third of the time."""
+
+    def __init__(self, file: IO[bytes], pool: ThreadPoolExecutor) -> None:
+        self._file, self._pool = file, pool
+        self._next: Future[bytes] = pool.submit(file.read, _PIECE)
+
+    def read(self, size: int) -> bytes:
+        """Return the next piece, which is empty at the end. tarfile asks for _PIECE bytes."""
+        piece = self._next.result()
+        self._next = self._pool.submit(self._file.read, size)
+        return piece
 
 
 def _counted(tar: tarfile.TarFile, file: IO[bytes], step: Step | None) -> Iterator[tarfile.TarInfo]:
