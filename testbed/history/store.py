@@ -16,6 +16,7 @@ from sqlalchemy import Column, Connection, Row, Table, delete, func, insert, sel
 
 from testbed.errors import InfraError
 from testbed.history import schema
+from testbed.history.bulk import insert_many
 from testbed.history.failure import signature_of
 from testbed.history.records import GOOD, CellRecord, CellState, Lane, Observed, Signature
 from testbed.history.rows import chunks, find_ids
@@ -197,9 +198,8 @@ def _insert_results(
         for number, attempt in enumerate(case.attempts, 1):
             row = _row(place.cell, test, number, attempt, signatures)
             rows.append(row | {"alone": attempt.alone})
-    if rows:
-        connection.execute(insert(schema.result), rows)
-        connection.execute(insert(schema.tally), list(_tallies(place.cell, cases)))
+    insert_many(connection, schema.result, rows)
+    insert_many(connection, schema.tally, list(_tallies(place.cell, cases)))
     good = {case.test for case in cases if case.status in GOOD} & seen.keys()
     _set_baselines(connection, place, {tests[test]: seen[test] for test in good}, observations)
 
@@ -245,8 +245,7 @@ def _set_baselines(
         {**at, "test": test, "observation": observations[found.digest]}
         for test, found in new.items()
     ]
-    if rows:
-        connection.execute(insert(table), rows)
+    insert_many(connection, table, rows)
 
 
 def _signature_ids(connection: Connection, tried: Iterable[Case | Attempt]) -> dict[Signature, int]:
@@ -276,7 +275,8 @@ def _ids(
     missing = [name for name in rows if name not in found]
     if missing:
         new = [{key.name: name, **rows[name]} for name in missing]
-        connection.execute(insert(key.table), new)
+        assert isinstance(key.table, Table)
+        insert_many(connection, key.table, new)
         found |= find_ids(connection, key, missing)
     return found
 
