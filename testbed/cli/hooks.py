@@ -13,6 +13,7 @@ from rich.table import Table
 
 from testbed.cli.invocation import Invocation, opened
 from testbed.cli.options import source_options
+from testbed.errors import SetupError
 from testbed.files import write_whole
 from testbed.inventory.burndown import BurnDown, burn_down
 from testbed.inventory.findings import findings
@@ -28,6 +29,7 @@ from testbed.inventory.listing import (
 )
 from testbed.kernel.series import Series
 from testbed.kernel.source import resolve
+from testbed.pages.burnpage import write_burn_page
 from testbed.report.hooks import reach_summary, reached_ways
 from testbed.results.store import read_run
 from testbed.suite.sides import side_settings
@@ -75,6 +77,13 @@ _STDOUT = Path("-")
     metavar="FILE",
     help="Write the hooks to FILE as CSV; - is stdout.",
 )
+@click.option(
+    "--html",
+    "html_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write what changed as a page to FILE; with --against or --series.",
+)
 def hooks(
     against: str | None,
     run_folder: Path | None,
@@ -82,6 +91,7 @@ def hooks(
     word: str,
     json_file: Path | None,
     csv_file: Path | None,
+    html_file: Path | None,
     **options: Any,
 ) -> None:
     """List the mmap hooks that a kernel's text has: converted or not, and what they do.
@@ -98,6 +108,8 @@ def hooks(
     """
     options["as_json"] = _STDOUT in (json_file, csv_file)
     with opened(options) as invocation:
+        if html_file is not None and not (against or invocation.series.patches):
+            raise SetupError("--html shows what changed", hint="give --against or --series")
         inventory = _inventory(invocation, invocation.ctx.settings.kernel, invocation.series)
         burned = _burned(invocation, inventory, against)
         found = read_run(run_folder) if run_folder is not None else None
@@ -106,6 +118,8 @@ def hooks(
             _write(json_file, json.dumps(content(inventory, burned, ways), indent=1) + "\n")
         if csv_file is not None:
             _write(csv_file, csv_text(inventory, ways))
+        if html_file is not None and burned is not None:
+            write_burn_page(html_file, burned)
         if listed:
             lines = (hook_line(hook, ways.get(hook.tree_name, ())) for hook in inventory.hooks)
             invocation.show(line for line in lines if word in line)

@@ -18,6 +18,7 @@ from testbed.history.records import (
     Lane,
     LaneNight,
     Outcome,
+    PathCounts,
     Square,
     Tried,
     has_both,
@@ -72,6 +73,21 @@ def tallies(connection: Connection, cell: int) -> dict[tuple[str, Status], int]:
     table = schema.tally
     rows = select(table.c.path, table.c.status, table.c.n).where(table.c.cell == cell)
     return {(path, STATUSES[code]): n for path, code, n in connection.execute(rows)}
+
+
+def path_counts(
+    connection: Connection, lane: int, until: int | None = None, nights: int = NIGHTS
+) -> list[PathCounts]:
+    """Return the number of results by path, in the last cells of a lane, oldest first."""
+    table, cells = schema.tally, lane_cells(connection, lane, until, nights)
+    rows = select(table.c.cell, table.c.path, func.sum(table.c.n))
+    rows = rows.where(table.c.cell.in_([cell.id for cell in cells]))
+    counts: dict[int, dict[str, int]] = defaultdict(dict)
+    for cell, path, n in connection.execute(rows.group_by(table.c.cell, table.c.path)):
+        counts[cell][path] = int(n)
+    return [
+        PathCounts(run=cell.run_name, kernel=cell.kernel, counts=counts[cell.id]) for cell in cells
+    ]
 
 
 def strips(

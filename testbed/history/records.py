@@ -218,6 +218,15 @@ class LaneNight:
     trend: tuple[int, ...]  # bad tests of the last cells with results, oldest first
 
 
+@dataclass(frozen=True, kw_only=True)
+class PathCounts:
+    """The results of one cell by path."""
+
+    run: str
+    kernel: str
+    counts: Mapping[str, int]
+
+
 def has_both(statuses: Iterable[Status]) -> bool:
     """Whether there are good and bad outcomes among them."""
     seen = set(statuses)

@@ -78,7 +78,7 @@ def inventory_of(source: Source, series: Series, ctx: Context) -> Inventory:
             taken = take_inventory(files, source.description, source.version, series.names)
             write_whole(scratch / _FILE, json.dumps(dataclasses.asdict(taken)))
 
-    key = digest(source.identity, series.identity, _code())
+    key = digest(source.identity, series.identity, inventory_code())
     path = ctx.cache.get(_KIND, key, make) / _FILE
     loaded = inventory_from(path.read_text())
     # Equal texts of two places have one entry, with the words of the first.
@@ -186,7 +186,7 @@ def _macro_uses(found: Found) -> Iterator[MacroUse]:
 
 
 @cache
-def _code() -> str:
+def inventory_code() -> str:
     """Return a digest of the code that takes inventories: other code finds other hooks."""
     files = sorted(Path(__file__).parent.glob("*.py"))
     return digest(*(file.read_text() for file in files))

@@ -18,6 +18,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from testbed.nightly.cell import Cell
 from testbed.nightly.executor import (
@@ -43,6 +44,9 @@ _LOSSES_ALONE = 2
 
 # Attempts at a cell, whoever is to blame for their ends: nothing is repeated for ever.
 _ATTEMPTS = 20
+
+# Running cells that are named.
+_SHOWN = 4
 
 # Seconds between two looks at hosts and deadlines.
 _TICK = 1.0
@@ -156,8 +160,8 @@ class Coordinator:
         if entry.suspect:
             return dict(host.capacity)
         cell = clamped(entry.cell, host)
-        built = (host.name, cell.kernel_group) in self._built
-        return needs(cell, builds=KINDS[cell.kind].compiles or not built)
+        kind, built = KINDS[cell.kind], (host.name, cell.kernel_group) in self._built
+        return needs(cell, builds=kind.compiles or not (built or kind.reads_text))
 
     def _begin(self, entry: Entry, lease: Lease, running: dict[str, Entry]) -> None:
         for other in running.values():
@@ -175,7 +179,8 @@ class Coordinator:
             return  # of an attempt that was given up
         del running[entry.cell.id]
         if ended.end is End.RESULT:
-            self._built.add((entry.host, entry.cell.kernel_group))
+            if not KINDS[entry.cell.kind].reads_text:
+                self._built.add((entry.host, entry.cell.kernel_group))
             self._finish(entry, State.DONE, "")
         elif ended.end is End.LOST:
             self._lost(entry, ended.reason, queue)
@@ -240,8 +245,9 @@ class Coordinator:
     def _show(self, queue: Sequence[Entry], running: dict[str, Entry]) -> None:
         whole = len(self.table.entries)
         done = whole - len(queue) - len(running)
-        names = ", ".join(entry.cell.title for entry in running.values())
-        self.step.update(done, total=whole, note=names)
+        names = [entry.cell.title for entry in islice(running.values(), _SHOWN)]
+        more = [f"{len(running) - _SHOWN} more"] if len(running) > _SHOWN else []
+        self.step.update(done, total=whole, note=", ".join(names + more))
 
 
 def _suspects_last(queue: Sequence[Entry]) -> Iterator[Entry]:

@@ -9,6 +9,7 @@ back to the same host, which finds the result.
 from __future__ import annotations
 
 import contextlib
+import queue
 import shutil
 import time
 import uuid
@@ -17,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from distributed import CancelledError, Client, Future, Security, get_worker, wait
+from distributed import CancelledError, Client, Future, Security, get_worker
 from distributed.scheduler import KilledWorker, NoValidWorkerError
 
 from testbed.artifacts.archive import pack, unpack
@@ -39,6 +40,9 @@ _POLL = 0.2
 # What the client raises if there is no scheduler: CommClosedError and its kin are OSErrors. A
 # RuntimeError says that encryption is required.
 _NO_ANSWER = (OSError, TimeoutError, RuntimeError)
+
+# Seconds between two looks at the hosts, and at the attempts that do not say that they are done.
+_LOOK = 1.0
 
 # Days for which a worker keeps the folders of cells.
 _KEPT_DAYS = 7
@@ -112,6 +116,10 @@ class DaskExecutor:
     _client: Client | None = None
     _places: dict[str, str] = field(default_factory=dict)  # the address of each host
     _running: dict[str, tuple[Job, Future | None]] = field(default_factory=dict)
+    _done: queue.SimpleQueue[str] = field(default_factory=queue.SimpleQueue)
+    _looked: Deadline = field(default_factory=lambda: Deadline.after(0))
+    _hosts: Sequence[Host] = ()
+    _hosts_known: Deadline = field(default_factory=lambda: Deadline.after(0))
     # A scheduler may still know tasks of an earlier coordinator.
     _nonce: str = field(default_factory=lambda: uuid.uuid4().hex[:8])
 
@@ -129,10 +137,13 @@ class DaskExecutor:
             raise InfraError(message, hint=hint) from error
 
     def hosts(self) -> Sequence[Host]:
-        workers = self._workers()
-        self._places = {str(each["name"]): address for address, each in workers.items()}
-        found = [Host(str(each["name"]), each["resources"]) for each in workers.values()]
-        return [host for host in found if host.capacity.get(QEMU)]
+        if self._hosts_known.expired:
+            workers = self._workers()
+            self._places = {str(each["name"]): address for address, each in workers.items()}
+            found = [Host(str(each["name"]), each["resources"]) for each in workers.values()]
+            self._hosts = [host for host in found if host.capacity.get(QEMU)]
+            self._hosts_known = Deadline.after(_LOOK)
+        return self._hosts
 
     def start(self, job: Job, host: str) -> None:
         future = None  # `wait` says that the host is lost
@@ -148,21 +159,36 @@ class DaskExecutor:
                 pure=False,
             )
         self._running[job.key] = job, future
+        if future is None:
+            self._done.put(job.key)
+        else:
+            future.add_done_callback(lambda _: self._done.put(job.key))
 
     def wait(self, seconds: float) -> Sequence[Ended]:
-        futures = [future for _, future in self._running.values() if future is not None]
-        if not futures and not self._running:
-            time.sleep(seconds)
-        elif len(futures) == len(self._running) and self._connected:
-            # The first error of a future is raised, but each one is looked at below.
-            with contextlib.suppress(TimeoutError, CancelledError):
-                wait(futures, timeout=seconds, return_when="FIRST_COMPLETED")
         ended = []
-        for key, (job, future) in list(self._running.items()):
-            if (found := self._look(job, future)) is not None:
+        for key in self._worth_a_look(seconds):
+            if (found := self._look(*self._running[key])) is not None:
                 del self._running[key]
                 ended.append(found)
+        if any(each.end in (End.LOST, End.CUT) for each in ended):
+            self._hosts_known = Deadline.after(0)
         return ended
+
+    def _worth_a_look(self, seconds: float) -> list[str]:
+        """Wait, and return the attempts that say that they are done; now and then all of them.
+
+        One whose result was lost with its worker says nothing. To wait for hundreds of futures
+        would take milliseconds each time.
+        """
+        done = set()
+        with contextlib.suppress(queue.Empty):
+            done.add(self._done.get(timeout=seconds))
+            while True:
+                done.add(self._done.get_nowait())
+        if not done or self._looked.expired:
+            self._looked = Deadline.after(_LOOK)
+            return list(self._running)
+        return [key for key in done if key in self._running]
 
     def cancel(self, job: Job) -> None:
         _, future = self._running.pop(job.key)

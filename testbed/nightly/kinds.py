@@ -10,11 +10,13 @@ from pathlib import Path
 from testbed.context import Context
 from testbed.nightly.bisect_cell import bisect_identity, bisect_seconds, run_bisect
 from testbed.nightly.cell import Cell, Found
+from testbed.nightly.hooks_cell import AGAINST, hooks_identity, hooks_seconds, run_hooks
 from testbed.nightly.mutants_cell import mutants_identity, mutants_seconds, run_mutants
 from testbed.nightly.tests_cell import run_tests, tests_identity, tests_seconds
 from testbed.nightly.values import Converter, count, text
 
 TESTS = "tests"
+HOOKS = "hooks"
 BISECT = "bisect"
 
 # The words after `python -P` that run a cell in a process of its own, before those for the cell.
@@ -29,7 +31,9 @@ class Kind:
     identity: Callable[[Cell, Context], tuple[str, ...]]  # what a result depends on, but the kernel
     seconds: Callable[[Cell], float]  # that a cell takes, as long as no night has measured it
     keys: Mapping[str, Converter] = field(default_factory=dict)  # of its own in [[cells]]
+    stream_keys: tuple[str, ...] = ()  # those of `keys` that name a stream: its kernel
     compiles: bool = False  # it compiles kernels as long as it runs
+    reads_text: bool = False  # no more than that: one cell for each kernel, on any architecture
     in_matrix: bool = True  # a user may ask for it, and the history has its results
     repeatable: bool = False  # a single failure of it can be tried again, alone
     program: tuple[str, ...] = _RUN_CELL
@@ -48,6 +52,14 @@ KINDS: dict[str, Kind] = {
         seconds=mutants_seconds,
         keys={"count": count, "mutants": text},
         compiles=True,
+    ),
+    HOOKS: Kind(
+        run=run_hooks,
+        identity=hooks_identity,
+        seconds=hooks_seconds,
+        keys={AGAINST: text},
+        stream_keys=(AGAINST,),
+        reads_text=True,
     ),
     BISECT: Kind(
         run=run_bisect,

@@ -128,9 +128,20 @@ def _row(table: Any, streams: Mapping[str, Stream], where: str) -> Row:
     params = {key: str(values.pop(key)) for key in own if key in values}
     values.setdefault("streams", tuple(streams))
     _require_known(values["streams"], streams, f"{where}: stream")
+    for key in KINDS[kind].stream_keys:
+        _require_one_kernel(params.get(key), streams, f"{where}: {key}")
     row = Row(**values, params=params)
     _require_possible(row, where)
     return row
+
+
+def _require_one_kernel(name: str | None, streams: Mapping[str, Stream], where: str) -> None:
+    if name is None:
+        return
+    _require_known([name], streams, f"{where}: stream")
+    if streams[name].maildir is not None:
+        hint = "name a stream without a maildir"
+        raise SetupError(f"{where}: {name!r} has many kernels", hint=hint)
 
 
 def _require_possible(row: Row, where: str) -> None:

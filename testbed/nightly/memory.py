@@ -129,12 +129,12 @@ class Memory:
             found = classify(db, run) if run is not None else []
         return tuple(found)
 
-    def content_of(self, finding: Finding) -> str:
-        """Return the content key of the cell that a finding is about."""
+    def stored(self, finding: Finding) -> StoredCell:
+        """Return the cell that a finding is about."""
         if finding.cell not in self._cells:
             with self.history.read() as db:
                 self._cells[finding.cell] = cell_of(db, finding.cell)
-        return self._cells[finding.cell].content
+        return self._cells[finding.cell]
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:

@@ -24,6 +24,7 @@ from testbed.files import write_whole
 from testbed.history.records import Class, Finding
 from testbed.nightly.cell import Cell, cell_text, parse_cell
 from testbed.nightly.table import State
+from testbed.report.diff import FactChange
 from testbed.results.model import EXIT_EXPECTED, EXIT_FINDINGS, EXIT_INFRA, Status
 from testbed.results.store import new_run_dir
 
@@ -61,6 +62,10 @@ class NightCell:
     known: str = ""  # the night that has its result, if it did not run
 
 
+# Where both observations of a test differ whose facts changed, by lane and test.
+FactChanges = Mapping[tuple[int, str], tuple[FactChange, ...]]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Bisected:
     """The answer of a search for the commit that brought a failure."""
@@ -87,11 +92,16 @@ class Night:
     seconds: float
     cells: tuple[NightCell, ...] = ()
     findings: tuple[Finding, ...] = ()
+    fact_changes: FactChanges = dataclasses.field(default_factory=dict)
     bisected: tuple[Bisected, ...] = ()
     trouble: str = ""  # why findings are missing: the history went away
 
     def of_class(self, *kinds: Class) -> list[Finding]:
         return [finding for finding in self.findings if finding.kind in kinds]
+
+    def facts_of(self, finding: Finding) -> tuple[FactChange, ...]:
+        """Return where the test saw other facts than it should see."""
+        return self.fact_changes.get((finding.lane_id, finding.test), ())
 
     def of_state(self, *states: State) -> list[NightCell]:
         return [each for each in self.cells if each.state in states]
@@ -146,15 +156,15 @@ def all_nights(results: Path) -> list[Path]:
 
 
 def unfinished(results: Path, matrix: str, now: datetime) -> Path | None:
-    """Return the last night of a matrix if it was killed, and not too long ago."""
+    """Return the last night of a matrix that was killed, and not too long ago.
+
+    A clock that was set back makes nights of the future: those are continued as well.
+    """
     for folder in reversed(all_nights(results)):
-        order = read_order(folder)
-        if order.matrix != matrix:
-            continue
-        began = datetime.fromisoformat(order.started)
-        # A clock that was set back makes a night of the future: it is continued as well.
-        recent = now - began < _STALE
-        return folder if recent and not (folder / OUTCOME_FILE).exists() else None
+        if not (folder / OUTCOME_FILE).exists():
+            order = read_order(folder)
+            if order.matrix == matrix and now - datetime.fromisoformat(order.started) < _STALE:
+                return folder
     return None
 
 
@@ -169,10 +179,15 @@ def write_outcome(night: Night) -> None:
         "exit_status": night.exit_status,
         "trouble": night.trouble,
         "cells": [_cell_values(each) for each in night.cells],
-        "findings": [dataclasses.asdict(each) for each in night.findings],
+        "findings": [_finding_values(each, night) for each in night.findings],
         "bisected": [dataclasses.asdict(each) for each in night.bisected],
     }
     write_whole(night.folder / OUTCOME_FILE, json.dumps(content, indent=1, default=str) + "\n")
+
+
+def _finding_values(finding: Finding, night: Night) -> dict[str, Any]:
+    facts = [dataclasses.asdict(each) for each in night.facts_of(finding)]
+    return {**dataclasses.asdict(finding), "facts": facts}
 
 
 def _cell_values(each: NightCell) -> dict[str, Any]:

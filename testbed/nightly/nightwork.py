@@ -20,6 +20,7 @@ from testbed.nightly.followup import bisections, confirmations
 from testbed.nightly.kinds import BISECT
 from testbed.nightly.memory import Memory, NightRun
 from testbed.nightly.night import Bisected, Night, NightCell, Order
+from testbed.nightly.observations import observed_changes
 from testbed.nightly.priority import by_worth, text_of
 from testbed.nightly.summary import counts_text
 from testbed.nightly.table import Entry, State, Table
@@ -147,7 +148,7 @@ class Nightwork:
         return [entry for entry in self.table.entries.values() if entry.cell.kind == kind]
 
     def _cell_of(self, finding: Finding) -> Cell | None:
-        content = self.memory.content_of(finding)
+        content = self.memory.stored(finding).content
         cells = [entry.cell for entry in self.table.entries.values()]
         return next((cell for cell in cells if cell.content == content), None)
 
@@ -163,6 +164,7 @@ class Nightwork:
             seconds=self._elapsed,
             cells=tuple(map(self._night_cell, self.table.entries.values())),
             findings=findings,
+            fact_changes=observed_changes(findings, self.memory),
             bisected=tuple(map(self._bisected, self._of_kind(BISECT))),
             trouble=self.memory.away,
         )

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from testbed.arch import find_arch
@@ -41,14 +41,16 @@ class Planner:
             SetupError: a kernel does not exist, or the host lacks something.
             InfraError: the archive is not available.
         """
-        used = dict.fromkeys(name for row in self.matrix.rows for name in row.streams)
+        used = dict.fromkeys(
+            name for row in self.matrix.rows for name in (*row.streams, *_named(row).values())
+        )
         kernels = {name: list(kernels_of(self.matrix.streams[name], self.ctx)) for name in used}
         found = [
             cell
             for row in self.matrix.rows
             for name in row.streams
             for kernel in kernels[name]
-            for cell in self._cells_of(row, kernel)
+            for cell in self._cells_of(_with_kernels(row, kernels), kernel)
         ]
         unique: dict[str, Cell] = {}
         for cell in found:
@@ -56,6 +58,9 @@ class Planner:
         return list(unique.values())
 
     def _cells_of(self, row: Row, kernel: StreamKernel) -> Iterator[Cell]:
+        if KINDS[row.kind].reads_text:
+            yield self._cell(row, kernel, row.arch[0], row.flavour[0], row.isolation[0])
+            return
         for arch in row.arch:
             for flavour in row.flavour:
                 if arch in FLAVOURS[flavour].arches:
@@ -89,10 +94,22 @@ class Planner:
             part=row.part,
             seed=self.seed if row.seed is None else row.seed,
             params=row.params,
-            workers=row.workers,
+            workers=1 if KINDS[row.kind].reads_text else row.workers,
         )
         request = kernel_request(kernel, cell, settings)
         return dataclasses.replace(cell, content=content_key(cell, request, self.ctx))
+
+
+def _named(row: Row) -> dict[str, str]:
+    """Return the streams that parameters of a row name, by parameter."""
+    keys = KINDS[row.kind].stream_keys
+    return {key: row.params[key] for key in keys if key in row.params}
+
+
+def _with_kernels(row: Row, kernels: Mapping[str, Sequence[StreamKernel]]) -> Row:
+    """Return a row whose parameters name tonight's kernels instead of streams."""
+    pinned = {key: kernels[name][0].spec for key, name in _named(row).items()}
+    return dataclasses.replace(row, params={**row.params, **pinned})
 
 
 def kernel_request(kernel: StreamKernel, cell: Cell, settings: Settings) -> KernelRequest:
@@ -115,7 +132,7 @@ def content_key(cell: Cell, request: KernelRequest, ctx: Context) -> str:
     names do not count.
     """
     chosen = (cell.expression, *cell.only, f"{cell.part:g}")
-    chosen += (str(cell.seed),) if cell.part < 1 or cell.params else ()
+    chosen += (str(cell.seed),) if cell.part < 1 else ()
     return digest(
         *(_LAYOUT, cell.kind, cell.identity, request.series.identity, cell.arch),
         find_compiler(request.toolchain, request.arch).identity,

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from testbed.history.records import Class, Finding, Point
 from testbed.nightly.cell import Cell
-from testbed.nightly.night import Bisected, Night, NightCell, counted
+from testbed.nightly.night import Night, NightCell, counted
 from testbed.nightly.table import State
 from testbed.results.model import Status
 
@@ -16,6 +16,9 @@ _LISTED = (Class.NEW, Class.OTHERWISE, Class.CHANGED, Class.FIXED)
 
 # Findings of one class that are listed.
 _MOST = 20
+
+# Changed facts of one test that are listed; its page has all.
+_FACTS = 3
 
 
 def summary_lines(night: Night) -> Iterator[str]:
@@ -27,7 +30,7 @@ def summary_lines(night: Night) -> Iterator[str]:
     for kind in _LISTED:
         found = night.of_class(kind)
         for finding in found[:_MOST]:
-            yield from finding_lines(finding, night.bisected)
+            yield from finding_lines(finding, night)
         if len(found) > _MOST:
             yield f"... and {len(found) - _MOST} more {kind}"
     if night.trouble:
@@ -38,15 +41,19 @@ def summary_lines(night: Night) -> Iterator[str]:
     yield f"night: {night.folder}"
 
 
-def finding_lines(finding: Finding, bisected: Sequence[Bisected] = ()) -> Iterator[str]:
-    """Yield a finding: what, where, since when, and the commit if one was found."""
+def finding_lines(finding: Finding, night: Night) -> Iterator[str]:
+    """Yield a finding: what, where, since when, what changed, and the commit if one was found."""
     why = f": {finding.signature.text}" if finding.signature else ""
     yield f"{finding.kind} {finding.test}{why}"
     yield f"    lane: {finding.lane.key}, bad in {finding.bad} of {finding.total}"
     if finding.last_good and finding.first_bad:
         good, bad = kernel_of(finding.last_good), kernel_of(finding.first_bad)
         yield f"    last good: {good}; first bad: {bad}"
-    for each in bisected:
+    facts = night.facts_of(finding)
+    yield from (f"    {fact.where}: {fact.new}, not {fact.base}" for fact in facts[:_FACTS])
+    if len(facts) > _FACTS:
+        yield f"    and {len(facts) - _FACTS} more facts"
+    for each in night.bisected:
         if each.test == finding.test and each.stream == finding.lane.stream:
             found = f"{each.commit[:12]} {each.title}" if each.commit else each.reason
             yield f"    first bad commit: {found}"

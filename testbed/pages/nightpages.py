@@ -13,6 +13,7 @@ from testbed.history.records import BAD, GOOD, Class, Finding, Outcome, Square
 from testbed.nightly.cell import RUN_FOLDER
 from testbed.nightly.night import NightCell
 from testbed.nightly.table import State
+from testbed.pages import burnpage
 from testbed.pages.nightsite import NightSite
 from testbed.pages.runpages import write_run_site
 from testbed.pages.site import FOLDER, INDEX, Link, Page, write_pages
@@ -124,6 +125,7 @@ def tests(site: NightSite) -> Iterator[Page]:
             "lanes": {lane: list(reversed(past)) for lane, past in lanes.items()},
             "outcome": outcome_kind,
             "findings": [each for each in site.night.findings if each.test == test],
+            "facts": site.night.facts_of,
         }
         yield Page(_test_page(test), "test.html", test.rpartition("::")[2], values)
 
@@ -132,6 +134,7 @@ NIGHT_PAGES = (
     NightKind(index, Link(INDEX, "Night")),
     NightKind(flaky, Link(FLAKY, "Flaky")),
     NightKind(tests),
+    NightKind(burnpage.night_pages, Link(burnpage.NIGHT_PATH, "Hooks")),
 )
 
 

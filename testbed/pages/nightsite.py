@@ -13,9 +13,10 @@ from pathlib import Path
 from testbed.errors import SetupError
 from testbed.history.cells import run_named
 from testbed.history.database import History
-from testbed.history.queries import lanes_of, night, past, strips
-from testbed.history.records import Class, Finding, Lane, LaneNight, Outcome, Square
+from testbed.history.queries import lanes_of, night, past, path_counts, strips
+from testbed.history.records import Class, Finding, Lane, LaneNight, Outcome, PathCounts, Square
 from testbed.nightly.cell import RUN_FOLDER
+from testbed.nightly.kinds import HOOKS
 from testbed.nightly.night import Night
 from testbed.results.model import Run
 from testbed.results.store import read_run
@@ -38,6 +39,7 @@ class NightSite:
     lanes: tuple[LaneNight, ...] = ()
     strips: Mapping[tuple[int, str], Strip] = field(default_factory=dict)  # by lane and test
     pasts: Mapping[str, Past] = field(default_factory=dict)  # by test
+    conversions: Mapping[int, tuple[PathCounts, ...]] = field(default_factory=dict)  # by lane
 
     @cached_property
     def folders(self) -> dict[int, Path]:
@@ -78,9 +80,14 @@ def read_night(history: History, found: Night) -> NightSite:
             for lane, names in tests.items()
             for test, strip in strips(db, lane, names, until.get(lane)).items()
         }
+        conversions = {
+            lane.lane_id: tuple(path_counts(db, lane.lane_id, until.get(lane.lane_id)))
+            for lane in lanes
+            if lane.lane.kind == HOOKS
+        }
         names = list(dict.fromkeys(finding.test for finding in found.findings))[:_TESTS]
         pasts = {
             test: {lane: past(db, key, test, _OUTCOMES) for key, lane in lanes_of(db, test).items()}
             for test in names
         }
-    return NightSite(found, lanes, shown, pasts)
+    return NightSite(found, lanes, shown, pasts, conversions)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from testbed.pages import cellpage, failurepage, heatmap, hookpage, overview
+from testbed.pages import burnpage, cellpage, failurepage, heatmap, hookpage, overview
 from testbed.pages.runsite import RunSite
 from testbed.pages.site import INDEX, Link, Page, write_pages
 from testbed.results.model import Run
@@ -26,6 +26,7 @@ PAGES = (
     Kind(overview.pages, Link(INDEX, "Results")),
     Kind(heatmap.pages, Link(heatmap.PATH, "Guarantees")),
     Kind(hookpage.pages, Link(hookpage.PATH, "Hooks")),
+    Kind(burnpage.pages, Link(burnpage.PATH, "Burn-down")),
     Kind(cellpage.pages),
     Kind(failurepage.pages),
 )

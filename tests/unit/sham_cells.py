@@ -24,7 +24,7 @@ from testbed.nightly.kinds import BISECT, KINDS, Kind
 from testbed.nightly.values import count, text
 from testbed.process import check_output, spawn
 from testbed.results.model import Case, Environment, Run, Status
-from testbed.results.store import write_run
+from testbed.results.store import append_facts, write_run
 from testbed.settings import CHECKOUT
 
 KIND = "sham"
@@ -44,6 +44,7 @@ def run_sham(cell: Cell, ctx: Context, out: Path) -> Found:
     raises    raise an error of that class
     broken    a test that fails; with a git tree, only if its mm/util.c says "broken"
     alone     "passes": the broken test passes when it is tried again
+    facts     the first test sees the tree's mm/util.c
     """
     params = cell.params
     with spawn(["sleep", "1000"], log=Path(os.devnull)) as child:
@@ -58,6 +59,9 @@ def run_sham(cell: Cell, ctx: Context, out: Path) -> Found:
         cases=tuple(_cases(cell)),
     )
     (out / RUN_FOLDER).mkdir(exist_ok=True)
+    if "facts" in params:
+        seen = {"1 read.text": _text(_tree(cell), cell.commit)}
+        append_facts(out / RUN_FOLDER, TESTS[0], {"script": seen})
     write_run(out / RUN_FOLDER, found)
     note(params, f"end {cell.id}")
     return Found(found)
@@ -98,8 +102,11 @@ def _is_broken(cell: Cell) -> bool:
         return False
     if not cell.commit:
         return True
-    path = cell.kernel.removeprefix("tree:").rpartition("@")[0]
-    return "broken" in _text(path, cell.commit)
+    return "broken" in _text(_tree(cell), cell.commit)
+
+
+def _tree(cell: Cell) -> str:
+    return cell.kernel.removeprefix("tree:").rpartition("@")[0]
 
 
 def _environment(cell: Cell) -> Environment:
@@ -146,7 +153,7 @@ def sham(number: int = 0, **params: str) -> Cell:
 
 def search_sham(cell: Cell, ctx: Context, out: Path) -> Found:
     """Find the first commit whose mm/util.c says "broken", with git alone."""
-    path = cell.kernel.removeprefix("tree:").rpartition("@")[0]
+    path = _tree(cell)
     git = ["git", "-C", path]
     span = f"{cell.params[GOOD]}..{cell.params[BAD]}"
     commits = check_output([*git, "rev-list", "--reverse", span]).split()
@@ -171,7 +178,7 @@ def register() -> None:
         seconds=lambda cell: float(cell.params.get("cost", "1")),
         keys={
             **dict.fromkeys(("ms", "cost", "number"), count),
-            **dict.fromkeys(("diary", "die", "raises", "broken", "alone"), text),
+            **dict.fromkeys(("diary", "die", "raises", "broken", "alone", "facts"), text),
         },
         program=("-m", "sham_cells"),
         repeatable=True,

@@ -150,6 +150,20 @@ def test_a_tree_and_a_series(testbed: Testbed, tmp_path: Path) -> None:
     assert "f: f_mmap -> f_prepare  drivers/a.c:2" in done.stdout
 
 
+def test_a_page_of_what_changed(testbed: Testbed, tmp_path: Path) -> None:
+    old = tree(tmp_path / "old", {"drivers/a.c": OLD}).path
+    new = tree(tmp_path / "new", {"drivers/a.c": NEW}).path
+    page = tmp_path / "page.html"
+    words = ("hooks", "--kernel", f"tree:{new}", "--html", str(page))
+    done = testbed(*words)
+    assert done.status == 2
+    assert "give --against or --series" in done.stderr
+    assert not page.exists()
+    done = testbed(*words, "--against", f"tree:{old}")
+    assert done.status == 0, done.stderr
+    assert "f_prepare" in page.read_text()
+
+
 def test_files_for_programs(testbed: Testbed, tmp_path: Path) -> None:
     path = tree(tmp_path / "linux", {"drivers/a.c": OLD}).path
     table = tmp_path / "hooks.csv"
