@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bisect_parts import Tree
+from bisect_parts import Tree, new_tree
 from sham_cells import SHAM_ENV
 
 from testbed.process import Completed, run
@@ -28,6 +28,15 @@ kind = "sham"
 arch = "x86_64"
 broken = "2"
 """
+
+
+def new_nights(top: Path) -> Nights:
+    """Return a matrix on a tree with one commit, whose cell is well."""
+    tree = new_tree(top)
+    (tree.path / "Makefile").write_text(MAKEFILE)
+    tree.commit("fine\n")
+    (top / "nightly.toml").write_text(MATRIX)
+    return Nights(top, tree)
 
 
 @dataclass

@@ -1,85 +1,34 @@
 # SPDX-License-Identifier: GPL-2.0
-"""`testbed nightly` as a real process, with sham cells on the commits of a real git tree."""
+"""`testbed nightly` as a real process, with sham cells on the commits of a real git tree.
+
+This is a sample; tests/long/test_nights.py has the rest.
+"""
 
 from __future__ import annotations
 
 import json
-import sys
 from email import message_from_string
 from pathlib import Path
 
 import pytest
-from bisect_parts import new_tree
-from nightly_kills import Campaign
-from nightly_parts import MAKEFILE, MATRIX, Nights
-from postgresql_parts import end, until
-from sham_cells import SHAM_ENV, TESTS
-from sqlalchemy import URL
-
-from testbed.deadline import Deadline
-from testbed.process import run, spawn
+from nightly_parts import MATRIX, Nights, new_nights
 
 
 @pytest.fixture
 def nights(tmp_path: Path, git_alone: None) -> Nights:
-    tree = new_tree(tmp_path)
-    (tree.path / "Makefile").write_text(MAKEFILE)
-    tree.commit("fine\n")
-    (tmp_path / "nightly.toml").write_text(MATRIX)
-    return Nights(tmp_path, tree)
+    return new_nights(tmp_path)
 
 
-def test_new_then_still_then_fixed(nights: Nights) -> None:
-    first = nights.run()
-    assert "4 PASS" not in first.stdout
-    assert "5 PASS" in first.stdout
-    assert nights.classes() == {}
-
-    nights.tree.commit("fine too\n")
+def test_a_new_failure_is_tried_again_and_its_commit_is_found(nights: Nights) -> None:
+    nights.run()
     bad = nights.tree.commit("broken\n", "mm: break it")
     nights.tree.commit("broken as well\n")
-    second = nights.run(status=1)
+    found = nights.run(status=1)
     assert nights.classes() == {"new": ["2"]}
-    assert f"first bad commit: {bad[:12]} mm: break it" in second.stdout
-    [searched] = nights.outcome["bisected"]
-    assert (searched["good"], searched["commit"]) == (nights.tree.commits[0], bad)
+    assert f"first bad commit: {bad[:12]} mm: break it" in found.stdout
     mail = message_from_string((nights.folder / "mail.txt").read_text())
     assert mail["Subject"] == "[REGRESSION] mmap hooks on main: 1 new"
     assert f"first bad commit: {bad}" in mail.get_payload()
-
-    nights.tree.commit("broken still\n")
-    nights.run()
-    assert nights.classes() == {"still": ["2"]}
-    assert not (nights.folder / "mail.txt").exists()
-
-    nights.tree.commit("fine again\n")
-    nights.run()
-    assert nights.classes() == {"fixed": ["2"]}
-    mail = message_from_string((nights.folder / "mail.txt").read_text())
-    assert mail["Subject"] == "[FIXED] mmap hooks on main: 1 fixed"
-
-
-def test_what_fails_is_tried_again_and_both_outcomes_are_kept(nights: Nights) -> None:
-    (nights.top / "nightly.toml").write_text(f"{MATRIX}alone = 'passes'\n")
-    nights.run()
-    nights.tree.commit("broken\n")
-    nights.run(status=1)
-    [again] = [each for each in nights.outcome["cells"] if "again" in each["cell"]["title"]]
-    assert again["cell"]["title"] == "main x86_64 base boot sham again 1 tests"
-    assert again["counts"] == {"PASS": 1}
-    [kept] = [each for each in nights.outcome["findings"] if each["test"] == TESTS[2]]
-    assert kept["status"] == "FAIL"
-
-
-def test_a_cell_whose_result_is_known_does_not_run_again_unless_asked_for(nights: Nights) -> None:
-    diary = nights.top / "diary"
-    (nights.top / "nightly.toml").write_text(f"{MATRIX}diary = '{diary}'\n")
-    nights.run()
-    name = nights.folder.name
-    assert f"known since {name}" in nights.run().stdout
-    assert len(diary.read_text().splitlines()) == 2
-    nights.run("--again")
-    assert len(diary.read_text().splitlines()) == 4
 
 
 def test_list_shows_cells_their_cost_and_what_is_known(nights: Nights) -> None:
@@ -96,77 +45,7 @@ def test_list_shows_cells_their_cost_and_what_is_known(nights: Nights) -> None:
     assert (cell["known"], cell["stream"]) == (nights.folder.name, "main")
 
 
-def test_a_night_without_time_leaves_its_cells(nights: Nights) -> None:
-    (nights.top / "nightly.toml").write_text(f"{MATRIX}cost = 7200\n")
-    assert "not run: the time was used up" in nights.run().stdout
-
-
-def test_a_cell_without_result_is_status_3(nights: Nights) -> None:
-    (nights.top / "nightly.toml").write_text(f"{MATRIX}raises = 'InfraError'\n")
-    assert "no result: its process ended with status 3: " in nights.run(status=3).stdout
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        (("linux@main", "linux@absent"), "has no commit absent"),
-        (("tree:linux", "tree:nowhere"), "is not the top of a git tree"),
-        (("arch", "arhc"), "did you mean arch"),
-    ],
-)
-def test_a_matrix_of_what_does_not_exist_is_refused(
-    nights: Nights, change: tuple[str, str], words: str
-) -> None:
-    (nights.top / "nightly.toml").write_text(MATRIX.replace(*change))
-    found = nights.run(status=2)
-    assert words in found.stderr
+def test_a_matrix_of_what_does_not_exist_is_refused(nights: Nights) -> None:
+    (nights.top / "nightly.toml").write_text(MATRIX.replace("linux@main", "linux@absent"))
+    assert "has no commit absent" in nights.run(status=2).stderr
     assert not (nights.top / "results_dir").exists()
-
-
-def test_exported_cells_run_elsewhere_and_their_results_are_taken(nights: Nights) -> None:
-    diary = nights.top / "diary"
-    (nights.top / "nightly.toml").write_text(f"{MATRIX}diary = '{diary}'\n")
-    nights.run("--export", str(nights.top / "cells"))
-    [cell] = (nights.top / "cells").iterdir()
-    out = nights.top / "out" / cell.name
-    argv = [sys.executable, "-P", "-m", "sham_cells", str(cell / "cell.json"), "--out", str(out)]
-    run(argv, env=SHAM_ENV)
-    nights.run("--from", str(nights.top / "out"))
-    assert len(diary.read_text().splitlines()) == 2
-    assert nights.outcome["cells"][0]["state"] == "done"
-
-
-def test_the_mail_is_sent_by_the_command_of_the_settings_only(nights: Nights) -> None:
-    sent = nights.top / "sent"
-    nights.run()
-    nights.tree.commit("broken\n")
-    nights.more = f"sendmail = 'tee {sent}'\n"
-    (nights.top / "nightly.toml").write_text(f"mail_to = 'linux-mm@kvack.org'\n{MATRIX}")
-    nights.run(status=1)
-    assert "To: linux-mm@kvack.org" in sent.read_text()
-    assert sent.read_text() == (nights.folder / "mail.txt").read_text()
-
-
-def test_a_killed_nightly_goes_on(tmp_path: Path, git_alone: None) -> None:
-    """A short sample of tests/long/test_nightly_kills.py."""
-    campaign = Campaign.of(tmp_path, seed=1, ms=300)
-    for _ in range(3):
-        campaign.kill_once()
-    campaign.require_whole()
-
-
-def test_a_history_that_goes_away_gets_its_results_later(nights: Nights, postgresql: URL) -> None:
-    lines = [f"[[cells]]\nkind = 'sham'\narch = 'x86_64'\nnumber = {n}\nms = 500\n" for n in "123"]
-    (nights.top / "nightly.toml").write_text(f"{MATRIX.partition('[[')[0]}{''.join(lines)}")
-    url = postgresql.render_as_string(hide_password=False)
-    log = nights.top / "log"
-    with spawn(nights.argv("--history", url), log=log, env=SHAM_ENV) as nightly:
-        until(lambda: any(nights.top.glob("results_dir/nightly/2*/cells/*/in-history")))
-        end(postgresql)
-        assert nightly.wait(Deadline.after(400)) == 3
-    kept = len(list(nights.folder.glob("cells/*/in-history")))
-    assert (len(list(nights.folder.glob("cells/*/cell-result.json"))), kept < 3) == (3, True)
-    assert "results are kept in files for the next night" in log.read_text()
-    again = nights.run()  # with the default history, a new one
-    assert f"adding {3 - kept} results of the night" in again.stdout
-    assert len([each for each in nights.outcome["cells"] if each["state"] == "known"]) == 3 - kept
