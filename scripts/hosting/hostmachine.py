@@ -19,7 +19,7 @@ from testbed.process import Process, spawn
 from testbed.vm.qemu import find_qemu
 
 # Seconds until the agent answers.
-BOOT_PATIENCE = 600.0
+BOOT_PATIENCE = 1800.0
 
 # Beyond the seconds that a script may take; the agent in the host counts them itself.
 _SPARE = 60.0

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """A host's disk: Debian with what scripts/setup installs, made by mmdebstrap and kept in the cache.
 
-Root is not required. The files of the disk belong to its root; the host gives its user's files back
-to the user when it starts.
+Root is not required. A disk that another user makes belongs to its root altogether; the host gives
+its user's files back to the user when it starts.
 """
 
 from __future__ import annotations
@@ -191,10 +191,12 @@ def _make_disk(scratch: Path, log: Path) -> None:
     """Turn the tar archive into a disk, and copy the kernel from it."""
     root, tar = scratch / "root", scratch / "root.tar"
     root.mkdir()
-    # A user becomes root of a namespace of its own: mke2fs then sees files of root.
+    # A user becomes root of a namespace of its own, which has no other owners: mke2fs then sees
+    # files of root.
     alone = [] if os.getuid() == 0 else ["unshare", "--map-root-user"]
+    owners = ["--numeric-owner"] if os.getuid() == 0 else ["--no-same-owner"]
     # fmt: off
-    unpack: Argv = ["tar", "--extract", "--file", tar, "--directory", root, "--no-same-owner",
+    unpack: Argv = ["tar", "--extract", "--file", tar, "--directory", root, *owners,
               "--preserve-permissions", "--exclude=./dev/*"]
     pack: Argv = [find_tool("mke2fs", package="e2fsprogs"), "-q", "-t", "ext4", "-d", root,
             "-E", "root_owner=0:0", scratch / "root.img", _DISK_SIZE]

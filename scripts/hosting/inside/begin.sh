@@ -9,7 +9,7 @@ mount -t devpts -o gid=5,mode=620,ptmxmode=666 devpts /dev/pts
 mount -t tmpfs -o mode=1777,nosuid,nodev tmpfs /dev/shm
 mount -t tmpfs -o mode=755 tmpfs /run
 mount -t tmpfs -o mode=1777,nosuid,nodev tmpfs /tmp
-ln -sf /proc/self/fd /dev/fd
+[ -e /dev/fd ] || ln -s /proc/self/fd /dev/fd
 ip link set lo up
 hostname "$(cat /srv/round/hostname)"
 
@@ -22,5 +22,7 @@ done
 # The user clones the repository into the folder that scripts/setup prepared.
 user=$(cat /srv/round/user)
 cp -r /srv/round/checkout/. "/home/$user/mmap-testbed"
-chown -R "$user:" "/home/$user"
+chown -R "$user:" $(cd /srv/round/checkout && ls -A | sed "s|^|/home/$user/mmap-testbed/|")
+# A disk that was made without root has no other owner than root.
+[ "$(stat -c %U "/home/$user")" = "$user" ] || chown -R "$user:" "/home/$user"
 exec python3 /srv/round/inside/agent.py
