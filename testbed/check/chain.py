@@ -15,6 +15,9 @@ from dataclasses import dataclass, field
 
 from testbed.lab.guest import Guest
 
+# The trial that holds a plan's chain of functions to those that the kernel runs.
+TRIAL = "chain"
+
 # Probes are events, and events are in the configuration only together.
 SYMBOL = "KPROBE_EVENTS"
 

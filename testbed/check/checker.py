@@ -12,6 +12,7 @@ from functools import partial
 
 from testbed.check.alike import collapsed, first_of_each
 from testbed.check.chain import SYMBOL as CHAIN_SYMBOL
+from testbed.check.chain import TRIAL as CHAIN_TRIAL
 from testbed.check.chain import ChainWatch
 from testbed.check.checkplan import CheckPlan
 from testbed.check.drivernode import DriverNode, Unsteady
@@ -45,9 +46,6 @@ from testbed.progress import Step
 
 # The first trial. If it fails, no other trial runs.
 _LOAD = "load"
-
-# The trial that holds the plan's chain of functions to those that the kernel runs.
-_CHAIN = "chain"
 
 # Errors of a session whose kernel is clean.
 _UNCLEAR = (SessionError, ProbeProtocolError)
@@ -278,7 +276,7 @@ class Checker:
         """Map once, and look which functions the kernel runs."""
         path = self._first_path
         if self.lab.prepared(self.arch).kernel.symbol(CHAIN_SYMBOL) != "y":
-            return TrialResult(trial=_CHAIN, path=path, skipped="it needs --flavour drivers")
+            return TrialResult(trial=CHAIN_TRIAL, path=path, skipped="it needs --flavour drivers")
         watch = ChainWatch(self.plan.chain)
 
         def prepare(node: DriverNode) -> tuple[Script, Judge]:
@@ -287,7 +285,7 @@ class Checker:
             script.unmap()
             return script.probe_script, lambda _: ([*watch.complaints()], {})
 
-        return self._try(_CHAIN, path, prepare, during=watch.watching)
+        return self._try(CHAIN_TRIAL, path, prepare, during=watch.watching)
 
     def _try_all(self, base: BaseMapping) -> None:
         for trial in trials_on(base, self.plan):

@@ -15,7 +15,7 @@ from typing import Any
 from testbed.check.drivernode import Setup
 from testbed.check.filesteps import WrongStep, all_step_words
 from testbed.errors import SetupError
-from testbed.mmap.path import STACKS, HookPath
+from testbed.mmap.path import MMAP_STACKS, HookPath
 from testbed.tomlfile import read_toml
 from testbed.tomlvalues import (
     SHARING,
@@ -44,7 +44,7 @@ class CheckPlan:
     unit: int = 1  # pages
     prots: tuple[str, ...] = ("rw", "r", "w", "rx", "x", "none")  # the first that maps: default
     sharing: tuple[str, ...] = SHARING
-    paths: tuple[HookPath, ...] = (HookPath.DIRECT, *STACKS)
+    paths: tuple[HookPath, ...] = (HookPath.DIRECT, *MMAP_STACKS)
     skip: tuple[str, ...] = ()  # trials to leave out, as shell patterns
     memory: bool = True  # pages keep written values, and nothing else changes them
     volatile: tuple[int, ...] = ()  # pages behind `base` that change by themselves
@@ -97,7 +97,7 @@ def _plan(values: dict[str, Any]) -> CheckPlan:
 
 
 def _paths(value: Any) -> tuple[HookPath, ...]:
-    return tuple(map(HookPath, chosen((HookPath.DIRECT, *STACKS), value)))
+    return tuple(map(HookPath, chosen((HookPath.DIRECT, *MMAP_STACKS), value)))
 
 
 def _parameters(value: Any) -> str | dict[str, str]:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -62,7 +62,16 @@ class DriverChecks:
     kernels: Sequence[Lab]  # the older one first; the results are in the folder of the last
     lenient: bool = False  # leave out a driver that cannot be checked, with a note
     only_lower: bool = False  # leave out the direct path
+    # For each kernel the functions that it names otherwise than recipes do.
+    renamed: Sequence[Mapping[str, str]] = ()
+    converted: Collection[str] = ()  # recipes whose hooks are of another kind on the newer kernel
+    results: dict[tuple[str, str], Checked | Conversion] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)  # drivers, and why
+
+    @property
+    def conversions(self) -> dict[tuple[str, str], Conversion]:
+        """What was compared, by recipe and architecture."""
+        return {key: each for key, each in self.results.items() if isinstance(each, Conversion)}
 
     def run(self, recipes: Sequence[Recipe]) -> list[Checked | Conversion]:
         """Return the results of each recipe on each architecture.
@@ -89,9 +98,12 @@ class DriverChecks:
     def _check_all(
         self, labs: Sequence[Lab], group: Sequence[Recipe], arch: str
     ) -> list[Checked | Conversion]:
-        return [
-            self._check(labs, recipe, arch) for recipe in group if self._can(labs, recipe, arch)
-        ]
+        found = []
+        for recipe in group:
+            if self._can(labs, recipe, arch):
+                self.results[recipe.name, arch] = self._check(labs, recipe, arch)
+                found.append(self.results[recipe.name, arch])
+        return found
 
     def _can(self, labs: Sequence[Lab], recipe: Recipe, arch: str) -> bool:
         """Whether a driver can be checked on an architecture."""
@@ -112,8 +124,11 @@ class DriverChecks:
         plan, unsteady = recipe_plan(recipe, only_lower=self.only_lower), Unsteady()
         base_mappings: tuple[BaseMapping, ...] = ()
         sides: list[Checked] = []
-        for lab in labs:
+        for lab, names in zip(labs, self.renamed or [{}] * len(labs), strict=True):
             kernel = lab.prepared(arch).kernel
+            plan = dataclasses.replace(
+                plan, chain=tuple(names.get(name, name) for name in recipe.chain)
+            )
             checker = Checker(
                 lab,
                 arch,
@@ -128,7 +143,10 @@ class DriverChecks:
             sides.append(checker.run())
             base_mappings, unsteady = checker.base_mappings, checker.unsteady
             plan = checker.plan
-        return Conversion(*sides) if len(sides) == 2 else sides[0]
+        if len(sides) == 1:
+            return sides[0]
+        before, after = sides
+        return Conversion(before, after, changes_kind=recipe.name in self.converted)
 
 
 def require(recipe: Recipe, arch: Arch, kernel: Kernel | None, tree: Callable[[], Path]) -> None:

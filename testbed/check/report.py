@@ -10,7 +10,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from testbed.check.alike import Alike, alike_changes, alike_complaints, telling
-from testbed.check.result import Checked, Conversion, TrialResult, TrialStatus
+from testbed.check.result import (
+    AllowedDifference,
+    Checked,
+    Conversion,
+    TrialResult,
+    TrialStatus,
+)
 from testbed.report.diff import FactChange
 
 # The report shows at most this many groups and skipped trials. The JSON has all of them.
@@ -53,12 +59,36 @@ def conversion_lines(found: Conversion) -> Iterator[str]:
         compared = len(found.after.outcomes)
         yield ""
         yield f"none on {found.after.arch}; trials compared: {compared}"
+    yield from difference_lines([found])
+    yield from allowed_lines([found])
+
+
+def difference_lines(found: Sequence[Conversion]) -> Iterator[str]:
+    """Yield the differences of these conversions, equal ones once."""
     groups = alike_changes(
         (change, (each.trial, each.path))
-        for each in found.differences
+        for conversion in found
+        for each in conversion.differences
         for change in telling(each.changes)
     )
     yield from _groups(groups, "differences", _SHOWN_CHANGES)
+
+
+def allowed_lines(found: Sequence[Conversion]) -> Iterator[str]:
+    """Yield what differs and is no difference, by reason, with one example of each."""
+    reasons: dict[tuple[str, str], list[AllowedDifference]] = {}
+    for conversion in found:
+        for each in conversion.allowed:
+            reasons.setdefault((each.reason, each.source), []).append(each)
+    if reasons:
+        yield ""
+        yield "# allowed"
+    for (reason, source), changes in reasons.items():
+        yield ""
+        yield f"- {reason} ({source})"
+        yield from _groups(
+            alike_changes((each.change, (each.trial, each.path)) for each in changes[:1]), "", 1
+        )
 
 
 def _verdict_lines(found: Checked) -> Iterator[str]:
@@ -85,6 +115,7 @@ def _content(found: Checked | Conversion) -> dict[str, Any]:
             "before": _content(found.before),
             "after": _content(found.after),
             "differences": [dataclasses.asdict(each) for each in found.differences],
+            "allowed": [dataclasses.asdict(each) for each in found.allowed],
         }
     outcomes = [{**dataclasses.asdict(each), "verdict": each.status} for each in found.outcomes]
     return {**dataclasses.asdict(found), "outcomes": outcomes}

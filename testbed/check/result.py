@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from testbed.check.allowed import Allowed, split_allowed
 from testbed.mmap.plan import VM_MAYEXEC, VM_MTE_ALLOWED
 from testbed.report.diff import ABSENT, FactChange, fact_changes
 from testbed.results.model import EXIT_EXPECTED, EXIT_FINDINGS
@@ -77,22 +78,54 @@ class Difference:
 
 
 @dataclass(frozen=True)
+class AllowedDifference:
+    """A change that is no difference, and the reason."""
+
+    trial: str
+    path: str
+    change: FactChange
+    reason: str
+    source: str  # the function of the kernel that causes it
+
+
+@dataclass(frozen=True)
 class Conversion:
     """The results for two versions of a driver on one architecture."""
 
     before: Checked
     after: Checked
+    changes_kind: bool = (
+        False  # the hook is converted, or goes back, by what the kernels' text says
+    )
 
     @property
     def differences(self) -> list[Difference]:
-        """Every difference that userspace can see."""
-        old = {(each.trial, each.path): each for each in self.before.outcomes}
-        new = {(each.trial, each.path): each for each in self.after.outcomes}
+        """Every difference that userspace can see, without those that a conversion may bring."""
         found = (
-            Difference(*key, tuple(_changes(old.get(key), new.get(key))))
-            for key in dict.fromkeys((*old, *new))
+            Difference(*key, tuple(self._split(*key, changes)[0]))
+            for key, changes in self._changes().items()
         )
         return [each for each in found if each.changes]
+
+    @property
+    def allowed(self) -> list[AllowedDifference]:
+        """The differences that a conversion may bring."""
+        return [
+            AllowedDifference(*key, change, kind.reason, kind.source)
+            for key, changes in self._changes().items()
+            for kind, change in self._split(*key, changes)[1]
+        ]
+
+    def _changes(self) -> dict[tuple[str, str], list[FactChange]]:
+        """Return what differs in each trial on each path."""
+        old = {(each.trial, each.path): each for each in self.before.outcomes}
+        new = {(each.trial, each.path): each for each in self.after.outcomes}
+        return {key: [*_changes(old.get(key), new.get(key))] for key in dict.fromkeys((*old, *new))}
+
+    def _split(
+        self, trial: str, path: str, changes: list[FactChange]
+    ) -> tuple[list[FactChange], list[tuple[Allowed, FactChange]]]:
+        return split_allowed(trial, path, changes) if self.changes_kind else (changes, [])
 
 
 def path_changes(first: Mapping[str, str], facts: Mapping[str, str]) -> list[FactChange]:

@@ -17,15 +17,20 @@ from testbed.check.checker import Checker
 from testbed.check.checkplan import CheckPlan, load_check_plan
 from testbed.check.drivernode import Unsteady
 from testbed.check.drivers import DriverChecks
+from testbed.check.kernelchange import KernelChange, KernelText, read_change
 from testbed.check.report import check_content, check_lines, conversion_lines
 from testbed.check.result import Checked, Conversion, exit_status
 from testbed.check.script import BaseMapping
+from testbed.check.serieschange import SeriesChange, new_findings
+from testbed.check.seriesreport import change_content, change_lines, finding_lines
+from testbed.check.subjects import Subjects
 from testbed.cli.invocation import Invocation, opened
 from testbed.cli.options import json_option, kernel_options
 from testbed.errors import SetupError
 from testbed.flavour import DRIVERS
 from testbed.intree.recipe import ALL, choose_recipes, load_recipes
 from testbed.kernel.driver import Driver, find_driver
+from testbed.kernel.source import resolve
 from testbed.lab.lab import Lab
 from testbed.mmap.path import HookPath
 from testbed.pages.checkpage import write_check_site
@@ -35,7 +40,7 @@ _MARKDOWN_FILE = "check.md"
 
 _MODULE = click.Path(exists=True, path_type=Path)
 
-_CHOICES = "give --module, or --before and --after, or --driver"
+_CHOICES = "give --module, or --before and --after, or --driver, or --series alone"
 
 
 @click.command()
@@ -94,8 +99,11 @@ def check(
     driver freshly loaded. With --before and --after it shows every difference between the versions
     that userspace can see.
 
+    With --series alone, or with two kernels alone, it finds the hooks that change, and the kernel's
+    own drivers that reach them, and compares these on both kernels.
+
     Exit status: 0 everything holds and nothing differs, 1 otherwise; 2, 3 and 130 as for `testbed
-    run`.
+    run`. With --series alone, 2 also if no hook is touched, and 3 if one was not reached.
 
     \b
     Examples:
@@ -104,10 +112,13 @@ def check(
       testbed check --before foo-old --after foo-new --node /dev/foo --arch arm64
       testbed check --driver vivid-cap,vim2m
       testbed check --driver comedi --before debian:7.2 --after debian:7.3
+      testbed check --series convert-comedi.mbox
     """
     if (before is None) != (after is None):
         raise click.UsageError(_CHOICES)
     kernels = tuple(filter(None, (before, after)))
+    if not any((driver, module, node, plan)) and (kernels or options["series"]):
+        sys.exit(_check_change(kernels, lower, options))
     if driver is not None:
         if module is not None or node is not None or plan is not None:
             raise click.UsageError("--driver excludes --module, --node and --plan")
@@ -137,11 +148,21 @@ def _existing(path: str) -> Path:
 def _report(invocation: Invocation, lab: Lab, found: Sequence[Checked | Conversion]) -> None:
     """Print the results, and write them into the folder of the run."""
     lines = [line for each in found for line in _lines(each)]
-    content = check_content(found)
+    _write_report(invocation, lab, lines, check_content(found), found)
+
+
+def _write_report(
+    invocation: Invocation,
+    lab: Lab,
+    lines: Sequence[str],
+    content: object,
+    found: Sequence[Checked | Conversion],
+) -> None:
+    """Print a report, and write it into the folder of the run, with a page if anything ran."""
     (lab.run_dir / _JSON_FILE).write_text(json.dumps(content, indent=1) + "\n")
     (lab.run_dir / _MARKDOWN_FILE).write_text("\n".join(lines) + "\n")
-    page = write_check_site(lab.run_dir, found)
-    invocation.report((*lines, f"results: {lab.run_dir}", f"page: {page}"), content)
+    pages = [f"page: {write_check_site(lab.run_dir, found)}"] if found else []
+    invocation.report((*lines, f"results: {lab.run_dir}", *pages), content)
 
 
 def _check_drivers(
@@ -159,7 +180,14 @@ def _check_drivers(
         for side in sides:
             side.show_series()
             labs.append(stack.enter_context(closing(Lab(side.ctx, side.series))))
-        checks = DriverChecks(labs, lenient=words == ALL, only_lower=lower)
+        subjects = _change(sides).subjects(recipes) if kernels else Subjects()
+        checks = DriverChecks(
+            labs,
+            lenient=words == ALL,
+            only_lower=lower,
+            renamed=subjects.renamed if kernels else (),
+            converted=subjects.converted,
+        )
         found = checks.run(recipes)
         for name, why in checks.left_out.items():
             sides[-1].ctx.progress.note(f"{name} is left out: {why}")
@@ -167,6 +195,69 @@ def _check_drivers(
             raise SetupError("no driver was checked", hint="`testbed drivers` says what is missing")
         _report(sides[-1], labs[-1], found)
     return exit_status(found)
+
+
+def _check_change(kernels: tuple[str, ...], lower: bool, options: dict[str, Any]) -> int:
+    """Check what a series changes, or one kernel against another. Return the exit status."""
+    options["flavour"] = options["flavour"] or DRIVERS
+    with ExitStack() as stack:
+        sides = _change_sides(stack, kernels, options)
+        change = _change(sides)
+        subjects = change.subjects(load_recipes().values())
+        if not subjects.found:
+            raise SetupError(
+                f"{change.title}: no mmap hook is touched, nor a function in a recipe's chain",
+                hint="`testbed hooks --series` shows what a series changes",
+            )
+        found = new_findings(change.before, change.after)
+        sides[-1].show(finding_lines(found))
+        labs = [stack.enter_context(closing(Lab(side.ctx, side.series))) for side in sides]
+        checks = DriverChecks(
+            labs,
+            lenient=True,
+            only_lower=lower,
+            renamed=subjects.renamed,
+            converted=subjects.converted,
+        )
+        conversions = checks.run(subjects.recipes)
+        result = SeriesChange(
+            title=change.title,
+            arches=sides[-1].ctx.settings.arch,
+            subjects=subjects.found,
+            findings=found,
+            conversions=checks.conversions,
+            left_out=checks.left_out,
+        )
+        lines = [*change_lines(result)]
+        _write_report(sides[-1], labs[-1], lines, change_content(result), conversions)
+    return result.exit_status
+
+
+def _change(sides: Sequence[Invocation]) -> KernelChange:
+    older, newer = (
+        KernelText(resolve(side.ctx.settings.kernel, side.ctx), side.series) for side in sides
+    )
+    return read_change(older, newer, sides[-1].ctx)
+
+
+def _change_sides(
+    stack: ExitStack, kernels: tuple[str, ...], options: dict[str, Any]
+) -> list[Invocation]:
+    """Open two kernels: those that are named, or the one of the options without its series."""
+    if kernels:
+        return [
+            _shown(stack.enter_context(opened({**options, **_kernel_words(kernel)})))
+            for kernel in kernels
+        ]
+    after = stack.enter_context(opened({**options}))
+    words = {"kernel": after.ctx.settings.kernel, "series": ""}
+    before = stack.enter_context(opened({**options, **words}))
+    return [before, _shown(after)]
+
+
+def _shown(side: Invocation) -> Invocation:
+    side.show_series()
+    return side
 
 
 def _kernel_words(kernel: str) -> dict[str, str]:
@@ -200,7 +291,7 @@ def _check(
             sides.append(checker.run())
             base_mappings, unsteady = checker.base_mappings, checker.unsteady
             chosen = checker.plan
-        return Conversion(*sides) if len(sides) == 2 else sides[0]
+        return Conversion(sides[0], sides[1]) if len(sides) == 2 else sides[0]
 
     return lab.for_each_arch(check_on)
 

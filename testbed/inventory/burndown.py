@@ -67,13 +67,8 @@ def burn_down(before: Inventory, after: Inventory) -> BurnDown:
 
     An object that alone has its name in both trees may have moved to another file.
     """
-    old, new = _by_key(before.real), _by_key(after.real)
-    pairs = {key: key for key in old.keys() & new.keys()}
-    pairs |= _moved(old, new)
     changed = [
-        *(each for mine, other in pairs.items() if (each := _compared(old[mine], new[other]))),
-        *(_alone(Change.NEW, new[key]) for key in new.keys() - set(pairs.values())),
-        *(_alone(Change.GONE, old[key]) for key in old.keys() - pairs.keys()),
+        each for old, new in paired(before, after) if (each := _compared(old, new)) is not None
     ]
     kinds = list(Change)
     changed.sort(key=lambda each: (kinds.index(each.change), each.struct, each.place))
@@ -84,6 +79,16 @@ def burn_down(before: Inventory, after: Inventory) -> BurnDown:
         changed=tuple(changed),
         progress=tuple(_progress(before, after, {each.struct for each in changed})),
     )
+
+
+def paired(before: Inventory, after: Inventory) -> Iterator[tuple[list[Hook], list[Hook]]]:
+    """Yield the hooks of each object in both kernels. One list is empty if a kernel has none."""
+    old, new = _by_key(before.real), _by_key(after.real)
+    pairs = {key: key for key in old.keys() & new.keys()}
+    pairs |= _moved(old, new)
+    yield from ((old[mine], new[other]) for mine, other in pairs.items())
+    yield from (([], new[key]) for key in new.keys() - set(pairs.values()))
+    yield from ((old[key], []) for key in old.keys() - pairs.keys())
 
 
 def _title(inventory: Inventory) -> str:
@@ -121,7 +126,11 @@ def _by_name(
 
 
 def _compared(old: list[Hook], new: list[Hook]) -> Changed | None:
-    was, now = _is_converted(old), _is_converted(new)
+    if not old:
+        return _alone(Change.NEW, new)
+    if not new:
+        return _alone(Change.GONE, old)
+    was, now = is_converted(old), is_converted(new)
     if was == now:
         return None
     first = next(hook for hook in new if hook.converted is now)
@@ -143,12 +152,13 @@ def _alone(change: Change, hooks: list[Hook]) -> Changed:
         struct=hook.struct,
         name=hook.name,
         place=hook.place,
-        converted=_is_converted(hooks),
+        converted=is_converted(hooks),
         **{where: hook.function},
     )
 
 
-def _is_converted(hooks: Iterable[Hook]) -> bool:
+def is_converted(hooks: Iterable[Hook]) -> bool:
+    """Whether one of an object's hooks is converted."""
     return any(hook.converted for hook in hooks)
 
 

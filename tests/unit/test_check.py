@@ -27,14 +27,14 @@ from testbed.check.survey import Survey
 from testbed.check.trials import trials_on
 from testbed.errors import SetupError
 from testbed.mmap.observation import Observation, parse_observation
-from testbed.mmap.path import STACKS, HookPath
+from testbed.mmap.path import MMAP_STACKS, HookPath
 from testbed.mmap.script import Script
 
 PAGE = 4096
 TARGET = DriverNode("/dev/foo", "foo", memory=True)
 SHARED = BaseMapping("shared", 4, 0, "rw")
 PRIVATE = BaseMapping("private", 4, 0, "rw")
-PATHS = (HookPath.DIRECT, *STACKS)
+PATHS = (HookPath.DIRECT, *MMAP_STACKS)
 
 TRIALS = {trial.name: trial for each in (SHARED, PRIVATE) for trial in trials_on(each, CheckPlan())}
 
@@ -371,7 +371,7 @@ def facts(name: str, path: HookPath, changes: dict[str, dict[str, Any]]) -> dict
     return script.facts(observed(script.probe_script, changes))
 
 
-@pytest.mark.parametrize("path", STACKS)
+@pytest.mark.parametrize("path", MMAP_STACKS)
 def test_facts_are_equal_on_equal_paths(path: HookPath) -> None:
     for name in TRIALS:
         assert facts(name, path, {}) == facts(name, HookPath.DIRECT, {}), name
@@ -521,7 +521,7 @@ def test_a_report_for_programs_has_everything() -> None:
 
 def test_equal_versions_have_no_difference() -> None:
     both = [checked(outcome("fork", facts={"1 map m:.errno": "0"})) for _ in range(2)]
-    found = Conversion(*both)
+    found = Conversion(both[0], both[1])
     assert found.differences == []
     assert "none on x86_64; trials compared: 1" in list(conversion_lines(found))
     assert exit_status([found]) == 0
