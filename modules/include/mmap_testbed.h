@@ -28,7 +28,8 @@
 #define MMAP_TESTBED_PFN		(1U << 8)
 #define MMAP_TESTBED_BAD_PAGE		(1U << 9)
 #define MMAP_TESTBED_SCRIBBLE		(1U << 10)
-#define MMAP_TESTBED_ALL_FIELDS		((1U << 11) - 1)
+#define MMAP_TESTBED_LATE		(1U << 11)
+#define MMAP_TESTBED_ALL_FIELDS		((1U << 12) - 1)
 
 enum mmap_testbed_page_prot {
 	MMAP_TESTBED_PROT_LEAVE,
@@ -90,7 +91,7 @@ enum mmap_testbed_replace {
  * @hook_error: 0 or -errno; the hook returns it at once
  * @hook_error_after: 0 or -errno; the hook sets all fields and returns it
  * @mapped_error: 0 or -errno from mapped()
- * @outer_error: 0 or -errno from a .mmap whose nested hook succeeded
+ * @outer_error: 0 or -errno from an outer hook whose nested hook succeeded
  * @error_override: passed to the core unchanged
  * @reserved: must be 0
  */

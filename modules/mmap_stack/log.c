@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Event counters, and the records of the .mmap hooks. */
+/* Event counters, and the records of hooks that call others. */
 #include "mmap_stack.h"
 
 static atomic64_t events[MMAP_TESTBED_NR_EVENTS];
@@ -24,6 +24,15 @@ void log_mmap(const char *event, const struct file *file,
 
 	hook_log_file(s, "node", file);
 	hook_log_vma(s, vma);
+	hook_log_end();
+}
+
+void log_outer(const char *event, const struct vm_area_desc *desc, int err)
+{
+	struct seq_buf *s = hook_log_begin(event);
+
+	hook_log_desc(s, desc);
+	seq_buf_printf(s, " err=%d", err);
 	hook_log_end();
 }
 

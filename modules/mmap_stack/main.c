@@ -225,6 +225,8 @@ static struct miscdevice nodes[] = {
 	NODE("stack", .mmap = stack_mmap),
 	NODE("stack_first", .mmap = stack_first_mmap),
 	NODE("stack_after", .mmap = stack_after_mmap),
+	NODE("prepare_stack", .mmap_prepare = prepare_stack_hook),
+	NODE("prepare_first", .mmap_prepare = prepare_first_hook),
 #ifdef LAYER_NESTS
 	NODE("custom", .mmap = custom_mmap),
 #endif

@@ -64,15 +64,21 @@ void remember_prepared(struct opened *opened);
 void forget_prepared(struct opened *opened);
 void plan_of_last_prepare(struct mmap_testbed_plan *plan);
 
-/* prepare.c: the mmap_prepare hook */
+/* prepare.c: the mmap_prepare hook that calls no other */
 int prepare_hook(struct vm_area_desc *desc);
 int prepare_with(struct opened *opened, struct vm_area_desc *desc);
+int apply_to_desc(struct opened *opened, const struct mmap_testbed_plan *plan,
+		  struct vm_area_desc *desc);
 struct page **planned_pages(struct opened *opened,
 			    const struct mmap_testbed_plan *plan);
 pgprot_t planned_page_prot(const struct mmap_testbed_plan *plan, pgprot_t prot);
 struct file *planned_vm_file(struct opened *opened,
 			     const struct mmap_testbed_plan *plan,
 			     unsigned long size);
+
+/* outer.c: the mmap_prepare hooks that call that of a file below */
+int prepare_stack_hook(struct vm_area_desc *desc);
+int prepare_first_hook(struct vm_area_desc *desc);
 
 /* nested.c: the .mmap hooks that call another hook */
 int stack_mmap(struct file *file, struct vm_area_struct *vma);
@@ -123,6 +129,7 @@ void count_event(enum mmap_testbed_event event);
 void count_events(u64 *events);
 void log_mmap(const char *event, const struct file *file,
 	      const struct vm_area_struct *vma);
+void log_outer(const char *event, const struct vm_area_desc *desc, int err);
 void log_mmap_done(const struct file *file, const struct vm_area_struct *vma,
 		   int err);
 

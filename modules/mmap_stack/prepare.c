@@ -129,10 +129,9 @@ static int set_action(struct opened *opened,
 	return 0;
 }
 
-/* Sets everything but vm_file, which the caller has to undo on failure. */
-static int set_desc(struct opened *opened,
-		    const struct mmap_testbed_plan *plan,
-		    struct vm_area_desc *desc)
+/* Sets all that an outer hook sets, too: fields and action. */
+int apply_to_desc(struct opened *opened, const struct mmap_testbed_plan *plan,
+		  struct vm_area_desc *desc)
 {
 	bool late = plan->fields & MMAP_TESTBED_LATE_PAGE_PROT;
 	int err;
@@ -147,6 +146,18 @@ static int set_desc(struct opened *opened,
 	}
 	if (late)
 		desc->page_prot = planned_page_prot(plan, desc->page_prot);
+	return 0;
+}
+
+/* Sets everything but vm_file, which the caller has to undo on failure. */
+static int set_desc(struct opened *opened,
+		    const struct mmap_testbed_plan *plan,
+		    struct vm_area_desc *desc)
+{
+	int err = apply_to_desc(opened, plan, desc);
+
+	if (err)
+		return err;
 	desc->action.error_override = plan->error_override;
 	desc->action.hide_from_rmap_until_complete =
 		plan->fields & MMAP_TESTBED_HIDE;

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from testbed.lab.guest import Guest
-from testbed.mmap.path import MODULE, SWITCHING, HookPath
+from testbed.mmap.path import MODULE, STACKS, SWITCHING, HookPath
 from testbed.mmap.script import Script
 from testbed.vm.qemu import SHARED_TAG
 
@@ -25,7 +25,7 @@ _DIFFERENT = tuple(f"pwrite {LOW} off={n}p len=1p value={0x7700 + n:#x}" for n i
 _FOLDER = "/tmp/user"
 _BACKING = "/tmp/user.img"
 
-_ANY = (HookPath.STACK, HookPath.STACK_FIRST, HookPath.STACK_AFTER, HookPath.THREE_LEVEL)
+_ANY = STACKS
 
 
 # `load MODULE...` loads the modules that are not loaded. `disk NAME` prints the device with this
@@ -193,7 +193,7 @@ _STM_POLICY = "/sys/kernel/config/stp-policy/mmap_stm.test"
 
 INTREE_FILES = (
     # A shared mapping gets its own shmem file, which must stay in vm_file.
-    _zero("shared", (HookPath.STACK, HookPath.STACK_FIRST, HookPath.THREE_LEVEL)),
+    _zero("shared", tuple(path for path in STACKS if path is not HookPath.STACK_AFTER)),
     _zero("private", _ANY),
     InTreeFile(
         name="mem",
@@ -281,7 +281,7 @@ INTREE_FILES = (
         name="stm",
         hook="drivers/hwtracing/stm/core.c:stm_fops",
         steps=(f"open {LOW} /dev/mmap_stm", f"stm {LOW}"),
-        stacks=(HookPath.STACK_FIRST,),
+        stacks=(HookPath.STACK_FIRST, HookPath.PREPARE_FIRST),
         symbols=("STM_PROTO_BASIC",),
         modules=("stm_core", "stm_p_basic"),
         own_modules=("mmap_stm",),

@@ -18,7 +18,7 @@ from testbed.arch import ARCHES
 from testbed.errors import SetupError
 from testbed.kernel.kconfig import Asked, parse_fragment
 from testbed.kernel.recipeconfig import RECIPES, SUFFIX, recipe_fragment
-from testbed.mmap.path import STACKS, HookPath
+from testbed.mmap.path import MMAP_STACKS, HookPath
 from testbed.suggest import suggest
 from testbed.tomlfile import place, read_toml
 from testbed.tomlvalues import (
@@ -90,7 +90,7 @@ class Recipe:
     @property
     def stacks(self) -> tuple[HookPath, ...]:
         """The stacks that may have the driver's file as their lower file."""
-        return tuple(path for path in STACKS if path not in self.not_below)
+        return tuple(path for path in MMAP_STACKS if path not in self.not_below)
 
     @cached_property
     def symbols(self) -> tuple[Asked, ...]:
@@ -249,5 +249,5 @@ _VALUES: dict[str, Callable[[Any], Any]] = {
     "places": partial(exactly, bool),
     "state": partial(list_of, str),
     "skip": partial(_reasons, ()),
-    "not_below": partial(_reasons, tuple(STACKS)),
+    "not_below": partial(_reasons, tuple(MMAP_STACKS)),
 }

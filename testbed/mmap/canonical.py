@@ -41,7 +41,7 @@ DROPPED_VMFLAGS = frozenset({"mg", "sd"})
 _LEDGER = frozenset({"counts", "status", "meminfo"})
 
 # Hooks whose calls depend on the path alone.
-_OUTER = frozenset({"mmap", "mmap_done"})
+_OUTER = frozenset({"mmap", "mmap_done", "outer", "outer_done"})
 _PREPARE = frozenset({"prepare", "prepare_done", "mapped"})
 
 # Steps that describe the machine: their values differ between kernels and between boots.

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from testbed.mmap.path import HookPath
+from testbed.mmap.path import PREPARE_STACKS, HookPath
 
 _PREPARE_ONLY = "a .mmap hook has no descriptor"
 _NO_COMPAT = "the layer does not run on this path"
@@ -32,13 +32,20 @@ def _not_legacy(number: int, text: str, source: str) -> Guarantee:
 
 
 def _compat(number: int, text: str, source: str) -> Guarantee:
-    reasons = {HookPath.DIRECT: _NO_COMPAT, HookPath.LEGACY: _NO_COMPAT}
+    without = (path for path in HookPath if not path.shape.compat)
+    reasons = dict.fromkeys(without, _NO_COMPAT)
     return Guarantee(number, text, source, not_on=reasons)
 
 
 def _direct(number: int, text: str, source: str) -> Guarantee:
     others = set(HookPath) - {HookPath.DIRECT}
     reasons = dict.fromkeys(others, "only on the direct path")
+    return Guarantee(number, text, source, not_on=reasons)
+
+
+def _nested(number: int, text: str, source: str) -> Guarantee:
+    others = set(HookPath) - set(PREPARE_STACKS)
+    reasons = dict.fromkeys(others, "only for mmap_prepare above mmap_prepare")
     return Guarantee(number, text, source, not_on=reasons)
 
 
@@ -311,4 +318,18 @@ GUARANTEES = (
         "mm/vma.c __mmap_complete()",
     ),
     Guarantee(75, "flags above bit 31 survive", "mm/vma.h compat_set_vma_from_desc()"),
+    # mmap_prepare above mmap_prepare.
+    _nested(
+        76, "of two hooks' actions the last one counts", "include/linux/mm.h mmap_action_remap()"
+    ),
+    _nested(
+        77,
+        "of two hooks' vm_ops and private data the last ones count",
+        "mm/vma.c call_mmap_prepare()",
+    ),
+    _nested(
+        78,
+        "an outer hook's error comes before action, VMA and mapped()",
+        "mm/vma.c call_mmap_prepare()",
+    ),
 )

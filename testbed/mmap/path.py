@@ -27,6 +27,8 @@ class HookPath(StrEnum):
     CUSTOM = "custom"
     THREE_LEVEL = "three-level"
     LEGACY = "legacy"
+    PREPARE_STACK = "prepare-stack"
+    PREPARE_FIRST = "prepare-first"
 
     @property
     def shape(self) -> PathShape:
@@ -42,6 +44,12 @@ class PathShape:
     final_vm_file: str  # the node in vm_file of the final VMA, as maps shows it
     compat: bool  # the compatibility layer runs the hook
     prepares: bool = True  # the hook is mmap_prepare, not mmap
+    outer_prepares: bool = False  # the hook above it is mmap_prepare, too
+
+    @property
+    def by_core(self) -> bool:
+        """Whether the core itself calls mmap_prepare, and does what it asks for."""
+        return self.prepares and not self.compat
 
 
 SHAPES = {
@@ -88,10 +96,31 @@ SHAPES = {
         compat=False,
         prepares=False,
     ),
+    HookPath.PREPARE_STACK: PathShape(
+        nodes=("mmap_prepare_stack", "mmap_direct"),
+        entry_vm_file="mmap_prepare_stack",
+        final_vm_file="mmap_prepare_stack",
+        compat=False,
+        outer_prepares=True,
+    ),
+    HookPath.PREPARE_FIRST: PathShape(
+        nodes=("mmap_prepare_first", "mmap_direct"),
+        entry_vm_file="mmap_direct",
+        final_vm_file="mmap_direct",
+        compat=False,
+        outer_prepares=True,
+    ),
 }
 
 PREPARING = tuple(path for path in HookPath if path.shape.prepares)
 STACKS = tuple(path for path in HookPath if len(path.shape.nodes) > 1)
+
+# Stacks by their outer hook. Only a file with mmap_prepare can be below mmap_prepare.
+MMAP_STACKS = tuple(path for path in STACKS if not path.shape.outer_prepares)
+PREPARE_STACKS = tuple(path for path in STACKS if path.shape.outer_prepares)
+
+# Paths on which the core itself calls mmap_prepare, the layer none.
+BY_CORE = tuple(path for path in HookPath if path.shape.by_core)
 
 # Paths that switch the file: the final VMA does not carry the file that was passed to mmap(2).
 SWITCHING = tuple(path for path in HookPath if path.shape.final_vm_file != path.shape.nodes[0])

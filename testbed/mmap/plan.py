@@ -97,6 +97,7 @@ class Plan:
     widen_end: str | None = None
     scribble: int | None = None
     outer_error: str | None = None
+    late: int | None = None  # of an outer mmap_prepare: it acts after the hook below
     unchecked: int | None = None
     bad_page: int | None = None
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from testbed.mmap.path import HookPath
 from testbed.mmap.plan import (
+    NOTHING,
     VM_ACCOUNT,
     VM_EXEC,
     VM_LOCKED,
@@ -41,6 +42,7 @@ _PROT_BITS = {"r": VM_READ, "w": VM_WRITE, "x": VM_EXEC}
 _WRAPS = 1 << 63
 
 _REMAPS = (Action.REMAP, Action.IOREMAP, Action.SIMPLE_IOREMAP)
+_NO_ACTION = (None, Action.NONE)
 
 # The vm_ops that have each operation.
 HAVE_CLOSE = (VmOps.FULL, VmOps.NO_MAPPED, VmOps.MKWRITE)
@@ -65,8 +67,25 @@ def number(text: str | None, page_size: int) -> int:
     return int(text[:-1], 0) * scale if scale else int(text, 0)
 
 
+def early(outer: Plan) -> Plan:
+    """Return what an outer hook does before the hook below."""
+    return NOTHING if outer.late else outer
+
+
+def late(outer: Plan) -> Plan:
+    """Return what an outer hook does after the hook below, over what that one has set."""
+    return outer if outer.late else NOTHING
+
+
+def acting(scenario: Scenario) -> Plan:
+    """Return the plan of the hook whose action counts. A descriptor has one: the last (76)."""
+    plans = (late(scenario.outer), scenario.plan, early(scenario.outer))
+    return next((plan for plan in plans if plan.action not in _NO_ACTION), NOTHING)
+
+
 def entry_flags(call: Call, outer: Plan) -> int:
     """Return vm_flags on entry to the hook: the full computed set (13), after the outer hook."""
+    outer = early(outer)
     flags = VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC
     for letter, bit in _PROT_BITS.items():
         flags |= bit if letter in call.prot and call.prot != "none" else 0
@@ -82,15 +101,17 @@ def entry_flags(call: Call, outer: Plan) -> int:
 def hook_flags(scenario: Scenario) -> int:
     """Return vm_flags as the hook leaves them. The hook sets flags and clears them (19)."""
     flags = entry_flags(scenario.call, scenario.outer)
-    return flags & ~(scenario.plan.clear_flags or 0) | (scenario.plan.set_flags or 0)
+    for plan in (scenario.plan, late(scenario.outer)):
+        flags = flags & ~(plan.clear_flags or 0) | (plan.set_flags or 0)
+    return flags
 
 
 def final_flags(scenario: Scenario) -> int:
     """Return vm_flags of the final VMA, without the soft-dirty bit."""
     flags = hook_flags(scenario)
-    if scenario.plan.action in _REMAPS:
+    if acting(scenario).action in _REMAPS:
         flags |= VM_REMAP_FLAGS  # 34
-    if scenario.plan.action is Action.KERNEL_PAGES:
+    if acting(scenario).action is Action.KERNEL_PAGES:
         flags |= VM_MIXEDMAP  # 41
     if flags & VM_SPECIAL:
         flags &= ~VM_LOCKED  # 69
@@ -98,9 +119,16 @@ def final_flags(scenario: Scenario) -> int:
 
 
 def vm_ops(scenario: Scenario) -> VmOps:
-    """Return the vm_ops of the VMA: the hook's, or else the outer hook's (15, 23)."""
-    ops = scenario.plan.vm_ops or VmOps.LEAVE
-    return ops if ops is not VmOps.LEAVE else scenario.outer.vm_ops or VmOps.LEAVE
+    """Return the vm_ops of the VMA: those that were set last (15, 23)."""
+    plans = (late(scenario.outer), scenario.plan, early(scenario.outer))
+    chosen = (plan.vm_ops for plan in plans if plan.vm_ops not in (None, VmOps.LEAVE))
+    return next(chosen, None) or VmOps.LEAVE
+
+
+def private(scenario: Scenario) -> int:
+    """Return the private data that was set last; an outer hook's stay if the hook sets none."""
+    plans = (late(scenario.outer), scenario.plan, early(scenario.outer))
+    return next((plan.private for plan in plans if plan.private is not None), 0)
 
 
 def is_cow(scenario: Scenario) -> bool:
@@ -109,23 +137,24 @@ def is_cow(scenario: Scenario) -> bool:
 
 
 def hook_pgoff(scenario: Scenario) -> int:
-    """Return the page offset that the hook leaves (12, 18)."""
-    pgoff = scenario.call.offset if scenario.outer.pgoff is None else scenario.outer.pgoff
-    return pgoff if scenario.plan.pgoff is None else scenario.plan.pgoff
+    """Return the page offset that the hooks leave (12, 18)."""
+    plans = (late(scenario.outer), scenario.plan, early(scenario.outer))
+    chosen = (plan.pgoff for plan in plans if plan.pgoff is not None)
+    return next(chosen, scenario.call.offset)
 
 
 def final_pgoff(scenario: Scenario, page_size: int, pool_pfn: int) -> int:
     """Return the page offset of the VMA. A copy-on-write remap stores the page frame there (36)."""
     extent = action_extent(scenario, page_size)
-    if scenario.plan.action in _REMAPS and extent is not None and is_cow(scenario):
+    if acting(scenario).action in _REMAPS and extent is not None and is_cow(scenario):
         return pool_pfn + extent.pool_page
     return hook_pgoff(scenario)
 
 
 def action_extent(scenario: Scenario, page_size: int) -> Extent | None:
     """Return the part that the hook asks the core to map, or None without an action."""
-    plan, length = scenario.plan, _hook_length(scenario, page_size)
-    if plan.action in (None, Action.NONE, Action.UNKNOWN):
+    plan, length = acting(scenario), _hook_length(scenario, page_size)
+    if plan.action in (*_NO_ACTION, Action.UNKNOWN):
         return None
     page = plan.pool_page or 0
     if plan.action is Action.SIMPLE_IOREMAP:  # 40
@@ -152,14 +181,25 @@ def failure(scenario: Scenario, path: HookPath, page_size: int) -> str:
         return _name(scenario.outer.hook_error)
     if error := _hook_failure(scenario, page_size):
         return error
+    if path.shape.outer_prepares and scenario.outer.outer_error:
+        return _name(scenario.outer.outer_error)  # before the core acts (78)
     if path.shape.prepares and plan.error_override and number_of(plan.error_override) > 0:
         return "EINVAL"  # 44
     if error := _action_failure(scenario, page_size):
         return error
     if error := _late_failure(scenario, path):
-        override = plan.error_override if path is HookPath.DIRECT else None
+        override = plan.error_override if path.shape.by_core else None
         return _name(override) if override and override != "0" else error  # 44, KD6
     return _name(scenario.outer.outer_error)
+
+
+def is_refused(scenario: Scenario, page_size: int) -> bool:
+    """Whether the core refuses what the hook leaves, before it makes the VMA (33, 44)."""
+    outer = scenario.outer
+    if _hook_failure(scenario, page_size) or outer.hook_error or outer.outer_error:
+        return False
+    override = scenario.plan.error_override
+    return bool(override and number_of(override) > 0) or bool(_action_failure(scenario, page_size))
 
 
 def fails_late(scenario: Scenario, path: HookPath, page_size: int) -> bool:
@@ -220,7 +260,7 @@ def _hook_failure(scenario: Scenario, page_size: int) -> str:
 
 def _leaves_pool(scenario: Scenario, page_size: int) -> bool:
     plan = scenario.plan
-    if plan.action in (None, Action.NONE):
+    if plan.action in _NO_ACTION:
         return False
     room = (POOL_PAGES - (plan.pool_page or 0)) * page_size
     area = plan.action is Action.SIMPLE_IOREMAP
@@ -233,7 +273,7 @@ def _leaves_pool(scenario: Scenario, page_size: int) -> bool:
 
 def _action_failure(scenario: Scenario, page_size: int) -> str:
     """Return the error with which the core refuses the action before it maps anything (33)."""
-    plan = scenario.plan
+    plan = acting(scenario)
     if plan.action is Action.UNKNOWN:
         return "EINVAL"  # 43
     if plan.action is Action.SIMPLE_IOREMAP:

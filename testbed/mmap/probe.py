@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from testbed.deadline import Deadline
-from testbed.guest.session import Session
+from testbed.errors import GuestTimeout, ProbeKilled, ProbeProtocolError, TestbedError
+from testbed.guest.session import Result, Session
 from testbed.mmap.observation import Fact, HookEvent, Observation, Vma, only, parse_observation
 from testbed.mmap.path import TOP, HookPath, open_path
 from testbed.mmap.plan import NOTHING, Plan
@@ -81,6 +83,35 @@ class Prober:
         observation = parse_observation(script, result.stdout.decode(), str(result), killed=killed)
         self.observations.append(observation)
         return observation
+
+    def run_each(
+        self, scripts: Sequence[Script], seconds: float
+    ) -> list[Observation | TestbedError]:
+        """Run scripts one after the other, each in a fresh process, in one exchange.
+
+        The result of a script that was not observed to its end is its error: GuestTimeout after
+        `seconds`, ProbeKilled, ProbeProtocolError.
+
+        Raises: GuestLost, SessionError, KernelSplat, from the session.
+        """
+        results = self.session.run_each(
+            [PROGRAM],
+            [script.text.encode() for script in scripts],
+            env=_ENVIRONMENT,
+            seconds=seconds * self.session.slowdown,
+            limit=_OUTPUT,
+        )
+        return [self._seen(*pair) for pair in zip(scripts, results, strict=True)]
+
+    def _seen(self, script: Script, result: Result | GuestTimeout) -> Observation | TestbedError:
+        if isinstance(result, GuestTimeout):
+            return result
+        self.scripts[result.pid] = script.text
+        killed = result.signal is not None
+        try:
+            return parse_observation(script, result.stdout.decode(), str(result), killed=killed)
+        except (ProbeKilled, ProbeProtocolError) as error:
+            return error
 
     def map(
         self,

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from testbed.mmap import prediction
 from testbed.mmap.execution import Execution
 from testbed.mmap.observation import HookEvent, named, names
-from testbed.mmap.path import HookPath
 from testbed.mmap.plan import VM_ACCOUNT, VM_LOCKED, VM_SOFTDIRTY, Action, VmOps
 
 _OPS_NAMES = {VmOps.LEAVE: "dummy", VmOps.NULL: "NULL"}
@@ -71,14 +70,17 @@ def descriptor_is_complete_on_entry(execution: Execution) -> Iterator[Violation]
 
 
 def hook_runs_once(execution: Execution) -> Iterator[Violation]:
-    """The direct path never calls .mmap. A nested hook runs once inside each outer hook (4, 48)."""
+    """The core never calls .mmap of these. A nested hook runs once in each outer hook (4, 48)."""
     if execution.scenario.outer.hook_error:
         return
     order = names(execution.log(execution.steps.log))
-    nodes = len(execution.path.shape.nodes)
-    outer = nodes - 1 if nodes > 1 or execution.path is HookPath.DIRECT else 1
+    shape = execution.path.shape
+    above = len(shape.nodes) - 1
+    outer = 0 if shape.by_core else max(above, 1)
     yield from _same((4,), "calls of .mmap", outer, order.count("mmap"))
-    wanted = int(execution.path.shape.prepares)
+    outer = above if shape.outer_prepares else 0
+    yield from _same((4,), "calls of the outer .mmap_prepare", outer, order.count("outer"))
+    wanted = int(shape.prepares)
     yield from _same((4, 48), "calls of .mmap_prepare", wanted, order.count("prepare"))
 
 
@@ -97,13 +99,13 @@ def mapped_runs_once_with_the_final_mapping(execution: Execution) -> Iterator[Vi
         yield from _same(
             (49,), "size of the mapped() range in pages", pages, _pages(event, execution)
         )
-        private = _cookie(_kept(plan.private, execution))
+        private = _cookie(prediction.private(execution.scenario))
         yield from _same((24, 49), "private data of mapped()", private, event.values["private"])
         visible = "0" if execution.path.shape.compat else "1"
         yield from _same(
             (50,), "visibility of the VMA in mapped()", visible, event.values["visible"]
         )
-        hidden = str(int(bool(plan.hide) and execution.path is HookPath.DIRECT))
+        hidden = str(int(bool(plan.hide) and execution.path.shape.by_core))
         locked = event.values["rmap_locked"]
         yield from _same((45,), "state of the rmap lock in mapped()", hidden, locked)
         if plan.replace is None:
@@ -117,9 +119,9 @@ def hook_leaves_the_planned_action(execution: Execution) -> Iterator[Violation]:
     for event in named(execution.log(execution.steps.log), "prepare_done"):
         if event.number("err") or plan.action is Action.UNKNOWN:
             continue
-        action = str(plan.action or Action.NONE)
+        action = str(plan.action or prediction.early(execution.scenario.outer).action or "none")
         yield from _same((33,), "action left by the hook", action, event.values["action"])
-        if plan.action is Action.KERNEL_PAGES:
+        if plan.action is Action.KERNEL_PAGES and not execution.scenario.outer.late:
             pgoff = prediction.hook_pgoff(execution.scenario)
             yield from _same((41,), "pgoff of the kernel pages", pgoff, event.number("a_pgoff"))
 
@@ -183,7 +185,7 @@ def failure_leaves_nothing(execution: Execution) -> Iterator[Violation]:
     order = names(execution.log(execution.steps.log))
     yield from _same((51, 54), "calls of close()", int(stood), order.count("close"))
     for event in named(execution.log(execution.steps.log), "close"):
-        private = _cookie(_kept(execution.scenario.plan.private, execution))
+        private = _cookie(prediction.private(execution.scenario))
         yield from _same((49, 51), "private data of close()", private, event.values["private"])
     for name in ("open", "fault", "may_split", "mremap"):
         yield from _same((54,), f"calls of {name}() by a failed mmap", 0, order.count(name))
@@ -236,15 +238,17 @@ _LEDGER = {
 
 def _entry(execution: Execution) -> dict[str, tuple[tuple[int, ...], str]]:
     """The descriptor's fields on entry: the guarantees and the expected value of each."""
-    call, outer = execution.scenario.call, execution.scenario.outer
+    call, outer = execution.scenario.call, prediction.early(execution.scenario.outer)
+    # The layer begins with empty private data, an outer mmap_prepare passes on its own.
+    private = outer.private if execution.path.shape.outer_prepares else None
     pgoff = call.offset if outer.pgoff is None else outer.pgoff
     return {
         "mm": ((8,), "current"),
         "pgoff": ((12,), f"{pgoff:#x}"),
         "flags": ((13,), f"{prediction.entry_flags(call, outer):#x}"),
         "vm_ops": ((15,), _OPS_NAMES.get(outer.vm_ops or VmOps.LEAVE, str(outer.vm_ops))),
-        "private": ((16,), "NULL"),
-        "action": ((17,), "none"),
+        "private": ((16,), _cookie(private or 0)),
+        "action": ((17, 76), str(outer.action or Action.NONE)),
         "override": ((17,), "0"),
         "hide": ((17,), "0"),
     }
@@ -263,7 +267,7 @@ def _files_on_entry(execution: Execution, event: HookEvent) -> Iterator[Violatio
 def _inserted(execution: Execution) -> int:
     """The number of pages that the action inserted. Page frames do not count."""
     extent = prediction.action_extent(execution.scenario, execution.page_size)
-    if extent is None or execution.scenario.plan.action is not Action.KERNEL_PAGES:
+    if extent is None or prediction.acting(execution.scenario).action is not Action.KERNEL_PAGES:
         return 0
     return -(-extent.size // execution.page_size)
 
@@ -275,7 +279,7 @@ def _reaches_mapped(execution: Execution) -> bool:
         return False
     error = prediction.failure(scenario, path, execution.page_size)
     late = prediction.fails_late(scenario, path, execution.page_size)
-    return not error or late or bool(scenario.outer.outer_error)
+    return not error or late or bool(scenario.outer.outer_error and path.shape.compat)
 
 
 def _ops(execution: Execution) -> str:
@@ -288,13 +292,8 @@ def _final_private(execution: Execution) -> str:
     plan = execution.scenario.plan
     vm_ops = prediction.vm_ops(execution.scenario)
     calls = execution.path.shape.prepares and vm_ops in prediction.HAVE_MAPPED
-    stored = plan.mapped_private if calls and plan.mapped_private is not None else plan.private
-    return f"{_kept(stored, execution):#x}"
-
-
-def _kept(private: int | None, execution: Execution) -> int:
-    """The private data of a hook, or of the outer hook if this one leaves it alone."""
-    return private if private is not None else execution.scenario.outer.private or 0
+    stored = plan.mapped_private if calls else None
+    return f"{prediction.private(execution.scenario) if stored is None else stored:#x}"
 
 
 def _cookie(value: int) -> str:

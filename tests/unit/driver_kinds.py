@@ -16,12 +16,12 @@ from testbed.check.trials import trials_on
 from testbed.kernel.driver import find_driver
 from testbed.lab.lab import Lab
 from testbed.lab.prepared import PreparedKernel
-from testbed.mmap.path import STACKS, HookPath
+from testbed.mmap.path import MMAP_STACKS, HookPath
 from testbed.settings import CHECKOUT
 
 DRIVER = CHECKOUT / "tests/vm/drivers/kinds"
 
-ALL_PATHS = (HookPath.DIRECT, *STACKS)
+ALL_PATHS = (HookPath.DIRECT, *MMAP_STACKS)
 
 USERS = "/sys/module/kinds/parameters/users"
 

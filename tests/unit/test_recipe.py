@@ -31,7 +31,7 @@ from testbed.kernel.recipeconfig import RECIPES, recipe_files, recipe_fragment
 from testbed.kernel.request import Kernel
 from testbed.lab.guest import Guest
 from testbed.mmap.observation import parse_observation
-from testbed.mmap.path import STACKS, HookPath
+from testbed.mmap.path import MMAP_STACKS, HookPath
 from testbed.settings import CHECKOUT, KERNEL_CONFIG
 
 KNOWN = load_recipes()
@@ -176,7 +176,7 @@ def test_a_recipe_gives_a_plan_in_pages(make: Callable[[str], Recipe]) -> None:
         memory=False,
         counters=("/sys/foo",),
         skip=("mlock-*",),
-        paths=(HookPath.DIRECT, *(path for path in STACKS if path is not HookPath.STACK)),
+        paths=(HookPath.DIRECT, *(path for path in MMAP_STACKS if path is not HookPath.STACK)),
         not_below={"stack": "no"},
         chain=("foo_mmap",),
         searches=False,
@@ -184,8 +184,8 @@ def test_a_recipe_gives_a_plan_in_pages(make: Callable[[str], Recipe]) -> None:
 
 
 def test_without_the_direct_path_a_stack_is_left(make: Callable[[str], Recipe]) -> None:
-    assert recipe_plan(make(MINIMAL), only_lower=True).paths == STACKS
-    none = "".join(f'{path} = "no"\n' for path in STACKS)
+    assert recipe_plan(make(MINIMAL), only_lower=True).paths == MMAP_STACKS
+    none = "".join(f'{path} = "no"\n' for path in MMAP_STACKS)
     with pytest.raises(SetupError, match="--lower leaves no path"):
         recipe_plan(make(f"{MINIMAL}[not_below]\n{none}"), only_lower=True)
 

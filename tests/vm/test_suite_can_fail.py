@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from testbed.mmap.path import STACKS, HookPath
+from testbed.mmap.path import MMAP_STACKS, HookPath
 from testbed.process import run
 from testbed.results.model import EXIT_FINDINGS
 
@@ -30,7 +30,7 @@ def run_sample(command: Command, patch: str, tmp_path: Path) -> list[dict[str, s
 def test_without_the_layer_only_the_stacks_fail(command: Command, tmp_path: Path) -> None:
     cases = run_sample(command, "no-layer.patch", tmp_path)
     found = {path: {case["status"] for case in cases if case["path"] == path} for path in HookPath}
-    expected = {path: {"FAIL"} if path in STACKS else {"PASS"} for path in HookPath}
+    expected = {path: {"FAIL"} if path in MMAP_STACKS else {"PASS"} for path in HookPath}
     assert found == expected
 
 

@@ -3,14 +3,12 @@
 
 from __future__ import annotations
 
-from testbed.mmap.catalogue import actions, failures, fields, later, outer, vm_file
+from testbed.mmap.catalogue import actions, failures, fields, later, outer, prepared, vm_file
+from testbed.mmap.catalogue.defects import with_switch
 from testbed.mmap.scenario import Scenario
 
-SCENARIOS: tuple[Scenario, ...] = (
-    *fields.SCENARIOS,
-    *actions.SCENARIOS,
-    *failures.SCENARIOS,
-    *vm_file.SCENARIOS,
-    *outer.SCENARIOS,
-    *later.SCENARIOS,
+SCENARIOS: tuple[Scenario, ...] = tuple(
+    with_switch(scenario)
+    for subject in (fields, actions, failures, vm_file, outer, prepared, later)
+    for scenario in subject.SCENARIOS
 )

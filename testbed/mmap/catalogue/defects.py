@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import dataclasses
 
-from testbed.mmap.path import PREPARING, STACKS, HookPath
-from testbed.mmap.scenario import OpenDefect
+from testbed.mmap.path import MMAP_STACKS, PREPARING, HookPath
+from testbed.mmap.prediction import is_refused
+from testbed.mmap.scenario import OpenDefect, Scenario
 
 COMPAT = tuple(path for path in HookPath if path.shape.compat)
 
@@ -34,11 +35,22 @@ NO_CLOSE = OpenDefect(
 
 # The layer overwrites the outer hook's private data, even if the nested hook left it alone.
 LOST_PRIVATE = OpenDefect(
-    "KD8", r"(vm_private_data|private data of mapped\(\)) is \w+, not 0x77", _RECORDED, STACKS
+    "KD8", r"(vm_private_data|private data of mapped\(\)) is \w+, not 0x77", _RECORDED, MMAP_STACKS
 )
 
 # If the core refuses the action of a hook, it never puts the replacement of that hook.
 REFUSED = OpenDefect("KD12", _REPLACEMENT, _RECORDED, PREPARING)
+# The same for the file to which an outer mmap_prepare has switched.
+REFUSED_SWITCH = OpenDefect(
+    "KD12",
+    r"(lower of top|file of hook) after munmap is \d+, not \d+",
+    _RECORDED,
+    (HookPath.PREPARE_FIRST,),
+    touches=r"\d+ counts\.(file|lower)",
+)
+
+# A scenario's plans are refused or not, whatever the size of a page.
+_PAGE = 4096
 
 # A failed mapping keeps the commit charge of what it replaced, here or on the reference path.
 # After an error of mapped() only the layer shows this: the direct path undoes it by munmap.
@@ -51,3 +63,11 @@ KEPT_CHARGE = OpenDefect(
     fixed="7.3.4",
 )
 KEPT_CHARGE_OF_MAPPED = dataclasses.replace(KEPT_CHARGE, paths=COMPAT)
+
+
+def with_switch(scenario: Scenario) -> Scenario:
+    """Add the defect that each plan shows which the core refuses below a hook that switches."""
+    known = scenario.defect(HookPath.PREPARE_FIRST) or scenario.plan.replace
+    if known or not is_refused(scenario, _PAGE):
+        return scenario
+    return dataclasses.replace(scenario, defects=(*scenario.defects, REFUSED_SWITCH))

@@ -89,6 +89,7 @@ static const struct key keys[] = {
 	{ "outer_error", ERROR, AT(outer_error), 0, NULL },
 	{ "error_override", ERROR, AT(error_override), 0, NULL },
 	{ "late_page_prot", SWITCH, 0, MMAP_TESTBED_LATE_PAGE_PROT, NULL },
+	{ "late", SWITCH, 0, MMAP_TESTBED_LATE, NULL },
 	{ "hide", SWITCH, 0, MMAP_TESTBED_HIDE, NULL },
 	{ "scribble", SWITCH, 0, MMAP_TESTBED_SCRIBBLE, NULL },
 	{ "unchecked", SWITCH, 0, MMAP_TESTBED_UNCHECKED, NULL },

@@ -10,7 +10,7 @@ import pytest
 from testbed.lab.guest import Guest
 from testbed.mmap.observation import named
 from testbed.mmap.oracle import canonical_descriptor
-from testbed.mmap.path import PREPARING, STACKS, TOP, HookPath
+from testbed.mmap.path import MMAP_STACKS, PREPARE_STACKS, PREPARING, STACKS, TOP, HookPath
 from testbed.mmap.plan import (
     VM_MAYEXEC,
     VM_MAYREAD,
@@ -89,10 +89,28 @@ def test_private_data_is_null(stack: Prober, path: HookPath) -> None:
 
 
 @pytest.mark.guarantee(16)
-@pytest.mark.paths(*STACKS)
+@pytest.mark.paths(*MMAP_STACKS)
 def test_private_data_of_the_outer_hook_is_not_handed_down(stack: Prober, path: HookPath) -> None:
     mapped = stack.map(path, outer=Plan(private=0x77))
     assert mapped.descriptor.values["private"] == "NULL"
+
+
+@pytest.mark.guarantee(77)
+@pytest.mark.paths(*PREPARE_STACKS)
+def test_private_data_of_an_outer_mmap_prepare_is_handed_down(
+    stack: Prober, path: HookPath
+) -> None:
+    mapped = stack.map(path, outer=Plan(private=0x77))
+    assert mapped.descriptor.values["private"] == "0x77"
+
+
+@pytest.mark.guarantee(10, 77)
+@pytest.mark.paths(*PREPARE_STACKS)
+def test_the_outer_hook_finds_its_own_file_again(stack: Prober, path: HookPath) -> None:
+    mapped = stack.map(path, Plan(vm_ops=VmOps.FULL))
+    outer, done = (next(named(mapped.events, name)) for name in ("outer", "outer_done"))
+    assert mapped.descriptor.node("file") == "mmap_direct"
+    assert outer.node("file") == done.node("file") == path.shape.nodes[0]
 
 
 @pytest.mark.guarantee(15)

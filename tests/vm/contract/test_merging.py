@@ -25,7 +25,10 @@ from testbed.mmap.script import Script
 FULL = Plan(vm_ops=VmOps.FULL, private=0x1)
 OTHER = Plan(vm_ops=VmOps.NO_CLOSE, private=0x2)
 
-BELOW_MMAP = tuple(path for path in KEEPING if path is not HookPath.DIRECT)
+BELOW_MMAP = tuple(path for path in KEEPING if not path.shape.by_core)
+
+# Below an outer mmap_prepare a switched file is known before the merge.
+SWITCHING_LATE = tuple(path for path in SWITCHING if path.shape.compat)
 
 
 class Neighbours:
@@ -71,8 +74,11 @@ def test_alike_neighbours_become_one(stack: Prober, path: HookPath) -> None:
 
 
 @pytest.mark.guarantee(48, 59)
-def test_prepare_runs_for_a_mapping_that_is_merged_and_mapped_does_not(stack: Prober) -> None:
-    pair = Neighbours(HookPath.DIRECT, FULL)
+@pytest.mark.paths(HookPath.DIRECT, HookPath.PREPARE_STACK)
+def test_prepare_runs_for_a_mapping_that_is_merged_and_mapped_does_not(
+    stack: Prober, path: HookPath
+) -> None:
+    pair = Neighbours(path, FULL)
     order = names(pair.run(stack)[pair.log].events)
     assert (order.count("prepare"), order.count("mapped"), order.count("mmap")) == (2, 1, 0)
 
@@ -256,7 +262,7 @@ def _at(pgoff: int) -> Plan:
 
 
 @pytest.mark.guarantee(61)
-@pytest.mark.paths(*SWITCHING)
+@pytest.mark.paths(*SWITCHING_LATE)
 def test_a_switched_file_is_merged_only_later(stack: Prober, path: HookPath) -> None:
     pair = Neighbours(path, OTHER)
     script = path_script(path, OTHER)
@@ -350,6 +356,29 @@ def test_a_replaced_vm_file_is_released_when_the_mapping_is_merged(stack: Prober
     assert len(seen[maps].vmas) == 1
     had, has = (seen[step].values["replacement"] for step in (before, after))
     assert has == had, f"the replacement has {has} references, had {had}"
+
+
+@pytest.mark.guarantee(27, 59)
+@pytest.mark.paths(HookPath.PREPARE_FIRST)
+@pytest.mark.defect(
+    "KD13", symptom=r"the lower file has \d+ references, had \d+", recorded=("7.2", "7.3.4")
+)
+def test_a_switched_file_is_released_when_the_mapping_is_merged(
+    stack: Prober, path: HookPath
+) -> None:
+    """It merges at once, other than below .mmap, and the merge does not use its reference."""
+    script = path_script(path, FULL)
+    script.map("room", "anon", pages=4, prot="none", flags="private")
+    before = script.step("counts", TOP)
+    for name, page in (("m", 0), ("n", 2)):
+        _place(script, name, page, "shared")
+    maps = script.maps("room")
+    script.step("munmap", "room")
+    after = script.step("counts", TOP)
+    seen = stack.run(script)
+    assert len(seen[maps].vmas) == 1
+    had, has = (seen[step].values["lower"] for step in (before, after))
+    assert has == had, f"the lower file has {has} references, had {had}"
 
 
 @pytest.mark.guarantee(59)

@@ -8,7 +8,7 @@ import pytest
 from testbed.guest.splat_patterns import SplatKind
 from testbed.lab.guest import Guest
 from testbed.mmap.observation import names
-from testbed.mmap.path import PREPARING, HookPath
+from testbed.mmap.path import PREPARE_STACKS, PREPARING, HookPath
 from testbed.mmap.plan import Plan, VmOps
 from testbed.mmap.probe import Prober
 from testbed.mmap.script import Script
@@ -58,12 +58,34 @@ def test_the_direct_path_runs_prepare_and_never_mmap(stack: Prober) -> None:
 
 
 @pytest.mark.guarantee(4)
-@pytest.mark.paths(*(path for path in PREPARING if path is not HookPath.DIRECT))
+@pytest.mark.paths(*(path for path in PREPARING if path.shape.compat))
 def test_a_nested_hook_runs_once_inside_the_outer_mmap(stack: Prober, path: HookPath) -> None:
     order = names(stack.map(path, Plan(vm_ops=VmOps.FULL)).events)
     levels = len(path.shape.nodes) - 1 if path is not HookPath.CUSTOM else 1
     hook = ["prepare", "prepare_done", "mapped"]
     assert order == ["mmap"] * levels + hook + ["mmap_done"] * levels
+
+
+@pytest.mark.guarantee(4)
+@pytest.mark.paths(*PREPARE_STACKS)
+def test_a_nested_hook_runs_once_inside_the_outer_mmap_prepare(
+    stack: Prober, path: HookPath
+) -> None:
+    """The core does what they ask for once both have returned."""
+    order = names(stack.map(path, Plan(vm_ops=VmOps.FULL)).events)
+    assert order == ["outer", "prepare", "prepare_done", "outer_done", "mapped"]
+
+
+@pytest.mark.guarantee(3)
+@pytest.mark.paths(*PREPARE_STACKS)
+def test_a_file_with_mmap_cannot_be_below_mmap_prepare(stack: Prober, path: HookPath) -> None:
+    """vfs_mmap_prepare() of include/linux/fs.h calls the hook unseen, so the outer hook looks."""
+    script = Script()
+    script.open("low", "/dev/mmap_legacy")
+    script.open("up", f"/dev/{path.shape.nodes[0]}")
+    script.step("lower", "up", "low")
+    made = script.map("m", "up")
+    assert stack.run(script)[made].error == "ENODEV"
 
 
 @pytest.mark.guarantee(7)

@@ -20,11 +20,11 @@ from testbed.mmap.script import Script
 def test_only_a_debugging_kernel_minds_a_hook_that_permits_writing(
     guest: Guest, stack: Prober, kernel: Kernel, path: HookPath
 ) -> None:
-    """mm/vma.c, __mmap_new_file_vma() warns only after .mmap, so not on the direct path."""
+    """mm/vma.c, __mmap_new_file_vma() warns only after .mmap, so not without one."""
     script = _read_only(path, Plan(vm_ops=VmOps.FULL, set_flags=VM_MAYWRITE))
     made = script.map("m", TOP, prot="r")
     maps = script.maps("m")
-    warned = kernel.symbol("DEBUG_VM") != "n" and path is not HookPath.DIRECT
+    warned = kernel.symbol("DEBUG_VM") != "n" and not path.shape.by_core
     splat = guest.expect_splat(SplatKind.WARNING, r"__mmap_(new_vma|region|new_file_vma)")
     with splat if warned else nullcontext():
         seen = stack.run(script)
