@@ -105,10 +105,10 @@ class _Reach:
                 yield Subject(name=name, place=each.file, touch="in a chain", recipes=through)
 
     def _reaches(self, recipe: Recipe, touched: TouchedHook) -> bool:
-        """Whether a recipe's chain runs a hook. A function of many files shows it by a symbol."""
+        """Whether a recipe's chain runs a hook. Of a function of many files, a symbol says it."""
         named = [name for name in touched.functions if name in recipe.chain]
-        if not named:
-            return False
+        if not named or recipe.hook:
+            return bool(named) and recipe.hook == touched.hook.tree_name
         if len({hook.file for hook in self.hooks if hook.function in named}) == 1:
             return True
         return any(asked.name in touched.hook.symbols[:1] for asked in recipe.symbols)

@@ -56,6 +56,7 @@ class Recipe:
     file: Path
     what: str  # one line for people
     chain: tuple[str, ...]  # the functions that an mmap() runs, from the outside in
+    hook: str = ""  # FILE:OBJECT, if the chain's functions are those of other hooks, too
     arches: tuple[str, ...] = tuple(ARCHES)
     kconfig: str = ""  # a fragment
     qemu: tuple[str, ...] = ()  # words for QEMU
@@ -193,6 +194,13 @@ def _functions(value: Any) -> tuple[str, ...]:
     return found
 
 
+def _hook(value: Any) -> str:
+    text = _line(value)
+    if not re.fullmatch(r"\S+\.c:\w+", text):
+        raise WrongValue(f"{text!r} is not FILE:OBJECT, as `testbed hooks --list` names a hook")
+    return text
+
+
 def _path(value: Any) -> str:
     text = str(exactly(str, value))
     if not text.startswith("/"):
@@ -227,6 +235,7 @@ def _reasons(known: Iterable[str], value: Any) -> dict[str, str]:
 _VALUES: dict[str, Callable[[Any], Any]] = {
     "what": _line,
     "chain": _functions,
+    "hook": _hook,
     "arches": partial(chosen, tuple(ARCHES)),
     "kconfig": partial(exactly, str),
     "qemu": _words,

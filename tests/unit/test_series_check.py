@@ -137,6 +137,15 @@ def test_of_a_shared_function_a_recipe_reaches_the_hook_of_its_symbol(tmp_path: 
         assert only(found).nearest == nearest
 
 
+def test_a_recipe_may_name_its_hook(tmp_path: Path) -> None:
+    shared = "struct file_operations f = {\n\t.mmap = x_mmap,\n};\n"
+    old = {"lib/x.c": OTHER, "drivers/a.c": shared, "drivers/b.c": shared}
+    new = {**old, "drivers/a.c": shared.replace("x_mmap", "y_mmap")}
+    for file, reached in (("a", True), ("b", False)):
+        known = replace(recipe("r", "x_mmap"), hook=f"drivers/{file}.c:f")
+        assert bool(only(subjects(tmp_path / file, old, new, known)).recipes) is reached
+
+
 def test_a_helper_in_a_chain_is_touched_too(tmp_path: Path) -> None:
     changed = OLD.replace("0, 4096", "1, 4096")
     known = recipe("a", "a_mmap", "a_help")
