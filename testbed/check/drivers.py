@@ -17,6 +17,7 @@ from testbed.check.intreeloading import InTreeLoader, require_symbols
 from testbed.check.recipeplan import recipe_plan
 from testbed.check.result import Checked, Conversion
 from testbed.check.script import BaseMapping
+from testbed.check.subjects import Renamed
 from testbed.context import Context
 from testbed.errors import SetupError
 from testbed.intree.recipe import Recipe
@@ -62,8 +63,7 @@ class DriverChecks:
     kernels: Sequence[Lab]  # the older one first; the results are in the folder of the last
     lenient: bool = False  # leave out a driver that cannot be checked, with a note
     only_lower: bool = False  # leave out the direct path
-    # For each kernel the functions that it names otherwise than recipes do.
-    renamed: Sequence[Mapping[str, str]] = ()
+    renamed: Mapping[str, Renamed] = field(default_factory=dict)  # by recipe
     converted: Collection[str] = ()  # recipes whose hooks are of another kind on the newer kernel
     results: dict[tuple[str, str], Checked | Conversion] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)  # drivers, and why
@@ -124,7 +124,7 @@ class DriverChecks:
         plan, unsteady = recipe_plan(recipe, only_lower=self.only_lower), Unsteady()
         base_mappings: tuple[BaseMapping, ...] = ()
         sides: list[Checked] = []
-        for lab, names in zip(labs, self.renamed or [{}] * len(labs), strict=True):
+        for lab, names in zip(labs, self.renamed.get(recipe.name, ({}, {})), strict=False):
             kernel = lab.prepared(arch).kernel
             plan = dataclasses.replace(
                 plan, chain=tuple(names.get(name, name) for name in recipe.chain)

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from testbed.intree.recipe import Recipe
 from testbed.intree.unreached import unreached
@@ -17,6 +17,10 @@ from testbed.inventory.touched import TouchedHook, touched_hooks
 _COMMON = frozenset({Deed.FLAGS, Deed.UNKNOWN, Deed.VM_OPS, Deed.REFUSES})
 
 
+# The names of functions on the older kernel, and on the newer one, by those of a recipe.
+Renamed = tuple[dict[str, str], dict[str, str]]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Subject:
     """A hook that is touched, or a function in the chains of recipes that is no hook."""
@@ -27,6 +31,8 @@ class Subject:
     recipes: tuple[Recipe, ...] = ()  # that reach it
     why_not: str = ""  # why no recipe does
     nearest: str = ""  # a chain that is reached and does the same, in part
+    before: str = ""  # the hook's function on the older kernel, and on the newer one
+    after: str = ""
     changes_kind: bool = False
 
 
@@ -35,8 +41,6 @@ class Subjects:
     """All that a change touches."""
 
     found: tuple[Subject, ...] = ()
-    # Functions that are another's on the older kernel, and on the newer one.
-    renamed: tuple[Mapping[str, str], Mapping[str, str]] = field(default=({}, {}))
 
     @property
     def recipes(self) -> tuple[Recipe, ...]:
@@ -50,6 +54,18 @@ class Subjects:
         return frozenset(
             recipe.name for each in self.found if each.changes_kind for recipe in each.recipes
         )
+
+    @property
+    def renamed(self) -> dict[str, Renamed]:
+        """For each recipe the functions of its chain that have another name."""
+        found: dict[str, Renamed] = {}
+        for subject in self.found:
+            for recipe in subject.recipes:
+                older, newer = found.setdefault(recipe.name, ({}, {}))
+                if subject.before and subject.after:
+                    older[subject.after] = subject.before
+                    newer[subject.before] = subject.after
+        return found
 
 
 def find_subjects(
@@ -68,12 +84,7 @@ def find_subjects(
     reach = _Reach(known, (*before.real, *after.real))
     found = [reach.subject(touched) for touched in hooks]
     found += reach.helpers(changed, {name for each in hooks for name in each.functions})
-    return Subjects(found=tuple(found), renamed=_renamed(hooks))
-
-
-def _renamed(hooks: Iterable[TouchedHook]) -> tuple[dict[str, str], dict[str, str]]:
-    pairs = [(each.before, each.after) for each in hooks if len(each.functions) == 2]
-    return {new: old for old, new in pairs}, dict(pairs)
+    return Subjects(found=tuple(found))
 
 
 @dataclass(frozen=True)
@@ -93,6 +104,8 @@ class _Reach:
             recipes=recipes,
             why_not="" if recipes else _why_not(hook),
             nearest="" if recipes else self._nearest(touched),
+            before=touched.before,
+            after=touched.after,
             changes_kind=touched.changes_kind,
         )
 

@@ -185,7 +185,7 @@ def _check_drivers(
             labs,
             lenient=words == ALL,
             only_lower=lower,
-            renamed=subjects.renamed if kernels else (),
+            renamed=subjects.renamed,
             converted=subjects.converted,
         )
         found = checks.run(recipes)

@@ -114,14 +114,14 @@ def test_a_recipe_reaches_the_hook_whose_function_it_names(tmp_path: Path) -> No
     assert [each.name for each in only(found).recipes] == ["a"]
     assert only(found).name == "file_operations a_fops: a_mmap -> a_prep"
     assert found.converted == {"a"}
-    assert found.renamed == ({"a_prep": "a_mmap"}, {"a_mmap": "a_prep"})
+    assert found.renamed == {"a": ({"a_prep": "a_mmap"}, {"a_mmap": "a_prep"})}
 
 
 def test_a_recipe_may_name_the_function_of_the_newer_kernel(tmp_path: Path) -> None:
     known = recipe("a", "a_prep")
     found = subjects(tmp_path, {"drivers/a.c": OLD}, {"drivers/a.c": NEW}, known)
     assert found.recipes == (known,)
-    assert [found.renamed[0].get(name, name) for name in known.chain] == ["a_mmap"]
+    assert [found.renamed["a"][0].get(name, name) for name in known.chain] == ["a_mmap"]
 
 
 def test_of_a_shared_function_a_recipe_reaches_the_hook_of_its_symbol(tmp_path: Path) -> None:
