@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
+import re
+
 from testbed.errors import CommandError, SetupError
 from testbed.process import check_output
 
 # One line per index. ORIGIN and LABEL are empty if the host has not fetched the index yet.
 _FORMAT = "$(REPO_URI)\t$(ORIGIN)\t$(LABEL)"
+
+_PLANNED = re.compile(r"^'(?P<mirror>(?!cdrom:)[^']+/debian)/+dists/", re.MULTILINE)
 
 
 def find_mirror() -> str:
@@ -16,15 +20,20 @@ def find_mirror() -> str:
     Raises:
         SetupError: the host has none, as on Ubuntu. The hint names the setting.
     """
-    try:
-        text = check_output(["apt-get", "indextargets", "--format", _FORMAT])
-    except CommandError as exc:
-        message = "cannot read the mirror from the host's apt"
-        raise SetupError(message, hint=_HINT, evidence=exc.evidence) from exc
-    mirror = choose_mirror(text)
+    mirror = choose_mirror(_ask("indextargets", "--format", _FORMAT))
+    # apt 3.0 of Debian 13 lists no index that the host has not fetched.
+    mirror = mirror or planned_mirror(_ask("--print-uris", "update"))
     if mirror is None:
         raise SetupError("the host's apt has no mirror of Debian's archive", hint=_HINT)
     return mirror
+
+
+def _ask(*words: str) -> str:
+    try:
+        return check_output(["apt-get", *words])
+    except CommandError as exc:
+        message = "cannot read the mirror from the host's apt"
+        raise SetupError(message, hint=_HINT, evidence=exc.evidence) from exc
 
 
 def choose_mirror(indextargets: str) -> str | None:
@@ -41,6 +50,15 @@ def choose_mirror(indextargets: str) -> str | None:
         if unknown or (origin, label) == ("Debian", "Debian"):
             return uri
     return None
+
+
+def planned_mirror(uris: str) -> str | None:
+    """Return the first mirror of the main archive, by its path, of what an update would fetch.
+
+    Each line of `uris` is `'URI' FILE SIZE`.
+    """
+    match = _PLANNED.search(uris)
+    return match["mirror"] if match else None
 
 
 _HINT = "set `mirror` to the URL of a Debian mirror"

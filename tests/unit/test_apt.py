@@ -31,8 +31,8 @@ from notes import Notes
 
 from testbed.context import Context
 from testbed.errors import CommandError, InfraError, SetupError
-from testbed.kernel import apt
-from testbed.kernel.mirror import choose_mirror
+from testbed.kernel import apt, mirror
+from testbed.kernel.mirror import choose_mirror, planned_mirror
 from testbed.kernel.source import resolve, unpack
 from testbed.process import run
 from testbed.settings import Settings
@@ -444,3 +444,22 @@ def test_before_the_hosts_first_update_the_mirror_is_found_by_its_url() -> None:
 )
 def test_a_host_without_a_debian_mirror_has_none(line: str) -> None:
     assert choose_mirror(line) is None
+
+
+def test_a_mirror_is_known_before_the_first_update() -> None:
+    lines = [
+        "'http://security.debian.org/debian-security/dists/trixie-security/InRelease' x 0 ",
+        "'http://mirror.example/debian/dists/trixie/InRelease' y 0 ",
+        "'http://mirror.example/debian/dists/trixie/main/binary-amd64/Packages.xz' z 0 ",
+    ]
+    assert planned_mirror("\n".join(lines)) == "http://mirror.example/debian"
+    assert planned_mirror("'http://archive.ubuntu.com/ubuntu/dists/noble/InRelease' x 0") is None
+    assert planned_mirror("'cdrom:[Debian]/debian/dists/trixie/InRelease' x 0") is None
+
+
+def test_a_host_that_never_fetched_an_index_is_asked_what_it_would_fetch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answers = {"indextargets": "", "--print-uris": "'http://m/debian/dists/trixie/InRelease' x 0"}
+    monkeypatch.setattr(mirror, "check_output", lambda argv: answers[argv[1]])
+    assert mirror.find_mirror() == "http://m/debian"
