@@ -31,6 +31,8 @@ def make_round_image(host: Host, seeds: Sequence[Seed], folder: Path) -> Path:
     _copy_checkout(top / "checkout")
     for seed in seeds:
         seed.copy(top / "seed")
+    # The user of the host is another one than who made these files.
+    run(["chmod", "--recursive", "a+rX", top])
     # Uncompressed: the host's processor is emulated.
     # fmt: off
     argv: Argv = [find_tool("mksquashfs", package="squashfs-tools"), top, disk,

@@ -42,10 +42,13 @@ def test_a_process_left_in_the_background_does_not_hold_the_agent(tmp_path: Path
 def test_a_round_brings_the_checkout_and_the_seeds(tmp_path: Path) -> None:
     (tmp_path / "kernel").mkdir()
     (tmp_path / "kernel" / "bzImage").write_text("x")
+    (tmp_path / "kernel" / "bzImage").chmod(0o600)
     (tmp_path / "made").mkdir()
     seed = Seed(paths={"x86_64/kernel": tmp_path / "kernel"})
     disk = make_round_image(HOSTS["debian12-amd64"], [seed], tmp_path / "made")
     shown = check_output(["unsquashfs", "-lln", disk])
+    modes = {line.rpartition("/")[2]: line.split()[0] for line in shown.splitlines() if line}
+    assert modes["bzImage"] == "-rw-r--r--"
     names = {line.partition("squashfs-root")[2] for line in shown.splitlines()}
     assert {"/checkout/scripts/setup", "/inside/begin.sh", "/seed/x86_64/kernel/bzImage"} <= names
     assert "/checkout/.git" not in names
