@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from testbed.deadline import Deadline
-from testbed.errors import GuestTimeout, ProbeKilled, ProbeProtocolError, TestbedError
-from testbed.guest.session import Result, Session
+from testbed.errors import ProbeKilled, ProbeProtocolError, TestbedError
+from testbed.guest.session import Session
 from testbed.mmap.observation import Fact, HookEvent, Observation, Vma, only, parse_observation
 from testbed.mmap.path import TOP, HookPath, open_path
 from testbed.mmap.plan import NOTHING, Plan
@@ -87,31 +88,30 @@ class Prober:
     def run_each(
         self, scripts: Sequence[Script], seconds: float
     ) -> list[Observation | TestbedError]:
-        """Run scripts one after the other, each in a fresh process, in one exchange.
+        """Run scripts one after the other, each in a process of its own, in one exchange.
 
-        The result of a script that was not observed to its end is its error: GuestTimeout after
-        `seconds`, ProbeKilled, ProbeProtocolError.
+        The result of a script that was not observed to its end is its error: ProbeKilled or
+        ProbeProtocolError. `seconds` are for all of them.
 
-        Raises: GuestLost, SessionError, KernelSplat, from the session.
+        Raises:
+            GuestTimeout, GuestLost, SessionError: from the session.
         """
-        results = self.session.run_each(
+        text = "next\n".join(script.text for script in scripts)
+        if len(scripts) == 1:
+            text += "next\n"
+        result = self.session.run(
             [PROGRAM],
-            [script.text.encode() for script in scripts],
+            stdin=text.encode(),
             env=_ENVIRONMENT,
-            seconds=seconds * self.session.slowdown,
+            deadline=Deadline.after(seconds * self.session.slowdown),
             limit=_OUTPUT,
+            again=True,
         )
-        return [self._seen(*pair) for pair in zip(scripts, results, strict=True)]
-
-    def _seen(self, script: Script, result: Result | GuestTimeout) -> Observation | TestbedError:
-        if isinstance(result, GuestTimeout):
-            return result
-        self.scripts[result.pid] = script.text
-        killed = result.signal is not None
-        try:
-            return parse_observation(script, result.stdout.decode(), str(result), killed=killed)
-        except (ProbeKilled, ProbeProtocolError) as error:
-            return error
+        self.scripts[result.pid] = text
+        return [
+            _part(script, output, end)
+            for script, (output, end) in zip(scripts, _parts(result.stdout.decode()), strict=False)
+        ]
 
     def map(
         self,
@@ -132,6 +132,25 @@ class Prober:
         read = script.read("m")
         facts = self.run(script)
         return Mapped(facts[made], facts[log].events, facts[maps], facts[read])
+
+
+_END = re.compile(r'^{"part":\d+,"(?P<how>\w+)":(?P<number>\d+)}\n', re.MULTILINE)
+
+
+def _parts(output: str) -> Iterator[tuple[str, re.Match[str]]]:
+    """Yield the output of each script, and the line that reports its end."""
+    start = 0
+    for end in _END.finditer(output):
+        yield output[start : end.start()], end
+        start = end.end()
+
+
+def _part(script: Script, output: str, end: re.Match[str]) -> Observation | TestbedError:
+    killed = end["how"] == "signal"
+    try:
+        return parse_observation(script, output, f"{end['how']} {end['number']}", killed=killed)
+    except (ProbeKilled, ProbeProtocolError) as error:
+        return error
 
 
 def path_script(path: HookPath, plan: Plan = NOTHING, *, outer: Plan = NOTHING) -> Script:

@@ -54,6 +54,18 @@ def _table(heading: str, end: str) -> list[str]:
     return re.findall(r"^\| (`.*?) \|", text, flags=re.MULTILINE)
 
 
+def test_scripts_in_one_input_run_in_children_of_their_own(run_script: RunScript) -> None:
+    first = ["map m anon len=1p", "fork", "env", "endfork"]
+    facts = run_script(*first, "next", "unmap m", "next", "mlock m", "next", "map m anon len=2p")
+    ends = [fact for fact in facts if "part" in fact]
+    assert [(end["part"], end["status"]) for end in ends] == [(1, 0), (2, 2), (3, 2), (4, 0)]
+    assert facts[-2] == {"done": True}
+    assert [fact["text"] for fact in facts if fact.get("error") == "usage"] == [
+        "'unmap' is not a step",
+        "unknown mapping 'm'",
+    ]
+
+
 def test_a_complete_script_ends_with_done(run_script: RunScript) -> None:
     assert run_script("# nothing", "")[-1] == {"done": True}
 

@@ -127,13 +127,8 @@ static void run_line(const char *line)
 	free(copy);
 }
 
-int main(void)
+static void run_script(void)
 {
-	remember_pid(getpid());
-	settle();
-	/* Signals to an agent that the probe waits for its script (docs/agent.md). */
-	close(3);
-	read_script();
 	while (script.next < script.count) {
 		script.next++;
 		run_line(script.lines[script.next - 1]);
@@ -141,5 +136,15 @@ int main(void)
 	json_begin(NULL);
 	json_bool("done", true);
 	json_end();
+}
+
+int main(void)
+{
+	remember_pid(getpid());
+	settle();
+	/* Signals to an agent that the probe waits for its script (docs/agent.md). */
+	close(3);
+	read_script();
+	run_parts(run_script);
 	return 0;
 }

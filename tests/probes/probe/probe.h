@@ -63,6 +63,9 @@ extern struct script script;
 
 void read_script(void);
 
+/* parts.c: runs the script, or each of several ones in a child */
+void run_parts(void (*run)(void));
+
 /* usage.c: reports a script that is not valid, and exits */
 void usage(const char *format, ...) __noreturn __printf(1, 2);
 
