@@ -50,7 +50,8 @@ def _amd64(name: str, suite: str, python: str) -> Host:
         console="ttyS0",
         # An IOMMU, and a device that can be handed on to a guest.
         devices=("-device", "intel-iommu,intremap=on", "-device", "edu"),
-        cmdline="intel_iommu=on",
+        # On a busy machine the kernel would mistrust the TSC: every other clock is slow here.
+        cmdline="intel_iommu=on tsc=reliable",
     )
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """Prebuilt kernels for the hosts: an emulated processor would compile for hours.
 
-A host's cache gets them under the keys that its own compiler yields (inside/graft.py). The guest's
-programs and the image are made there.
+A host's cache gets them, with the guest's modules and programs, under the keys that its own
+compiler yields (inside/graft.py). The image is made there.
 """
 
 from __future__ import annotations
@@ -52,13 +52,14 @@ def _seed(name: str, ctx: Context) -> Seed:
     request = request_kernel(name, Series(), ctx)
     with open_builder(request, ctx) as builder:
         kernel = builder.kernel()
-        guest = build_guest_side(kernel, builder).path
+        guest = build_guest_side(kernel, builder)
         config = builder.final_config().parent
     (driver,) = find_driver(EXAMPLE, kernel, request, ctx).modules
     paths = {
         f"{name}/config": config,
         f"{name}/kernel": kernel.path,
-        f"{name}/guest": guest,
+        f"{name}/guest": guest.path,
+        f"{name}/programs": guest.program_dir,
         f"{name}/{driver.path.name}": driver.path,
         "gen_init_cpio.c": unpack(request.source, ctx).path / "usr" / "gen_init_cpio.c",
         **dict(_archive(request, ctx)),
