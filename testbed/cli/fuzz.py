@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-2.0
+"""`testbed fuzz`."""
+
+from __future__ import annotations
+
+import importlib.util
+import random
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import click
+
+from testbed.cli.invocation import opened
+from testbed.cli.options import json_option, kernel_options
+from testbed.errors import SetupError
+from testbed.lab.lab import Lab
+
+_NEEDED = "hypothesis"
+
+
+@click.command()
+@kernel_options
+@json_option
+@click.option(
+    "--profile",
+    type=click.Choice(["smoke", "hours"]),
+    default="smoke",
+    help="Run programs for one minute, or for two hours. Default: smoke.",
+)
+@click.option(
+    "--seconds", type=click.FloatRange(1), metavar="N", help="Run programs for N seconds instead."
+)
+@click.option(
+    "--seed", type=int, metavar="N", help="Draw the programs of this seed. Default: a new one."
+)
+@click.option(
+    "--corpus", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
+    help="Keep the programs that reach something new in DIR. Default: fuzz/ in the state folder.",
+)  # fmt: skip
+@click.option(
+    "--forget",
+    default="",
+    metavar="NAME[,NAME]",
+    help="Find these known defects anew, such as KD1: they are not taken for known.",
+)
+def fuzz(
+    profile: str,
+    seconds: float | None,
+    seed: int | None,
+    corpus: Path | None,
+    forget: str,
+    **options: Any,
+) -> None:
+    """Run generated programs on every path, and report what differs.
+
+    What differs without a known reason is run again alone, made as small as possible, and kept with
+    a test to paste and a test in C.
+
+    Exit status: 0 nothing new was found, 1 something was; 2, 3 and 130 as for `testbed run`.
+
+    \b
+    Examples:
+      testbed fuzz --arch x86_64
+      testbed fuzz --profile hours --seed 7
+      testbed fuzz --seconds 600 --corpus /tmp/empty --forget KD7,KD8
+    """
+    if importlib.util.find_spec(_NEEDED) is None:
+        raise SetupError(
+            f"the Python package {_NEEDED} is missing", hint="pip install 'mmap-testbed[fuzz]'"
+        )
+    from testbed.fuzz.fuzzing import Fuzzing
+
+    with opened(options) as invocation:
+        invocation.show_series()
+        with closing(Lab(invocation.ctx, invocation.series)) as lab:
+            fuzzing = Fuzzing.of(
+                lab,
+                profile,
+                seconds=seconds,
+                seed=random.SystemRandom().randrange(1 << 32) if seed is None else seed,
+                corpus=corpus,
+                forget=tuple(filter(None, forget.split(","))),
+            )
+            try:
+                fuzzing.run()
+            finally:
+                invocation.report((*fuzzing.lines(), *_place(lab)), fuzzing.content())
+    sys.exit(int(bool(fuzzing.found)))
+
+
+def _place(lab: Lab) -> Iterator[str]:
+    if lab.started:
+        yield f"results: {lab.run_dir}"

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Programs that run alone: a suspect is confirmed on a pristine clone, and shrunk."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+from testbed.deadline import Deadline
+from testbed.fuzz.drawing import Drawn, shrink
+from testbed.fuzz.exchange import Ran, enter, run_program
+from testbed.fuzz.judge import Deviation, deviations
+from testbed.fuzz.known import KnownDefect, unexplained
+from testbed.fuzz.program import Program
+from testbed.lab.guest import Guest
+from testbed.lab.lab import Lab
+from testbed.mmap.oracle import reference_path
+from testbed.mmap.path import HookPath
+from testbed.settings import Isolation
+
+_BINARY = "/tmp/reproducer"
+_BINARY_SECONDS = 90.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A deviation that a program shows when it runs alone on a pristine clone."""
+
+    deviation: Deviation
+    drawn: Drawn  # the program that showed it first
+    smallest: Program
+    ran: Ran  # of the smallest program
+    kills: bool  # it damages the guest
+    arch: str
+    version: str  # of the kernel
+    seconds: float = 0.0  # from the start of the campaign
+    executions: int = 0  # of the campaign before it
+
+    @property
+    def paths(self) -> tuple[HookPath, ...]:
+        """The paths that show it, the reference first."""
+        return tuple(self.ran.executions) or tuple(self.ran.failures) or self.smallest.paths
+
+
+@dataclass
+class Alone:
+    """Runs single programs, in one clone as long as it is healthy. Close it at the end."""
+
+    lab: Lab
+    arch: str
+    version: str
+    known: Sequence[KnownDefect]
+    _stack: ExitStack = field(default_factory=ExitStack)
+    _guest: Guest | None = None
+
+    def fresh(self) -> None:
+        """Take a pristine clone for the next program."""
+        self._stack.close()
+        guest = self._stack.enter_context(
+            self.lab.guest(self.arch, Isolation.CLONE, disks=False, later=0)
+        )
+        enter(guest)
+        self._guest = guest
+
+    def close(self) -> None:
+        self._stack.close()
+        self._guest = None
+
+    def run(self, program: Program, paths: Sequence[HookPath]) -> tuple[Ran, bool]:
+        """Run a program. Return what was seen, and whether it damaged the guest."""
+        if self._guest is None or not self._guest.usable:
+            self.fresh()
+        assert self._guest is not None
+        ran = run_program(self._guest, program, paths)
+        return ran, not self._guest.usable
+
+    def shows(self, program: Program, title: str, paths: Sequence[HookPath]) -> Deviation | None:
+        """Return the deviation of that title that a program shows, or None."""
+        ran, _ = self.run(program, [path for path in paths if path in program.paths])
+        found = unexplained(program, deviations(ran, self.version), self.known)
+        return next((each for each in found if each.title == title), None)
+
+    def run_binary(self, content: bytes) -> str:
+        """Run a program of the host's on a pristine clone. Return what it printed."""
+        self.fresh()
+        assert self._guest is not None
+        session = self._guest.session
+        session.put(content, _BINARY, mode=0o755)
+        try:
+            until = Deadline.after(_BINARY_SECONDS * session.slowdown)
+            return session.run([_BINARY], deadline=until).out
+        finally:
+            self._guest.give_up("a program of the host's ran")
+
+    def settle(self, drawn: Drawn, suspect: Deviation, budget: float) -> Finding | None:
+        """Confirm a suspect on a pristine clone, and shrink its program for `budget` seconds.
+
+        Return None if it does not show again.
+        """
+        for paths in _candidates(drawn.program, suspect):
+            self.fresh()
+            if self.shows(drawn.program, suspect.title, paths) is not None:
+                break
+        else:
+            return None
+        smallest = self._shrunk(drawn, suspect.title, paths, Deadline.after(budget))
+        self.fresh()
+        ran, damaged = self.run(smallest, paths)
+        found = unexplained(smallest, deviations(ran, self.version), self.known)
+        same = [each for each in found if each.title == suspect.title]
+        if not same:
+            return None
+        deviation = dataclasses.replace(same[0], path=same[0].path or paths[-1])
+        return Finding(deviation, drawn, smallest, ran, damaged, self.arch, self.version)
+
+    def _shrunk(
+        self, drawn: Drawn, title: str, paths: Sequence[HookPath], until: Deadline
+    ) -> Program:
+        def shows(program: Program) -> bool:
+            wanted = set(paths) <= set(program.paths)
+            return wanted and not until.expired and bool(self.shows(program, title, paths))
+
+        return shrink(drawn, shows)
+
+
+def _candidates(program: Program, suspect: Deviation) -> Iterator[tuple[HookPath, ...]]:
+    """Yield the sets of paths that may show a suspect, small ones first."""
+    if suspect.path is None:
+        yield from ((path,) for path in program.paths)
+        yield program.paths
+    else:
+        reference = reference_path(suspect.path, program.paths)
+        needed = [reference] if suspect.where and reference else []
+        yield (*needed, suspect.path)

@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: GPL-2.0
+"""A campaign: programs are drawn, run, judged and kept until the time is over."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+
+from testbed.deadline import Deadline
+from testbed.fuzz.alone import Alone, Finding
+from testbed.fuzz.corpus import Corpus
+from testbed.fuzz.drawing import Drawn, draw, mutate
+from testbed.fuzz.exchange import Ran, enter, run_program
+from testbed.fuzz.judge import Deviation, deviations
+from testbed.fuzz.known import KnownDefect, safe_paths, unexplained
+from testbed.fuzz.program import Program
+from testbed.lab.guest import Guest
+from testbed.lab.lab import Lab
+from testbed.mmap.path import HookPath
+from testbed.settings import Isolation
+
+# A guest gets another clone after this many programs, because what it has leaked adds up.
+_PROGRAMS_PER_GUEST = 400
+
+# This share of programs comes from the corpus.
+_MUTATED = 0.5
+
+
+@dataclass(frozen=True)
+class Profile:
+    """How long a campaign takes."""
+
+    seconds: float
+    shrink_seconds: float  # for each finding
+
+
+PROFILES = {"smoke": Profile(60.0, 15.0), "hours": Profile(2 * 3600.0, 180.0)}
+
+
+@dataclass
+class Tally:
+    """What a campaign on one architecture did."""
+
+    programs: int = 0
+    executions: int = 0
+    guests: int = 0
+    damaged: int = 0  # guests
+    seconds: float = 0.0  # in guests, without confirming and shrinking
+    new: int = 0  # programs that reached something new
+    refused: Counter[str] = field(default_factory=Counter)
+    left_out: int = 0  # executions that would damage the guest, as is known
+    unsteady: list[str] = field(default_factory=list)  # titles that did not show again
+    repeated: Counter[str] = field(default_factory=Counter)  # by title
+
+    @property
+    def per_hour(self) -> int:
+        return round(self.executions / self.seconds * 3600) if self.seconds else 0
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Programs that set these fields damage the guest on a path: one was reported."""
+
+    path: HookPath | None
+    fields: frozenset[str]
+
+    def covers(self, program: Program, path: HookPath) -> bool:
+        return self.path in (None, path) and self.fields <= _fields(program)
+
+
+def _fields(program: Program) -> frozenset[str]:
+    plans = {"plan": program.plan, "outer": program.outer, "spare": program.spare_plan}
+    words = {f"{name} {word}" for name, plan in plans.items() for word in plan.words()}
+    return frozenset(word.split("=")[0] for word in words) | {step.op for step in program.steps}
+
+
+@dataclass
+class Campaign:
+    """A campaign on one architecture. `keep` is called for each finding."""
+
+    lab: Lab
+    arch: str
+    profile: Profile
+    known: Sequence[KnownDefect]
+    corpus: Corpus
+    rng: random.Random
+    keep: Callable[[Finding], None]
+    tally: Tally = field(default_factory=Tally)
+    found: list[Finding] = field(default_factory=list)
+    _titles: set[str] = field(default_factory=set)
+    _suspects: list[tuple[Drawn, Deviation, float]] = field(default_factory=list)
+    _left_out: list[LeftOut] = field(default_factory=list)
+    _replay: deque[Drawn] = field(default_factory=deque)
+
+    def run(self) -> None:
+        """Run programs until the time is over. The programs of the corpus come first."""
+        version = self.lab.prepared(self.arch).kernel.version
+        self.corpus.load(self.lab.ctx.progress.note)
+        self._replay.extend(self.corpus.drawn)
+        start, until = time.monotonic(), Deadline.after(self.profile.seconds)
+        with (
+            self.lab.ctx.progress.step(f"fuzz {self.arch}", self.profile.seconds) as step,
+            closing(Alone(self.lab, self.arch, version, self.known)) as alone,
+        ):
+            while not until.expired:
+                self._use_guest(until, version, lambda: step.update(time.monotonic() - start))
+                self._settle(alone, start)
+
+    def _use_guest(self, until: Deadline, version: str, beat: Callable[[], None]) -> None:
+        """Run programs in one clone, up to a suspect, damage, or the end of the time."""
+        with self.lab.guest(self.arch, Isolation.CLONE, disks=False, later=1) as guest:
+            self.tally.guests += 1
+            enter(guest)
+            start = time.monotonic()
+            for _ in range(_PROGRAMS_PER_GUEST):
+                if until.expired or not guest.usable or self._suspects:
+                    break
+                self._try(guest, version)
+                beat()
+            self.tally.seconds += time.monotonic() - start
+            self.tally.damaged += not guest.usable
+
+    def _try(self, guest: Guest, version: str) -> None:
+        drawn = self._next()
+        if drawn is None:
+            return
+        paths = self.paths_of(drawn.program)
+        if not paths:
+            return
+        ran = run_program(guest, drawn.program, paths)
+        self.tally.programs += 1
+        self.tally.executions += len(ran.executions) + len(ran.failures)
+        if ran.refused:
+            self.tally.refused[ran.refused] += 1
+            return
+        self.tally.new += self.corpus.consider(drawn, ran)
+        self._examine(drawn, ran, version)
+
+    def _next(self) -> Drawn | None:
+        if self._replay:
+            return self._replay.popleft()
+        if self.corpus.drawn and self.rng.random() < _MUTATED:
+            return mutate(self.rng, self.rng.choice(self.corpus.drawn))
+        return draw(self.rng)
+
+    def paths_of(self, program: Program) -> list[HookPath]:
+        """Return the paths of a program on which it damages nothing, as far as is known."""
+        safe = safe_paths(program, self.known)
+        paths = [
+            path for path in safe if not any(each.covers(program, path) for each in self._left_out)
+        ]
+        self.tally.left_out += len(program.paths) - len(paths)
+        return paths
+
+    def _examine(self, drawn: Drawn, ran: Ran, version: str) -> None:
+        """Suspect the first deviation that nothing explains. Those behind it may follow from it."""
+        found = unexplained(drawn.program, deviations(ran, version), self.known)
+        titles = {each.title for each in found}
+        if old := titles & self._titles:
+            self.tally.repeated.update(old)
+        elif found:
+            self._suspects.append((drawn, found[0], time.monotonic()))
+
+    def _settle(self, alone: Alone, start: float) -> None:
+        for drawn, suspect, seen in self._suspects:
+            self._titles.add(suspect.title)
+            found = alone.settle(drawn, suspect, self.profile.shrink_seconds)
+            if found is None:
+                self.tally.unsteady.append(suspect.title)
+                continue
+            found = dataclasses.replace(
+                found, seconds=seen - start, executions=self.tally.executions
+            )
+            self.found.append(found)
+            if found.kills:
+                path = found.deviation.path
+                self._left_out.append(LeftOut(path, _fields(found.smallest)))
+            self.keep(found)
+        self._suspects.clear()
+        alone.close()

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Run a program on several paths: one exchange with a guest, and the guest's ledger after it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from testbed.errors import (
+    GuestError,
+    GuestTimeout,
+    ProbeProtocolError,
+    SessionError,
+    TestbedError,
+)
+from testbed.fuzz.program import Program
+from testbed.lab.guest import Guest
+from testbed.mmap.execution import Execution, Steps, execution_script
+from testbed.mmap.observation import Observation
+from testbed.mmap.path import MODULE, HookPath
+from testbed.mmap.script import Script
+
+# A program takes milliseconds on each path. One that takes longer than this hangs.
+_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A program, and what was seen of it."""
+
+    program: Program
+    executions: Mapping[HookPath, Execution] = field(default_factory=dict)
+    failures: Mapping[HookPath, TestbedError] = field(default_factory=dict)  # killed programs
+    aftermath: TestbedError | None = None  # a splat, a lost guest, an unbalanced ledger
+    refused: str = ""  # why the testbed's own programs do not take it: it says nothing
+
+
+def enter(guest: Guest) -> None:
+    """Make a fresh guest ready for programs."""
+    guest.keeps_modules = True
+    guest.load_shared(MODULE)
+
+
+def run_program(guest: Guest, program: Program, paths: Sequence[HookPath]) -> Ran:
+    """Run a program on each of `paths`, each in a fresh process.
+
+    Raises:
+        InfraError: the host failed, and the guest's kernel is clean.
+    """
+    scripts = [execution_script(program.scenario, path) for path in paths]
+    guest.begin(program.key)
+    try:
+        seen = guest.prober.run_each([script for script, _ in scripts], _SECONDS)
+    except GuestError as error:
+        return Ran(program, aftermath=_ended(guest, error))
+    executions: dict[HookPath, Execution] = {}
+    failures: dict[HookPath, TestbedError] = {}
+    refused = ""
+    for path, (script, steps), found in zip(paths, scripts, seen, strict=True):
+        if isinstance(found, ProbeProtocolError):
+            refused = found.message
+        elif isinstance(found, TestbedError):
+            failures[path] = found
+        elif why := _refusal(script, steps, found):
+            refused = why
+        else:
+            executions[path] = Execution(program.scenario, path, steps, found)
+    return Ran(program, executions, failures, _ended(guest, None), refused)
+
+
+def _refusal(script: Script, steps: Steps, seen: Observation) -> str:
+    """Return why the modules refuse the program, or an empty string."""
+    for number in range(steps.env, steps.ready + 1):
+        if seen[number].error:
+            return f"{script.lines[number - 1]}: {seen[number].error}"
+    return ""
+
+
+def _ended(guest: Guest, trouble: GuestError | None) -> TestbedError | None:
+    """Take the guest back. Return what its kernel log or its ledger shows, else the trouble.
+
+    After a hang the guest is given up: what holds the lock still runs.
+    """
+    if isinstance(trouble, GuestTimeout):
+        guest.give_up(trouble.message)
+    try:
+        guest.finish()
+    except GuestError as error:
+        return error
+    except (SessionError, ProbeProtocolError):
+        if trouble is None:
+            raise
+    return trouble

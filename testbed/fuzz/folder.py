@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The folder of a finding: `fuzz/TITLE/` in the folder of the run.
+
+finding.txt        the deviation, and what was seen on each path
+program.json       the smallest program
+original.json      the program that showed it first
+test_TITLE.py      a test to paste into tests/vm/contract
+selftest/          a test in the layout of kselftest, and what it printed (ktap.txt)
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from testbed.errors import CommandError, GuestError
+from testbed.files import write_whole
+from testbed.fuzz.alone import Alone, Finding
+from testbed.fuzz.program import program_text
+from testbed.fuzz.selftest import c_makefile, c_test
+from testbed.kernel.toolchain import find_gcc
+from testbed.mmap.path import HookPath
+from testbed.process import run
+from testbed.settings import CHECKOUT
+
+_SHARED = Path(__file__).parent / "reproducer" / "reproducer.h"
+_INTERFACE = CHECKOUT / "modules" / "include" / "mmap_testbed.h"
+
+_CFLAGS = ("-static", "-O2", "-Wall", "-Wextra", "-Werror")
+
+_TEST = '''\
+# SPDX-License-Identifier: GPL-2.0
+"""{headline}"""
+
+from __future__ import annotations
+
+from testbed.fuzz.exchange import Ran
+from testbed.fuzz.judge import deviations
+from testbed.fuzz.program import program_from
+from testbed.lab.guest import Guest
+from testbed.mmap.execution import run_execution
+from testbed.mmap.path import HookPath
+from testbed.mmap.probe import Prober
+
+PROGRAM = program_from(
+    """{program}"""
+)
+
+
+def test_{name}(guest: Guest, stack: Prober) -> None:
+    paths = ({paths},)
+    ran = Ran(
+        PROGRAM, {{path: run_execution(stack, PROGRAM.scenario, path) for path in paths}}
+    )
+    assert deviations(ran, guest.prepared.kernel.version) == []
+'''
+
+
+def write_finding(root: Path, found: Finding) -> Path:
+    """Write the folder of a finding below `root`, without running anything. Return it."""
+    folder = root / found.deviation.name
+    if folder.exists():
+        folder = root / f"{folder.name}-{found.arch}"
+    selftest = folder / "selftest"
+    selftest.mkdir(parents=True)
+    write_whole(folder / "finding.txt", "\n".join(finding_lines(found)) + "\n")
+    write_whole(folder / "program.json", program_text(found.smallest) + "\n")
+    write_whole(folder / "original.json", program_text(found.drawn.program) + "\n")
+    name = found.deviation.name.replace("-", "_")
+    write_whole(folder / f"test_{name}.py", _test(found, name))
+    for file in (_SHARED, _INTERFACE):
+        shutil.copy(file, selftest)
+    about = "\n".join(_about(found))
+    write_whole(selftest / f"{name}.c", c_test(found.smallest, found.paths, about))
+    write_whole(selftest / "Makefile", c_makefile(name))
+    return folder
+
+
+def try_selftest(folder: Path, found: Finding, alone: Alone) -> str:
+    """Compile the C test, and run it on a pristine clone. Return what it showed, in words."""
+    selftest = folder / "selftest"
+    (source,) = selftest.glob("*.c")
+    binary = selftest / source.stem
+    gcc = find_gcc(alone.lab.prepared(found.arch).arch)
+    try:
+        run([gcc, *_CFLAGS, "-o", binary, source], alone=True)
+    except CommandError as error:
+        write_whole(selftest / "ktap.txt", f"# {error}\n")
+        return "the C test does not compile"
+    try:
+        printed = alone.run_binary(binary.read_bytes())
+    except GuestError as error:
+        printed = f"# {error.message}\n"
+    finally:
+        binary.unlink()
+    write_whole(selftest / "ktap.txt", printed)
+    lost = "KTAP" not in printed
+    shown = "not ok" in printed or lost
+    return "the C test shows it" if shown else "the C test does not show it"
+
+
+def finding_lines(found: Finding) -> Iterator[str]:
+    """Yield the report of a finding."""
+    yield from _about(found)
+    yield f"program: {program_text(found.smallest)}"
+    yield f"first seen after {found.seconds:.0f} s and {found.executions} executions"
+    for path, execution in found.ran.executions.items():
+        yield f"\non {path}:"
+        yield execution.seen.report()
+    for path, error in found.ran.failures.items():
+        yield f"\non {path}: {error}"
+    if found.ran.aftermath is not None:
+        yield f"\nafterwards: {found.ran.aftermath}"
+
+
+def _about(found: Finding) -> Iterator[str]:
+    deviation = found.deviation
+    yield deviation.title
+    yield f"on {deviation.path or 'these paths together'}: {deviation.headline}"
+    if deviation.guarantees:
+        numbers = ", ".join(map(str, deviation.guarantees))
+        yield f"guarantees: {numbers} (testbed/mmap/guarantees.py)"
+    yield f"paths: {', '.join(found.paths)}"
+    yield f"kernel: {found.version}, {found.arch}"
+
+
+def _test(found: Finding, name: str) -> str:
+    headline = found.deviation.headline.splitlines()[0].replace('"', "'").replace("\\", "/")
+    return _TEST.format(
+        headline=headline[:90],
+        program=program_text(found.smallest).replace('"line"', '\n    "line"'),
+        name=name,
+        paths=", ".join(f"HookPath.{HookPath(path).name}" for path in found.paths),
+    )

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The campaigns of one call of `testbed fuzz`, one for each architecture, and their report."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from testbed.fuzz.alone import Alone, Finding
+from testbed.fuzz.campaign import PROFILES, Campaign, Profile
+from testbed.fuzz.corpus import Corpus
+from testbed.fuzz.folder import try_selftest, write_finding
+from testbed.fuzz.known import KnownDefect, known_without
+from testbed.lab.lab import Lab
+
+
+@dataclass
+class Fuzzing:
+    """Campaigns side by side."""
+
+    lab: Lab
+    profile: Profile
+    seed: int
+    corpus: Path
+    known: Sequence[KnownDefect]
+    campaigns: list[Campaign] = field(default_factory=list)
+    shown: dict[str, str] = field(default_factory=dict)  # what a C test showed, by folder
+
+    @classmethod
+    def of(
+        cls,
+        lab: Lab,
+        profile: str,
+        *,
+        seconds: float | None,
+        seed: int,
+        corpus: Path | None,
+        forget: Sequence[str],
+    ) -> Fuzzing:
+        """Make the campaigns of a command's options.
+
+        Raises:
+            SetupError: a defect to forget is not known.
+        """
+        chosen = PROFILES[profile]
+        chosen = dataclasses.replace(chosen, seconds=seconds) if seconds else chosen
+        root = corpus or lab.ctx.settings.state_dir / "fuzz"
+        return cls(lab, chosen, seed, root, known_without(forget))
+
+    @property
+    def found(self) -> list[Finding]:
+        return [found for campaign in self.campaigns for found in campaign.found]
+
+    def run(self) -> None:
+        """Run all campaigns to their end."""
+        for arch in self.lab.ctx.settings.arch:
+            self.lab.prepared(arch)
+            self.campaigns.append(self._campaign(arch))
+        by_arch = {campaign.arch: campaign for campaign in self.campaigns}
+        self.lab.for_each_arch(lambda arch: by_arch[arch].run())
+
+    def lines(self) -> Iterator[str]:
+        """Yield the report for people."""
+        for campaign in self.campaigns:
+            yield from _tally_lines(campaign)
+        for folder, shown in self.shown.items():
+            yield f"kept: {folder} ({shown})"
+        yield f"seed: {self.seed}"
+
+    def content(self) -> dict[str, Any]:
+        """Return the report for programs."""
+        return {
+            "seed": self.seed,
+            "campaigns": [
+                {
+                    "arch": campaign.arch,
+                    **dataclasses.asdict(campaign.tally),
+                    "per_hour": campaign.tally.per_hour,
+                    "found": [_found_content(found) for found in campaign.found],
+                }
+                for campaign in self.campaigns
+            ],
+            "kept": self.shown,
+        }
+
+    def _campaign(self, arch: str) -> Campaign:
+        rng = random.Random(f"{self.seed} {arch}")
+        corpus = Corpus(self.corpus / arch)
+        return Campaign(self.lab, arch, self.profile, self.known, corpus, rng, self._keep)
+
+    def _keep(self, found: Finding) -> None:
+        folder = write_finding(self.lab.run_dir / "fuzz", found)
+        with closing(Alone(self.lab, found.arch, found.version, self.known)) as alone:
+            self.shown[str(folder)] = try_selftest(folder, found, alone)
+        self.lab.ctx.progress.note(f"{found.arch}: {found.deviation.title}: {folder}")
+
+
+def _tally_lines(campaign: Campaign) -> Iterator[str]:
+    tally = campaign.tally
+    yield (
+        f"{campaign.arch}: {tally.programs} programs, {tally.executions} executions in "
+        f"{tally.seconds:.0f} s ({tally.per_hour} an hour), {tally.new} reached something new, "
+        f"{tally.guests} guests, {tally.damaged} of them damaged"
+    )
+    if tally.left_out:
+        yield f"  left out, because they damage the guest as is known: {tally.left_out} executions"
+    for why, count in tally.refused.most_common(3):
+        yield f"  refused by the testbed's own programs: {count} ({why})"
+    for title in tally.unsteady:
+        yield f"  did not show again alone: {title}"
+    for found in campaign.found:
+        again = tally.repeated[found.deviation.title]
+        yield (
+            f"NEW {found.deviation.title} on {found.deviation.path or 'several paths'}, after "
+            f"{found.seconds:.0f} s and {found.executions} executions; seen {again + 1} times"
+        )
+        yield f"  {found.deviation.headline}"
+
+
+def _found_content(found: Finding) -> dict[str, Any]:
+    return {
+        "title": found.deviation.title,
+        "path": found.deviation.path,
+        "headline": found.deviation.headline,
+        "seconds": found.seconds,
+        "executions": found.executions,
+        "program": dataclasses.asdict(found.smallest),
+    }

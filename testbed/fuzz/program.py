@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: GPL-2.0
+"""A program: the plans of the hooks, one mmap call, and the system calls that follow it."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import itertools
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from testbed.guest.splat_patterns import SplatKind
+from testbed.mmap.path import HookPath
+from testbed.mmap.plan import NOTHING, Action, Plan, VmOps
+from testbed.mmap.prediction import action_extent
+from testbed.mmap.scenario import Call, Scenario
+
+# An anonymous mapping that a program may make first: `m` is then placed below it, or in it.
+ROOM = "room"
+ROOM_PAGES = 9
+
+# The file that a hook stores in vm_file.
+SPARE = "spare"
+
+# A longer mapping is not read as a whole.
+_TOUCHED_PAGES = 64
+
+
+class Task(StrEnum):
+    """The task that does a step."""
+
+    OWN = "own"
+    CHILD = "child"  # steps of a child in a row share one child
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of the probe's language (docs/probe.md)."""
+
+    line: str
+    task: Task = Task.OWN
+
+    @property
+    def op(self) -> str:
+        return self.line.split()[0]
+
+    @property
+    def maps_again(self) -> bool:
+        """Whether it maps the file once more, so that a hook may run again or VMAs may merge."""
+        words = self.line.split()
+        return words[0] == "remap_file_pages" or (words[0] == "map" and words[2] != "anon")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """What one execution does, on whatever path. The fields are those of a scenario."""
+
+    plan: Plan = NOTHING
+    outer: Plan = NOTHING
+    call: Call = field(default_factory=Call)
+    room: bool = False
+    spare: str = ""  # the step that opens the file SPARE
+    spare_plan: Plan = NOTHING
+    steps: tuple[Step, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """A short name, equal for equal programs."""
+        return hashlib.sha256(program_text(self).encode()).hexdigest()[:12]
+
+    @property
+    def scenario(self) -> Scenario:
+        """The program as a scenario, which the model predicts and a path executes."""
+        before = [f"map {ROOM} anon len={ROOM_PAGES}p flags=private"] if self.room else []
+        if self.spare_plan != NOTHING:
+            before.append(" ".join(["plan", SPARE, *self.spare_plan.words()]))
+        return Scenario(
+            name=f"fuzz-{self.key}",
+            plan=self.plan,
+            outer=NOTHING if self.outer == NOTHING else self.outer,
+            call=self.call,
+            before=tuple(before),
+            after=tuple(_lines(self.steps)),
+            spare=self.spare,
+            touch=self.call.pages <= _TOUCHED_PAGES,
+        )
+
+    @property
+    def paths(self) -> tuple[HookPath, ...]:
+        """The paths that can express the program."""
+        return self.scenario.paths
+
+    @property
+    def first_merge(self) -> int | None:
+        """The index of the first step that maps the file again, among the scenario's steps.
+
+        From there on the paths may differ: the layer merges before it runs a hook, the direct path
+        afterwards.
+        """
+        lines = list(_lines(self.steps))
+        again = [step.line for step in self.steps if step.maps_again]
+        return lines.index(again[0]) if again else None
+
+
+def _lines(steps: tuple[Step, ...]) -> Iterator[str]:
+    for task, group in itertools.groupby(steps, lambda step: step.task):
+        lines = [step.line for step in group]
+        yield from ["fork", *lines, "endfork"] if task is Task.CHILD else lines
+
+
+def warns(program: Program) -> tuple[SplatKind, str] | None:
+    """Return the warning that the kernel has to print: it finds an error of the driver.
+
+    These are a range outside of the mapping (include/linux/mm.h), and what mm/util.c does not know:
+    a type of action, and an error that is positive.
+    """
+    plan = program.plan
+    positive = bool(plan.error_override) and not str(plan.error_override).startswith(("-", "0"))
+    extent = action_extent(program.scenario, _PAGE)
+    outside = (
+        plan.action in (Action.REMAP, Action.IOREMAP)
+        and extent is not None
+        and extent.start + extent.size > program.call.pages * _PAGE
+    )
+    unknown = plan.action is Action.UNKNOWN
+    return (SplatKind.WARNING, "") if positive or outside or unknown else None
+
+
+# For the prediction of a warning, which is the same for any page size.
+_PAGE = 4096
+
+
+def program_text(program: Program) -> str:
+    """Return a program as JSON. `program_from` undoes it."""
+    return json.dumps(_pruned(dataclasses.asdict(program)), sort_keys=True)
+
+
+def program_from(text: str) -> Program:
+    """Parse a program.
+
+    Raises:
+        ValueError: the text is not one.
+    """
+    try:
+        values = json.loads(text)
+        return Program(
+            plan=_plan(values.get("plan", {})),
+            outer=_plan(values.get("outer", {})),
+            call=Call(**values.get("call", {})),
+            room=bool(values.get("room", False)),
+            spare=str(values.get("spare", "")),
+            spare_plan=_plan(values.get("spare_plan", {})),
+            steps=tuple(
+                Step(str(step["line"]), Task(step.get("task", Task.OWN)))
+                for step in values.get("steps", [])
+            ),
+        )
+    except (TypeError, KeyError, AttributeError) as exc:
+        raise ValueError(f"no program: {exc}") from exc
+
+
+def _pruned(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Drop what was left out, so that programs are short to read."""
+    kept = {}
+    for key, value in values.items():
+        inner = _pruned(value) if isinstance(value, dict) else value
+        if inner is not None and inner is not False and inner not in ("", {}, (), []):
+            kept[key] = inner
+    return kept
+
+
+def _plan(values: Mapping[str, Any]) -> Plan:
+    enums = {"vm_ops": VmOps, "action": Action}
+    return Plan(
+        **{key: enums.get(key, lambda value: value)(value) for key, value in values.items()}
+    )

@@ -1,0 +1,263 @@
+# SPDX-License-Identifier: GPL-2.0
+"""A program as C: a test of the kernel's kselftest that needs nothing but mmap_stack.ko.
+
+What every such test does is in reproducer/reproducer.h.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+
+from testbed.fuzz.judge import within_model
+from testbed.fuzz.program import ROOM, ROOM_PAGES, SPARE, Program, Step, Task, warns
+from testbed.mmap.path import HookPath
+from testbed.mmap.plan import NOTHING, Plan
+from testbed.mmap.prediction import HAVE_CLOSE, HAVE_MAPPED, fails_late, failure, vm_ops
+
+# Fields of struct mmap_testbed_plan that count only with a bit, and those with another name.
+_OPTIONAL = frozenset(
+    {
+        *("pgoff", "private", "mapped_private", "action_offset", "action_size"),
+        *("late_page_prot", "hide", "unchecked", "pfn", "bad_page", "scribble"),
+    }
+)
+_BITS_ALONE = frozenset({"late_page_prot", "hide", "unchecked", "scribble"})
+_RENAMED = {"private": "private_data"}
+_ENUMS = {"page_prot": "PROT", "vm_ops": "OPS", "action": "ACTION", "replace": "REPLACE"}
+
+_PAGE = 4096
+_MOST_READ = 64
+
+
+def c_test(program: Program, paths: Sequence[HookPath], about: str) -> str:
+    """Return the C file of a test that runs a program on `paths`, the first one as reference."""
+    lines = [
+        "// SPDX-License-Identifier: GPL-2.0",
+        *_comment(about),
+        '#include "reproducer.h"',
+        "",
+        f"static const bool may_warn = {'true' if warns(program) else 'false'};",
+        "",
+        "static const struct path paths[MAX_PATHS] = {",
+        *(f'\t{{ "{path}", {{ {_nodes(path)} }} }},' for path in paths),
+        "};",
+        "",
+        "static void program(struct run *run)",
+        "{",
+        *(f"\t{line}" if line else "" for line in _body(program, paths)),
+        "}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def c_makefile(name: str) -> str:
+    """Return the Makefile, which also works outside of the kernel's tools/testing/selftests."""
+    return "\n".join(
+        [
+            "# SPDX-License-Identifier: GPL-2.0",
+            f"TEST_GEN_PROGS := {name}",
+            "CFLAGS += -static -O2 -Wall",
+            "",
+            "ifneq ($(wildcard ../lib.mk),)",
+            "include ../lib.mk",
+            "else",
+            "all: $(TEST_GEN_PROGS)",
+            "endif",
+            "",
+        ]
+    )
+
+
+def _comment(text: str) -> Iterator[str]:
+    yield "/*"
+    yield from (f" * {line}".rstrip() for line in text.replace("*/", "* /").splitlines())
+    yield " */"
+
+
+def _nodes(path: HookPath) -> str:
+    return ", ".join(f'"{node}"' for node in path.shape.nodes)
+
+
+def _body(program: Program, paths: Sequence[HookPath]) -> Iterator[str]:
+    yield from _plan("plan", program.plan)
+    yield from _plan("outer", program.outer)
+    yield from _plan("spare", program.spare_plan)
+    yield "struct mmap_testbed_counts top, hook, now;"
+    yield ""
+    yield from _spare(program)
+    yield f"open_path(run, &plan, {'NULL' if program.outer == NOTHING else '&outer'});"
+    yield "top = count(run, run->top);"
+    yield "hook = count(run, run->hook);"
+    if program.room:
+        room = "PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, 0"
+        yield f"map(run, ROOM, -1, NULL, PAGES({ROOM_PAGES}), {room});"
+    if program.spare_plan != NOTHING:
+        yield "set_plan(run, run->spare, &spare);"
+    yield from _call(program, paths)
+    yield from _steps(program.steps)
+    for name in ("M", "N", "O", "P", "ROOM"):
+        yield f"munmap(run->at[{name}].addr, run->at[{name}].len);"
+    yield "now = count(run, run->hook);"
+    yield "note_events(run, &hook, &now);"
+    yield "compare_counts(run, &hook, &now);"
+    yield "now = count(run, run->top);"
+    yield "compare_counts(run, &top, &now);"
+
+
+def _spare(program: Program) -> Iterator[str]:
+    words = program.spare.split()
+    if words[:1] == ["open"]:
+        yield f'run->spare = open_node(run, "{words[2].removeprefix("/dev/")}");'
+    elif words[:1] == ["memfd"]:
+        yield f'run->spare = must(run, memfd_create("{SPARE}", 0), "memfd_create");'
+        yield f'must(run, ftruncate(run->spare, {_bytes(words[2])}), "ftruncate");'
+
+
+def _call(program: Program, paths: Sequence[HookPath]) -> Iterator[str]:
+    call = program.call
+    where = f"{_address(call.addr)}, PAGES({call.pages})"
+    yield f"map(run, M, run->top, {where}, {_prot(call.prot)}, {_flags(call.flags)},"
+    yield f"    PAGES({call.offset}ULL));"
+    if within_model(program):
+        yield from _expectations(program, paths)
+    if program.plan.replace is None:
+        yield "expect_mapped_file(run);"
+    yield "if (run->at[M].addr)"
+    yield "\tlook(run, M, 0);"
+    if program.call.pages <= _MOST_READ:
+        yield f"read_pages(run, M, 0, {call.pages - 1});"
+
+
+def _expectations(program: Program, paths: Sequence[HookPath]) -> Iterator[str]:
+    """What the model predicts for every one of the paths."""
+    scenario = program.scenario
+    errors = {failure(scenario, path, _PAGE) for path in paths}
+    if len(errors) == 1:
+        yield f"expect_errno(run, {errors.pop() or '0'});"
+    stood = {_stood(program, path) for path in paths if failure(scenario, path, _PAGE)}
+    if len(stood) == 1:
+        yield "now = count(run, run->hook);"
+        yield "if (!run->at[M].addr)"
+        yield f"\texpect_closes(run, {int(stood.pop())}, &hook, &now);"
+    plan, ops = program.plan, vm_ops(scenario)
+    kept = plan.private if plan.private is not None else program.outer.private or 0
+    late = ops in HAVE_MAPPED and plan.mapped_private is not None
+    if all(path.shape.prepares for path in paths) or not late:
+        private = (plan.mapped_private or 0) if late else kept
+        yield "if (run->at[M].addr)"
+        yield f"\texpect_private(run, {private:#x});"
+
+
+def _stood(program: Program, path: HookPath) -> bool:
+    """Whether the VMA stood before mmap failed, so that close() has to be called."""
+    late = fails_late(program.scenario, path, _PAGE)
+    return late and path.shape.prepares and vm_ops(program.scenario) in HAVE_CLOSE
+
+
+def _steps(steps: Sequence[Step]) -> Iterator[str]:
+    for task, group in itertools.groupby(steps, lambda step: step.task):
+        lines = [line for step in group for line in _step(step.line.split())]
+        if task is Task.CHILD:
+            yield "fflush(NULL);"
+            yield "if (!fork()) {"
+            yield from (f"\t{line}" for line in lines)
+            yield "\t_exit(0);"
+            yield "}"
+            yield "wait(NULL);"
+        else:
+            yield from lines
+
+
+def _step(words: list[str]) -> Iterator[str]:
+    op, name, rest = words[0], words[1].upper() if len(words) > 1 else "M", words[2:]
+    run = next((word for word in rest if word[0].isdigit()), "")
+    count = int(_last(run)) - int(_first(run)) + 1
+    pages = f"run->at[{name}].addr + PAGES({_first(run)}), PAGES({count})"
+    keys = dict(word.split("=", 1) for word in rest if "=" in word)
+    if op == "read" and name == ROOM.upper():
+        yield "expect_zero(run, ROOM);"
+    elif op == "read":
+        yield f"read_pages(run, {name}, {_first(run)}, {_last(run)});"
+    elif op == "write":
+        yield f"write_pages(run, {name}, {_first(run)}, {_last(run)}, {rest[1]});"
+    elif op in ("munmap", "mlock", "munlock"):
+        yield f'did(run, "{op}", {op}({pages}));'
+    elif op == "mprotect":
+        yield f'did(run, "mprotect", mprotect({pages}, {_prot(keys["prot"])}));'
+    elif op == "madvise":
+        yield f'did(run, "madvise", madvise({pages}, MADV_{rest[0].upper()}));'
+    elif op == "msync":
+        yield f'did(run, "msync", msync({pages}, {_or("MS_", keys["flags"])}));'
+    elif op == "remap_file_pages":
+        yield f'did(run, "remap_file_pages", remap_file_pages({pages}, 0,'
+        yield f"    {_bytes(keys['off'])} / page_size(), 0));"
+    elif op == "mremap":
+        to = keys.get("as", name).upper()
+        old = _bytes(keys["old"]) if "old" in keys else f"run->at[{name}].len"
+        flags = _or("MREMAP_", keys["flags"]) if "flags" in keys else "0"
+        yield f"remap(run, {name}, {to}, {old}, {_bytes(keys['len'])}, {flags},"
+        yield f"      {_address(keys.get('addr'))});"
+    elif op == "map":
+        yield f"map(run, {name}, run->top, {_address(keys.get('addr'))}, {_bytes(keys['len'])},"
+        how = f"{_prot(keys.get('prot', 'rw'))}, {_flags(keys['flags'])}"
+        yield f"    {how}, {_bytes(keys['off'])});"
+    elif op != "hooklog":
+        yield f"look(run, {name}, {_first(run)});"
+
+
+def _first(run: str) -> str:
+    return run.split("-")[0] or "0"
+
+
+def _last(run: str) -> str:
+    return run.split("-")[-1] or "0"
+
+
+def _plan(name: str, plan: Plan) -> Iterator[str]:
+    if plan == NOTHING and name != "plan":
+        return
+    words = dict(word.split("=", 1) for word in plan.words())
+    bits = [f"MMAP_TESTBED_{key.upper()}" for key in words if key in _OPTIONAL]
+    yield f"const struct mmap_testbed_plan {name} = {{"
+    yield "\t.size = sizeof(struct mmap_testbed_plan),"
+    if bits:
+        yield f"\t.fields = {' | '.join(bits)},"
+    for key, value in words.items():
+        if key in _ENUMS:
+            yield f"\t.{key} = MMAP_TESTBED_{_ENUMS[key]}_{value.upper()},"
+        elif key not in _BITS_ALONE:
+            yield f"\t.{_RENAMED.get(key, key)} = {_bytes(value)},"
+    yield "};"
+
+
+def _bytes(text: str) -> str:
+    """Return a NUMBER or an ERROR of the probe's language as an expression of C."""
+    if text.endswith("p") and text[:-1].isdigit():
+        return f"PAGES({text[:-1]}ULL)"
+    scale = {"k": 1 << 10, "m": 1 << 20}.get(text[-1])
+    if scale and text[:-1].isdigit():
+        return f"{int(text[:-1]) * scale}UL"
+    if text.removeprefix("-").isidentifier():
+        return f"-{text.removeprefix('-')}"
+    return text
+
+
+def _prot(text: str) -> str:
+    names = {"r": "PROT_READ", "w": "PROT_WRITE", "x": "PROT_EXEC"}
+    return " | ".join(names[letter] for letter in text) if text != "none" else "PROT_NONE"
+
+
+def _flags(text: str) -> str:
+    return _or("MAP_", text)
+
+
+def _or(prefix: str, text: str) -> str:
+    return " | ".join(f"{prefix}{word.upper()}" for word in text.split(","))
+
+
+def _address(text: str | None) -> str:
+    if text is None:
+        return "NULL"
+    name, _, offset = text.partition("+")
+    return f"run->at[{name.upper()}].addr + {_bytes(offset or '0')}"

@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Hypothesis's strategies for programs: values at, around and far beyond each bound.
+
+A strategy lists the simple values first, because Hypothesis shrinks towards them.
+"""
+
+from __future__ import annotations
+
+import functools
+import string
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.strategies import DrawFn, SearchStrategy
+
+from testbed.fuzz.program import ROOM, ROOM_PAGES, SPARE, Program, Step, Task
+from testbed.mmap.plan import (
+    NOTHING,
+    VM_DONTCOPY,
+    VM_DONTDUMP,
+    VM_DONTEXPAND,
+    VM_IO,
+    VM_MAYEXEC,
+    VM_MAYWRITE,
+    VM_MIXEDMAP,
+    VM_NOHUGEPAGE,
+    VM_RAND_READ,
+    VM_SEQ_READ,
+    Action,
+    Plan,
+    VmOps,
+)
+from testbed.mmap.scenario import Call
+
+MAX_STEPS = 20
+
+# Flags that every correct driver may set. Others, such as VM_ACCOUNT, break the core's accounts.
+_SETTABLE = (
+    *(VM_DONTCOPY, VM_DONTDUMP, VM_DONTEXPAND, VM_RAND_READ, VM_SEQ_READ, VM_NOHUGEPAGE),
+    *(VM_IO, VM_MIXEDMAP),
+)
+_CLEARABLE = (VM_MAYEXEC, VM_MAYWRITE)
+
+# Pages of a mapping: usual, the ends of the pool (64) and of a page table (512), and far beyond.
+_PAGES = (4, 1, 2, 3, 6, 4, 3, 16, 63, 64, 65, 512, 513, 1 << 20, 1 << 35)
+_OFFSETS = (0, 1, 5, 0, 1, 5, 63, 64, 65, (1 << 32) - 1, (1 << 51) - 1, (1 << 52) - 1)
+_COOKIES = (0x51, 1, 0xFFFFFFFF)
+_ERRORS = ("-EIO", "-ENOMEM", "-EAGAIN", "-EINVAL", "-ENODEV", "-EBUSY", "-ENOSYS", "-1", "-4095")
+_OVERRIDES = ("-EAGAIN", "-1", "0", "5", "-4096", "2147483647", "-2147483648")
+
+_PLACED = (Action.REMAP, Action.IOREMAP, Action.KERNEL_PAGES)
+_ACTIONS = (*_PLACED, Action.SIMPLE_IOREMAP, Action.UNKNOWN)
+
+_PROTS = ("rw", "r", "none", "w", "rwx", "rx", "x")
+_SHARINGS = ("shared", "private", "shared_validate")
+_EXTRAS = (*("noreserve", "locked", "populate", "nonblock", "stack", "32bit", "sync", "growsdown"),)
+
+_ADVICES = (
+    *("dontneed", "willneed", "remove", "free", "dontfork", "dofork", "wipeonfork", "keeponfork"),
+    *("dontdump", "dodump", "hugepage", "nohugepage", "mergeable", "unmergeable"),
+    *("populate_read", "populate_write", "normal", "random", "sequential"),
+)
+
+# Lengths and offsets in bytes: units and alignments that no whole number of pages has.
+_BYTES = ("1p", "2p", "0", "1", "4095", "4097", "7p", "513p", "0x7fffffffffffffff", "1m")
+
+
+def _of(*values: Any) -> SearchStrategy[Any]:
+    return st.sampled_from(values)
+
+
+def _mask(bits: tuple[int, ...]) -> SearchStrategy[int]:
+    return st.sets(st.sampled_from(bits), min_size=1, max_size=3).map(sum)
+
+
+@st.composite
+def programs(draw: DrawFn) -> Program:
+    """The strategy of all programs."""
+    room = draw(st.booleans())
+    call = draw(_calls(room))
+    plan = draw(_plans(call))
+    spare, spare_plan = draw(_spares()) if plan.replace == "file" else ("", NOTHING)
+    outer = draw(_outers()) if draw(_of(False, False, False, True)) else NOTHING
+    steps = draw(st.lists(_steps(call, room), max_size=MAX_STEPS))
+    return Program(
+        plan=plan,
+        outer=outer,
+        call=call,
+        room=room,
+        spare=spare,
+        spare_plan=spare_plan,
+        steps=tuple(steps),
+    )
+
+
+@st.composite
+def _calls(draw: DrawFn, room: bool) -> Call:
+    inside = room and draw(st.booleans())
+    pages = draw(_of(4, 1, 2, 3, 6) if inside else st.sampled_from(_PAGES))
+    words = [draw(st.sampled_from(_SHARINGS))]
+    if draw(_of(False, False, True)):
+        words += sorted(draw(st.sets(st.sampled_from(_EXTRAS), min_size=1, max_size=2)))
+    words += ["fixed"] if inside else []
+    return Call(
+        pages=pages,
+        offset=draw(st.sampled_from(_OFFSETS)),
+        prot=draw(st.sampled_from(_PROTS)),
+        flags=",".join(words),
+        addr=draw(_of(ROOM, f"{ROOM}+1p", f"{ROOM}+3p")) if inside else None,
+    )
+
+
+@st.composite
+def _plans(draw: DrawFn, call: Call) -> Plan:
+    action = draw(_of(None, *_ACTIONS, None, None, None))
+    known = {
+        "set_flags": _mask(_SETTABLE),
+        "pgoff": st.sampled_from(_OFFSETS),
+        "vm_ops": _of(VmOps.FULL, VmOps.NO_CLOSE, VmOps.NO_MAPPED, VmOps.NULL, VmOps.LEAVE),
+        "private": st.sampled_from(_COOKIES),
+        "hook_error": st.sampled_from(_ERRORS),
+        "hook_error_after": st.sampled_from(_ERRORS),
+        "mapped_error": st.sampled_from(_ERRORS),
+        "mapped_private": st.sampled_from(_COOKIES),
+        "error_override": st.sampled_from(_OVERRIDES),
+        "hide": st.just(1),
+        "replace": _of("file", "shmem"),
+        "shrink_start": _of("1p", "2p", "513p"),
+        "shrink_end": _of("1p", "2p", "513p"),
+        "scribble": st.just(1),
+        **(_action_fields(action, call) if action else {"page_prot": _of("noncached")}),
+        **({} if "w" in call.prot else {"clear_flags": _mask(_CLEARABLE)}),
+    }
+    chosen = draw(st.lists(st.sampled_from(sorted(known)), max_size=5, unique=True))
+    # Most interesting mappings have operations.
+    chosen += ["vm_ops"] if "vm_ops" not in chosen and draw(_of(True, True, False)) else []
+    return Plan(action=action, **{name: draw(known[name]) for name in chosen})
+
+
+def _action_fields(action: Action, call: Call) -> dict[str, SearchStrategy[Any]]:
+    pool_page = _of(0, 1, 30, 60, 62, 63)
+    pages = min(call.pages, ROOM_PAGES)
+    if action is Action.SIMPLE_IOREMAP:
+        sizes = _of("4p", "1p", "64p", "65p", "0", "1", "0xffffffffffffffff")
+        return {"pool_page": pool_page, "pool_byte": _of(1, 0xFFF), "action_size": sizes}
+    if action is Action.UNKNOWN:
+        return {}
+    fields = {
+        "pool_page": pool_page,
+        "action_offset": st.integers(0, pages + 1).map("{}p".format),
+        "action_size": st.integers(1, pages + 2).map("{}p".format),
+        "widen_end": _of("1p", "2p"),
+    }
+    if action is Action.KERNEL_PAGES:
+        fields["bad_page"] = st.integers(0, pages)
+    return fields
+
+
+@st.composite
+def _spares(draw: DrawFn) -> tuple[str, Plan]:
+    node = draw(_of("direct", "direct", "legacy", "custom", "memfd"))
+    if node == "memfd":
+        return f"memfd {SPARE} 64p", NOTHING
+    fails = {"hook_error": draw(st.sampled_from(_ERRORS))} if draw(_of(False, True)) else {}
+    return f"open {SPARE} /dev/mmap_{node}", Plan(**fields) if (fields := fails) else NOTHING
+
+
+@st.composite
+def _outers(draw: DrawFn) -> Plan:
+    known: dict[str, SearchStrategy[Any]] = {
+        "private": st.just(0x77),
+        "set_flags": _mask(_SETTABLE),
+        "pgoff": st.sampled_from(_OFFSETS[:9]),
+        "vm_ops": _of(VmOps.FULL, VmOps.NO_CLOSE, VmOps.NO_MAPPED),
+        "hook_error": st.sampled_from(_ERRORS),
+        "outer_error": st.sampled_from(_ERRORS),
+    }
+    chosen = draw(st.lists(st.sampled_from(sorted(known)), min_size=1, max_size=3, unique=True))
+    return Plan(**{name: draw(known[name]) for name in chosen})
+
+
+# Steps of any task, and of the program's own. Braces stand for what _fill() draws.
+_ANY = (
+    "read m {run}",
+    "write m {run} {value}",
+    "munmap m {run}",
+    "mprotect m prot={prot} {run}",
+    "madvise m {advice} {run}",
+    "mlock m {run}",
+    "munlock m {run}",
+    "msync m {run} flags={sync}",
+    "maps m",
+    "query m",
+    "vma m",
+    "pagemap m {run}",
+    "ptes m {run}",
+    "hooklog",
+)
+_OWN = (
+    "mremap m len={bytes}",
+    "mremap m len={bytes} flags=maymove",
+    "mremap m len={bytes} old=0 flags=maymove as=n",
+    "mremap m len=4p flags=maymove,dontunmap as=n",
+    "map o top len={bytes} off={bytes} flags={sharing}",
+    "remap_file_pages m off={pages} {run}",
+)
+_ROOM_ANY = (f"read {ROOM} all", f"maps {ROOM}")
+_ROOM_OWN = (f"mremap m len=2p old=2p flags=maymove,fixed addr={ROOM}+6p as=n",)
+
+_FILLS = {
+    "value": _of("0x1234", "0"),
+    "prot": st.sampled_from(_PROTS),
+    "advice": st.sampled_from(_ADVICES),
+    "sync": _of("sync", "async", "invalidate", "sync,async"),
+    "bytes": st.sampled_from(_BYTES),
+    "sharing": st.sampled_from(_SHARINGS),
+    "pages": _of("0p", "1p", "65p"),
+}
+
+# Runs of pages from the start of a mapping.
+_RUNS = ("0", "1", "0-1", "2", "1-2", "3", "0-3", "2-5", "63", "0-63")
+
+
+@functools.cache
+def _runs(pages: int) -> SearchStrategy[str]:
+    """Runs within the mapping. What lies behind it is not the program's."""
+    return st.sampled_from([run for run in _RUNS if int(run.split("-")[-1]) < pages])
+
+
+@functools.cache
+def _steps(call: Call, room: bool) -> SearchStrategy[Step]:
+    near = room and call.addr and call.pages <= 4 and call.offset < 64
+    beside = (_beside(call),) if near else ()
+    any_lines = (*_ANY, *(_ROOM_ANY if room else ()))
+    own_lines = (*_OWN, *(_ROOM_OWN if room else ()), *beside)
+    choices = [(line, Task.OWN) for line in (*any_lines, *own_lines)]
+    choices += [(line, Task.CHILD) for line in any_lines]
+    return _filled(st.sampled_from(choices), _runs(call.pages))
+
+
+@st.composite
+def _filled(
+    draw: DrawFn, choices: SearchStrategy[tuple[str, Task]], runs: SearchStrategy[str]
+) -> Step:
+    line, task = draw(choices)
+    fields = [name for _, name, _, _ in string.Formatter().parse(line) if name]
+    values = {name: draw(runs if name == "run" else _FILLS[name]) for name in fields}
+    return Step(line.format(**values), task)
+
+
+def _beside(call: Call) -> str:
+    """Map the next pages of the file right behind the mapping: VMAs that can merge."""
+    where = f"addr=m+{call.pages}p flags={call.flags} prot={call.prot}"
+    return f"map p top len=2p off={call.offset + call.pages}p {where}"

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The loop of `testbed fuzz`: programs run, suspects are confirmed, killers are left out."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from fuzz_parts import MAPS, ran
+from notes import Notes
+
+from testbed.errors import GuestTimeout
+from testbed.fuzz import alone, campaign
+from testbed.fuzz.alone import Finding
+from testbed.fuzz.campaign import Campaign, Profile
+from testbed.fuzz.corpus import Corpus
+from testbed.fuzz.drawing import draw
+from testbed.fuzz.exchange import Ran
+from testbed.fuzz.folder import write_finding
+from testbed.fuzz.known import KNOWN, known_without
+from testbed.fuzz.program import Program, program_from
+from testbed.lab.lab import Lab
+from testbed.mmap.path import HookPath
+from testbed.mmap.plan import Plan
+
+Kernel = Callable[[Program, Sequence[HookPath]], Ran]
+
+
+@dataclass
+class FakeLab:
+    """Guests whose kernel is a function. A guest that hung is of no more use."""
+
+    progress: Notes = field(default_factory=Notes)
+    guests: int = 0
+
+    @property
+    def ctx(self) -> SimpleNamespace:
+        return SimpleNamespace(progress=self.progress)
+
+    def prepared(self, arch: str) -> SimpleNamespace:
+        return SimpleNamespace(kernel=SimpleNamespace(version="7.3.4"))
+
+    @contextmanager
+    def guest(self, arch: str, isolation: object, **options: object) -> Iterator[SimpleNamespace]:
+        self.guests += 1
+        yield SimpleNamespace(usable=True)
+
+
+@dataclass
+class Fuzzed:
+    """A campaign on a fake kernel, and what it kept."""
+
+    campaign: Campaign
+    kept: list[Finding]
+    lab: FakeLab
+    runs: list[tuple[Program, tuple[HookPath, ...]]]
+
+
+@pytest.fixture
+def fuzzed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Fuzzed]:
+    def make(kernel: Kernel, *, seconds: float = 1.0, known: Any = KNOWN) -> Fuzzed:
+        runs: list[tuple[Program, tuple[HookPath, ...]]] = []
+
+        def run_program(guest: Any, program: Program, paths: Sequence[HookPath]) -> Ran:
+            runs.append((program, tuple(paths)))
+            seen = kernel(program, paths)
+            guest.usable = not isinstance(seen.aftermath, GuestTimeout)
+            return seen
+
+        for module in (campaign, alone):
+            monkeypatch.setattr(module, "run_program", run_program)
+            monkeypatch.setattr(module, "enter", lambda guest: None)
+        lab, kept = FakeLab(), list[Finding]()
+        corpus = Corpus(tmp_path / "corpus")
+        made = Campaign(
+            cast(Lab, lab), "x86_64", Profile(seconds, 5.0), known, corpus, random.Random(1),
+            kept.append,
+        )  # fmt: skip
+        return Fuzzed(made, kept, lab, runs)
+
+    return make
+
+
+def good(program: Program, paths: Sequence[HookPath]) -> Ran:
+    return Ran(program)
+
+
+def hangs(program: Program, paths: Sequence[HookPath]) -> Ran:
+    """As KD5."""
+    hang = program.plan.hide and HookPath.CUSTOM in paths
+    return Ran(program, aftermath=GuestTimeout("no answer") if hang else None)
+
+
+def test_a_kernel_without_defects_shows_nothing(fuzzed: Callable[..., Fuzzed]) -> None:
+    made = fuzzed(good)
+    made.campaign.run()
+    assert made.kept == []
+    assert made.campaign.tally.programs == len(made.runs) > 10
+    assert made.campaign.tally.left_out > 0
+
+
+def test_a_killer_is_reported_once_and_then_left_out(fuzzed: Callable[..., Fuzzed]) -> None:
+    made = fuzzed(hangs, seconds=4.0, known=known_without(["KD5"]))
+    made.campaign.run()
+    (found,) = made.kept
+    assert found.deviation.title == "hang"
+    assert found.deviation.path is HookPath.CUSTOM
+    assert found.kills
+    assert found.smallest.plan.hide
+    assert found.smallest.steps == ()
+    assert HookPath.CUSTOM not in made.campaign.paths_of(Program(plan=Plan(hide=1, private=1)))
+    assert HookPath.CUSTOM in made.campaign.paths_of(Program(plan=Plan(private=1)))
+    assert made.campaign.tally.damaged == 1
+
+
+def test_what_does_not_show_again_alone_is_no_finding(fuzzed: Callable[..., Fuzzed]) -> None:
+    seen: list[Program] = []
+
+    def flickers(program: Program, paths: Sequence[HookPath]) -> Ran:
+        seen.append(program)
+        return Ran(program, aftermath=GuestTimeout("no answer") if len(seen) == 3 else None)
+
+    made = fuzzed(flickers)
+    made.campaign.run()
+    assert made.kept == []
+    assert made.campaign.tally.unsteady == ["hang"]
+
+
+def test_a_program_that_the_probe_refuses_says_nothing(fuzzed: Callable[..., Fuzzed]) -> None:
+    made = fuzzed(lambda program, paths: Ran(program, refused="bad line"))
+    made.campaign.run()
+    assert made.kept == []
+    assert made.campaign.tally.refused["bad line"] == made.campaign.tally.programs
+    assert not list(made.campaign.corpus.root.glob("*"))
+
+
+def test_the_corpus_keeps_what_reached_something_new(tmp_path: Path) -> None:
+    drawn = draw(random.Random(1))
+    assert drawn is not None
+    corpus = Corpus(tmp_path)
+    assert corpus.consider(drawn, ran(MAPS, HookPath.DIRECT))
+    assert not corpus.consider(drawn, ran(MAPS, HookPath.DIRECT))
+    assert corpus.consider(drawn, ran(MAPS, HookPath.STACK))
+    again = Corpus(tmp_path)
+    again.load(pytest.fail)
+    assert [each.program for each in again.drawn] == [drawn.program]
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"choices": "zz"}', '{"choices": "ff"}', "[1]"])
+def test_a_damaged_file_of_the_corpus_is_moved_aside(tmp_path: Path, text: str) -> None:
+    (tmp_path / "bad.json").write_text(text)
+    notes: list[str] = []
+    corpus = Corpus(tmp_path)
+    corpus.load(notes.append)
+    assert corpus.drawn == []
+    assert (tmp_path / "corrupt" / "bad.json").read_text() == text
+    assert notes == [f"the corpus has a damaged file, which is now {tmp_path}/corrupt/bad.json"]
+    corpus.load(pytest.fail)
+
+
+def test_the_folder_of_a_finding(fuzzed: Callable[..., Fuzzed], tmp_path: Path) -> None:
+    made = fuzzed(hangs, seconds=3.0, known=known_without(["KD5"]))
+    made.campaign.run()
+    (found,) = made.kept
+    folder = write_finding(tmp_path, found)
+    assert folder.name == "hang"
+    assert program_from((folder / "program.json").read_text()) == found.smallest
+    assert "on custom: no answer" in (folder / "finding.txt").read_text()
+    names = {file.name for file in (folder / "selftest").iterdir()}
+    assert names == {"Makefile", "hang.c", "mmap_testbed.h", "reproducer.h"}
+    test = (folder / "test_hang.py").read_text()
+    scope: dict[str, Any] = {}
+    exec(compile(test, "test_hang.py", "exec"), scope)
+    assert scope["PROGRAM"] == found.smallest
+    assert write_finding(tmp_path, found).name == "hang-x86_64"
+    assert json.loads((folder / "original.json").read_text())["plan"]["hide"] == 1

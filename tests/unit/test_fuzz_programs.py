@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Programs of `testbed fuzz`: drawn, written, read, mutated, shrunk, and put into C."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from testbed.fuzz.drawing import Drawn, draw, mutate, redraw, shrink
+from testbed.fuzz.program import Program, Step, Task, program_from, program_text
+from testbed.fuzz.selftest import c_makefile, c_test
+from testbed.mmap.execution import execution_script
+from testbed.mmap.path import HookPath
+from testbed.mmap.plan import Action, Plan, VmOps
+from testbed.mmap.scenario import Call
+from testbed.process import run
+
+_ROOT = Path(__file__).parents[2]
+_PROBE = _ROOT / "tests" / "probes" / "probe"
+
+
+def drawn(count: int, seed: int = 1) -> list[Drawn]:
+    rng = random.Random(seed)
+    found = [each for _ in range(count) if (each := draw(rng)) is not None]
+    assert len(found) > count / 2
+    return found
+
+
+def test_a_program_is_the_same_after_it_was_written_and_read() -> None:
+    for each in drawn(100):
+        assert program_from(program_text(each.program)) == each.program
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"plan": {"nothing": 1}}', '{"steps": [1]}'])
+def test_a_text_that_is_not_a_program_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        program_from(text)
+
+
+def test_the_same_seed_draws_the_same_programs() -> None:
+    programs = [[each.program for each in drawn(20, seed=3)] for _ in range(2)]
+    assert programs[0] == programs[1]
+    assert programs[0] != [each.program for each in drawn(20, seed=4)]
+
+
+def test_choices_lead_to_their_program_again() -> None:
+    for each in drawn(20):
+        again = redraw(each.code)
+        assert again is not None
+        assert again.program == each.program
+
+
+@pytest.mark.parametrize("code", ["zz", "ff"])
+def test_damaged_choices_are_refused(code: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        redraw(code)
+
+
+def test_a_mutated_program_resembles_the_first() -> None:
+    rng = random.Random(1)
+    pairs = [(each, other) for each in drawn(50) if (other := mutate(rng, each)) is not None]
+    changed = [other.program != each.program for each, other in pairs]
+    calls = [other.program.call == each.program.call for each, other in pairs]
+    assert sum(changed) > len(pairs) / 3
+    assert sum(calls) > len(pairs) / 3
+
+
+def test_a_program_is_shrunk_to_what_shows_the_defect() -> None:
+    def shows(program: Program) -> bool:
+        return bool(program.plan.hide)
+
+    first = next(each for each in drawn(200) if shows(each.program) and each.program.steps)
+    smallest = shrink(first, shows)
+    assert smallest.plan == Plan(hide=1)
+    assert smallest.steps == ()
+    assert smallest.call == Call()
+
+
+def test_a_program_that_shows_nothing_any_more_stays_as_it_is() -> None:
+    (first, *_) = drawn(3)
+    assert shrink(first, lambda program: False) == first.program
+
+
+def test_steps_of_a_child_in_a_row_share_one_child() -> None:
+    steps = (Step("maps m"), Step("vma m", Task.CHILD), Step("query m", Task.CHILD))
+    scenario = Program(steps=steps).scenario
+    assert scenario.after == ("maps m", "fork", "vma m", "query m", "endfork")
+
+
+def test_paths_may_differ_from_the_first_step_that_maps_the_file_again() -> None:
+    steps = (Step("vma m", Task.CHILD), Step("map o top len=1p off=0p flags=shared"))
+    assert Program(steps=steps).first_merge == 3
+    assert Program(steps=(Step("map room anon len=1p"),)).first_merge is None
+
+
+def test_a_program_with_an_outer_hook_runs_on_stacks_alone() -> None:
+    paths = Program(outer=Plan(private=1)).paths
+    assert HookPath.STACK in paths
+    assert HookPath.DIRECT not in paths
+    assert HookPath.DIRECT in Program(outer=Plan()).paths
+
+
+@pytest.fixture(scope="module")
+def probe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    program = tmp_path_factory.mktemp("probe") / "probe"
+    sources = sorted(_PROBE.rglob("*.c"))
+    run(["cc", "-O0", "-w", "-I", _ROOT / "modules" / "include", "-o", program, *sources])
+    return program
+
+
+def test_the_probe_understands_every_program(probe: Path) -> None:
+    """The modules are not there: files do not open, but each line is read."""
+    scripts = [
+        execution_script(each.program.scenario, path)[0].text
+        for each in drawn(60)
+        for path in each.program.paths[:1]
+    ]
+    done = run([probe], stdin="next\n".join(scripts).encode())
+    facts = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [fact["text"] for fact in facts if fact.get("error") == "usage"] == []
+    assert sum("done" in fact for fact in facts) == len(scripts)
+
+
+def test_every_program_is_c_that_compiles(tmp_path: Path) -> None:
+    include = ["-I", _ROOT / "testbed" / "fuzz" / "reproducer", "-I", _ROOT / "modules" / "include"]
+    for number, each in enumerate(drawn(12)):
+        file = tmp_path / f"test{number}.c"
+        file.write_text(c_test(each.program, each.program.paths[:2], "A test.\n*/ in a comment"))
+        run(["cc", "-fsyntax-only", "-Wall", "-Wextra", "-Werror", *include, file])
+
+
+def test_the_c_of_a_program_has_its_plan_its_call_and_its_paths() -> None:
+    program = Program(
+        plan=Plan(vm_ops=VmOps.FULL, action=Action.REMAP, private=0x51, action_offset="1p"),
+        call=Call(pages=2, offset=5, flags="private,locked"),
+        steps=(Step("mremap m len=7p flags=maymove"),),
+    )
+    text = c_test(program, (HookPath.DIRECT, HookPath.STACK), "About it.")
+    assert ".fields = MMAP_TESTBED_PRIVATE | MMAP_TESTBED_ACTION_OFFSET," in text
+    assert ".action_offset = PAGES(1ULL)," in text
+    assert '{ "stack", { "mmap_stack", "mmap_direct" } },' in text
+    assert "MAP_PRIVATE | MAP_LOCKED" in text
+    assert "remap(run, M, M, run->at[M].len, PAGES(7ULL), MREMAP_MAYMOVE," in text
+    assert "TEST_GEN_PROGS := a_test\n" in c_makefile("a_test")
