@@ -85,19 +85,32 @@ def newest_cells(connection: Connection, matrix: str | None = None) -> list[Cell
 
 
 def lane_cells(
-    connection: Connection, lane: int, until: int | None = None, count: int | None = None
+    connection: Connection,
+    lane: int,
+    until: int | None = None,
+    count: int | None = None,
+    state: CellState = CellState.DONE,
 ) -> list[Cell]:
-    """Return the cells with results of a lane, oldest first.
+    """Return the cells of a lane with results, or of another state, oldest first.
 
     Args:
         until: the number of the last one (`Cell.seq`).
         count: so many at most, the newest.
     """
     cell = schema.cell
-    query = _all_cells().where(cell.c.lane == lane, cell.c.state == CellState.DONE.value)
+    query = _all_cells().where(cell.c.lane == lane, cell.c.state == state.value)
     if until is not None:
         query = query.where(cell.c.seq <= until)
     return _cells(connection, query.order_by(cell.c.seq.desc()).limit(count))[::-1]
+
+
+def cell_before(connection: Connection, cell: Cell) -> Cell | None:
+    """Return the cell before this one in its lane that has results, its own or known ones."""
+    states = [CellState.DONE.value, CellState.KNOWN.value]
+    table = schema.cell
+    where = (table.c.lane == cell.lane_id, table.c.seq < cell.seq, table.c.state.in_(states))
+    query = _all_cells().where(*where).order_by(table.c.seq.desc()).limit(1)
+    return next(iter(_cells(connection, query)), None)
 
 
 def stand_in(connection: Connection, known: Cell) -> Cell | None:

@@ -11,13 +11,22 @@ import dataclasses
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby
-from typing import Any
+from operator import attrgetter
+from typing import NamedTuple
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, select
 
 from testbed.history import schema
-from testbed.history.cells import cell_of, cells_of, lane_cells, point_of, stand_in
+from testbed.history.cells import (
+    cell_before,
+    cell_of,
+    cells_of,
+    lane_cells,
+    point_of,
+    stand_in,
+)
 from testbed.history.judging import Entry, Standing, Try, standing
 from testbed.history.records import BAD, GOOD, Cell, CellState, Class, Finding, Signature
 from testbed.history.rows import chunks, codes, signatures, test_names
@@ -41,8 +50,8 @@ _STANDS = {
 def classify(connection: Connection, run: int, window: int = WINDOW) -> list[Finding]:
     """Return what a run says about each lane, by urgency.
 
-    A lane whose cell was not run, because its result is known, has the findings of that result:
-    what was new then is not new again.
+    A cell that was not run, because its result is known, counts as if it had that result tonight.
+    If the lane's cell before it was the same experiment, what was new then is not new again.
     """
     found: list[Finding] = []
     by_lane: dict[int, list[Cell]] = defaultdict(list)
@@ -54,7 +63,11 @@ def classify(connection: Connection, run: int, window: int = WINDOW) -> list[Fin
         if done:
             found += _Night.of(connection, done, window).findings()
         elif known and (other := stand_in(connection, known[-1])):
-            found += _standing_still(_Night.of(connection, [other], window).findings())
+            tonight = _in_place_of(known[-1], other)
+            findings = _Night.of(connection, [tonight], window).findings()
+            before = cell_before(connection, known[-1])
+            same = before is not None and before.content == other.content
+            found += _standing_still(findings) if same else findings
     order = list(Class)
     return sorted(found, key=lambda each: (order.index(each.kind), each.lane, each.test))
 
@@ -63,6 +76,22 @@ def _standing_still(findings: Iterable[Finding]) -> Iterator[Finding]:
     for found in findings:
         if found.kind in _STANDS:
             yield dataclasses.replace(found, kind=_STANDS[found.kind])
+
+
+class _Result(NamedTuple):
+    """The columns of a result that a class depends on. A night reads thousands of them."""
+
+    cell: int
+    test: int
+    attempt: int
+    status: int
+    alone: bool
+    signature: int | None
+
+
+def _in_place_of(known: Cell, other: Cell) -> Cell:
+    """Return the cell with the results that stand for one that was not run."""
+    return dataclasses.replace(other, lane=known.lane, lane_id=known.lane_id, seq=known.seq)
 
 
 @dataclass(frozen=True)
@@ -77,15 +106,23 @@ class _Night:
     def of(cls, connection: Connection, cells: Sequence[Cell], window: int) -> _Night:
         last = cells[-1]
         seen = lane_cells(connection, last.lane_id, last.seq, max(window, len(cells)))
-        return cls(connection, cells, {cell.id: cell for cell in seen})
+        by_id = {cell.id: cell for cell in seen}
+        # Results that also stand for later cells have the place of the last one.
+        since = min((cell.seq for cell in seen), default=0)
+        others = lane_cells(connection, last.lane_id, last.seq, state=CellState.KNOWN)
+        for known in {cell.content: cell for cell in others if cell.seq > since}.values():
+            if other := stand_in(connection, known):
+                by_id[other.id] = _in_place_of(known, other)
+        ordered = sorted(by_id.values(), key=lambda cell: cell.seq)
+        return cls(connection, cells, {cell.id: cell for cell in ordered})
 
     @property
     def lane(self) -> int:
         return self.cells[0].lane_id
 
-    @property
-    def tonight(self) -> list[int]:
-        return [cell.id for cell in self.cells]
+    @cached_property
+    def tonight(self) -> frozenset[int]:
+        return frozenset(cell.id for cell in self.cells)
 
     def findings(self) -> Iterator[Finding]:
         """Yield a finding for each test that has one."""
@@ -114,24 +151,26 @@ class _Night:
 
     def _pasts(self, tests: Collection[int]) -> Iterator[tuple[int, list[Entry]]]:
         """Yield the results of tests in the window, in the order of cells."""
-        table, rows = schema.result, list[Row[*tuple[Any, ...]]]()
-        query = select(*(table.c[name] for name in _COLUMNS))
+        table, rows = schema.result, list[_Result]()
+        columns = (table.c[name] for name in _Result._fields)
+        query = select(*columns)
         for chunk in chunks(sorted(tests)):
             where = (table.c.cell.in_(list(self.window)), table.c.test.in_(chunk))
-            rows += self.connection.execute(query.where(*where)).all()
+            rows += map(_Result._make, self.connection.execute(query.where(*where)))
         titles = signatures(self.connection, {row.signature for row in rows})
-        rows.sort(key=lambda row: (row.test, self.window[row.cell].seq, row.attempt))
-        for test, its in groupby(rows, key=lambda row: row.test):
-            by_cell = groupby(its, key=lambda row: row.cell)
-            yield test, [self._entry(cell, list(tried), titles) for cell, tried in by_cell]
+        place = {cell: number for number, cell in enumerate(self.window)}
+        rows.sort(key=lambda row: (row.test, place[row.cell], row.attempt))  # VERDICT is the first
+        for test, its in groupby(rows, key=attrgetter("test")):
+            by_cell = groupby(its, key=attrgetter("cell"))
+            yield test, [self._entry(cell, *tried, titles=titles) for cell, tried in by_cell]
 
     def _entry(
         self,
         cell: int,
-        rows: Sequence[Row[*tuple[Any, ...]]],
+        verdict: _Result,
+        *tries: _Result,
         titles: Mapping[int | None, Signature],
     ) -> Entry:
-        verdict, tries = rows[0], rows[1:]  # VERDICT is the first attempt
         return Entry(
             cell=cell,
             content=self.window[cell].content,
@@ -198,7 +237,7 @@ class _Night:
         query = (
             select(result.c.test, result.c.cell, result.c.status, baseline.c.cell.label("base"))
             .join(baseline, same)
-            .where(result.c.cell.in_(self.tonight), result.c.attempt == VERDICT)
+            .where(result.c.cell.in_(sorted(self.tonight)), result.c.attempt == VERDICT)
             .where(result.c.status.in_(codes(GOOD)))
             .where(result.c.observation != baseline.c.observation)
         )
@@ -212,9 +251,6 @@ class _Night:
             )
             for row in rows
         }
-
-
-_COLUMNS = ("cell", "test", "attempt", "status", "alone", "signature")
 
 
 def _unnamed(kind: Class, cell: Cell) -> Finding:

@@ -29,7 +29,7 @@ def signature_of(error: str, reason: str) -> Signature | None:
         error: the class of its exception.
         reason: why it ended so, one line.
     """
-    title = normalised(reason)
+    title = normalised(reason) if reason else ""
     return Signature(error, title) if error or title else None
 
 

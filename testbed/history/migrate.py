@@ -33,9 +33,9 @@ def is_current(connection: Connection, name: str) -> bool:
     return found == scripts.get_current_head()
 
 
-def upgrade(connection: Connection) -> None:
+def upgrade(connection: Connection, version: str = "head") -> None:
     """Make the tables of a history, or bring those of an older testbed up to date."""
-    command.upgrade(_config(connection), "head")
+    command.upgrade(_config(connection), version)
 
 
 def check(connection: Connection) -> None:

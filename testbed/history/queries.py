@@ -6,8 +6,10 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
+from itertools import groupby
+from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, Row, func, select
 
 from testbed.history import schema
 from testbed.history.cells import cells_of, lane_cells, lanes, stand_in
@@ -140,19 +142,43 @@ def _square(cell: Cell, statuses: Sequence[Status]) -> Square:
 
 def past(connection: Connection, lane: int, test: str, count: int | None = None) -> list[Outcome]:
     """Return the past of a test in a lane, oldest first: in all cells, or in the last `count`."""
-    cells = {cell.id: cell for cell in lane_cells(connection, lane, count=count)}
-    table = schema.result
-    test_id = find_ids(connection, schema.test.c.nodeid, [test]).get(test)
-    where = (table.c.cell.in_(list(cells)), table.c.test == test_id)
-    rows = connection.execute(select(table).where(*where)).all()
+    found = _outcomes(connection, lane_cells(connection, lane, count=count), [test])
+    return found.get(test, [])
+
+
+def pasts(
+    connection: Connection, tests: Collection[str], count: int
+) -> dict[str, dict[Lane, list[Outcome]]]:
+    """Return the pasts of tests in all lanes that know them: in the last `count` cells of each."""
+    found: dict[str, dict[Lane, list[Outcome]]] = {test: {} for test in tests}
+    for lane_id, lane in sorted(lanes(connection).items(), key=lambda item: item[1]):
+        cells = lane_cells(connection, lane_id, count=count)
+        for test, outcomes in _outcomes(connection, cells, tests).items():
+            found[test][lane] = outcomes
+    return found
+
+
+def _outcomes(
+    connection: Connection, cells: Sequence[Cell], tests: Collection[str]
+) -> dict[str, list[Outcome]]:
+    """Return the results of tests in cells, in the order of these."""
+    table, by_id = schema.result, {cell.id: cell for cell in cells}
+    names = {key: test for test, key in find_ids(connection, schema.test.c.nodeid, tests).items()}
+    rows = list[Row[*tuple[Any, ...]]]()
+    for chunk in chunks(list(names)):
+        where = (table.c.cell.in_(list(by_id)), table.c.test.in_(chunk))
+        rows += connection.execute(select(table).where(*where)).all()
     titles = signatures(connection, {row.signature for row in rows})
-    by_cell: dict[int, list[Tried]] = defaultdict(list)
-    for row in sorted(rows, key=lambda row: (cells[row.cell].seq, row.attempt)):
-        title = titles.get(row.signature)
-        by_cell[row.cell].append(Tried(STATUSES[row.status], row.alone, title, row.seconds))
-    return [
-        Outcome(cells[cell], verdict, tuple(tries)) for cell, (verdict, *tries) in by_cell.items()
-    ]
+    rows.sort(key=lambda row: (row.test, by_id[row.cell].seq, row.attempt))
+    found: dict[str, list[Outcome]] = {}
+    for (test, cell), its in groupby(rows, key=lambda row: (row.test, row.cell)):
+        verdict, *tries = (
+            Tried(STATUSES[row.status], row.alone, titles.get(row.signature), row.seconds)
+            for row in its
+        )
+        outcome = Outcome(by_id[cell], verdict, tuple(tries))
+        found.setdefault(names[test], []).append(outcome)
+    return found
 
 
 def matching_tests(connection: Connection, pattern: str) -> list[str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from testbed.errors import SetupError
 from testbed.history.cells import run_named
 from testbed.history.database import History
-from testbed.history.queries import lanes_of, night, past, path_counts, strips
+from testbed.history.queries import night, pasts, path_counts, strips
 from testbed.history.records import Class, Finding, Lane, LaneNight, Outcome, PathCounts, Square
 from testbed.nightly.cell import RUN_FOLDER
 from testbed.nightly.kinds import HOOKS
@@ -86,8 +86,5 @@ def read_night(history: History, found: Night) -> NightSite:
             if lane.lane.kind == HOOKS
         }
         names = list(dict.fromkeys(finding.test for finding in found.findings))[:_TESTS]
-        pasts = {
-            test: {lane: past(db, key, test, _OUTCOMES) for key, lane in lanes_of(db, test).items()}
-            for test in names
-        }
-    return NightSite(found, lanes, shown, pasts, conversions)
+        known = pasts(db, names, _OUTCOMES)
+    return NightSite(found, lanes, shown, known, conversions)

@@ -182,11 +182,24 @@ def test_a_lane_that_was_not_run_has_the_findings_of_its_last_results(nights: Ni
     assert nights.kinds() == {"a": "new", "b": "fixed"}
     nights.add_known("x")
     assert nights.kinds() == {"a": "still"}
-    nights.add(case("a"), case("b"), content="y")
-    nights.add_known("x")
-    assert nights.kinds() == {"a": "still"}
     nights.add_known("z")
     assert nights.kinds() == {}
+
+
+def test_a_known_result_counts_as_that_of_tonight(nights: Nights) -> None:
+    """A defect that is taken out again leaves the kernel of the night before it."""
+    nights.add(case("a"), case("b", FAIL), content="good")
+    nights.add(case("a", FAIL), case("b", FAIL), content="bad")
+    nights.add_known("good")
+    assert nights.kinds() == {"a": "fixed", "b": "still"}
+    nights.add_known("good")
+    assert nights.kinds() == {"b": "still"}
+    nights.add_known("bad")
+    assert nights.kinds() == {"a": "new", "b": "still"}
+    nights.add_known("bad")
+    assert nights.kinds() == {"a": "still", "b": "still"}
+    nights.add(case("a"), case("b"), content="better")
+    assert nights.kinds() == {"a": "fixed", "b": "fixed"}
 
 
 def test_the_results_of_another_lane_may_stand_for_a_cell(nights: Nights) -> None:
@@ -195,7 +208,7 @@ def test_the_results_of_another_lane_may_stand_for_a_cell(nights: Nights) -> Non
     nights.add(case("a", FAIL), content="x", lane=other)
     nights.add_known("x")
     found = nights.only()
-    assert (found.kind, found.lane) == (Class.STILL, other)
+    assert (found.kind, found.lane) == (Class.NEW, LANE)
     with nights.history.read() as db:
         (lane,) = queries.night(db, nights.runs[-1])
     assert (lane.lane, lane.counts) == (LANE, {FAIL: 1})

@@ -12,13 +12,18 @@ from pathlib import Path
 
 import postgresql_parts
 import pytest
-from sqlalchemy import URL, inspect, text
+from sqlalchemy import URL, delete, insert, inspect, select, text
+from sqlalchemy.exc import IntegrityError
 
 from testbed.errors import HistoryError, SetupError
 from testbed.history import migrate, schema
+from testbed.history.bulk import insert_many
+from testbed.history.database import History, opened_history, require_history
 from testbed.history.database import history_url as url_of
-from testbed.history.database import opened_history, require_history
 from testbed.settings import Settings
+
+# Those of a lane that are text.
+LANE_COLUMNS = [column.name for column in schema.lane.columns if column.name != "id"]
 
 
 def test_migrations_make_the_tables_of_the_schema(history_url: URL) -> None:
@@ -36,6 +41,33 @@ def test_an_old_history_is_brought_up_to_date_once(history_url: URL) -> None:
     with opened_history(history_url) as history, history.read() as db:
         assert migrate.is_current(db, history.name)
         assert db.scalar(text("SELECT count(*) FROM result")) == 0
+
+
+def test_an_older_history_keeps_its_results(history_url: URL) -> None:
+    rows = {
+        schema.run: {"id": 1, "name": "r", "matrix": "", "command": "", "started": ""},
+        schema.lane: {"id": 1, **dict.fromkeys(LANE_COLUMNS, "")},
+        schema.cell: {"id": 1, "run": 1, "lane": 1, "seq": 1, "environment": {}},
+        schema.test: {"id": 7, "nodeid": "t"},
+        schema.result: {"cell": 1, "test": 7, "attempt": 0, "status": 1, "alone": True},
+    }
+    rows[schema.run] |= {"seconds": 0.0, "ended": True}
+    rows[schema.cell] |= dict.fromkeys(("content", "state", "kernel", "artifact", "reason"), "")
+    rows[schema.cell] |= {"partial": False, "seconds": 0.0}
+    rows[schema.result] |= {"seconds": 0.5}
+    with opened_history(history_url) as history, history.write() as db:
+        schema.METADATA.drop_all(db)
+        db.execute(text("DROP TABLE alembic_version"))
+        migrate.upgrade(db, "0001")
+        for table, values in rows.items():
+            db.execute(insert(table).values(values))
+    with opened_history(history_url) as history, history.write() as db:
+        assert db.execute(select(schema.result.c.test, schema.result.c.seconds)).all() == [(7, 0.5)]
+        migrate.check(db)
+        [index] = inspect(db).get_indexes("result")
+        assert index["dialect_options"] != {}  # the index has few rows still
+        db.execute(delete(schema.run))
+        assert db.execute(select(schema.result)).all() == []
 
 
 def test_a_history_of_a_newer_testbed_is_refused(history_url: URL) -> None:
@@ -94,6 +126,14 @@ def _can_be_held(url: URL) -> bool:
             return True
     except HistoryError:
         return False
+
+
+def test_many_rows_are_refused_as_one_is(history: History) -> None:
+    rows = [{"cell": 99, "content": "x"}, {"cell": 98, "content": "y"}]
+    with pytest.raises(IntegrityError), history.write() as db:
+        insert_many(db, schema.confirmation, rows)
+    with history.read() as db:
+        assert db.execute(select(schema.confirmation)).all() == []
 
 
 def test_sqlite_checks_references_and_lets_readers_in(tmp_path: Path) -> None:
