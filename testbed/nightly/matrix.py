@@ -107,7 +107,7 @@ def _stream(name: str, table: Any, file: Path) -> Stream:
 def _beside(file: Path, text: str) -> str:
     """Return a path that is relative to the file's folder; a series may be no path at all."""
     path = file.parent / Path(text).expanduser()
-    return str(path.resolve()) if path.exists() else text
+    return str(path.absolute()) if path.exists() else text
 
 
 def _kernel_beside(file: Path, spec: str) -> str:

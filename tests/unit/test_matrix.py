@@ -36,6 +36,14 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     assert stream.series == str(tmp_path / "fixes")
 
 
+def test_a_series_has_the_name_that_the_file_gives_it(tmp_path: Path) -> None:
+    """Its lane does: a link may lead to another version each night."""
+    (tmp_path / "v2").mkdir()
+    (tmp_path / "fixes").symlink_to("v2")
+    text = "[streams.a]\nkernel = 'debian'\nseries = 'fixes'\n"
+    assert load(tmp_path, text + CELLS).streams["a"].series == str(tmp_path / "fixes")
+
+
 def test_a_kind_has_keys_of_its_own(tmp_path: Path) -> None:
     [row] = load(tmp_path, f"{STREAM}{CELLS}kind = 'mutants'\ncount = 5\n").rows
     assert dict(row.params) == {"count": "5"}
