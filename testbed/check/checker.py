@@ -190,11 +190,9 @@ class Checker:
         if not self.plan.sizes:
             self.plan = dataclasses.replace(self.plan, sizes=(self._opening.pages,))
         self.base_mappings = self.base_mappings or self._survey_all()
-        if self.plan.chain and self.base_mappings:
+        if self.plan.chain and self.base_mappings and self.plan.wants(CHAIN_TRIAL):
             self._outcomes.append(self._try_chain(self.base_mappings[0]))
         for base in self.base_mappings:
-            if self.plan.memory:
-                self._look(base, _SHORT)
             self._try_all(base)
 
     def _survey_all(self) -> tuple[BaseMapping, ...]:
@@ -288,10 +286,15 @@ class Checker:
         return self._try(CHAIN_TRIAL, path, prepare, during=watch.watching)
 
     def _try_all(self, base: BaseMapping) -> None:
-        for trial in trials_on(base, self.plan):
+        trials = [trial for trial in trials_on(base, self.plan) if self.plan.wants(trial.name)]
+        if trials and self.plan.memory:
+            self._look(base, _SHORT)
+        for trial in trials:
             reason = trial.why_not(self.plan)
             self._try_paths(trial.name, reason, partial(self._try_trial, trial))
         for name, sweep in sweeps_on(base):
+            if not self.plan.wants(name):
+                continue
             reason = self._why_no_sweep(name, base)
             self._try_paths(name, reason, partial(self._try_sweep, name, sweep))
 

@@ -46,6 +46,7 @@ class CheckPlan:
     sharing: tuple[str, ...] = SHARING
     paths: tuple[HookPath, ...] = (HookPath.DIRECT, *MMAP_STACKS)
     skip: tuple[str, ...] = ()  # trials to leave out, as shell patterns
+    only: tuple[str, ...] = ()  # the trials to perform, as shell patterns; empty: all
     memory: bool = True  # pages keep written values, and nothing else changes them
     volatile: tuple[int, ...] = ()  # pages behind `base` that change by themselves
     modules: tuple[str, ...] = ()  # of the driver, in load order; empty: all
@@ -62,6 +63,13 @@ class CheckPlan:
 
     def skips(self, trial: str) -> bool:
         return any(fnmatch.fnmatchcase(trial, pattern) for pattern in self.skip)
+
+    def wants(self, trial: str) -> bool:
+        """Whether the user asked for a trial: by its name, without its sharing, or by a pattern."""
+        names = (trial, trial.rpartition("-")[0])
+        return not self.only or any(
+            fnmatch.fnmatchcase(name, pattern) for name in names for pattern in self.only
+        )
 
     def parameters_of(self, module: str, *, last: bool) -> str:
         if isinstance(self.parameters, str):

@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from threading import Lock
 
-from testbed.arch import Arch, find_arch
+from testbed.arch import ARCHES, Arch, find_arch
 from testbed.check.checker import Checker
 from testbed.check.drivernode import Unsteady
 from testbed.check.intreeloading import InTreeLoader, require_symbols
@@ -19,12 +20,14 @@ from testbed.check.result import Checked, Conversion
 from testbed.check.script import BaseMapping
 from testbed.check.subjects import Renamed
 from testbed.context import Context
-from testbed.errors import SetupError
+from testbed.errors import BootError, InfraError, SetupError
+from testbed.image.disks import build_disk
 from testbed.intree.recipe import Recipe
 from testbed.kernel.driver import Driver
 from testbed.kernel.request import Kernel
 from testbed.kernel.source import Source, unpack
 from testbed.lab.lab import Lab
+from testbed.process import find_tool
 from testbed.settings import Isolation
 from testbed.vm.qemu import qemu_devices, qemu_version
 
@@ -66,6 +69,9 @@ class DriverChecks:
     renamed: Mapping[str, Renamed] = field(default_factory=dict)  # by recipe
     converted: Collection[str] = ()  # recipes whose hooks are of another kind on the newer kernel
     results: dict[tuple[str, str], Checked | Conversion] = field(default_factory=dict)
+    trials: tuple[str, ...] = ()  # patterns of the trials to perform; empty: all
+    finished: Callable[[Checked | Conversion], None] = lambda _: None  # called for each result
+    _lock: Lock = field(default_factory=Lock)
     left_out: dict[str, str] = field(default_factory=dict)  # drivers, and why
 
     @property
@@ -80,30 +86,32 @@ class DriverChecks:
             SetupError: a driver cannot be checked here, and it is not to be left out.
         """
         machines = dict.fromkeys(map(Machine.of, recipes))
-        found: list[Checked | Conversion] = []
         for machine in machines:
             group = [recipe for recipe in recipes if Machine.of(recipe) == machine]
-            found += self._run_on(machine, group)
-        return found
+            try:
+                self._run_on(machine, group)
+            except (BootError, InfraError) as error:
+                if not self.lenient or machine == Machine((), "", clones=True):
+                    raise
+                self.left_out |= {recipe.name: error.message for recipe in group}
+        keys = ((recipe.name, arch) for recipe in recipes for arch in ARCHES)
+        return [self.results[key] for key in keys if key in self.results]
 
-    def _run_on(self, machine: Machine, group: list[Recipe]) -> Iterator[Checked | Conversion]:
+    def _run_on(self, machine: Machine, group: list[Recipe]) -> None:
         with ExitStack() as stack:
             labs = [stack.enter_context(closing(machine.lab(kernel))) for kernel in self.kernels]
             for lab in labs:
                 for arch in lab.ctx.settings.arch:
                     lab.prepared(arch)
-            for results in labs[-1].for_each_arch(partial(self._check_all, labs, group)):
-                yield from results
+            labs[-1].for_each_arch(partial(self._check_all, labs, group))
 
-    def _check_all(
-        self, labs: Sequence[Lab], group: Sequence[Recipe], arch: str
-    ) -> list[Checked | Conversion]:
-        found = []
+    def _check_all(self, labs: Sequence[Lab], group: Sequence[Recipe], arch: str) -> None:
         for recipe in group:
             if self._can(labs, recipe, arch):
-                self.results[recipe.name, arch] = self._check(labs, recipe, arch)
-                found.append(self.results[recipe.name, arch])
-        return found
+                result = self._check(labs, recipe, arch)
+                self.results[recipe.name, arch] = result
+                with self._lock:
+                    self.finished(result)
 
     def _can(self, labs: Sequence[Lab], recipe: Recipe, arch: str) -> bool:
         """Whether a driver can be checked on an architecture."""
@@ -121,7 +129,8 @@ class DriverChecks:
 
     def _check(self, labs: Sequence[Lab], recipe: Recipe, arch: str) -> Checked | Conversion:
         """Check a driver on each kernel. The newer ones start from the older one's mappings."""
-        plan, unsteady = recipe_plan(recipe, only_lower=self.only_lower), Unsteady()
+        plan = recipe_plan(recipe, only_lower=self.only_lower, only=self.trials)
+        unsteady = Unsteady()
         base_mappings: tuple[BaseMapping, ...] = ()
         sides: list[Checked] = []
         for lab, names in zip(labs, self.renamed.get(recipe.name, ({}, {})), strict=False):
@@ -138,7 +147,7 @@ class DriverChecks:
                 plan,
                 base_mappings,
                 unsteady,
-                InTreeLoader(recipe, kernel),
+                InTreeLoader(recipe, kernel, _image(recipe, lab.ctx)),
             )
             sides.append(checker.run())
             base_mappings, unsteady = checker.base_mappings, checker.unsteady
@@ -166,8 +175,14 @@ def require(recipe: Recipe, arch: Arch, kernel: Kernel | None, tree: Callable[[]
             f"{recipe} needs the device {missing[0]}, which QEMU {qemu_version(arch)} lacks",
             hint=f"install a {arch.qemu_package} that has it",
         )
+    if recipe.disk is not None and recipe.disk.words:
+        find_tool(recipe.disk.words[0], package=recipe.disk.package)
     if kernel is not None:
         require_symbols(recipe, kernel, tree)
+
+
+def _image(recipe: Recipe, ctx: Context) -> Path | None:
+    return None if recipe.disk is None else build_disk(recipe.disk, ctx).path
 
 
 def source_tree(source: Source, ctx: Context) -> Path:

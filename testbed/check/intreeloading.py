@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
 
+from testbed.check.indisk import attach
 from testbed.check.loading import PATIENCE, in_use, references
 from testbed.errors import GuestFileError, SetupError, TestbedError
 from testbed.flavour import DRIVERS
@@ -29,6 +30,7 @@ class InTreeLoader:
 
     recipe: Recipe
     kernel: Kernel
+    disk: Path | None = None  # the image that the recipe asks for
     stays: str = ""  # no module of the kernel pins itself
     made: str = ""  # a recipe makes its node itself
 
@@ -84,6 +86,8 @@ class InTreeLoader:
         return [(f"{top}/{file}", given.get(_name(PurePosixPath(file).stem), "")) for file in files]
 
     def _set_up(self, guest: Guest) -> None:
+        if self.disk is not None:
+            attach(guest, self.disk)
         if self.recipe.teardown:
             guest.at_end(partial(_shell, guest, self.recipe.teardown))
         if self.recipe.setup:

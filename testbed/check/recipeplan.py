@@ -9,8 +9,12 @@ from testbed.intree.recipe import Recipe
 from testbed.mmap.path import HookPath
 
 
-def recipe_plan(recipe: Recipe, *, only_lower: bool = False) -> CheckPlan:
+def recipe_plan(
+    recipe: Recipe, *, only_lower: bool = False, only: tuple[str, ...] = ()
+) -> CheckPlan:
     """Return the plan of a recipe, in pages. With `only_lower`, without the direct path.
+
+    `only` names the trials to perform, as patterns; empty: all.
 
     Raises:
         SetupError: no stack can have the driver's file as its lower file.
@@ -30,6 +34,7 @@ def recipe_plan(recipe: Recipe, *, only_lower: bool = False) -> CheckPlan:
         paths=paths,
         not_below=recipe.not_below,
         skip=tuple(recipe.skip),
+        only=only,
         memory=recipe.memory,
         volatile=tuple(recipe.base + page for page in recipe.volatile),
         counters=recipe.state,

@@ -43,6 +43,15 @@ def check_lines(found: Checked) -> Iterator[str]:
     yield from _skipped(found.outcomes)
 
 
+def summary_line(found: Checked | Conversion) -> str:
+    """Return the result of a driver, one line."""
+    side = found.after if isinstance(found, Conversion) else found
+    counts = Counter(outcome.status for outcome in side.outcomes)
+    words = ", ".join(f"{counts[status]} {status}" for status in TrialStatus if counts[status])
+    more = f", {len(found.differences)} differ" if isinstance(found, Conversion) else ""
+    return f"{side.driver} on {side.arch}: {words}{more}"
+
+
 def conversion_lines(found: Conversion) -> Iterator[str]:
     """Yield the verdicts on both versions, and every difference that userspace can see."""
     yield f"## {found.after.arch}: {found.before.node}"

@@ -8,6 +8,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from testbed.check.checkplan import CheckPlan, load_check_plan
 from testbed.check.drivernode import Unsteady
 from testbed.check.drivers import DriverChecks
 from testbed.check.kernelchange import KernelChange, KernelText, read_change
-from testbed.check.report import check_content, check_lines, conversion_lines
+from testbed.check.report import check_content, check_lines, conversion_lines, summary_line
 from testbed.check.result import Checked, Conversion, exit_status
 from testbed.check.script import BaseMapping
 from testbed.check.serieschange import SeriesChange, new_findings
@@ -82,6 +83,13 @@ _CHOICES = "give --module, or --before and --after, or --driver, or --series alo
     metavar="FILE",
     help="Read the choice of trials from a TOML file. Default: all trials.",
 )
+@click.option(
+    "--trials",
+    metavar="TRIAL[,TRIAL]",
+    default="",
+    help="With --driver, perform only these trials, such as chain, exit-shared or mlock*. Default: "
+    "all.",
+)
 @click.option("--lower", is_flag=True, help="Leave out the direct path: test below stacks only.")
 def check(
     module: Path | None,
@@ -91,6 +99,7 @@ def check(
     node: str | None,
     plan: Path | None,
     lower: bool,
+    trials: str,
     **options: Any,
 ) -> None:
     """Test a driver's mappings, directly and below stacks.
@@ -122,7 +131,9 @@ def check(
     if driver is not None:
         if module is not None or node is not None or plan is not None:
             raise click.UsageError("--driver excludes --module, --node and --plan")
-        sys.exit(_check_drivers(driver, kernels, lower, options))
+        sys.exit(_check_drivers(driver, kernels, lower, trials, options))
+    if trials:
+        raise click.UsageError("--trials needs --driver; a plan's key `skip` leaves out trials")
     modules = [*map(_existing, kernels), *filter(None, [module])]
     if (module is None) != bool(kernels):
         raise click.UsageError(_CHOICES)
@@ -166,7 +177,7 @@ def _write_report(
 
 
 def _check_drivers(
-    words: str, kernels: tuple[str, ...], lower: bool, options: dict[str, Any]
+    words: str, kernels: tuple[str, ...], lower: bool, trials: str, options: dict[str, Any]
 ) -> int:
     """Check the kernel's own drivers, on one kernel or on two. Return the exit status."""
     recipes = choose_recipes(words, load_recipes())
@@ -187,6 +198,8 @@ def _check_drivers(
             only_lower=lower,
             renamed=subjects.renamed,
             converted=subjects.converted,
+            trials=tuple(filter(None, trials.split(","))),
+            finished=partial(_finished, sides[-1], labs[-1]),
         )
         found = checks.run(recipes)
         for name, why in checks.left_out.items():
@@ -258,6 +271,13 @@ def _change_sides(
 def _shown(side: Invocation) -> Invocation:
     side.show_series()
     return side
+
+
+def _finished(invocation: Invocation, lab: Lab, found: Checked | Conversion) -> None:
+    """Add a driver's result to the report at once: what follows may be interrupted."""
+    with (lab.run_dir / _MARKDOWN_FILE).open("a") as file:
+        file.writelines(f"{line}\n" for line in _lines(found))
+    invocation.ctx.progress.note(summary_line(found))
 
 
 def _kernel_words(kernel: str) -> dict[str, str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from testbed.cache import Verify, digest
 from testbed.context import Context
+from testbed.image.makers import MAKERS
 from testbed.process import find_tool, run
 
 _LAYOUT = "1"
@@ -34,52 +35,56 @@ class Disk:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _FileSystem:
-    """The command that makes a file system. In it `disk` and `folder` stand for the two paths."""
+class FileSystem:
+    """The command that makes a file system. In it `disk` and `folder` stand for the two paths.
+
+    Without a command, testbed/image/makers.py makes it.
+    """
 
     name: str
-    package: str  # the Debian package of the program
-    words: tuple[str, ...]
+    package: str = ""  # the Debian package of the program
+    words: tuple[str, ...] = ()
+    maker: str = ""
     mebibytes: int = 0  # the smallest size that the program accepts; 0 if it sets the size itself
 
 
 _FILE_SYSTEMS = (
-    _FileSystem(
+    FileSystem(
         name="ext2",
         package="e2fsprogs",
         words=("mkfs.ext2", "-q", "-F", "-b", "4096", "disk"),
         mebibytes=16,
     ),
-    _FileSystem(
+    FileSystem(
         name="ext4",
         package="e2fsprogs",
         words=("mkfs.ext4", "-q", "-F", "-b", "4096", "disk"),
         mebibytes=16,
     ),
-    _FileSystem(
+    FileSystem(
         name="xfs",
         package="xfsprogs",
         words=("mkfs.xfs", "-q", "-s", "size=4096", "disk"),
         mebibytes=300,
     ),
-    _FileSystem(
+    FileSystem(
         name="btrfs",
         package="btrfs-progs",
         words=("mkfs.btrfs", "-q", "--sectorsize", "4096", "disk"),
         mebibytes=128,
     ),
-    _FileSystem(
+    FileSystem(
         name="f2fs",
         package="f2fs-tools",
         words=("mkfs.f2fs", "-q", "disk"),
         mebibytes=64,
     ),
-    _FileSystem(
+    FileSystem(
         name="squashfs",
         package="squashfs-tools",
         words=("mksquashfs", "folder", "disk", "-quiet", "-no-progress", "-noI", "-noD", "-noF"),
     ),
-    _FileSystem(
+    FileSystem(
         name="erofs",
         package="erofs-utils",
         words=("mkfs.erofs", "disk", "folder"),
@@ -94,10 +99,12 @@ def build_disks(ctx: Context) -> tuple[Disk, ...]:
         SetupError: a mkfs program is not installed.
         CommandError: a mkfs program failed.
     """
-    return tuple(_disk(kind, ctx) for kind in _FILE_SYSTEMS)
+    return tuple(build_disk(kind, ctx) for kind in _FILE_SYSTEMS)
 
 
-def _disk(kind: _FileSystem, ctx: Context) -> Disk:
+def build_disk(kind: FileSystem, ctx: Context) -> Disk:
+    """Return a disk. Make it if the cache lacks it. Raises as build_disks() does."""
+
     def make(scratch: Path) -> None:
         with ctx.progress.step(f"disk with {kind.name}"):
             _make(kind, scratch)
@@ -107,13 +114,16 @@ def _disk(kind: _FileSystem, ctx: Context) -> Disk:
     return Disk(kind.name, ctx.cache.get("disk", key, make, verify=Verify.STAT) / "disk.img")
 
 
-def _make(kind: _FileSystem, scratch: Path) -> None:
+def _make(kind: FileSystem, scratch: Path) -> None:
     disk, folder = scratch / "disk.img", scratch / "folder"
     folder.mkdir()
     (folder / "pattern").write_bytes(pattern())
     if kind.mebibytes:
         disk.touch()
         os.truncate(disk, kind.mebibytes << 20)
+    if kind.maker:
+        disk.write_bytes(MAKERS[kind.maker](kind.mebibytes << 20))
+        return
     program, *words = kind.words
     places: dict[str, str | Path] = {"disk": disk, "folder": folder}
     run([find_tool(program, package=kind.package), *(places.get(word, word) for word in words)])

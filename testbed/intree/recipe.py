@@ -9,13 +9,15 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from testbed.arch import ARCHES
 from testbed.errors import SetupError
+from testbed.image.disks import FileSystem
+from testbed.image.makers import MAKERS
 from testbed.kernel.kconfig import Asked, parse_fragment
 from testbed.kernel.recipeconfig import RECIPES, SUFFIX, recipe_fragment
 from testbed.mmap.path import MMAP_STACKS, HookPath
@@ -38,6 +40,13 @@ from testbed.tomlvalues import (
 # Words for `sizes`: the one that the opener reports, and those of a page and a ring behind it.
 EXACT = "exact"
 _SIZES = {EXACT: (), "1+2^n": (2, 3, 5, 9, 17)}
+
+# A program makes a disk and may choose its size, or a function does.
+_DISK_KEYS = (
+    {"command", "package"},
+    {"command", "package", "mebibytes"},
+    {"maker", "mebibytes"},
+)
 
 # Stands for every recipe in a list of drivers.
 ALL = "all"
@@ -62,6 +71,7 @@ class Recipe:
     qemu: tuple[str, ...] = ()  # words for QEMU
     cmdline: str = ""  # words for the guest's kernel
     clones: bool = True  # a VM with these devices can be saved and cloned
+    disk: FileSystem | None = None  # on /dev/loop0
     modules: Mapping[str, str] = field(default_factory=dict)  # in load order; their parameters
     setup: tuple[str, ...] = ()  # lines of a shell, once the modules are loaded
     teardown: tuple[str, ...] = ()
@@ -132,6 +142,8 @@ def load_recipe(file: Path) -> Recipe:
         raise SetupError(message, hint=_DOCUMENT)
     if "options" in found and "opener" not in found:
         raise SetupError(f"{place(file, 'options')}: only an opener has options", hint=_DOCUMENT)
+    if "disk" in found:
+        found["disk"] = replace(found["disk"], name=file.stem)
     return Recipe(file=file, **found)
 
 
@@ -215,6 +227,25 @@ def _words(value: Any) -> tuple[str, ...]:
         raise WrongValue(str(exc)) from exc
 
 
+def _disk(value: Any) -> FileSystem:
+    """Return the file system of a disk. It gets its name later."""
+    if not isinstance(value, dict) or set(value) not in _DISK_KEYS:
+        raise WrongValue(f"it has {' or '.join(map(_listed, _DISK_KEYS))}, not {_listed(value)}")
+    words = _words(value.get("command", ""))
+    if words and "disk" not in words:
+        raise WrongValue("its command lacks the word `disk`, which stands for the image")
+    maker = value.get("maker", "")
+    if maker and maker not in MAKERS:
+        raise WrongValue(f"{maker!r} is not one of {', '.join(MAKERS)}")
+    package = str(exactly(str, value.get("package", "")))
+    size = at_least(1, value["mebibytes"]) if "mebibytes" in value else 0
+    return FileSystem(name="", package=package, words=words, maker=maker, mebibytes=size)
+
+
+def _listed(keys: Iterable[str]) -> str:
+    return ", ".join(sorted(keys))
+
+
 def _sizes(value: Any) -> tuple[int, ...]:
     if isinstance(value, str):
         if value not in _SIZES:
@@ -241,6 +272,7 @@ _VALUES: dict[str, Callable[[Any], Any]] = {
     "qemu": _words,
     "cmdline": _line,
     "clones": partial(exactly, bool),
+    "disk": _disk,
     "modules": partial(texts, "modules and their parameters"),
     "setup": partial(list_of, str),
     "teardown": partial(list_of, str),

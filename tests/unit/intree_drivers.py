@@ -13,6 +13,7 @@ from testbed.check.recipeplan import recipe_plan
 from testbed.check.result import Checked
 from testbed.check.script import BaseMapping
 from testbed.check.trials import trials_on
+from testbed.image.disks import build_disk
 from testbed.intree.recipe import Recipe
 from testbed.kernel.driver import Driver
 from testbed.lab.lab import Lab
@@ -34,7 +35,8 @@ def check_driver(
         plan = dataclasses.replace(plan, paths=tuple(paths))
     if trials:
         plan = dataclasses.replace(plan, skip=(*plan.skip, *_others(plan, trials), "fail-*"))
-    loading = InTreeLoader(recipe, prepared.kernel)
+    disk = None if recipe.disk is None else build_disk(recipe.disk, lab.ctx).path
+    loading = InTreeLoader(recipe, prepared.kernel, disk)
     arch = prepared.arch.name
     return Checker(lab, arch, Driver(()), recipe.name, recipe.shown, plan, loading=loading).run()
 

@@ -6,7 +6,17 @@ from __future__ import annotations
 import struct
 
 from testbed.context import Context
-from testbed.image.disks import PART, PARTS, PATTERN, build_disks, disk_programs, pattern
+from testbed.image.disks import (
+    PART,
+    PARTS,
+    PATTERN,
+    FileSystem,
+    build_disk,
+    build_disks,
+    disk_programs,
+    pattern,
+)
+from testbed.image.makers import affs, omfs
 from testbed.settings import CHECKOUT
 
 # The offset of each file system's magic number, in bytes, and the number.
@@ -45,3 +55,32 @@ def test_each_part_of_the_pattern_repeats_one_word() -> None:
 def test_setup_installs_the_programs_that_make_the_disks() -> None:
     packages = (CHECKOUT / "scripts" / "packages" / "common").read_text().splitlines()
     assert set(disk_programs().values()) <= set(packages)
+
+
+def test_a_file_system_without_a_program_is_made_by_a_function(ctx: Context) -> None:
+    made = build_disk(FileSystem(name="amiga", maker="affs", mebibytes=1), ctx)
+    assert made.path.read_bytes() == affs(1 << 20)
+
+
+def test_each_block_of_affs_has_the_sum_that_its_driver_demands() -> None:
+    image = affs(1 << 20)
+    root = (2 + 2048 - 1) // 2
+    blocks = [struct.unpack_from(">128I", image, number * 512) for number in (root, root + 1)]
+    assert [sum(block) & 0xFFFFFFFF for block in blocks] == [0, 0]
+    assert (image[:4], blocks[0][0], blocks[0][-1]) == (b"DOS\x01", 2, 1)
+    assert blocks[0][79] == root + 1
+    free = sum(word.bit_count() for word in blocks[1][1:])
+    assert free == 2048 - 2 - 2
+
+
+def test_the_superblock_of_omfs_leads_to_its_root_folder() -> None:
+    image = omfs(1 << 20)
+    root, count, magic, size, _, _ = struct.unpack_from(">QQ4I", image, 256)
+    assert (magic, count, size) == (0xC2993D87, 512, 2048)
+    (same, *_), (_, again, folder) = (
+        struct.unpack_from(">Q", image, root * size),
+        struct.unpack_from(">3Q", image, root * size + 24),
+    )
+    assert (same, again) == (root, count)
+    assert struct.unpack_from(">Q", image, folder * size) == (folder,)
+    assert image[folder * size + 0x1B8 :][:8] == b"\xff" * 8

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from testbed.check.recipeplan import recipe_plan
 from testbed.check.script import BaseMapping, DriverScript
 from testbed.errors import GuestFileError, SetupError
 from testbed.flavour import DRIVERS, FLAVOURS
+from testbed.image.disks import FileSystem
 from testbed.intree.recipe import Recipe, choose_recipes, load_recipe, load_recipes
 from testbed.kernel.configure import read_fragments
 from testbed.kernel.kconfig import lost
@@ -129,6 +131,17 @@ def test_a_recipe_is_for_the_architectures_that_it_names(tmp_path: Path) -> None
         (MINIMAL.replace("/dev/", ""), "FILE:3: node: 'foo' is not an absolute path", ""),
         (f'{MINIMAL}opener = "fb"\n', "FILE: a recipe has either a node or an opener", ""),
         (f'{MINIMAL}[options]\npath = "/dev/fb0"\n', "FILE:4: only an opener has options", ""),
+        (f'{MINIMAL}[disk]\nmaker = "affs"\n', "FILE:4: disk: it has command, package or", ""),
+        (
+            f'{MINIMAL}[disk]\nmaker = "afs"\nmebibytes = 1\n',
+            "FILE:4: disk: 'afs' is not one of affs, omfs",
+            "",
+        ),
+        (
+            f'{MINIMAL}[disk]\ncommand = "mkfs.foo x"\npackage = "foo"\n',
+            "FILE:4: disk: its command lacks the word `disk`",
+            "",
+        ),
         ('what = "foo"\nnode = "/dev/foo"\n', "FILE: the key 'chain' is missing", ""),
         (f"{MINIMAL}sizes = [1 2]\n", "FILE is not valid TOML: .*line 4", ""),
     ],
@@ -181,6 +194,22 @@ def test_a_recipe_gives_a_plan_in_pages(make: Callable[[str], Recipe]) -> None:
         chain=("foo_mmap",),
         searches=False,
     )
+
+
+@pytest.mark.parametrize(
+    ("only", "wanted"),
+    [
+        ((), ["sizes-shared", "fork-private", "chain"]),
+        (("sizes",), ["sizes-shared"]),
+        (("fork-*", "chain"), ["fork-private", "chain"]),
+    ],
+)
+def test_only_the_trials_that_were_asked_for_are_wanted(
+    only: tuple[str, ...], wanted: list[str]
+) -> None:
+    plan = recipe_plan(KNOWN["perf"], only=only)
+    trials = ("sizes-shared", "fork-private", "chain")
+    assert [trial for trial in trials if plan.wants(trial)] == wanted
 
 
 def test_without_the_direct_path_a_stack_is_left(make: Callable[[str], Recipe]) -> None:
@@ -286,6 +315,10 @@ class FakeGuest:
     def check(self, argv: list[str]) -> None:
         self.calls.append(argv[-1])
 
+    def put(self, content: bytes, path: str) -> None:
+        self.content = content
+        self.calls.append(f"put {path}")
+
     def load_module(self, path: str, parameters: str) -> None:
         self.calls.append(f"{path} {parameters}")
         self.modules = {Path(path).stem.replace("-", "_"): 0, **self.modules}
@@ -329,6 +362,32 @@ def test_a_recipe_is_loaded_with_what_it_depends_on_and_removed_again(kernel: Ke
         "rmmod snd",
     ]
     assert guest.modules == {"mmap_stack": 0}
+
+
+def test_a_disk_is_there_from_the_modules_to_their_unloading(
+    kernel: Kernel, tmp_path: Path
+) -> None:
+    image = tmp_path / "disk.img"
+    image.write_bytes(bytes(1 << 20) + b"end")
+    recipe = replace(KNOWN["pcm-aloop"], options={}, setup=("up",), teardown=("down",))
+    guest = FakeGuest()
+    InTreeLoader(recipe, kernel, image).load(cast(Guest, guest), unloads=False)
+    end(guest)
+    assert guest.calls[3:-3] == [
+        "put /tmp/disk.img.gz",
+        "busybox gunzip /tmp/disk.img.gz; losetup /dev/loop0 /tmp/disk.img",
+        "up",
+        "down",
+        "losetup -d /dev/loop0; rm /tmp/disk.img",
+    ]
+    assert gzip.decompress(guest.content) == image.read_bytes()
+
+
+def test_a_program_that_makes_a_disk_is_missed_with_its_package(kernel: Kernel) -> None:
+    disk = FileSystem(name="foo", package="foo-tools", words=("mkfs.foo-none", "disk"))
+    with pytest.raises(SetupError, match=r"mkfs\.foo-none is not installed") as caught:
+        require(replace(KNOWN["perf"], disk=disk), ARCHES["arm64"], None, Path)
+    assert caught.value.hint == "apt install foo-tools"
 
 
 def test_a_module_that_is_held_is_named_with_its_references(kernel: Kernel) -> None:
