@@ -64,6 +64,8 @@ static const struct {
 	{ "remap_file_pages", remap_file_pages_step },
 	{ "read", read_step },
 	{ "write", write_step },
+	{ "peek", peek_step },
+	{ "poke", poke_step },
 	{ "maps", maps_step },
 	{ "query", query_step },
 	{ "pagemap", pagemap_step },

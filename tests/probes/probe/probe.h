@@ -193,7 +193,7 @@ step_function plan_step, lower_step, replacement_step, counts_step, reset_step,
 	vma_step, ptes_step;
 step_function map_step, munmap_step, mprotect_step, mremap_step, madvise_step,
 	mlock_step, munlock_step, msync_step, remap_file_pages_step;
-step_function read_step, write_step;
+step_function read_step, write_step, peek_step, poke_step;
 step_function maps_step, query_step, pagemap_step;
 step_function shmget_step, shmat_step, shmdt_step, shmstat_step, shmrm_step;
 step_function io_setup_step, io_destroy_step;

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
-/* perf, io_uring, kcov: memory that the kernel itself shares with a process. */
+/* perf, io_uring, kcov, memfd-huge: memory that the kernel itself shares with a process. */
 #define _GNU_SOURCE
 #include <linux/io_uring.h>
 #include <linux/kcov.h>
 #include <linux/perf_event.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -11,6 +12,7 @@
 
 #define ENTRIES		512
 #define KCOV_PAGES	4
+#define HUGE_MIB	8
 
 int open_perf(struct step *step, struct opening *opening)
 {
@@ -27,20 +29,68 @@ int open_perf(struct step *step, struct opening *opening)
 			     PERF_FLAG_FD_CLOEXEC));
 }
 
+/* Linux 6.4. */
+#define REGISTER_PBUF_RING	22
+#define PBUF_RING_MMAP		1
+#define OFF_PBUF_RING		0x80000000
+
+struct buffer_ring {
+	uint64_t address;
+	uint32_t entries;
+	uint16_t group;
+	uint16_t flags;
+	uint64_t reserved[3];
+};
+
 static const struct flag parts[] = {
 	{ "rings", IORING_OFF_SQ_RING },
 	{ "sqes", IORING_OFF_SQES },
+	{ "pbuf", OFF_PBUF_RING },
 	{ }
 };
+
+/* Group 0 of buffers, whose ring the kernel allocates. */
+static int make_buffer_ring(int fd, uint64_t *length)
+{
+	struct buffer_ring ring = {
+		.entries = SOME_PAGES * page_size() / sizeof(struct io_uring_buf),
+		.flags = PBUF_RING_MMAP,
+	};
+
+	*length = ring.entries * sizeof(struct io_uring_buf);
+	return syscall(SYS_io_uring_register, fd, REGISTER_PBUF_RING, &ring, 1);
+}
 
 int open_io_uring(struct step *step, struct opening *opening)
 {
 	struct io_uring_params params = {};
+	int fd;
 
 	opening->offset = parse_flag(must_option(step, "part"), parts, "part");
-	opening->length = opening->offset ? ENTRIES * sizeof(struct io_uring_sqe) : 0;
-	return tried(opening, "io_uring_setup",
-		     syscall(SYS_io_uring_setup, ENTRIES, &params));
+	fd = tried(opening, "io_uring_setup", syscall(SYS_io_uring_setup, ENTRIES, &params));
+	if (fd < 0)
+		return -1;
+	if (opening->offset == IORING_OFF_SQES)
+		opening->length = ENTRIES * sizeof(struct io_uring_sqe);
+	if (opening->offset == OFF_PBUF_RING &&
+	    tried(opening, "IORING_REGISTER_PBUF_RING",
+		  make_buffer_ring(fd, &opening->length)))
+		return drop(fd);
+	return fd;
+}
+
+int open_memfd_huge(struct step *step, struct opening *opening)
+{
+	int fd = tried(opening, "memfd_create",
+		       memfd_create("huge", MFD_CLOEXEC | MFD_HUGETLB));
+
+	(void)step;
+	if (fd < 0)
+		return -1;
+	opening->length = HUGE_MIB << 20;
+	if (tried(opening, "ftruncate", ftruncate(fd, opening->length)))
+		return drop(fd);
+	return fd;
 }
 
 int open_kcov(struct step *step, struct opening *opening)

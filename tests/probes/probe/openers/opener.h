@@ -29,10 +29,10 @@ struct opening {
 /* Returns the descriptor of the file to map, or -1 with errno. */
 typedef int opener_function(struct step *step, struct opening *opening);
 
-opener_function open_bpf, open_dma_heap, open_drm_dumb, open_drm_prime, open_fb,
-	open_io_uring, open_kcov, open_oss, open_packet, open_pcm, open_perf,
-	open_proc_pci, open_sg, open_tcp, open_udmabuf, open_usbmon, open_uverbs, open_v4l2,
-	open_v4l2_export, open_xsk;
+opener_function open_bpf, open_dma_heap, open_drm_dumb, open_drm_prime, open_dvb, open_fb,
+	open_io_uring, open_kcov, open_kvm, open_memfd_huge, open_oss, open_packet, open_pcm,
+	open_perf, open_proc_pci, open_sg, open_tcp, open_ublk, open_udmabuf, open_usbmon,
+	open_uverbs, open_v4l2, open_v4l2_export, open_vfio, open_xsk;
 
 /* Returns the result of a call, and names it if it is the first that failed. */
 long tried(struct opening *opening, const char *what, long result);

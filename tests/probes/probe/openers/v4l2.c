@@ -15,6 +15,7 @@
 static const struct flag queues[] = {
 	{ "capture", V4L2_BUF_TYPE_VIDEO_CAPTURE },
 	{ "output", V4L2_BUF_TYPE_VIDEO_OUTPUT },
+	{ "output-mplane", V4L2_BUF_TYPE_VIDEO_OUTPUT_MPLANE },
 	{ }
 };
 
@@ -24,10 +25,15 @@ static int set_format(int fd, unsigned int queue)
 
 	if (ioctl(fd, VIDIOC_G_FMT, &format))
 		return -1;
+	/* Both kinds of a format begin with the size. */
 	format.fmt.pix.width = WIDTH;
 	format.fmt.pix.height = HEIGHT;
-	format.fmt.pix.bytesperline = 0;
-	format.fmt.pix.sizeimage = 0;
+	if (V4L2_TYPE_IS_MULTIPLANAR(queue)) {
+		memset(format.fmt.pix_mp.plane_fmt, 0, sizeof(format.fmt.pix_mp.plane_fmt));
+	} else {
+		format.fmt.pix.bytesperline = 0;
+		format.fmt.pix.sizeimage = 0;
+	}
 	return ioctl(fd, VIDIOC_S_FMT, &format);
 }
 
@@ -44,15 +50,25 @@ static int make_buffers(int fd, unsigned int queue)
 
 static int find_buffer(int fd, unsigned int queue, struct opening *opening)
 {
+	struct v4l2_plane planes[VIDEO_MAX_PLANES] = {};
 	struct v4l2_buffer buffer = {
 		.type = queue,
 		.memory = V4L2_MEMORY_MMAP,
 	};
 
+	if (V4L2_TYPE_IS_MULTIPLANAR(queue)) {
+		buffer.m.planes = planes;
+		buffer.length = VIDEO_MAX_PLANES;
+	}
 	if (ioctl(fd, VIDIOC_QUERYBUF, &buffer))
 		return -1;
-	opening->offset = buffer.m.offset;
-	opening->length = buffer.length;
+	if (V4L2_TYPE_IS_MULTIPLANAR(queue)) {
+		opening->offset = planes[0].m.mem_offset;
+		opening->length = planes[0].length;
+	} else {
+		opening->offset = buffer.m.offset;
+		opening->length = buffer.length;
+	}
 	return 0;
 }
 
