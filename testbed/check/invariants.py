@@ -78,6 +78,7 @@ def same(
     when: str,
     *,
     or_lost: bool = False,
+    or_refused: bool = False,
     across: bool = False,
     shift: int = 0,
 ) -> Iterator[str]:
@@ -88,6 +89,7 @@ def same(
 
     Args:
         or_lost: an access may instead raise SIGBUS.
+        or_refused: an access by another process may instead fail.
         across: the readings are of two mappings.
         shift: pages by which the second reading's mapping begins later.
     """
@@ -99,6 +101,8 @@ def same(
         index = page["page"] + shift
         first, now = _content(before.get(index, page)), _content(page)
         if first in (now, GONE) or (or_lost and now == "SIGBUS"):
+            continue
+        if or_refused and page["result"] != "ok":
             continue
         if not script.unsteady(read, index, across=across):
             kind = now if now.startswith("SIG") else ""

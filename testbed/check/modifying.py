@@ -47,6 +47,26 @@ def munmap_part(script: DriverScript) -> Rules:
     return rules
 
 
+def cut_first(script: DriverScript) -> Rules:
+    """The rest of a mapping shows its own pages, even if nobody touched them before the cut."""
+    script.map("whole")
+    before = script.read("whole")
+    script.step("munmap", "whole")
+    script.reopen()
+    made = script.map()
+    unit = script.node.unit
+    cut = script.step("munmap", "m", f"0-{unit - 1}")
+    rest = [page for page in script.sample if page >= unit]
+    after = script.read("m", ",".join(map(str, rest)))
+    gone = script.unmap()
+
+    @once_mapped(made, cut, gone=gone)
+    def rules(seen: Observation) -> Iterator[str]:
+        yield from same(seen, script, before, after, "after the head was unmapped", across=True)
+
+    return rules
+
+
 def mprotect_part(script: DriverScript) -> Rules:
     made = script.map()
     before = script.read()
@@ -193,6 +213,25 @@ def mlock(script: DriverScript) -> Rules:
     def rules(seen: Observation) -> Iterator[str]:
         yield from same(seen, script, first, read, "after mlock")
         yield from unlocked(seen, before, after)
+
+    return rules
+
+
+def populate_later(script: DriverScript) -> Rules:
+    """Faults that the kernel makes at once, before the process touches a page."""
+    made = script.map()
+    script.step("madvise", "m", "populate_read")
+    script.step("madvise", "m", "populate_write")
+    script.step("mlockall", "current,onfault")
+    script.maps()
+    first = script.read()
+    script.step("munlock", "m")
+    read = script.read()
+    gone = script.unmap()
+
+    @once_mapped(made, gone=gone)
+    def rules(seen: Observation) -> Iterator[str]:
+        yield from same(seen, script, first, read, "after munlock")
 
     return rules
 

@@ -113,7 +113,16 @@ class DriverScript:
         self.close()
         self._open()
 
-    def map(self, name: str = "m", *, pages: int = 0, more: str = "", **keys: str | int) -> int:
+    def open_another(self, name: str) -> int:
+        """Open the node once more, without a stack."""
+        step = self.step(*self.node.opening(name, self.mode))
+        for words in self.node.setup:
+            self.step(*(name if word == "file" else word for word in words))
+        return step
+
+    def map(
+        self, name: str = "m", *, pages: int = 0, more: str = "", file: str = "", **keys: str | int
+    ) -> int:
         """Map the base mapping, with other values where they are given."""
         base = self.base
         values = {"offset": base.offset, "prot": base.prot, **keys}
@@ -122,7 +131,7 @@ class DriverScript:
         self._offsets[name] = int(values["offset"])
         return self.probe_script.map(
             name,
-            self.top,
+            file or self.top,
             pages=pages or base.pages,
             offset=int(values["offset"]),
             prot=str(values["prot"]),
@@ -146,6 +155,16 @@ class DriverScript:
         step = self.probe_script.read(name, pages or self._sample_words())
         self._read_at[step] = self._offsets.get(name, self.base.offset)
         return step
+
+    def peek(self, way: str, name: str = "m", pages: str = "") -> int:
+        """Read pages as another process does, by default those of `sample`."""
+        step = self.step("peek", name, pages or self._sample_words(), f"by={way}")
+        self._read_at[step] = self._offsets.get(name, self.base.offset)
+        return step
+
+    def poke(self, way: str, page: str, value: int) -> int:
+        """Fill a page as another process does."""
+        return self.step("poke", "m", page, hex(value), f"by={way}")
 
     def moved(self, name: str, offset: int = 0) -> None:
         """Note that mapping `name` now begins `offset` pages behind the base mapping's start."""
@@ -228,7 +247,7 @@ class DriverScript:
 
     def _steady(self, fact: Fact) -> Fact:
         """Leave out the content of pages that another mapping may show differently."""
-        if fact.op != "read":
+        if fact.op not in ("read", "peek"):
             return fact
         pages = [
             {key: value for key, value in page.items() if key != "content"}

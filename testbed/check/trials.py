@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from testbed.check import lifetime, mapping, modifying
+from testbed.check import lifetime, mapping, modifying, reaching, wrongcalls
 from testbed.check.checkplan import CheckPlan
 from testbed.check.drivernode import DriverNode
 from testbed.check.invariants import Rules, Steps
@@ -51,6 +51,8 @@ def trials_on(base: BaseMapping, plan: CheckPlan) -> Iterator[Trial]:
         return Trial(f"{name}-{base.sharing}", base, steps, **keys)  # type: ignore[arg-type]
 
     yield trial("sizes", mapping.sizes(plan))
+    yield trial("edges", wrongcalls.edges(plan))
+    yield trial("refused", wrongcalls.refused)
     for prot in plan.prots:
         yield trial(f"prot-{prot}", mapping.protection(prot))
     yield trial("read-only", mapping.read_only, mode="ro")
@@ -61,18 +63,24 @@ def trials_on(base: BaseMapping, plan: CheckPlan) -> Iterator[Trial]:
     yield trial("fork", lifetime.fork)
     yield trial("fork-write", lifetime.fork_write, writes=True)
     yield trial("munmap-part", modifying.munmap_part, least=3)
+    yield trial("cut-first", modifying.cut_first, least=2)
     yield trial("mprotect-part", modifying.mprotect_part, least=3)
     yield trial("shrink", modifying.shrink, least=2)
     yield trial("grow", modifying.grow)
     yield trial("move", modifying.move)
     yield trial("move-part", modifying.move_part, least=3)
     yield trial("move-refused", modifying.move_refused)
+    yield trial("duplicate", reaching.duplicate)
     yield trial("populate", mapping.populate)
+    yield trial("populate-later", modifying.populate_later)
     yield trial("locked", mapping.locked)
     yield trial("mlock", modifying.mlock)
     yield trial("dontneed", modifying.dontneed)
     yield trial("over", mapping.over)
     yield trial("adjacent", mapping.adjacent, least=2)
+    yield trial("beside", reaching.beside)
+    yield trial("peek", reaching.peek)
+    yield trial("poke", reaching.poke, writes=True)
     yield trial("write", lifetime.write, writes=True)
     yield trial("close-first", lifetime.close_first)
     yield trial("unload", lifetime.unload, unloads=True)

@@ -68,6 +68,8 @@ KINDS = (
     Kind("index", _BESIDE, "adjacent"),
     Kind("buffer", "use-after-free", "fork"),
     Kind("stiff", f"{USERS} is ", "exit"),
+    Kind("shifted", "after the head was unmapped", "cut-first"),
+    Kind("stuck", "after calls that failed, the right one fails", "refused"),
 )
 
 

@@ -204,7 +204,7 @@ def answer(number: int, line: str, places: dict[str, int]) -> dict[str, Any]:
         places[name] = address_of(words, places)
         pages = int(keys["len"].rstrip("p"))
         return {**fact, "name": name, "addr": hex(places[name]), "len": pages * PAGE}
-    if words[0] in ("read", "write"):
+    if words[0] in ("read", "write", "peek", "poke"):
         listed = "0-3" if words[2] == "all" else words[2]
         return {**fact, "pages": [page(index) for index in indexes(listed)]}
     if words[0] == "maps":
@@ -335,12 +335,57 @@ def complaints(name: str, changes: dict[str, dict[str, Any]]) -> list[str]:
         ),
         ("close-first-shared", {"read m": {"nth": 1, "pages": [page(0, "zero")]}}, "was closed"),
         ("unload-shared", {}, "the module can be unloaded while its node is mapped"),
+        (
+            "cut-first-shared",
+            {"read m": {"pages": [page(1, "zero")]}},
+            "page 1 is zero after the head was unmapped",
+        ),
+        ("edges-shared", {"maps m": {"vmas": [vma(1)]}}, "4096 bytes are still mapped after"),
+        (
+            "refused-shared",
+            {
+                "map wrong": {"nth": 1, "error": "EINVAL"},
+                "maps wrong": {"nth": 1, "vmas": [vma(1)]},
+            },
+            "4096 bytes are still mapped after a call that failed",
+        ),
+        ("refused-shared", {"map m": {"error": "EBUSY"}}, "the right one fails with EBUSY"),
+        (
+            "refused-shared",
+            {"read m": {"pages": [page(2, "zero")]}},
+            "page 2 is zero beside calls that failed",
+        ),
+        ("peek-shared", {"peek m": {"pages": [page(0, "zero")]}}, "page 0 is zero as ptrace shows"),
+        ("poke-shared", {}, "page 0 is fill:0x61 after a write by mem"),
+        ("beside-shared", {"read n": {"pages": [page(1, "zero")]}}, "after munmap of its neighb"),
+        (
+            "beside-shared",
+            {"read m": {"pages": [page(1, "zero")]}},
+            "page 1 is zero beside a mapping of another file",
+        ),
+        (
+            "duplicate-shared",
+            {"read n": {"pages": [page(1, "zero")]}},
+            "page 1 is zero after munmap of the first mapping",
+        ),
+        ("populate-later-shared", {"read m": {"pages": [page(0, "zero")]}}, "after munlock"),
     ],
 )
 def test_a_violated_rule_is_a_complaint(
     name: str, changes: dict[str, dict[str, Any]], message: str
 ) -> None:
     assert any(message in each for each in complaints(name, changes)), complaints(name, changes)
+
+
+def test_a_driver_may_forbid_access_by_a_debugger() -> None:
+    refused = {"pages": [{"page": index, "result": "EIO"} for index in range(4)]}
+    assert complaints("peek-shared", {"peek m": refused}) == []
+    assert not any("ptrace" in each for each in complaints("poke-shared", {"poke m": refused}))
+
+
+def test_a_driver_may_permit_one_mapping_for_each_open_file() -> None:
+    once = {"map wrong": {"nth": 0, "error": "EBUSY"}, "map m": {"error": "EBUSY"}}
+    assert complaints("refused-shared", once) == []
 
 
 def test_pages_may_be_lost_after_madvise() -> None:

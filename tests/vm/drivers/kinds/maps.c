@@ -32,6 +32,14 @@ static vm_fault_t own_fault(struct vm_fault *vmf)
 	return vmf->page ? 0 : VM_FAULT_OOM;
 }
 
+/* Wrong: once the head is unmapped, the rest begins with the first page. */
+static vm_fault_t shifted_fault(struct vm_fault *vmf)
+{
+	vmf->page = memory[(vmf->address - vmf->vma->vm_start) >> PAGE_SHIFT];
+	get_page(vmf->page);
+	return 0;
+}
+
 static void count_open(struct vm_area_struct *vma)
 {
 	atomic_inc(&users);
@@ -64,6 +72,10 @@ static const struct vm_operations_struct plain_ops = {
 
 static const struct vm_operations_struct unchecked_ops = {
 	.fault = unchecked_fault,
+};
+
+static const struct vm_operations_struct shifted_ops = {
+	.fault = shifted_fault,
 };
 
 static const struct vm_operations_struct own_ops = {
@@ -405,6 +417,32 @@ static int map_token(struct file *file, struct vm_area_struct *vma)
 	return 0;
 }
 
+static int map_shifted(struct file *file, struct vm_area_struct *vma)
+{
+	if (vma->vm_pgoff || vma_pages(vma) > nr_pages)
+		return -EINVAL;
+	vm_flags_set(vma, VM_DONTEXPAND);
+	vma->vm_ops = wrong ? &shifted_ops : &plain_ops;
+	return 0;
+}
+
+/* One mapping at a time. Wrong: a call that fails counts as one for ever. */
+static int map_stuck(struct file *file, struct vm_area_struct *vma)
+{
+	bool fits = vma->vm_pgoff < nr_pages &&
+		    vma_pages(vma) <= nr_pages - vma->vm_pgoff;
+
+	if (!fits && !wrong)
+		return -EINVAL;
+	if (atomic_cmpxchg(&users, 0, 1))
+		return -EBUSY;
+	if (!fits)
+		return -EINVAL;
+	vm_flags_set(vma, VM_DONTCOPY | VM_DONTEXPAND);
+	vma->vm_ops = &one_ops;
+	return 0;
+}
+
 const struct kind kinds[] = {
 	{ "plain", map_plain },
 	{ "dontcopy", map_dontcopy },
@@ -429,5 +467,7 @@ const struct kind kinds[] = {
 	{ "index", map_index, .pages = 16 },
 	{ "buffer", map_buffer },
 	{ "stiff", map_stiff },
+	{ "shifted", map_shifted },
+	{ "stuck", map_stuck },
 	{ }
 };
