@@ -4,17 +4,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.table import Table
 
+from testbed.check.reached import reached_hooks, reached_recipes
 from testbed.cli.invocation import Invocation, opened
 from testbed.cli.options import source_options
 from testbed.errors import SetupError
 from testbed.files import write_whole
+from testbed.intree.reachable import Reachable, reachable, reachable_lines
+from testbed.intree.recipe import load_recipes
+from testbed.intree.unreached import unreached
 from testbed.inventory.burndown import BurnDown, burn_down
 from testbed.inventory.findings import findings
 from testbed.inventory.inventory import Inventory, inventory_of
@@ -39,6 +43,8 @@ _SHOWN_DEEDS = 3
 
 _STDOUT = Path("-")
 
+_CHECK_FILE = "check.json"
+
 
 @click.command()
 @source_options
@@ -53,7 +59,8 @@ _STDOUT = Path("-")
     "run_folder",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     metavar="FOLDER",
-    help="Show which hooks the tests of this run have reached, and how. Default: none.",
+    help="Show which hooks the tests of this run, or the drivers of this check, have reached, and "
+    "how. Default: none.",
 )
 @click.option("--list", "listed", is_flag=True, help="Print a line for each hook.")
 @click.option(
@@ -112,22 +119,38 @@ def hooks(
             raise SetupError("--html shows what changed", hint="give --against or --series")
         inventory = _inventory(invocation, invocation.ctx.settings.kernel, invocation.series)
         burned = _burned(invocation, inventory, against)
-        found = read_run(run_folder) if run_folder is not None else None
-        ways = reached_ways(inventory.real, found.cases) if found is not None else {}
+        can = reachable(inventory.hooks, load_recipes().values(), unreached())
+        words = {each.hook.tree_name: each.words for each in can}
+        ways, summary = _reached(run_folder, inventory, can)
         if json_file is not None:
-            _write(json_file, json.dumps(content(inventory, burned, ways), indent=1) + "\n")
+            _write(json_file, json.dumps(content(inventory, burned, ways, words), indent=1) + "\n")
         if csv_file is not None:
-            _write(csv_file, csv_text(inventory, ways))
+            _write(csv_file, csv_text(inventory, ways, words))
         if html_file is not None and burned is not None:
             write_burn_page(html_file, burned)
         if listed:
-            lines = (hook_line(hook, ways.get(hook.tree_name, ())) for hook in inventory.hooks)
+            lines = (
+                hook_line(hook, ways.get(hook.tree_name, ()), words[hook.tree_name])
+                for hook in inventory.hooks
+            )
             invocation.show(line for line in lines if word in line)
         elif burned is None:
             invocation.console.print(_table(inventory))
         invocation.show(_lines(inventory, burned))
-        if found is not None:
-            invocation.show(filter(None, [reach_summary(inventory.real, found)]))
+        invocation.show(reachable_lines(can))
+        invocation.show(filter(None, [summary]))
+
+
+def _reached(
+    folder: Path | None, inventory: Inventory, can: list[Reachable]
+) -> tuple[Mapping[str, Sequence[str]], str]:
+    """Return how the hooks were reached by the run or check in a folder, and its summary."""
+    if folder is None:
+        return {}, ""
+    if (folder / _CHECK_FILE).exists():
+        return reached_hooks(can, reached_recipes(folder / _CHECK_FILE)), ""
+    run = read_run(folder)
+    return reached_ways(inventory.real, run.cases), reach_summary(inventory.real, run)
 
 
 def _inventory(invocation: Invocation, kernel: str, series: Series) -> Inventory:

@@ -22,6 +22,9 @@ _OURS = ("x86_64", "arm64")
 # How a kernel's hooks were reached: words for people, by `FILE:OBJECT`.
 Reached = Mapping[str, Sequence[str]]
 
+# How they can be reached, or why not.
+Reachable = Mapping[str, str]
+
 
 @dataclass(frozen=True, kw_only=True)
 class OwnerRow:
@@ -77,13 +80,14 @@ def totals_line(inventory: Inventory) -> str:
     )
 
 
-def hook_line(hook: Hook, ways: Sequence[str] = ()) -> str:
-    """Return one hook, one line, with the ways by which it was reached."""
+def hook_line(hook: Hook, ways: Sequence[str] = (), reachable: str = "") -> str:
+    """Return one hook, one line, with the ways by which it was and can be reached."""
     kind = f" by {hook.macro}" if hook.macro else f" in {hook.within}()" if hook.within else ""
     deeds = ",".join(hook.deeds) or "-"
     arches = ",".join(hook.arches) or "-"
     symbol = hook.symbols[0] if hook.symbols else "-"
-    reached = f"; reached by {', '.join(ways)}" if ways else ""
+    reached = f"; {reachable}" if reachable else ""
+    reached += f"; reached by {', '.join(ways)}" if ways else ""
     return (
         f"{hook.place}: {hook.owner} {hook.name} = {hook.function}{kind} "
         f"[{deeds}] {symbol} {arches}{reached}"
@@ -105,20 +109,25 @@ def _of(pair: tuple[int, int]) -> str:
 
 
 def content(
-    inventory: Inventory, burned: BurnDown | None = None, reached: Reached | None = None
+    inventory: Inventory,
+    burned: BurnDown | None = None,
+    reached: Reached | None = None,
+    reachable: Reachable | None = None,
 ) -> dict[str, Any]:
     """Return all that is known, as values that json.dumps() accepts.
 
     `source`, `version`, `series`, `totals`; `owners`, a row for each struct; `hooks`, with
-    `reached` if results were given; `callers`, `macros`, `findings`, `unread`, `burn_down`.
+    `reached` if results were given, and `reachable`: how, or why not; `callers`, `macros`,
+    `findings`, `unread`, `burn_down`.
     A page of the report needs nothing else.
     """
-    by_key = reached or {}
+    by_key, how = reached or {}, reachable or {}
     hooks = [
         {
             **dataclasses.asdict(hook),
             "null": hook.null,
             "reached": list(by_key.get(hook.tree_name, ())),
+            "reachable": how.get(hook.tree_name, ""),
         }
         for hook in inventory.hooks
     ]
@@ -135,16 +144,19 @@ def content(
 
 _COLUMNS = (
     *("file", "line", "struct", "member", "name", "function", "shape", "macro", "within", "guard"),
-    *("converted", "null", "symbols", "arches", "deeds", "chain", "nested", "held", "reached"),
+    *("converted", "null", "symbols", "arches", "deeds", "chain", "nested", "held"),
+    *("reached", "reachable"),
 )
 
 
-def csv_text(inventory: Inventory, reached: Reached | None = None) -> str:
+def csv_text(
+    inventory: Inventory, reached: Reached | None = None, reachable: Reachable | None = None
+) -> str:
     """Return the hooks as CSV, a row for each. Lists are separated by blanks."""
     out = io.StringIO()
     writer = csv.DictWriter(out, _COLUMNS, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
-    for hook in content(inventory, reached=reached)["hooks"]:
+    for hook in content(inventory, reached=reached, reachable=reachable)["hooks"]:
         writer.writerow({key: _cell(value) for key, value in hook.items()})
     return out.getvalue()
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from testbed.files import write_whole
-from testbed.intree.unreached import unreached
+from testbed.intree.unreached import by_recipes, unreached
 from testbed.inventory.hook import Hook, hook_from
 from testbed.mmap.path import HookPath
 from testbed.report.text import table_row
@@ -56,6 +56,8 @@ class Reach:
         known = unreached().get(self.hook.tree_name, "")
         if known or self.missed:
             return "; ".join(filter(None, (known, *self.missed)))
+        if not self.ways and self.hook.tree_name in by_recipes():
+            return f"by `testbed check --driver {by_recipes()[self.hook.tree_name]}`"
         return "" if self.ways else "no test in this run"
 
     @property
