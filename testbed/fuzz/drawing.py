@@ -89,7 +89,8 @@ def shrink(drawn: Drawn, shows: Callable[[Program], bool]) -> Program:
     """
     database = InMemoryExampleDatabase()
     database.save(_UNSHRUNK, choices_to_bytes(drawn.choices))
-    how = settings(database=database, phases=(Phase.reuse, Phase.shrink), max_examples=1000)
+    phases = (Phase.reuse, Phase.shrink)
+    how = settings(database=database, phases=phases, max_examples=1000, deadline=None)
     try:
         return find(programs(), shows, settings=how, database_key=_KEY)
     except NoSuchExample:

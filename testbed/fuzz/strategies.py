@@ -7,6 +7,7 @@ A strategy lists the simple values first, because Hypothesis shrinks towards the
 from __future__ import annotations
 
 import functools
+import itertools
 import string
 from typing import Any
 
@@ -61,16 +62,15 @@ _ADVICES = (
     *("populate_read", "populate_write", "normal", "random", "sequential"),
 )
 
+# A field of a plan is left out this many times as often as it is set.
+_NONES = 5
+
 # Lengths and offsets in bytes: units and alignments that no whole number of pages has.
 _BYTES = ("1p", "2p", "0", "1", "4095", "4097", "7p", "513p", "0x7fffffffffffffff", "1m")
 
 
 def _of(*values: Any) -> SearchStrategy[Any]:
     return st.sampled_from(values)
-
-
-def _mask(bits: tuple[int, ...]) -> SearchStrategy[int]:
-    return st.sets(st.sampled_from(bits), min_size=1, max_size=3).map(sum)
 
 
 @st.composite
@@ -80,7 +80,7 @@ def programs(draw: DrawFn) -> Program:
     call = draw(_calls(room))
     plan = draw(_plans(call))
     spare, spare_plan = draw(_spares()) if plan.replace == "file" else ("", NOTHING)
-    outer = draw(_outers()) if draw(_of(False, False, False, True)) else NOTHING
+    outer = draw(_OUTERS) if draw(_of(False, False, False, True)) else NOTHING
     steps = draw(st.lists(_steps(call, room), max_size=MAX_STEPS))
     return Program(
         plan=plan,
@@ -110,49 +110,62 @@ def _calls(draw: DrawFn, room: bool) -> Call:
     )
 
 
-@st.composite
-def _plans(draw: DrawFn, call: Call) -> Plan:
-    action = draw(_of(None, *_ACTIONS, None, None, None))
-    known = {
-        "set_flags": _mask(_SETTABLE),
-        "pgoff": st.sampled_from(_OFFSETS),
-        "vm_ops": _of(VmOps.FULL, VmOps.NO_CLOSE, VmOps.NO_MAPPED, VmOps.NULL, VmOps.LEAVE),
-        "private": st.sampled_from(_COOKIES),
-        "hook_error": st.sampled_from(_ERRORS),
-        "hook_error_after": st.sampled_from(_ERRORS),
-        "mapped_error": st.sampled_from(_ERRORS),
-        "mapped_private": st.sampled_from(_COOKIES),
-        "error_override": st.sampled_from(_OVERRIDES),
-        "hide": st.just(1),
-        "replace": _of("file", "shmem"),
-        "shrink_start": _of("1p", "2p", "513p"),
-        "shrink_end": _of("1p", "2p", "513p"),
-        "scribble": st.just(1),
-        **(_action_fields(action, call) if action else {"page_prot": _of("noncached")}),
-        **({} if "w" in call.prot else {"clear_flags": _mask(_CLEARABLE)}),
-    }
-    chosen = draw(st.lists(st.sampled_from(sorted(known)), max_size=5, unique=True))
-    # Most interesting mappings have operations.
-    chosen += ["vm_ops"] if "vm_ops" not in chosen and draw(_of(True, True, False)) else []
-    return Plan(action=action, **{name: draw(known[name]) for name in chosen})
+@functools.cache
+def _plans(call: Call) -> SearchStrategy[Plan]:
+    """Plans for a call. Each field is one choice, so that Hypothesis can drop each alone."""
+    actions = (None, *_ACTIONS, None, None, None)
+    return st.sampled_from(actions).flatmap(lambda action: _plans_with(action, call))
+
+
+@functools.cache
+def _plans_with(action: Action | None, call: Call) -> SearchStrategy[Plan]:
+    ops = (VmOps.FULL, VmOps.NO_CLOSE, VmOps.NO_MAPPED, VmOps.FULL, VmOps.NULL, VmOps.LEAVE)
+    return st.builds(
+        Plan,
+        action=st.just(action),
+        vm_ops=st.sampled_from((None, *ops)),
+        set_flags=_rarely(*_masks(_SETTABLE)),
+        pgoff=_rarely(*_OFFSETS),
+        private=_rarely(*_COOKIES),
+        hook_error=_rarely(*_ERRORS),
+        hook_error_after=_rarely(*_ERRORS),
+        mapped_error=_rarely(*_ERRORS),
+        mapped_private=_rarely(*_COOKIES),
+        error_override=_rarely(*_OVERRIDES),
+        hide=_rarely(1),
+        replace=_rarely("file", "shmem"),
+        shrink_start=_rarely("1p", "2p", "513p"),
+        shrink_end=_rarely("1p", "2p", "513p"),
+        scribble=_rarely(1),
+        clear_flags=st.none() if "w" in call.prot else _rarely(*_masks(_CLEARABLE)),
+        **(_action_fields(action, call) if action else {"page_prot": _rarely("noncached")}),
+    )
+
+
+def _rarely(*values: Any) -> SearchStrategy[Any]:
+    """One of the values, or mostly None."""
+    return st.sampled_from((*(None,) * (_NONES * len(values)), *values))
+
+
+def _masks(bits: tuple[int, ...]) -> tuple[int, ...]:
+    return (*bits, *(first | then for first, then in itertools.combinations(bits, 2)))
 
 
 def _action_fields(action: Action, call: Call) -> dict[str, SearchStrategy[Any]]:
-    pool_page = _of(0, 1, 30, 60, 62, 63)
     pages = min(call.pages, ROOM_PAGES)
-    if action is Action.SIMPLE_IOREMAP:
-        sizes = _of("4p", "1p", "64p", "65p", "0", "1", "0xffffffffffffffff")
-        return {"pool_page": pool_page, "pool_byte": _of(1, 0xFFF), "action_size": sizes}
+    fields = {"pool_page": _rarely(1, 30, 60, 62, 63)}
     if action is Action.UNKNOWN:
-        return {}
-    fields = {
-        "pool_page": pool_page,
-        "action_offset": st.integers(0, pages + 1).map("{}p".format),
-        "action_size": st.integers(1, pages + 2).map("{}p".format),
-        "widen_end": _of("1p", "2p"),
+        return fields
+    if action is Action.SIMPLE_IOREMAP:
+        sizes = ("4p", "1p", "64p", "65p", "0", "1", "0xffffffffffffffff")
+        return {**fields, "pool_byte": _rarely(1, 0xFFF), "action_size": _rarely(*sizes)}
+    fields |= {
+        "action_offset": _rarely(*(f"{page}p" for page in range(pages + 2))),
+        "action_size": _rarely(*(f"{page}p" for page in range(1, pages + 3))),
+        "widen_end": _rarely("1p", "2p"),
     }
     if action is Action.KERNEL_PAGES:
-        fields["bad_page"] = st.integers(0, pages)
+        fields["bad_page"] = _rarely(*range(pages + 1))
     return fields
 
 
@@ -161,23 +174,23 @@ def _spares(draw: DrawFn) -> tuple[str, Plan]:
     node = draw(_of("direct", "direct", "legacy", "custom", "memfd"))
     if node == "memfd":
         return f"memfd {SPARE} 64p", NOTHING
-    fails = {"hook_error": draw(st.sampled_from(_ERRORS))} if draw(_of(False, True)) else {}
-    return f"open {SPARE} /dev/mmap_{node}", Plan(**fields) if (fields := fails) else NOTHING
+    error = draw(st.sampled_from((*(None,) * len(_ERRORS), *_ERRORS)))
+    return f"open {SPARE} /dev/mmap_{node}", Plan(hook_error=error) if error else NOTHING
 
 
-@st.composite
-def _outers(draw: DrawFn) -> Plan:
-    known: dict[str, SearchStrategy[Any]] = {
-        "private": st.just(0x77),
-        "set_flags": _mask(_SETTABLE),
-        "pgoff": st.sampled_from(_OFFSETS[:9]),
-        "vm_ops": _of(VmOps.FULL, VmOps.NO_CLOSE, VmOps.NO_MAPPED),
-        "hook_error": st.sampled_from(_ERRORS),
-        "outer_error": st.sampled_from(_ERRORS),
-    }
-    chosen = draw(st.lists(st.sampled_from(sorted(known)), min_size=1, max_size=3, unique=True))
-    return Plan(**{name: draw(known[name]) for name in chosen})
+def _outers() -> SearchStrategy[Plan]:
+    return st.builds(
+        Plan,
+        private=_rarely(0x77),
+        set_flags=_rarely(*_masks(_SETTABLE)),
+        pgoff=_rarely(*_OFFSETS[:9]),
+        vm_ops=_rarely(VmOps.FULL, VmOps.NO_CLOSE, VmOps.NO_MAPPED),
+        hook_error=_rarely(*_ERRORS),
+        outer_error=_rarely(*_ERRORS),
+    )
 
+
+_OUTERS = _outers()
 
 # Steps of any task, and of the program's own. Braces stand for what _fill() draws.
 _ANY = (
