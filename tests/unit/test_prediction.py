@@ -5,10 +5,13 @@ from __future__ import annotations
 
 import pytest
 
-from testbed.mmap.path import HookPath
+from testbed.mmap.catalogue import SCENARIOS
+from testbed.mmap.catalogue.defects import REFUSED_SWITCH, with_switch
+from testbed.mmap.path import BY_CORE, MMAP_STACKS, PREPARE_STACKS, STACKS, HookPath
 from testbed.mmap.plan import NOTHING, VM_DONTCOPY, VM_MAYWRITE, Action, Plan, VmOps
 from testbed.mmap.prediction import (
     Extent,
+    acting,
     action_extent,
     contents,
     entry_flags,
@@ -16,7 +19,11 @@ from testbed.mmap.prediction import (
     failure,
     final_flags,
     final_pgoff,
+    hook_pgoff,
+    is_refused,
     number,
+    private,
+    vm_ops,
 )
 from testbed.mmap.scenario import Call, Scenario
 
@@ -167,3 +174,82 @@ def test_late_failures() -> None:
     assert fails_late(scenario(LATE), HookPath.DIRECT, PAGE)
     assert not fails_late(scenario(LATE), HookPath.LEGACY, PAGE)
     assert not fails_late(scenario(Plan(hook_error="-EIO")), HookPath.DIRECT, PAGE)
+
+
+def test_a_stack_has_one_kind_of_outer_hook() -> None:
+    assert set(STACKS) == {*MMAP_STACKS, *PREPARE_STACKS}
+    assert set(BY_CORE) == {HookPath.DIRECT, *PREPARE_STACKS}
+    assert [path.shape.final_vm_file for path in PREPARE_STACKS] == [
+        "mmap_prepare_stack",
+        "mmap_direct",
+    ]
+
+
+# What the outer hook sets before the hook below, and what it sets after it.
+BEFORE = Plan(vm_ops=VmOps.NO_MAPPED, private=0x77, pgoff=9, action=Action.REMAP)
+AFTER = Plan(vm_ops=VmOps.NO_MAPPED, private=0x77, pgoff=9, action=Action.REMAP, late=1)
+BELOW = Plan(vm_ops=VmOps.FULL, private=0x51, pgoff=5, action=Action.KERNEL_PAGES)
+
+
+@pytest.mark.parametrize(
+    ("plan", "outer", "last"),
+    [
+        (BELOW, BEFORE, BELOW),
+        (BELOW, AFTER, AFTER),
+        (Plan(), BEFORE, BEFORE),
+        (Plan(), AFTER, AFTER),
+    ],
+    ids=["below", "outer-late", "only-outer", "only-outer-late"],
+)
+def test_of_two_hooks_the_last_one_counts(plan: Plan, outer: Plan, last: Plan) -> None:
+    both = scenario(plan, outer=outer)
+    found = (acting(both).action, vm_ops(both), private(both), hook_pgoff(both))
+    assert found == (last.action, last.vm_ops, last.private, last.pgoff)
+
+
+def test_a_late_outer_hook_changes_nothing_on_entry() -> None:
+    outer = Plan(set_flags=VM_DONTCOPY, late=1)
+    assert entry_flags(Call(), outer) == 0xFB
+    below = Plan(vm_ops=VmOps.FULL, clear_flags=VM_DONTCOPY)
+    assert final_flags(scenario(below, outer=outer)) & VM_DONTCOPY
+
+
+def test_an_error_of_an_outer_mmap_prepare_comes_before_the_action() -> None:
+    wrong = Plan(vm_ops=VmOps.FULL, action=Action.REMAP, action_offset="3p", action_size="2p")
+    both = scenario(wrong, outer=Plan(outer_error="-EPERM"))
+    assert failure(both, HookPath.STACK, PAGE) == "EFAULT"
+    assert [failure(both, path, PAGE) for path in PREPARE_STACKS] == ["EPERM", "EPERM"]
+
+
+def test_an_override_counts_where_the_core_acts() -> None:
+    plan = Plan(vm_ops=VmOps.FULL, mapped_error="-EIO", error_override="-EAGAIN")
+    assert {failure(scenario(plan), path, PAGE) for path in BY_CORE} == {"EAGAIN"}
+    assert failure(scenario(plan), HookPath.STACK, PAGE) == "EIO"
+
+
+@pytest.mark.parametrize(
+    ("plan", "outer", "refused"),
+    [
+        (Plan(action=Action.KERNEL_PAGES, action_offset="3p", action_size="2p"), NOTHING, True),
+        (Plan(error_override="5"), NOTHING, True),
+        (Plan(action=Action.KERNEL_PAGES), NOTHING, False),
+        (Plan(error_override="5"), Plan(outer_error="-EPERM"), False),
+        (Plan(error_override="5", hook_error="-EIO"), NOTHING, False),
+    ],
+)
+def test_what_the_core_refuses_shows_a_defect_below_a_hook_that_switches(
+    plan: Plan, outer: Plan, refused: bool
+) -> None:
+    found = scenario(plan, outer=outer)
+    assert is_refused(found, PAGE) is refused
+    known = with_switch(found)
+    assert (known.defect(HookPath.PREPARE_FIRST) is REFUSED_SWITCH) is refused
+    assert known.defect(HookPath.PREPARE_STACK) is None
+
+
+def test_scenarios_run_above_mmap_prepare_too() -> None:
+    assert all(
+        set(PREPARE_STACKS) <= set(each.paths)
+        for each in SCENARIOS
+        if HookPath.DIRECT in each.paths and HookPath.STACK in each.paths
+    )
