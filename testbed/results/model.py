@@ -158,8 +158,9 @@ def exit_status(cases: Iterable[Case]) -> int:
 
 def row_of(test: str, path: str) -> str:
     """Return the row of a test in a table: its path, or without one the subject of its file."""
-    stem = PurePath(test.partition("::")[0]).stem
-    return path or stem.removeprefix("test_").replace("_", " ")
+    if path:
+        return path
+    return PurePath(test.partition("::")[0]).stem.removeprefix("test_").replace("_", " ")
 
 
 def worst(statuses: Iterable[Status]) -> Status:
