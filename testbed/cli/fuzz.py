@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import random
 import sys
 from collections.abc import Iterator
@@ -15,10 +14,8 @@ import click
 
 from testbed.cli.invocation import opened
 from testbed.cli.options import json_option, kernel_options
-from testbed.errors import SetupError
+from testbed.fuzz.extra import require_extra
 from testbed.lab.lab import Lab
-
-_NEEDED = "hypothesis"
 
 
 @click.command()
@@ -67,10 +64,7 @@ def fuzz(
       testbed fuzz --profile hours --seed 7
       testbed fuzz --seconds 600 --corpus /tmp/empty --forget KD7,KD8
     """
-    if importlib.util.find_spec(_NEEDED) is None:
-        raise SetupError(
-            f"the Python package {_NEEDED} is missing", hint="pip install 'mmap-testbed[fuzz]'"
-        )
+    require_extra()
     from testbed.fuzz.fuzzing import Fuzzing
 
     with opened(options) as invocation:

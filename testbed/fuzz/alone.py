@@ -43,6 +43,18 @@ class Finding:
         """The paths that show it, the reference first."""
         return tuple(self.ran.executions) or tuple(self.ran.failures) or self.smallest.paths
 
+    @property
+    def about(self) -> Iterator[str]:
+        """What it is, in lines."""
+        deviation = self.deviation
+        yield deviation.title
+        yield f"on {deviation.path or 'these paths together'}: {deviation.headline}"
+        if deviation.guarantees:
+            numbers = ", ".join(map(str, deviation.guarantees))
+            yield f"guarantees: {numbers} (testbed/mmap/guarantees.py)"
+        yield f"paths: {', '.join(self.paths)}"
+        yield f"kernel: {self.version}, {self.arch}"
+
 
 @dataclass
 class Alone:

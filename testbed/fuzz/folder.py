@@ -71,7 +71,7 @@ def write_finding(root: Path, found: Finding) -> Path:
     write_whole(folder / f"test_{name}.py", _test(found, name))
     for file in (_SHARED, _INTERFACE):
         shutil.copy(file, selftest)
-    about = "\n".join(_about(found))
+    about = "\n".join(found.about)
     write_whole(selftest / f"{name}.c", c_test(found.smallest, found.paths, about))
     write_whole(selftest / "Makefile", c_makefile(name))
     return folder
@@ -102,7 +102,7 @@ def try_selftest(folder: Path, found: Finding, alone: Alone) -> str:
 
 def finding_lines(found: Finding) -> Iterator[str]:
     """Yield the report of a finding."""
-    yield from _about(found)
+    yield from found.about
     yield f"program: {program_text(found.smallest)}"
     yield f"first seen after {found.seconds:.0f} s and {found.executions} executions"
     for path, execution in found.ran.executions.items():
@@ -112,17 +112,6 @@ def finding_lines(found: Finding) -> Iterator[str]:
         yield f"\non {path}: {error}"
     if found.ran.aftermath is not None:
         yield f"\nafterwards: {found.ran.aftermath}"
-
-
-def _about(found: Finding) -> Iterator[str]:
-    deviation = found.deviation
-    yield deviation.title
-    yield f"on {deviation.path or 'these paths together'}: {deviation.headline}"
-    if deviation.guarantees:
-        numbers = ", ".join(map(str, deviation.guarantees))
-        yield f"guarantees: {numbers} (testbed/mmap/guarantees.py)"
-    yield f"paths: {', '.join(found.paths)}"
-    yield f"kernel: {found.version}, {found.arch}"
 
 
 def _test(found: Finding, name: str) -> str:

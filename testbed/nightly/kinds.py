@@ -10,6 +10,7 @@ from pathlib import Path
 from testbed.context import Context
 from testbed.nightly.bisect_cell import bisect_identity, bisect_seconds, run_bisect
 from testbed.nightly.cell import Cell, Found
+from testbed.nightly.fuzz_cell import fuzz_identity, fuzz_seconds, run_fuzz
 from testbed.nightly.hooks_cell import AGAINST, hooks_identity, hooks_seconds, run_hooks
 from testbed.nightly.mutants_cell import mutants_identity, mutants_seconds, run_mutants
 from testbed.nightly.tests_cell import run_tests, tests_identity, tests_seconds
@@ -52,6 +53,12 @@ KINDS: dict[str, Kind] = {
         seconds=mutants_seconds,
         keys={"count": count, "mutants": text},
         compiles=True,
+    ),
+    "fuzz": Kind(
+        run=run_fuzz,
+        identity=fuzz_identity,
+        seconds=fuzz_seconds,
+        keys={"minutes": count},
     ),
     HOOKS: Kind(
         run=run_hooks,

@@ -29,6 +29,8 @@ from testbed.fuzz.program import Program, program_from
 from testbed.lab.lab import Lab
 from testbed.mmap.path import HookPath
 from testbed.mmap.plan import Plan
+from testbed.nightly.fuzz_cell import cases_of
+from testbed.results.model import Status
 
 Kernel = Callable[[Program, Sequence[HookPath]], Ran]
 
@@ -181,3 +183,15 @@ def test_the_folder_of_a_finding(fuzzed: Callable[..., Fuzzed], tmp_path: Path) 
     assert scope["PROGRAM"] == found.smallest
     assert write_finding(tmp_path, found).name == "hang-x86_64"
     assert json.loads((folder / "original.json").read_text())["plan"]["hide"] == 1
+
+
+def test_a_cell_has_a_case_for_the_campaign_and_one_for_each_finding(
+    fuzzed: Callable[..., Fuzzed],
+) -> None:
+    made = fuzzed(hangs, seconds=3.0, known=known_without(["KD5"]))
+    made.campaign.run()
+    done, found = cases_of(made.campaign)
+    assert (done.test, done.status) == ("fuzz::campaign[x86_64]", Status.PASS)
+    assert (found.test, found.status) == ("fuzz::hang[x86_64]", Status.FAIL)
+    assert found.reason == "no answer"
+    assert "on custom: no answer" in found.evidence
