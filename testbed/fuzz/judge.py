@@ -135,14 +135,20 @@ def _differing(
 
 
 def _of_rule(path: HookPath, violation: Violation) -> Deviation:
-    return Deviation(violation.what, path, violation.headline, guarantees=violation.guarantees)
+    title = f"{violation.what}{_side(path)}"
+    return Deviation(title, path, violation.headline, guarantees=violation.guarantees)
 
 
 def _of_difference(path: HookPath, found: Disagreement) -> Deviation:
     # Neither the number of the step nor those of events and pages belong to the title.
     place = re.sub(r"\.\d+|\[\d+\]", "", found.where.partition(" ")[2])
     headline = f"{found.where} is {found.seen}, not {found.reference}"
-    return Deviation(f"{place} differs", path, headline, found.where)
+    return Deviation(f"{place} differs{_side(path)}", path, headline, found.where)
+
+
+def _side(path: HookPath) -> str:
+    """What a title adds: a defect is rarely both in the layer and elsewhere."""
+    return "" if path.shape.compat else " without the layer"
 
 
 def _of_failure(path: HookPath, error: TestbedError) -> Deviation:

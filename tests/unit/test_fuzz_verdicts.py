@@ -74,7 +74,7 @@ def test_the_ledger_judges_a_program_that_the_model_does_not_know() -> None:
     assert not within_model(strange)
     execution = ran(MAPS, DIRECT, doctor=leak, sick=DIRECT).executions[DIRECT]
     found = Ran(strange, {DIRECT: dataclasses.replace(execution, scenario=strange.scenario)})
-    assert titles(found) == ["file of top after munmap"]
+    assert titles(found) == ["file of top after munmap without the layer"]
 
 
 def test_a_difference_is_titled_by_its_field_without_numbers() -> None:
@@ -113,10 +113,10 @@ def test_memory_that_nobody_wrote_is_zero() -> None:
         scenario=program.scenario,
         seen=dataclasses.replace(seen, script="\n".join(lines)),
     )
-    assert "memory behind the mapping" in titles(Ran(program, {DIRECT: changed}))
+    assert "memory behind the mapping without the layer" in titles(Ran(program, {DIRECT: changed}))
     inside = dataclasses.replace(program, call=dataclasses.replace(MAPS.call, addr="room+1p"))
     changed = dataclasses.replace(changed, scenario=inside.scenario)
-    assert "memory behind the mapping" not in titles(Ran(inside, {DIRECT: changed}))
+    assert "memory behind the mapping without the layer" not in titles(Ran(inside, {DIRECT: changed}))
 
 
 @pytest.mark.parametrize(
