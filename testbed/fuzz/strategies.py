@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import functools
 import itertools
+import re
 import string
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from hypothesis import strategies as st
@@ -81,7 +83,7 @@ def programs(draw: DrawFn) -> Program:
     plan = draw(_plans(call))
     spare, spare_plan = draw(_spares()) if plan.replace == "file" else ("", NOTHING)
     outer = draw(_OUTERS) if draw(_of(False, False, False, True)) else NOTHING
-    steps = draw(st.lists(_steps(call, room), max_size=MAX_STEPS))
+    steps = _once(draw(st.lists(_steps(call, room), max_size=MAX_STEPS)))
     return Program(
         plan=plan,
         outer=outer,
@@ -91,6 +93,16 @@ def programs(draw: DrawFn) -> Program:
         spare_plan=spare_plan,
         steps=tuple(steps),
     )
+
+
+def _once(steps: Iterable[Step]) -> Iterator[Step]:
+    """Yield the steps, but each name for a mapping once: the program's end unmaps it by name."""
+    names: set[str] = set()
+    for step in steps:
+        made = set(_MAKES.findall(step.line))
+        if not made & names:
+            yield step
+        names |= made
 
 
 @st.composite
@@ -229,6 +241,9 @@ _FILLS = {
     "sharing": st.sampled_from(_SHARINGS),
     "pages": _of("0p", "1p", "65p"),
 }
+
+# The name that a step gives to a new mapping.
+_MAKES = re.compile(r"(?<=^map )\w+|(?<= as=)\w+")
 
 # Runs of pages from the start of a mapping.
 _RUNS = ("0", "1", "0-1", "2", "1-2", "3", "0-3", "2-5", "63", "0-63")
