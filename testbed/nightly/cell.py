@@ -70,7 +70,8 @@ class PatchFile(TextFile):
 
     @classmethod
     def of_patch(cls, patch: Patch) -> PatchFile:
-        return cls(**dataclasses.asdict(cls.of(patch.name, patch.text)), strip=patch.strip)
+        file = TextFile.of(patch.name, patch.text)
+        return cls(file.name, file.text, strip=patch.strip)
 
 
 @dataclass(frozen=True)

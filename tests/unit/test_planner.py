@@ -137,6 +137,22 @@ def test_each_series_of_a_maildir_is_a_kernel_on_its_own_base(
     assert "three" in note
 
 
+def test_the_cells_of_a_maildir_carry_their_series(
+    tmp_path: Path, ctx: Context, linux: Tree
+) -> None:
+    receive(tmp_path / "box", "one", linux.commits[1])
+    receive(tmp_path / "box", "two", linux.commits[0])
+    text = f"[streams.list]\nkernel = 'tree:{linux.path}@base'\nmaildir = 'box'\n"
+    cells = planned(tmp_path, ctx, text + HOOKS.replace("'new'", "'list'"), linux)
+    assert {cell.commit for cell in cells} == set(linux.commits)
+    assert len({cell.content for cell in cells}) == 2
+    for cell in cells:
+        [patch] = cell.patches
+        assert patch.strip == 1
+        [applied] = cell.load_series(tmp_path / cell.id).patches
+        assert DIFF.partition("{")[0].encode() in applied.text
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
