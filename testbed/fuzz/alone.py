@@ -10,10 +10,12 @@ from dataclasses import dataclass, field
 
 from testbed.deadline import Deadline
 from testbed.fuzz.drawing import Drawn, shrink
-from testbed.fuzz.exchange import Ran, enter, run_program
-from testbed.fuzz.judge import Deviation, deviations
+from testbed.fuzz.exchange import Ran
+from testbed.fuzz.judge import Deviation
 from testbed.fuzz.known import KnownDefect, unexplained
 from testbed.fuzz.program import Program
+from testbed.fuzz.subject import Subject, all_deviations, make_ready, run_on
+from testbed.intree.stacks import FileStack
 from testbed.lab.guest import Guest
 from testbed.lab.lab import Lab
 from testbed.mmap.oracle import reference_path
@@ -48,11 +50,11 @@ class Finding:
         """What it is, in lines."""
         deviation = self.deviation
         yield deviation.title
-        yield f"on {deviation.path or 'these paths together'}: {deviation.headline}"
+        yield f"on {deviation.path or self.ran.stack or 'all paths'}: {deviation.headline}"
         if deviation.guarantees:
             numbers = ", ".join(map(str, deviation.guarantees))
             yield f"guarantees: {numbers} (testbed/mmap/guarantees.py)"
-        yield f"paths: {', '.join(self.paths)}"
+        yield f"paths: {', '.join(self.paths)}" if not self.ran.stack else "below and above"
         yield f"kernel: {self.version}, {self.arch}"
 
 
@@ -64,6 +66,7 @@ class Alone:
     arch: str
     version: str
     known: Sequence[KnownDefect]
+    stack: FileStack | None = None  # on which the programs run; None: the modules' paths
     _stack: ExitStack = field(default_factory=ExitStack)
     _guest: Guest | None = None
 
@@ -73,25 +76,25 @@ class Alone:
         guest = self._stack.enter_context(
             self.lab.guest(self.arch, Isolation.CLONE, disks=False, later=0)
         )
-        enter(guest)
+        make_ready(guest, self.stack)
         self._guest = guest
 
     def close(self) -> None:
         self._stack.close()
         self._guest = None
 
-    def run(self, program: Program, paths: Sequence[HookPath]) -> tuple[Ran, bool]:
+    def run(self, program: Program, subject: Subject) -> tuple[Ran, bool]:
         """Run a program. Return what was seen, and whether it damaged the guest."""
         if self._guest is None or not self._guest.usable:
             self.fresh()
         assert self._guest is not None
-        ran = run_program(self._guest, program, paths)
+        ran = run_on(self._guest, program, subject)
         return ran, not self._guest.usable
 
-    def shows(self, program: Program, title: str, paths: Sequence[HookPath]) -> Deviation | None:
+    def shows(self, program: Program, title: str, subject: Subject) -> Deviation | None:
         """Return the deviation of that title that a program shows, or None."""
-        ran, _ = self.run(program, [path for path in paths if path in program.paths])
-        found = unexplained(program, deviations(ran, self.version), self.known)
+        ran, _ = self.run(program, subject)
+        found = unexplained(ran.program, all_deviations(ran, self.version), self.known)
         return next((each for each in found if each.title == title), None)
 
     def run_binary(self, content: bytes) -> str:
@@ -111,28 +114,27 @@ class Alone:
 
         Return None if it does not show again.
         """
-        for paths in _candidates(drawn.program, suspect):
+        for subject in [self.stack] if self.stack else _candidates(drawn.program, suspect):
             self.fresh()
-            if self.shows(drawn.program, suspect.title, paths) is not None:
+            if self.shows(drawn.program, suspect.title, subject) is not None:
                 break
         else:
             return None
-        smallest = self._shrunk(drawn, suspect.title, paths, Deadline.after(budget))
+        smallest = self._shrunk(drawn, suspect.title, subject, Deadline.after(budget))
         self.fresh()
-        ran, damaged = self.run(smallest, paths)
-        found = unexplained(smallest, deviations(ran, self.version), self.known)
+        ran, damaged = self.run(smallest, subject)
+        found = unexplained(ran.program, all_deviations(ran, self.version), self.known)
         same = [each for each in found if each.title == suspect.title]
         if not same:
             return None
-        deviation = dataclasses.replace(same[0], path=same[0].path or paths[-1])
+        path = None if isinstance(subject, FileStack) else same[0].path or subject[-1]
+        deviation = dataclasses.replace(same[0], path=path)
         return Finding(deviation, drawn, smallest, ran, damaged, self.arch, self.version)
 
-    def _shrunk(
-        self, drawn: Drawn, title: str, paths: Sequence[HookPath], until: Deadline
-    ) -> Program:
+    def _shrunk(self, drawn: Drawn, title: str, subject: Subject, until: Deadline) -> Program:
         def shows(program: Program) -> bool:
-            wanted = set(paths) <= set(program.paths)
-            return wanted and not until.expired and bool(self.shows(program, title, paths))
+            fits = isinstance(subject, FileStack) or set(subject) <= set(program.paths)
+            return fits and not until.expired and bool(self.shows(program, title, subject))
 
         return shrink(drawn, shows)
 

@@ -15,10 +15,13 @@ from testbed.deadline import Deadline
 from testbed.fuzz.alone import Alone, Finding
 from testbed.fuzz.corpus import Corpus
 from testbed.fuzz.drawing import Drawn, draw, mutate
-from testbed.fuzz.exchange import Ran, enter, run_program
-from testbed.fuzz.judge import Deviation, deviations
+from testbed.fuzz.exchange import Ran
+from testbed.fuzz.judge import Deviation
 from testbed.fuzz.known import KnownDefect, safe_paths, unexplained
 from testbed.fuzz.program import Program
+from testbed.fuzz.stacked import stacks_of
+from testbed.fuzz.subject import all_deviations, make_ready, run_on
+from testbed.intree.stacks import FileStack
 from testbed.lab.guest import Guest
 from testbed.lab.lab import Lab
 from testbed.mmap.path import HookPath
@@ -26,6 +29,10 @@ from testbed.settings import Isolation
 
 # A guest gets another clone after this many programs, because what it has leaked adds up.
 _PROGRAMS_PER_GUEST = 400
+
+# This share of guests has one of the kernel's own stacks. A guest has one for this many programs.
+_STACKED = 0.2
+_PROGRAMS_PER_STACK = 100
 
 # This share of programs comes from the corpus.
 _MUTATED = 0.5
@@ -93,7 +100,7 @@ class Campaign:
     tally: Tally = field(default_factory=Tally)
     found: list[Finding] = field(default_factory=list)
     _titles: set[str] = field(default_factory=set)
-    _suspects: list[tuple[Drawn, Deviation, float]] = field(default_factory=list)
+    _suspects: list[tuple[Drawn, Deviation, float, FileStack | None]] = field(default_factory=list)
     _left_out: list[LeftOut] = field(default_factory=list)
     _replay: deque[Drawn] = field(default_factory=deque)
 
@@ -113,28 +120,35 @@ class Campaign:
 
     def _use_guest(self, until: Deadline, version: str, beat: Callable[[], None]) -> None:
         """Run programs in one clone, up to a suspect, damage, or the end of the time."""
+        stack = self._choose_stack()
         with self.lab.guest(self.arch, Isolation.CLONE, disks=False, later=1) as guest:
             self.tally.guests += 1
-            enter(guest)
+            make_ready(guest, stack)
             start = time.monotonic()
-            for _ in range(_PROGRAMS_PER_GUEST):
+            for _ in range(_PROGRAMS_PER_STACK if stack else _PROGRAMS_PER_GUEST):
                 if until.expired or not guest.usable or self._suspects:
                     break
-                self._try(guest, version)
+                self._try(guest, version, stack)
                 beat()
             self.tally.seconds += time.monotonic() - start
             self.tally.damaged += not guest.usable
 
-    def _try(self, guest: Guest, version: str) -> None:
+    def _choose_stack(self) -> FileStack | None:
+        """Return the stack of the next guest. The first guest has none, nor one for a replay."""
+        stacks = stacks_of(self.lab.prepared(self.arch))
+        wanted = self.tally.guests and not self._replay and self.rng.random() < _STACKED
+        return self.rng.choice(stacks) if wanted and stacks else None
+
+    def _try(self, guest: Guest, version: str, stack: FileStack | None) -> None:
         drawn = self._next()
         if drawn is None:
             return
-        paths = self.paths_of(drawn.program)
-        if not paths:
+        subject = stack or self.paths_of(drawn.program)
+        if not subject:
             return
-        ran = run_program(guest, drawn.program, paths)
+        ran = run_on(guest, drawn.program, subject)
         self.tally.programs += 1
-        self.tally.executions += len(ran.executions) + len(ran.failures)
+        self.tally.executions += len(ran.executions) + len(ran.failures) + len(ran.observed)
         if ran.refused:
             self.tally.refused[ran.refused] += 1
             return
@@ -159,16 +173,17 @@ class Campaign:
 
     def _examine(self, drawn: Drawn, ran: Ran, version: str) -> None:
         """Suspect the first deviation that nothing explains. Those behind it may follow from it."""
-        found = unexplained(drawn.program, deviations(ran, version), self.known)
+        found = unexplained(ran.program, all_deviations(ran, version), self.known)
         titles = {each.title for each in found}
         if old := titles & self._titles:
             self.tally.repeated.update(old)
         elif found:
-            self._suspects.append((drawn, found[0], time.monotonic()))
+            self._suspects.append((drawn, found[0], time.monotonic(), ran.stack))
 
     def _settle(self, alone: Alone, start: float) -> None:
-        for drawn, suspect, seen in self._suspects:
+        for drawn, suspect, seen, stack in self._suspects:
             self._titles.add(suspect.title)
+            alone.stack = stack
             found = alone.settle(drawn, suspect, self.profile.shrink_seconds)
             if found is None:
                 self.tally.unsteady.append(suspect.title)

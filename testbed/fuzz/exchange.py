@@ -14,6 +14,7 @@ from testbed.errors import (
     TestbedError,
 )
 from testbed.fuzz.program import Program
+from testbed.intree.stacks import FileStack
 from testbed.lab.guest import Guest
 from testbed.mmap.execution import Execution, Steps, execution_script
 from testbed.mmap.observation import Observation
@@ -21,7 +22,7 @@ from testbed.mmap.path import MODULE, HookPath
 from testbed.mmap.script import Script
 
 # A program takes milliseconds on each path. One that takes longer than this hangs.
-_SECONDS = 10.0
+SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Ran:
     failures: Mapping[HookPath, TestbedError] = field(default_factory=dict)  # killed programs
     aftermath: TestbedError | None = None  # a splat, a lost guest, an unbalanced ledger
     refused: str = ""  # why the testbed's own programs do not take it: it says nothing
+    stack: FileStack | None = None  # the kernel's own stack on which it ran
+    observed: Mapping[str, Observation] = field(default_factory=dict)  # there, below and above
 
 
 def enter(guest: Guest) -> None:
@@ -50,9 +53,9 @@ def run_program(guest: Guest, program: Program, paths: Sequence[HookPath]) -> Ra
     scripts = [execution_script(program.scenario, path) for path in paths]
     guest.begin(program.key)
     try:
-        seen = guest.prober.run_each([script for script, _ in scripts], _SECONDS)
+        seen = guest.prober.run_each([script for script, _ in scripts], SECONDS)
     except GuestError as error:
-        return Ran(program, aftermath=_ended(guest, error))
+        return Ran(program, aftermath=ended(guest, error))
     executions: dict[HookPath, Execution] = {}
     failures: dict[HookPath, TestbedError] = {}
     refused = ""
@@ -65,7 +68,7 @@ def run_program(guest: Guest, program: Program, paths: Sequence[HookPath]) -> Ra
             refused = why
         else:
             executions[path] = Execution(program.scenario, path, steps, found)
-    return Ran(program, executions, failures, _ended(guest, None), refused)
+    return Ran(program, executions, failures, ended(guest, None), refused)
 
 
 def _refusal(script: Script, steps: Steps, seen: Observation) -> str:
@@ -76,7 +79,7 @@ def _refusal(script: Script, steps: Steps, seen: Observation) -> str:
     return ""
 
 
-def _ended(guest: Guest, trouble: GuestError | None) -> TestbedError | None:
+def ended(guest: Guest, trouble: GuestError | None) -> TestbedError | None:
     """Take the guest back. Return what its kernel log or its ledger shows, else the trouble.
 
     After a hang the guest is given up: what holds the lock still runs.

@@ -3,6 +3,7 @@
 
 finding.txt        the deviation, and what was seen on each path
 program.json       the smallest program
+above, below       for the kernel's own stacks: its scripts for the probe, instead of what follows
 original.json      the program that showed it first
 test_TITLE.py      a test to paste into tests/vm/contract
 selftest/          a test in the layout of kselftest, and what it printed (ktap.txt)
@@ -62,11 +63,20 @@ def write_finding(root: Path, found: Finding) -> Path:
     folder = root / found.deviation.name
     if folder.exists():
         folder = root / f"{folder.name}-{found.arch}"
-    selftest = folder / "selftest"
-    selftest.mkdir(parents=True)
+    folder.mkdir(parents=True)
     write_whole(folder / "finding.txt", "\n".join(finding_lines(found)) + "\n")
     write_whole(folder / "program.json", program_text(found.smallest) + "\n")
     write_whole(folder / "original.json", program_text(found.drawn.program) + "\n")
+    if found.ran.stack is None:
+        _write_tests(folder, found)
+    for where, seen in found.ran.observed.items():
+        write_whole(folder / where, seen.script)
+    return folder
+
+
+def _write_tests(folder: Path, found: Finding) -> None:
+    selftest = folder / "selftest"
+    selftest.mkdir()
     name = found.deviation.name.replace("-", "_")
     write_whole(folder / f"test_{name}.py", _test(found, name))
     for file in (_SHARED, _INTERFACE):
@@ -74,7 +84,6 @@ def write_finding(root: Path, found: Finding) -> Path:
     about = "\n".join(found.about)
     write_whole(selftest / f"{name}.c", c_test(found.smallest, found.paths, about))
     write_whole(selftest / "Makefile", c_makefile(name))
-    return folder
 
 
 def try_selftest(folder: Path, found: Finding, alone: Alone) -> str:
@@ -105,9 +114,10 @@ def finding_lines(found: Finding) -> Iterator[str]:
     yield from found.about
     yield f"program: {program_text(found.smallest)}"
     yield f"first seen after {found.seconds:.0f} s and {found.executions} executions"
-    for path, execution in found.ran.executions.items():
-        yield f"\non {path}:"
-        yield execution.seen.report()
+    seen = {str(path): execution.seen for path, execution in found.ran.executions.items()}
+    for where, observation in {**seen, **found.ran.observed}.items():
+        yield f"\n{where}:"
+        yield observation.report()
     for path, error in found.ran.failures.items():
         yield f"\non {path}: {error}"
     if found.ran.aftermath is not None:

@@ -30,6 +30,9 @@ _LONG = 513  # pages
 # These count calls in the whole program: right while one mmap call alone runs a hook.
 _OF_ONE_CALL = (rules.mapped_runs_once_with_the_final_mapping, rules.closes_balance)
 
+# The numbers of events and pages in a canonical place.
+NUMBERS = re.compile(r"\.\d+|\[\d+\]")
+
 # A number, or a word that is one: an address, a register, the id of a process.
 _NUMBER = re.compile(r"(?i)\b(0x[0-9a-f]+|[0-9a-f]{6,}|\d+)\b")
 _BLANKS = re.compile(r"\s+")
@@ -63,7 +66,7 @@ def deviations(ran: Ran, version: str) -> list[Deviation]:
             found += [_of_difference(path, each) for each in differing]
     found += [_of_failure(path, error) for path, error in ran.failures.items()]
     if ran.aftermath is not None and not _is_expected(ran.program, ran.aftermath):
-        found.append(_of_aftermath(ran))
+        found.append(of_aftermath(ran))
     return found
 
 
@@ -141,7 +144,7 @@ def _of_rule(path: HookPath, violation: Violation) -> Deviation:
 
 def _of_difference(path: HookPath, found: Disagreement) -> Deviation:
     # Neither the number of the step nor those of events and pages belong to the title.
-    place = re.sub(r"\.\d+|\[\d+\]", "", found.where.partition(" ")[2])
+    place = NUMBERS.sub("", found.where.partition(" ")[2])
     headline = f"{found.where} is {found.seen}, not {found.reference}"
     return Deviation(f"{place} differs{_side(path)}", path, headline, found.where)
 
@@ -155,7 +158,8 @@ def _of_failure(path: HookPath, error: TestbedError) -> Deviation:
     return Deviation("killed program", path, error.message)
 
 
-def _of_aftermath(ran: Ran) -> Deviation:
+def of_aftermath(ran: Ran) -> Deviation:
+    """Return the deviation of what followed a program."""
     assert ran.aftermath is not None
     message = ran.aftermath.message
     if isinstance(ran.aftermath, UnbalancedLedger):
@@ -164,6 +168,7 @@ def _of_aftermath(ran: Ran) -> Deviation:
         title = "hang"
     else:
         title = _BLANKS.sub(" ", _NUMBER.sub("N", message))
+    title += f" on {ran.stack}" if ran.stack else ""
     only = next(iter(ran.executions)) if len(ran.executions) == 1 else None
     return Deviation(title, only, message)
 

@@ -47,7 +47,8 @@ class FakeLab:
         return SimpleNamespace(progress=self.progress)
 
     def prepared(self, arch: str) -> SimpleNamespace:
-        return SimpleNamespace(kernel=SimpleNamespace(version="7.3.4"))
+        kernel = SimpleNamespace(version="7.3.4", symbol=lambda name: "n")
+        return SimpleNamespace(kernel=kernel)
 
     @contextmanager
     def guest(self, arch: str, isolation: object, **options: object) -> Iterator[SimpleNamespace]:
@@ -70,15 +71,15 @@ def fuzzed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Fuz
     def make(kernel: Kernel, *, seconds: float = 1.0, known: Any = KNOWN) -> Fuzzed:
         runs: list[tuple[Program, tuple[HookPath, ...]]] = []
 
-        def run_program(guest: Any, program: Program, paths: Sequence[HookPath]) -> Ran:
+        def run_on(guest: Any, program: Program, paths: Sequence[HookPath]) -> Ran:
             runs.append((program, tuple(paths)))
             seen = kernel(program, paths)
             guest.usable = not isinstance(seen.aftermath, GuestTimeout)
             return seen
 
         for module in (campaign, alone):
-            monkeypatch.setattr(module, "run_program", run_program)
-            monkeypatch.setattr(module, "enter", lambda guest: None)
+            monkeypatch.setattr(module, "run_on", run_on)
+            monkeypatch.setattr(module, "make_ready", lambda guest, stack: None)
         lab, kept = FakeLab(), list[Finding]()
         corpus = Corpus(tmp_path / "corpus")
         made = Campaign(
