@@ -79,7 +79,7 @@ class Fuzzing:
             "campaigns": [
                 {
                     "arch": campaign.arch,
-                    **dataclasses.asdict(campaign.tally),
+                    **vars(campaign.tally),
                     "per_hour": campaign.tally.per_hour,
                     "found": [_found_content(found) for found in campaign.found],
                 }

@@ -24,6 +24,7 @@ from testbed.fuzz.corpus import Corpus
 from testbed.fuzz.drawing import draw
 from testbed.fuzz.exchange import Ran
 from testbed.fuzz.folder import write_finding
+from testbed.fuzz.fuzzing import Fuzzing
 from testbed.fuzz.known import KNOWN, known_without
 from testbed.fuzz.program import Program, program_from
 from testbed.lab.lab import Lab
@@ -196,3 +197,18 @@ def test_a_cell_has_a_case_for_the_campaign_and_one_for_each_finding(
     assert (found.test, found.status) == ("fuzz::hang[x86_64]", Status.FAIL)
     assert found.reason == "no answer"
     assert "on custom: no answer" in found.evidence
+
+
+def test_the_report_for_programs_is_json(fuzzed: Callable[..., Fuzzed], tmp_path: Path) -> None:
+    made = fuzzed(hangs, seconds=3.0, known=known_without(["KD5"]))
+    made.campaign.run()
+    made.campaign.tally.refused["bad line"] += 2
+    lab = cast(Lab, made.lab)
+    fuzzing = Fuzzing(lab, Profile(3.0, 1.0), 7, tmp_path, KNOWN, [made.campaign])
+    (found,) = json.loads(json.dumps(fuzzing.content()))["campaigns"]
+    assert found["refused"] == {"bad line": 2}
+    assert [each["title"] for each in found["found"]] == ["hang"]
+    lines = list(fuzzing.lines())
+    assert lines[-1] == "seed: 7"
+    assert any(line.startswith("NEW hang on custom, after ") for line in lines)
+    assert "  refused by the testbed's own programs: 2 (bad line)" in lines
