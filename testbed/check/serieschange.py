@@ -48,7 +48,8 @@ class SeriesChange:
     subjects: tuple[Subject, ...]
     findings: tuple[Finding, ...] = ()  # of the later kernel's text alone
     conversions: Mapping[tuple[str, str], Conversion] = field(default_factory=dict)
-    left_out: Mapping[str, str] = field(default_factory=dict)  # `RECIPE on ARCH`, and why
+    # Recipes, or `RECIPE on ARCH`, that could not be checked, and why.
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def results(self) -> list[SubjectResult]:
@@ -90,8 +91,8 @@ class SeriesChange:
     def _why(self, subject: Subject, arch: str, found: Sequence[Conversion]) -> str:
         if found:
             return why_unreached(found[0])
-        left_out = (self.left_out.get(f"{recipe} on {arch}") for recipe in subject.recipes)
-        return next(filter(None, left_out), subject.why_not)
+        names = (name for each in subject.recipes for name in (f"{each} on {arch}", each.name))
+        return next(filter(None, map(self.left_out.get, names)), subject.why_not)
 
 
 def new_findings(before: Inventory, after: Inventory) -> tuple[Finding, ...]:

@@ -13,7 +13,7 @@ from testbed.inventory.hook import Deed, Hook
 from testbed.inventory.inventory import Inventory
 from testbed.inventory.touched import TouchedHook, touched_hooks
 
-# What many hooks do in the same way tells little about how near they are.
+# So many hooks do these that two of them need not be near.
 _COMMON = frozenset({Deed.FLAGS, Deed.UNKNOWN, Deed.VM_OPS, Deed.REFUSES})
 
 

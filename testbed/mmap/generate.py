@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """Random scenarios: made from a seed, the same on each machine and in each run.
 
-They combine only what cannot show an open defect, except for plans that the core refuses: these show
-KD12 below a hook that switches the file. Other defects have named scenarios.
+They combine only what cannot show an open defect, except for plans that the core refuses: these
+show KD12 below a hook that switches the file. Other defects have named scenarios.
 """
 
 from __future__ import annotations

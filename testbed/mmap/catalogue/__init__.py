@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from testbed.mmap.catalogue import actions, failures, fields, later, outer, prepared, vm_file
+from testbed.mmap.catalogue import actions, both, failures, fields, later, outer, vm_file
 from testbed.mmap.catalogue.defects import with_switch
 from testbed.mmap.scenario import Scenario
 
 SCENARIOS: tuple[Scenario, ...] = tuple(
     with_switch(scenario)
-    for subject in (fields, actions, failures, vm_file, outer, prepared, later)
+    for subject in (fields, actions, failures, vm_file, outer, both, later)
     for scenario in subject.SCENARIOS
 )

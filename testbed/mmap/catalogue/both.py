@@ -14,13 +14,13 @@ from testbed.mmap.scenario import Call, Scenario
 _FULL = Plan(vm_ops=VmOps.FULL, private=0x51)
 
 
-def _two(name: str, plan: Plan, outer: Plan, *guarantees: int, call: Call = Call()) -> Scenario:
+def _two(name: str, plan: Plan, outer: Plan, *guarantees: int, flags: str = "shared") -> Scenario:
     return Scenario(
         name=f"both-{name}",
         guarantees=guarantees,
         plan=plan,
         outer=outer,
-        call=call,
+        call=Call(flags=flags),
         only_paths=PREPARE_STACKS,
     )
 
@@ -32,7 +32,7 @@ SCENARIOS: tuple[Scenario, ...] = (
             Plan(vm_ops=VmOps.FULL, action=second),
             Plan(action=first, pool_page=8),
             76,
-            call=Call(flags=sharing),
+            flags=sharing,
         )
         for first, second in (
             (Action.REMAP, Action.KERNEL_PAGES),
