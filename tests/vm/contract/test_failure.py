@@ -170,8 +170,10 @@ _NONSENSE = {
 }
 
 
+# Not PREPARE_FIRST: of what the core refuses, the file leaks to which the outer hook has switched
+# (KD12, which scenarios show).
 @pytest.mark.guarantee(35, 43, 44)
-@pytest.mark.paths(*PREPARING)
+@pytest.mark.paths(*(path for path in PREPARING if path is not HookPath.PREPARE_FIRST))
 @pytest.mark.parametrize("nonsense", _NONSENSE.values(), ids=_NONSENSE)
 def test_what_no_driver_may_ask_for_is_refused_and_warned_of_once(
     guest: Guest, stack: Prober, path: HookPath, nonsense: _Nonsense
