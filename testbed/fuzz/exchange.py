@@ -61,7 +61,7 @@ def run_program(guest: Guest, program: Program, paths: Sequence[HookPath]) -> Ra
     refused = ""
     for path, (script, steps), found in zip(paths, scripts, seen, strict=True):
         if isinstance(found, ProbeProtocolError):
-            refused = found.message
+            refused = refused or found.message
         elif isinstance(found, TestbedError):
             failures[path] = found
         elif why := _refusal(script, steps, found):

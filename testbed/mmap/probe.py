@@ -108,9 +108,13 @@ class Prober:
             again=True,
         )
         self.scripts[result.pid] = text
+        parts = zip(scripts, _parts(result.stdout.decode()), strict=False)
+        found = [_part(script, output, end) for script, (output, end) in parts]
+        lost = ProbeProtocolError if result.signal is None else ProbeKilled
+        missing = len(scripts) - len(found)
         return [
-            _part(script, output, end)
-            for script, (output, end) in zip(scripts, _parts(result.stdout.decode()), strict=False)
+            *found,
+            *(lost(f"the guest program ended early ({result})") for _ in range(missing)),
         ]
 
     def map(
