@@ -79,8 +79,12 @@ def late(outer: Plan) -> Plan:
 
 def acting(scenario: Scenario) -> Plan:
     """Return the plan of the hook whose action counts. A descriptor has one: the last (76)."""
-    plans = (late(scenario.outer), scenario.plan, early(scenario.outer))
-    return next((plan for plan in plans if plan.action not in _NO_ACTION), NOTHING)
+    return _with_action(late(scenario.outer), scenario.plan, early(scenario.outer))
+
+
+def left_action(scenario: Scenario) -> Action:
+    """Return the action in the descriptor when the hook below returns."""
+    return _with_action(scenario.plan, early(scenario.outer)).action or Action.NONE
 
 
 def entry_flags(call: Call, outer: Plan) -> int:
@@ -214,6 +218,11 @@ def number_of(error: str) -> int:
     text = error.removeprefix("-")
     value = getattr(errno, text) if text.isidentifier() else int(text, 0)
     return -value if error.startswith("-") else value
+
+
+def _with_action(*plans: Plan) -> Plan:
+    """Return the first of these plans that has an action."""
+    return next((plan for plan in plans if plan.action not in _NO_ACTION), NOTHING)
 
 
 def _hook_length(scenario: Scenario, page_size: int) -> int:

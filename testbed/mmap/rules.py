@@ -119,7 +119,7 @@ def hook_leaves_the_planned_action(execution: Execution) -> Iterator[Violation]:
     for event in named(execution.log(execution.steps.log), "prepare_done"):
         if event.number("err") or plan.action is Action.UNKNOWN:
             continue
-        action = str(plan.action or prediction.early(execution.scenario.outer).action or "none")
+        action = str(prediction.left_action(execution.scenario))
         yield from _same((33,), "action left by the hook", action, event.values["action"])
         if plan.action is Action.KERNEL_PAGES and not execution.scenario.outer.late:
             pgoff = prediction.hook_pgoff(execution.scenario)

@@ -21,6 +21,7 @@ from testbed.mmap.prediction import (
     final_pgoff,
     hook_pgoff,
     is_refused,
+    left_action,
     number,
     private,
     vm_ops,
@@ -205,6 +206,13 @@ def test_of_two_hooks_the_last_one_counts(plan: Plan, outer: Plan, last: Plan) -
     both = scenario(plan, outer=outer)
     found = (acting(both).action, vm_ops(both), private(both), hook_pgoff(both))
     assert found == (last.action, last.vm_ops, last.private, last.pgoff)
+
+
+def test_the_action_that_the_hook_below_leaves() -> None:
+    nothing = Plan(action=Action.NONE)
+    assert left_action(scenario(nothing, outer=BEFORE)) is Action.REMAP
+    assert left_action(scenario(nothing, outer=AFTER)) is Action.NONE
+    assert left_action(scenario(BELOW, outer=BEFORE)) is Action.KERNEL_PAGES
 
 
 def test_a_late_outer_hook_changes_nothing_on_entry() -> None:
