@@ -53,8 +53,8 @@ def subjects(
 ) -> Subjects:
     """Return what differs between two trees with these files."""
     sides = [tree(path / name, files) for name, files in (("old", old), ("new", new))]
-    texts = [FolderFiles(side.path) for side in sides]
-    changed = changed_definitions(*texts, sorted({*old, *new}))
+    before, after = (FolderFiles(side.path) for side in sides)
+    changed = changed_definitions(before, after, sorted({*old, *new}))
     return find_subjects(sides[0].inventory(), sides[1].inventory(), changed, recipes)
 
 
@@ -65,7 +65,8 @@ def only(found: Subjects) -> Subject:
 
 def touch(path: Path, old: str, new: str) -> list[Touch]:
     sides = [tree(path / name, {"drivers/a.c": text}) for name, text in (("o", old), ("n", new))]
-    changed = changed_definitions(*(FolderFiles(side.path) for side in sides), ["drivers/a.c"])
+    before, after = (FolderFiles(side.path) for side in sides)
+    changed = changed_definitions(before, after, ["drivers/a.c"])
     found = touched_hooks(sides[0].inventory(), sides[1].inventory(), changed)
     return [each.touch for each in found]
 
