@@ -31,6 +31,12 @@ from testbed.lab.lab import Lab
     "--seconds", type=click.FloatRange(1), metavar="N", help="Run programs for N seconds instead."
 )
 @click.option(
+    "--programs",
+    type=click.IntRange(1),
+    metavar="N",
+    help="End after N programs, whatever time they take. With --seed these are always the same.",
+)
+@click.option(
     "--seed", type=int, metavar="N", help="Draw the programs of this seed. Default: a new one."
 )
 @click.option(
@@ -46,6 +52,7 @@ from testbed.lab.lab import Lab
 def fuzz(
     profile: str,
     seconds: float | None,
+    programs: int | None,
     seed: int | None,
     corpus: Path | None,
     forget: str,
@@ -74,6 +81,7 @@ def fuzz(
                 lab,
                 profile,
                 seconds=seconds,
+                programs=programs,
                 seed=random.SystemRandom().randrange(1 << 32) if seed is None else seed,
                 corpus=corpus,
                 forget=tuple(filter(None, forget.split(","))),

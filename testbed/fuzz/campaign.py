@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import random
 import time
 from collections import Counter, deque
@@ -44,6 +45,7 @@ class Profile:
 
     seconds: float
     shrink_seconds: float  # for each finding
+    programs: float = math.inf  # the most programs
 
 
 PROFILES = {"smoke": Profile(60.0, 15.0), "hours": Profile(2 * 3600.0, 180.0)}
@@ -110,13 +112,17 @@ class Campaign:
         self.corpus.load(self.lab.ctx.progress.note)
         self._replay.extend(self.corpus.drawn)
         start, until = time.monotonic(), Deadline.after(self.profile.seconds)
+        total = self.profile.seconds if math.isfinite(self.profile.seconds) else None
         with (
-            self.lab.ctx.progress.step(f"fuzz {self.arch}", self.profile.seconds) as step,
+            self.lab.ctx.progress.step(f"fuzz {self.arch}", total) as step,
             closing(Alone(self.lab, self.arch, version, self.known)) as alone,
         ):
-            while not until.expired:
+            while not self._is_over(until):
                 self._use_guest(until, version, lambda: step.update(time.monotonic() - start))
                 self._settle(alone, start)
+
+    def _is_over(self, until: Deadline) -> bool:
+        return until.expired or self.tally.programs >= self.profile.programs
 
     def _use_guest(self, until: Deadline, version: str, beat: Callable[[], None]) -> None:
         """Run programs in one clone, up to a suspect, damage, or the end of the time."""
@@ -126,7 +132,7 @@ class Campaign:
             make_ready(guest, stack)
             start = time.monotonic()
             for _ in range(_PROGRAMS_PER_STACK if stack else _PROGRAMS_PER_GUEST):
-                if until.expired or not guest.usable or self._suspects:
+                if self._is_over(until) or not guest.usable or self._suspects:
                     break
                 self._try(guest, version, stack)
                 beat()

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -37,7 +38,8 @@ class Fuzzing:
         lab: Lab,
         profile: str,
         *,
-        seconds: float | None,
+        seconds: float | None = None,
+        programs: int | None = None,
         seed: int,
         corpus: Path | None,
         forget: Sequence[str],
@@ -48,6 +50,8 @@ class Fuzzing:
             SetupError: a defect to forget is not known.
         """
         chosen = PROFILES[profile]
+        if programs:
+            chosen = dataclasses.replace(chosen, programs=programs, seconds=math.inf)
         chosen = dataclasses.replace(chosen, seconds=seconds) if seconds else chosen
         root = corpus or lab.ctx.settings.state_dir / "fuzz"
         return cls(lab, chosen, seed, root, known_without(forget))

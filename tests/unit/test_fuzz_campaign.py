@@ -69,7 +69,7 @@ class Fuzzed:
 
 @pytest.fixture
 def fuzzed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Fuzzed]:
-    def make(kernel: Kernel, *, seconds: float = 1.0, known: Any = KNOWN) -> Fuzzed:
+    def make(kernel: Kernel, *, programs: int = 60, known: Any = KNOWN) -> Fuzzed:
         runs: list[tuple[Program, tuple[HookPath, ...]]] = []
 
         def run_on(guest: Any, program: Program, paths: Sequence[HookPath]) -> Ran:
@@ -83,10 +83,8 @@ def fuzzed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Fuz
             monkeypatch.setattr(module, "make_ready", lambda guest, stack: None)
         lab, kept = FakeLab(), list[Finding]()
         corpus = Corpus(tmp_path / "corpus")
-        made = Campaign(
-            cast(Lab, lab), "x86_64", Profile(seconds, 5.0), known, corpus, random.Random(1),
-            kept.append,
-        )  # fmt: skip
+        profile, rng = Profile(600.0, 600.0, programs), random.Random(1)
+        made = Campaign(cast(Lab, lab), "x86_64", profile, known, corpus, rng, kept.append)
         return Fuzzed(made, kept, lab, runs)
 
     return make
@@ -106,12 +104,12 @@ def test_a_kernel_without_defects_shows_nothing(fuzzed: Callable[..., Fuzzed]) -
     made = fuzzed(good)
     made.campaign.run()
     assert made.kept == []
-    assert made.campaign.tally.programs == len(made.runs) > 10
+    assert made.campaign.tally.programs == len(made.runs) == 60
     assert made.campaign.tally.left_out > 0
 
 
 def test_a_killer_is_reported_once_and_then_left_out(fuzzed: Callable[..., Fuzzed]) -> None:
-    made = fuzzed(hangs, seconds=4.0, known=known_without(["KD5"]))
+    made = fuzzed(hangs, known=known_without(["KD5"]))
     made.campaign.run()
     (found,) = made.kept
     assert found.deviation.title == "hang"
@@ -170,7 +168,7 @@ def test_a_damaged_file_of_the_corpus_is_moved_aside(tmp_path: Path, text: str) 
 
 
 def test_the_folder_of_a_finding(fuzzed: Callable[..., Fuzzed], tmp_path: Path) -> None:
-    made = fuzzed(hangs, seconds=3.0, known=known_without(["KD5"]))
+    made = fuzzed(hangs, known=known_without(["KD5"]))
     made.campaign.run()
     (found,) = made.kept
     folder = write_finding(tmp_path, found)
@@ -190,7 +188,7 @@ def test_the_folder_of_a_finding(fuzzed: Callable[..., Fuzzed], tmp_path: Path) 
 def test_a_cell_has_a_case_for_the_campaign_and_one_for_each_finding(
     fuzzed: Callable[..., Fuzzed],
 ) -> None:
-    made = fuzzed(hangs, seconds=3.0, known=known_without(["KD5"]))
+    made = fuzzed(hangs, known=known_without(["KD5"]))
     made.campaign.run()
     done, found = cases_of(made.campaign)
     assert (done.test, done.status) == ("fuzz::campaign[x86_64]", Status.PASS)
@@ -200,11 +198,11 @@ def test_a_cell_has_a_case_for_the_campaign_and_one_for_each_finding(
 
 
 def test_the_report_for_programs_is_json(fuzzed: Callable[..., Fuzzed], tmp_path: Path) -> None:
-    made = fuzzed(hangs, seconds=3.0, known=known_without(["KD5"]))
+    made = fuzzed(hangs, known=known_without(["KD5"]))
     made.campaign.run()
     made.campaign.tally.refused["bad line"] += 2
     lab = cast(Lab, made.lab)
-    fuzzing = Fuzzing(lab, Profile(3.0, 1.0), 7, tmp_path, KNOWN, [made.campaign])
+    fuzzing = Fuzzing(lab, made.campaign.profile, 7, tmp_path, KNOWN, [made.campaign])
     (found,) = json.loads(json.dumps(fuzzing.content()))["campaigns"]
     assert found["refused"] == {"bad line": 2}
     assert [each["title"] for each in found["found"]] == ["hang"]
