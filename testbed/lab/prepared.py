@@ -18,7 +18,7 @@ from testbed.kernel.recipeconfig import recipe_files
 from testbed.kernel.series import Series
 from testbed.kernel.source import Source, resolve
 from testbed.settings import KERNEL_CONFIG
-from testbed.vm.accel import AccelDecision, choose_accel
+from testbed.vm.accel import AccelDecision, check_request, choose_accel
 from testbed.vm.qemu import VmSpec, qemu_version
 
 
@@ -119,6 +119,7 @@ def prepare_kernel(
         InfraError: the host is at fault.
         TreeError: the kernel text does not build.
     """
+    check_request(ctx.settings)
     request = request_kernel(arch_name, series, ctx, fragments, build_dir_name)
     arch, settings = request.arch, ctx.settings
     flavour = find_flavour(settings.flavour, (arch.name,))

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from testbed.arch import Arch
+from testbed.arch import Arch, find_arch
 from testbed.cache import digest
 from testbed.deadline import Deadline, host_slowness
 from testbed.errors import BootHang, BootNoSsh, BootPanic, LaunchError, SetupError, TestbedError
@@ -34,7 +34,7 @@ from testbed.vm.kvm import Obstacle, kvm_obstacle
 from testbed.vm.machine import boot
 from testbed.vm.qemu import Accel, VmSpec, qemu_version
 
-__all__ = ["Accel", "AccelDecision", "choose_accel", "kvm_refused", "outlook"]
+__all__ = ["Accel", "AccelDecision", "check_request", "choose_accel", "kvm_refused", "outlook"]
 
 _PROOF_SECONDS = 20.0  # of the base flavour, on a usual host
 
@@ -105,6 +105,18 @@ def prove_by_boot(kernel: Kernel, image: Image, settings: Settings) -> Proof:
 
 def _proof_seconds(settings: Settings) -> float:
     return _PROOF_SECONDS * find_flavour(settings.flavour).slowdown * host_slowness()
+
+
+def check_request(settings: Settings) -> None:
+    """Check that KVM can be tried if the user requests it: nobody should wait for a build first.
+
+    Raises:
+        SetupError: KVM cannot run guests of one of the architectures here.
+    """
+    if settings.accel is AccelChoice.KVM:
+        for name in settings.arch:
+            if obstacle := kvm_obstacle(find_arch(name)):
+                raise kvm_refused(obstacle.reason, obstacle.hint)
 
 
 def choose_accel(

@@ -14,14 +14,17 @@ import pytest
 import vm_parts
 
 from testbed.arch import find_arch
+from testbed.context import Context
 from testbed.deadline import Deadline
 from testbed.errors import BootPanic, InfraError, SetupError
 from testbed.image import Image
 from testbed.kernel.build import Kernel
+from testbed.kernel.series import Series
+from testbed.lab.prepared import prepare_kernel
 from testbed.progress import SilentProgress
 from testbed.settings import AccelChoice, Settings
 from testbed.vm import accel
-from testbed.vm.accel import Accel, AccelDecision, Proof, choose_accel, outlook
+from testbed.vm.accel import Accel, AccelDecision, Proof, check_request, choose_accel, outlook
 from testbed.vm.kvm import Obstacle
 from testbed.vm.qemu import VmSpec
 
@@ -195,3 +198,26 @@ def test_kvm_may_take_longer_to_boot_on_a_slow_host_and_with_a_slow_flavour(
     chosen = dataclasses.replace(settings, flavour=flavour)
     assert accel.prove_by_boot(vm_parts.kernel(), vm_parts.image(), chosen).works
     assert budgets == [20 * 15 * factor]
+
+
+@pytest.fixture
+def only_x86_64(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host whose KVM runs guests of x86_64."""
+    foreign = Obstacle("the host is x86_64, where KVM cannot run arm64 guests")
+    monkeypatch.setattr(accel, "kvm_obstacle", lambda arch: None if arch is X86_64 else foreign)
+
+
+@pytest.mark.usefixtures("only_x86_64")
+def test_a_request_for_kvm_that_is_in_vain_is_refused_before_a_build(settings: Settings) -> None:
+    asked = dataclasses.replace(settings, accel=AccelChoice.KVM)
+    with pytest.raises(SetupError, match="cannot run arm64 guests") as caught:
+        check_request(asked)
+    assert "--accel auto" in caught.value.hint
+    with pytest.raises(SetupError, match="cannot run arm64 guests"):
+        prepare_kernel("x86_64", Series(), Context.of(asked, SilentProgress()))
+
+
+@pytest.mark.usefixtures("only_x86_64")
+def test_a_request_that_can_be_tried_goes_on(settings: Settings) -> None:
+    check_request(settings)
+    check_request(dataclasses.replace(settings, accel=AccelChoice.KVM, arch=("x86_64",)))
