@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Hosts that lack something: each works, or the testbed names what is missing and the cure."""
+"""Hosts that lack something: each works, or the testbed hints at what it needs."""
 
 from __future__ import annotations
 
@@ -91,14 +91,14 @@ def _without_kvm(host: Host) -> Iterator[Check]:
     if host.arch.name == "x86_64":
         again = f"modprobe {_MODULE} && chgrp kvm /dev/kvm && chmod 660 /dev/kvm"
         lacks["no-module"] = (f"modprobe -r {_MODULE}", again, f"sudo modprobe {_MODULE}")
-    for name, (before, after, cure) in lacks.items():
+    for name, (before, after, hint) in lacks.items():
         yield Check(
             name=name,
             before=before,
             script=f"testbed doctor --arch {host.arch}; echo status $?\n{_run(host)} --accel kvm",
             after=after,
             seconds=_SECONDS,
-            shows=(f"accelerator for {host.arch}: tcg", "^status 0$", "KVM cannot be used", cure),
+            shows=(f"accelerator for {host.arch}: tcg", "^status 0$", "KVM cannot be used", hint),
             status=2,
         )
 

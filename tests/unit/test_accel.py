@@ -186,7 +186,7 @@ def test_a_refusal_of_kvm_names_the_obstacle_and_the_hint(
 def test_kvm_may_take_longer_to_boot_on_a_slow_host_and_with_a_slow_flavour(
     flavour: str, factor: int, monkeypatch: pytest.MonkeyPatch, settings: Settings
 ) -> None:
-    budgets = []
+    budgets: list[float] = []
 
     @contextmanager
     def fake_boot(spec: VmSpec, deadline: Deadline) -> Iterator[None]:
