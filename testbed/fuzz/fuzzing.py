@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from testbed.fuzz.alone import Alone, Finding
-from testbed.fuzz.campaign import PROFILES, Campaign, Profile
+from testbed.fuzz.campaign import PROFILES, Campaign, Profile, Tally
 from testbed.fuzz.corpus import Corpus
 from testbed.fuzz.folder import try_selftest, write_finding
 from testbed.fuzz.known import KnownDefect, known_without
@@ -83,7 +83,7 @@ class Fuzzing:
             "campaigns": [
                 {
                     "arch": campaign.arch,
-                    **vars(campaign.tally),
+                    **_shallow(campaign.tally),
                     "per_hour": campaign.tally.per_hour,
                     "found": [_found_content(found) for found in campaign.found],
                 }
@@ -104,6 +104,11 @@ class Fuzzing:
             with closing(Alone(self.lab, found.arch, found.version, self.known)) as alone:
                 self.shown[str(folder)] = try_selftest(folder, found, alone)
         self.lab.ctx.progress.note(f"{found.arch}: {found.deviation.title}: {folder}")
+
+
+def _shallow(tally: Tally) -> dict[str, Any]:
+    """The fields as they are: dataclasses.asdict() makes nonsense of a Counter."""
+    return {each.name: getattr(tally, each.name) for each in dataclasses.fields(tally)}
 
 
 def _tally_lines(campaign: Campaign) -> Iterator[str]:
