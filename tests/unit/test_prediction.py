@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
+
 import pytest
 
 from testbed.mmap.catalogue import SCENARIOS
-from testbed.mmap.catalogue.defects import REFUSED_SWITCH, with_switch
+from testbed.mmap.catalogue.defects import KEPT_CHARGE, REFUSED_SWITCH, with_switch
 from testbed.mmap.path import BY_CORE, MMAP_STACKS, PREPARE_STACKS, STACKS, HookPath
 from testbed.mmap.plan import NOTHING, VM_DONTCOPY, VM_MAYWRITE, Action, Plan, VmOps
 from testbed.mmap.prediction import (
@@ -253,6 +256,19 @@ def test_what_the_core_refuses_shows_a_defect_below_a_hook_that_switches(
     known = with_switch(found)
     assert (known.defect(HookPath.PREPARE_FIRST) is REFUSED_SWITCH) is refused
     assert known.defect(HookPath.PREPARE_STACK) is None
+
+
+def test_a_scenario_may_show_two_defects_below_a_hook_that_switches() -> None:
+    found = scenario(Plan(error_override="5"))
+    both = with_switch(dataclasses.replace(found, defects=(KEPT_CHARGE,)))
+    shown = both.defect(HookPath.PREPARE_FIRST)
+    assert shown is not None
+    for headline in (
+        "lower of top after munmap is 3, not 2",
+        "Committed_AS differs from the reference",
+    ):
+        assert re.search(shown.symptom, headline)
+    assert both.defect(HookPath.PREPARE_STACK) is KEPT_CHARGE
 
 
 def test_scenarios_run_above_mmap_prepare_too() -> None:

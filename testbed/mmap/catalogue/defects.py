@@ -67,7 +67,13 @@ KEPT_CHARGE_OF_MAPPED = dataclasses.replace(KEPT_CHARGE, paths=COMPAT)
 
 def with_switch(scenario: Scenario) -> Scenario:
     """Add the defect that each plan shows which the core refuses below a hook that switches."""
-    known = scenario.defect(HookPath.PREPARE_FIRST) or scenario.plan.replace
-    if known or not is_refused(scenario, _PAGE):
+    if scenario.plan.replace or not is_refused(scenario, _PAGE):
         return scenario
-    return dataclasses.replace(scenario, defects=(*scenario.defects, REFUSED_SWITCH))
+    shown, known = REFUSED_SWITCH, scenario.defect(HookPath.PREPARE_FIRST)
+    if known is not None:  # an older kernel shows both
+        shown = dataclasses.replace(
+            shown,
+            symptom=f"{shown.symptom}|{known.symptom}",
+            touches=f"{shown.touches}|{known.touches}",
+        )
+    return dataclasses.replace(scenario, defects=(shown, *scenario.defects))
