@@ -87,8 +87,8 @@ _CHOICES = "give --module, or --before and --after, or --driver, or --series alo
     "--trials",
     metavar="TRIAL[,TRIAL]",
     default="",
-    help="With --driver, perform only these trials, such as chain, exit-shared or mlock*. Default: "
-    "all.",
+    help="With --driver, or --series alone, perform only these trials, such as chain, exit-shared or "
+    "mlock*. Default: all.",
 )
 @click.option("--lower", is_flag=True, help="Leave out the direct path: test below stacks only.")
 def check(
@@ -127,7 +127,7 @@ def check(
         raise click.UsageError(_CHOICES)
     kernels = tuple(filter(None, (before, after)))
     if not any((driver, module, node, plan)) and (kernels or options["series"]):
-        sys.exit(_check_change(kernels, lower, options))
+        sys.exit(_check_change(kernels, lower, trials, options))
     if driver is not None:
         if module is not None or node is not None or plan is not None:
             raise click.UsageError("--driver excludes --module, --node and --plan")
@@ -198,7 +198,7 @@ def _check_drivers(
             only_lower=lower,
             renamed=subjects.renamed,
             converted=subjects.converted,
-            trials=tuple(filter(None, trials.split(","))),
+            trials=_patterns(trials),
             finished=partial(_finished, sides[-1], labs[-1]),
         )
         found = checks.run(recipes)
@@ -210,7 +210,9 @@ def _check_drivers(
     return exit_status(found)
 
 
-def _check_change(kernels: tuple[str, ...], lower: bool, options: dict[str, Any]) -> int:
+def _check_change(
+    kernels: tuple[str, ...], lower: bool, trials: str, options: dict[str, Any]
+) -> int:
     """Check what a series changes, or one kernel against another. Return the exit status."""
     options["flavour"] = options["flavour"] or DRIVERS
     with ExitStack() as stack:
@@ -231,6 +233,7 @@ def _check_change(kernels: tuple[str, ...], lower: bool, options: dict[str, Any]
             only_lower=lower,
             renamed=subjects.renamed,
             converted=subjects.converted,
+            trials=_patterns(trials),
         )
         conversions = checks.run(subjects.recipes)
         result = SeriesChange(
@@ -278,6 +281,10 @@ def _finished(invocation: Invocation, lab: Lab, found: Checked | Conversion) -> 
     with (lab.run_dir / _MARKDOWN_FILE).open("a") as file:
         file.writelines(f"{line}\n" for line in _lines(found))
     invocation.ctx.progress.note(summary_line(found))
+
+
+def _patterns(trials: str) -> tuple[str, ...]:
+    return tuple(filter(None, trials.split(",")))
 
 
 def _kernel_words(kernel: str) -> dict[str, str]:
