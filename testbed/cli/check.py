@@ -87,8 +87,8 @@ _CHOICES = "give --module, or --before and --after, or --driver, or --series alo
     "--trials",
     metavar="TRIAL[,TRIAL]",
     default="",
-    help="With --driver, or --series alone, perform only these trials, such as chain, exit-shared or "
-    "mlock*. Default: all.",
+    help="With --driver, or --series alone, perform only these trials, such as chain, exit-shared "
+    "or mlock*. Default: all.",
 )
 @click.option("--lower", is_flag=True, help="Leave out the direct path: test below stacks only.")
 def check(
