@@ -44,7 +44,8 @@ class Bar:
 
     @classmethod
     def of(cls, before: tuple[int, int], after: tuple[int, int]) -> Bar:
-        return cls(*(_BAR_WIDTH * done / max(whole, 1) for done, whole in (before, after)))
+        was, now = (_BAR_WIDTH * done / max(whole, 1) for done, whole in (before, after))
+        return cls(was, now)
 
 
 def pages(site: RunSite) -> Iterator[Page]:

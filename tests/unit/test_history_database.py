@@ -9,10 +9,11 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import postgresql_parts
 import pytest
-from sqlalchemy import URL, delete, insert, inspect, select, text
+from sqlalchemy import URL, Table, delete, insert, inspect, select, text
 from sqlalchemy.exc import IntegrityError
 
 from testbed.errors import HistoryError, SetupError
@@ -44,7 +45,7 @@ def test_an_old_history_is_brought_up_to_date_once(history_url: URL) -> None:
 
 
 def test_an_older_history_keeps_its_results(history_url: URL) -> None:
-    rows = {
+    rows: dict[Table, dict[str, Any]] = {
         schema.run: {"id": 1, "name": "r", "matrix": "", "command": "", "started": ""},
         schema.lane: {"id": 1, **dict.fromkeys(LANE_COLUMNS, "")},
         schema.cell: {"id": 1, "run": 1, "lane": 1, "seq": 1, "environment": {}},

@@ -20,9 +20,9 @@ from test_pages import text_of
 from testbed.artifacts.depot import open_depot
 from testbed.cache import digest
 from testbed.errors import InfraError
+from testbed.files import append_whole
 from testbed.history.database import History, history_url, opened_history
 from testbed.history.records import Class
-from testbed.nightly import table
 from testbed.nightly.cell import Cell
 from testbed.nightly.executor import BUILD, QEMU, RAM, End, Ended, Host, Job
 from testbed.nightly.memory import Memory
@@ -151,20 +151,20 @@ def test_results_are_kept_without_a_store_that_can_be_written(nights: Nights, pl
 def test_a_night_that_met_a_full_disk_goes_on_where_it_was(
     nights: Nights, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, lines = table.append_whole, 0
+    lines = 0
 
     def full(path: Path, content: bytes) -> None:
         nonlocal lines
         lines += 1
         if lines > 5:  # two cells are added, and the first one has ended
             raise InfraError(f"cannot write {path}: {errno.ENOSPC}")
-        whole(path, content)
+        append_whole(path, content)
 
     folder = nights.begin(sham(1), sham(2))
-    monkeypatch.setattr(table, "append_whole", full)
+    monkeypatch.setattr("testbed.nightly.table.append_whole", full)
     with pytest.raises(InfraError, match="cannot write"):
         nights.spend(folder)
-    monkeypatch.setattr(table, "append_whole", whole)
+    monkeypatch.setattr("testbed.nightly.table.append_whole", append_whole)
     before = list(nights.executor.ran)
     assert len(before) in (1, 2)
     night = nights.spend(folder)
