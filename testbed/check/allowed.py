@@ -16,7 +16,7 @@ from testbed.report.diff import ABSENT, FactChange
 
 _MERGED = re.compile(r"adjacent-\w+")
 _SECOND = re.compile(r" map n .*:\.(?:error|errno)$")
-_ERROR = re.compile(r" (?:map|mremap|remap) .*:\.(?:error|errno)$")
+_ERROR = re.compile(r" map .*:\.(?:error|errno)$")
 
 _NONE = ("", "0", ABSENT)
 

@@ -115,10 +115,11 @@ def differs(found: Conversion) -> bool:
 
 
 def why_unreached(found: Conversion) -> str:
-    """Return why the trials say nothing about the hook, or ""."""
+    """Return why the trials say nothing about the hook, or "". A difference says that they do."""
+    if differs(found):
+        return ""
     for side in (found.before, found.after):
-        complaint = _chain_complaint(side)
-        if complaint and (side is found.before or not differs(found)):
+        if complaint := _chain_complaint(side):
             return f"{side.driver}: {complaint}"
     if not found.before.base_mappings and not found.after.base_mappings:
         return f"nothing can be mapped on either kernel: {_first_complaint(found.before)}"

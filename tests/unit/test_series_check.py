@@ -205,10 +205,24 @@ FAILS = {"1 map m:.errno": "22"}
             Verdict.DIFFERENT,
             1,
         ),
+        (
+            [chain("it ran none"), outcome("fork", facts=MAPS)],
+            [chain("it ran none"), outcome("fork", facts=FAILS)],
+            Verdict.DIFFERENT,
+            1,
+        ),
         # What fails on both sides alike is no difference.
         ([chain(), outcome("fork", "leaks")],) * 2 + (Verdict.SAME, 0),
     ],
-    ids=["same", "different", "never reached", "no more reached", "refused", "as bad as before"],
+    ids=[
+        "same",
+        "different",
+        "never reached",
+        "no more reached",
+        "refused",
+        "unwatched",
+        "as bad as before",
+    ],
 )
 def test_the_verdict_on_a_hook(
     before: list[TrialResult], after: list[TrialResult], expected: Verdict, status: int
@@ -244,6 +258,7 @@ def test_a_merge_is_no_difference_of_a_conversion() -> None:
         ("fork-shared", "direct", "0", "EINVAL", "7 map n FILE len=2p:.error"),
         ("fork-shared", "direct", "EAGAIN", "EINVAL", "6 map m FILE len=2p:.error"),
         ("fork-shared", "stack", "0", "EINVAL", "6 map m FILE len=2p:.error"),
+        ("fork-shared", "stack", "EAGAIN", "EINVAL", "6 mremap m len=2p:.error"),
         ("adjacent-shared", "direct", "pool:1", "pool:2", "9 read m:.pages[0].content"),
     ],
 )
