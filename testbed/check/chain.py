@@ -22,7 +22,9 @@ TRIAL = "chain"
 SYMBOL = "KPROBE_EVENTS"
 
 _BEGIN = """
-cd /sys/kernel/debug/tracing
+mkdir -p /tmp/tracing
+mount -t tracefs none /tmp/tracing
+cd /tmp/tracing
 number=0
 for function in "$@"; do
     echo "p:chain/enter$number $function" >>kprobe_events || echo "no $function"
@@ -35,13 +37,16 @@ cd instances/chain
 """
 
 _END = """
-cd /sys/kernel/debug/tracing
+cd /tmp/tracing
 cat instances/chain/trace
 [ ! -d instances/chain/events/chain ] || echo 0 >instances/chain/events/chain/enable
 rmdir instances/chain
 sed -n 's/^\\([pr]\\)[0-9]*:chain.\\([^ ]*\\) .*/-:chain\\/\\2/p' kprobe_events >/tmp/chain
 while read event; do echo $event >>kprobe_events; done </tmp/chain
 rm /tmp/chain
+cd /
+umount /tmp/tracing
+rmdir /tmp/tracing
 """
 
 _EVENT = re.compile(r" (?P<way>enter|leave)(?P<number>\d+): \(")
