@@ -85,13 +85,21 @@ def mutate(rng: random.Random, drawn: Drawn) -> Drawn | None:
 def shrink(drawn: Drawn, shows: Callable[[Program], bool]) -> Program:
     """Return the smallest program that Hypothesis finds for which `shows` holds.
 
-    `shows` holds for the given program. If it does not any more, that program is returned.
+    `shows` holds for the given program. If it does not any more, that program is returned. It is
+    called once for each program: Hypothesis runs the smallest one again, and its answer must stay.
     """
     database = InMemoryExampleDatabase()
     database.save(_UNSHRUNK, choices_to_bytes(drawn.choices))
     phases = (Phase.reuse, Phase.shrink)
     how = settings(database=database, phases=phases, max_examples=1000, deadline=None)
+    answers: dict[Program, bool] = {}
+
+    def answered(program: Program) -> bool:
+        if program not in answers:
+            answers[program] = shows(program)
+        return answers[program]
+
     try:
-        return find(programs(), shows, settings=how, database_key=_KEY)
+        return find(programs(), answered, settings=how, database_key=_KEY)
     except NoSuchExample:
         return drawn.program

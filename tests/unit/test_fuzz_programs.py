@@ -79,6 +79,20 @@ def test_a_program_is_shrunk_to_what_shows_the_defect() -> None:
     assert smallest.call == Call()
 
 
+def test_when_its_time_is_over_the_smallest_program_so_far_stays() -> None:
+    asked: list[Program] = []
+
+    def shows(program: Program) -> bool:
+        asked.append(program)
+        return bool(program.plan.hide) and len(asked) < 10
+
+    first = next(each for each in drawn(200) if each.program.plan.hide and each.program.steps)
+    smallest = shrink(first, shows)
+    assert smallest.plan.hide
+    assert smallest in asked[:10]
+    assert len(asked) == len(set(asked))
+
+
 def test_a_program_that_shows_nothing_any_more_stays_as_it_is() -> None:
     (first, *_) = drawn(3)
     assert shrink(first, lambda program: False) == first.program
