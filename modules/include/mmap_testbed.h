@@ -124,6 +124,26 @@ struct mmap_testbed_plan {
 	__u32 reserved;
 };
 
+/* The places of hooks at which the gate can be. */
+enum mmap_testbed_gate_place {
+	MMAP_TESTBED_GATE_NONE,
+	MMAP_TESTBED_GATE_PREPARE,
+	MMAP_TESTBED_GATE_MAPPED,
+	MMAP_TESTBED_GATE_CLOSE,
+	MMAP_TESTBED_GATE_FAULT,
+	MMAP_TESTBED_NR_GATES,
+};
+
+/**
+ * struct mmap_testbed_gate - where the next hook waits
+ * @place: enum mmap_testbed_gate_place
+ * @limit_ms: milliseconds after which the gate opens by itself, at most 10000
+ */
+struct mmap_testbed_gate {
+	__u32 place;
+	__u32 limit_ms;
+};
+
 enum mmap_testbed_event {
 	MMAP_TESTBED_EV_PREPARE,
 	MMAP_TESTBED_EV_MMAP,
@@ -214,5 +234,9 @@ struct mmap_testbed_vma {
 #define MMAP_TESTBED_INFO		_IOR('m', 0x84, struct mmap_testbed_info)
 #define MMAP_TESTBED_VMA		_IOWR('m', 0x85, struct mmap_testbed_vma)
 #define MMAP_TESTBED_RESET_POOL		_IO('m', 0x86)
+#define MMAP_TESTBED_SET_GATE		_IOW('m', 0x87, struct mmap_testbed_gate)
+/* The argument is the longest wait in milliseconds. 1: a hook waits; 0: none does. */
+#define MMAP_TESTBED_AWAIT_GATE		_IO('m', 0x88)
+#define MMAP_TESTBED_OPEN_GATE		_IO('m', 0x89)
 
 #endif /* MMAP_TESTBED_H */

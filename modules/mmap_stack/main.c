@@ -77,6 +77,15 @@ static long set_plan(struct opened *opened, const void __user *arg)
 	return 0;
 }
 
+static long set_gate(const void __user *arg)
+{
+	struct mmap_testbed_gate wanted;
+
+	if (copy_from_user(&wanted, arg, sizeof(wanted)))
+		return -EFAULT;
+	return gate_set(&wanted);
+}
+
 static long set_fd(struct file *file, struct file **edge, const int __user *arg)
 {
 	int fd;
@@ -199,6 +208,13 @@ static long node_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 		return get_vma(to);
 	case MMAP_TESTBED_RESET_POOL:
 		pool_reset();
+		return 0;
+	case MMAP_TESTBED_SET_GATE:
+		return set_gate(to);
+	case MMAP_TESTBED_AWAIT_GATE:
+		return gate_await(arg);
+	case MMAP_TESTBED_OPEN_GATE:
+		gate_open();
 		return 0;
 	}
 	return -ENOTTY;

@@ -124,6 +124,12 @@ static inline unsigned long action_pfn(const struct mmap_testbed_plan *plan)
 int pool_range(const struct mmap_testbed_plan *plan, unsigned long vma_size,
 	       unsigned long *size);
 
+/* gate.c: where a hook waits while another system call runs */
+int gate_set(const struct mmap_testbed_gate *wanted);
+void gate_pass(enum mmap_testbed_gate_place place);
+int gate_await(unsigned long ms);
+void gate_open(void);
+
 /* log.c */
 void count_event(enum mmap_testbed_event event);
 void count_events(u64 *events);

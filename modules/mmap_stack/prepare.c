@@ -200,6 +200,7 @@ int prepare_with(struct opened *opened, struct vm_area_desc *desc)
 	count_event(MMAP_TESTBED_EV_PREPARE);
 	hook_log_prepare(desc);
 
+	gate_pass(MMAP_TESTBED_GATE_PREPARE);
 	remember_prepared(opened);
 	plan_of(opened, &plan);
 	err = carry_out(opened, &plan, desc);

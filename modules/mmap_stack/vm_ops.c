@@ -17,6 +17,7 @@ static void vma_close(struct vm_area_struct *vma)
 {
 	count_event(MMAP_TESTBED_EV_CLOSE);
 	hook_log_vma_event("close", vma);
+	gate_pass(MMAP_TESTBED_GATE_CLOSE);
 }
 
 static int vma_mapped(unsigned long start, unsigned long end, pgoff_t pgoff,
@@ -32,6 +33,7 @@ static int vma_mapped(unsigned long start, unsigned long end, pgoff_t pgoff,
 
 	hook_log_mapped(start, end, pgoff, file, found, *vm_private_data,
 			plan.mapped_error);
+	gate_pass(MMAP_TESTBED_GATE_MAPPED);
 	return plan.mapped_error;
 }
 
@@ -75,6 +77,7 @@ static int vma_mprotect(struct vm_area_struct *vma, unsigned long start,
 static vm_fault_t vma_fault(struct vm_fault *vmf)
 {
 	count_event(MMAP_TESTBED_EV_FAULT);
+	gate_pass(MMAP_TESTBED_GATE_FAULT);
 	if (vmf->pgoff >= POOL_PAGES || vmf->vma->vm_flags & VM_PFNMAP) {
 		hook_log_fault("fault", vmf, "sigbus");
 		return VM_FAULT_SIGBUS;

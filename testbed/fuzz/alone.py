@@ -114,11 +114,8 @@ class Alone:
 
         Return None if it does not show again.
         """
-        for subject in [self.stack] if self.stack else _candidates(drawn.program, suspect):
-            self.fresh()
-            if self.shows(drawn.program, suspect.title, subject) is not None:
-                break
-        else:
+        subject = self._narrowed(drawn.program, suspect)
+        if subject is None:
             return None
         smallest = self._shrunk(drawn, suspect.title, subject, Deadline.after(budget))
         self.fresh()
@@ -131,6 +128,21 @@ class Alone:
         deviation = dataclasses.replace(same[0], path=path)
         return Finding(deviation, drawn, smallest, ran, damaged, self.arch, self.version)
 
+    def _narrowed(self, program: Program, suspect: Deviation) -> Subject | None:
+        """Return the smallest subject on which a suspect shows again, or None."""
+        whole, *parts = [self.stack] if self.stack else _candidates(program, suspect)
+        found = None
+        for subject in [whole, *parts]:
+            self.fresh()
+            if self.shows(program, suspect.title, subject) is None:
+                if subject is whole:
+                    return None
+            elif subject is not whole or not parts:
+                return subject
+            else:
+                found = subject
+        return found
+
     def _shrunk(self, drawn: Drawn, title: str, subject: Subject, until: Deadline) -> Program:
         def shows(program: Program) -> bool:
             fits = isinstance(subject, FileStack) or set(subject) <= set(program.paths)
@@ -140,10 +152,10 @@ class Alone:
 
 
 def _candidates(program: Program, suspect: Deviation) -> Iterator[tuple[HookPath, ...]]:
-    """Yield the sets of paths that may show a suspect, small ones first."""
+    """Yield the set of paths that must show a suspect, then those that may show it alone."""
     if suspect.path is None:
-        yield from ((path,) for path in program.paths)
         yield program.paths
+        yield from ((path,) for path in program.paths)
     else:
         reference = reference_path(suspect.path, program.paths)
         needed = [reference] if suspect.where and reference else []

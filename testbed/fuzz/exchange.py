@@ -89,6 +89,7 @@ def ended(guest: Guest, trouble: GuestError | None) -> TestbedError | None:
     try:
         guest.finish()
     except GuestError as error:
+        guest.ledger = None  # it was not read
         return error
     except (SessionError, ProbeProtocolError):
         if trouble is None:

@@ -19,6 +19,7 @@ from testbed.mmap.execution import Execution
 from testbed.mmap.observation import named
 from testbed.mmap.oracle import Disagreement, disagreements, reference_path
 from testbed.mmap.path import HookPath
+from testbed.mmap.prediction import action_extent
 from testbed.mmap.rules import Rule, Violation
 
 # What the model knows (testbed/mmap/prediction.py).
@@ -26,6 +27,9 @@ _PROTS = frozenset({"rw", "r", "rx", "rwx", "none"})
 _FLAGS = frozenset({"shared", "private", "noreserve", "locked", "populate", "fixed"})
 _FAR = 1 << 30  # pages
 _LONG = 513  # pages
+
+# For what is the same for any page size.
+_PAGE = 4096
 
 # These count calls in the whole program: right while one mmap call alone runs a hook.
 _OF_ONE_CALL = (rules.mapped_runs_once_with_the_final_mapping, rules.closes_balance)
@@ -77,8 +81,15 @@ def within_model(program: Program) -> bool:
     known = call.prot in _PROTS and set(call.flags.split(",")) <= _FLAGS
     own_mmap = program.spare.endswith(("legacy", "custom"))
     override = (plan.error_override or "0").startswith(("0", "-E", "-1"))
-    moved = plan.widen_end is not None
+    moved = plan.widen_end is not None or _misses_the_bad_page(program)
     return known and not far and not own_mmap and override and not moved and call.pages <= _LONG
+
+
+def _misses_the_bad_page(program: Program) -> bool:
+    """Whether the bad page is not among those that the action inserts."""
+    extent = action_extent(program.scenario, _PAGE)
+    bad = program.plan.bad_page
+    return bad is not None and (extent is None or bad * _PAGE >= extent.size)
 
 
 def _violations(program: Program, execution: Execution) -> Iterator[Violation]:

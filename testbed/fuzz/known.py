@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from testbed.errors import SetupError
 from testbed.fuzz.judge import Deviation
 from testbed.fuzz.program import Program
-from testbed.mmap.path import PREPARING, STACKS, HookPath
+from testbed.mmap.path import MMAP_STACKS, PREPARING, HookPath
 from testbed.mmap.prediction import failure
 from testbed.suggest import suggest
 
@@ -19,6 +19,8 @@ COMPAT = tuple(path for path in HookPath if path.shape.compat)
 _PAGE = 4096
 _KEPT = r"(replacement of (top|hook)|(Committed_AS|Shmem) of meminfo) after munmap is"
 _KEPT_PLACES = r"\d+ (counts\.replacement|meminfo\.(Committed_AS|Shmem))"
+_SWITCHED = r"(lower of top|file of hook) after munmap is"
+_SWITCHED_PLACES = r"\d+ counts\.(file|lower)"
 _LEDGER = r"^after the test .*(Committed_AS|Shmem|references)"
 
 
@@ -53,6 +55,10 @@ def _is_refused(program: Program) -> bool:
     return _replaces(program) and bool(late) and not plan.hook_error and not plan.hook_error_after
 
 
+def _may_be_refused(program: Program) -> bool:
+    return program.plan.action is not None
+
+
 def _spare_fails(program: Program) -> bool:
     return _replaces(program) and program.spare.endswith(("legacy", "custom"))
 
@@ -81,13 +87,13 @@ KNOWN = (
     KnownDefect(
         name="KD8",
         given=lambda program: program.outer.private is not None and program.plan.private is None,
-        paths=STACKS,
+        paths=MMAP_STACKS,
         symptom=r"(vm_private_data|private data of (mapped|close)\(\)) is",
     ),
     KnownDefect(
         name="KD9",
         given=lambda program: True,
-        paths=STACKS,
+        paths=MMAP_STACKS,
         symptom=r"^file of mapped\(\), which is not the file of its hook",
     ),
     KnownDefect(
@@ -109,6 +115,21 @@ KNOWN = (
         paths=PREPARING,
         symptom=f"{_KEPT}|{_LEDGER}",
         touches=_KEPT_PLACES,
+    ),
+    # The same two for the file to which an outer mmap_prepare has switched.
+    KnownDefect(
+        name="KD12",
+        given=_may_be_refused,
+        paths=(HookPath.PREPARE_FIRST,),
+        symptom=f"{_SWITCHED}|{_LEDGER}",
+        touches=_SWITCHED_PLACES,
+    ),
+    KnownDefect(
+        name="KD13",
+        given=lambda program: program.first_merge is not None,
+        paths=(HookPath.PREPARE_FIRST,),
+        symptom=f"{_SWITCHED}|{_LEDGER}",
+        touches=_SWITCHED_PLACES,
     ),
     KnownDefect(name="KD14", given=_spare_fails, paths=PREPARING, kills=True),
 )

@@ -25,6 +25,9 @@ ROOM_PAGES = 9
 # The file that a hook stores in vm_file.
 SPARE = "spare"
 
+# What waits for the task at the gate waits for this long, then the gate opens by itself.
+_GATE_MS = 60
+
 # A longer mapping is not read as a whole.
 _TOUCHED_PAGES = 64
 
@@ -34,6 +37,17 @@ class Task(StrEnum):
 
     OWN = "own"
     CHILD = "child"  # steps of a child in a row share one child
+    SECOND = "second"  # another task of the process: a hook waits while the next steps run
+
+
+class Gate(StrEnum):
+    """The place of a hook at which a second task waits (docs/probe.md)."""
+
+    NONE = ""  # no other task
+    FAULT = "fault"
+    CLOSE = "close"
+    PREPARE = "prepare"
+    MAPPED = "mapped"
 
 
 @dataclass(frozen=True)
@@ -42,6 +56,7 @@ class Step:
 
     line: str
     task: Task = Task.OWN
+    gate: Gate = Gate.NONE  # of a step of the second task
 
     @property
     def op(self) -> str:
@@ -100,15 +115,31 @@ class Program:
         From there on the paths may differ: the layer merges before it runs a hook, the direct path
         afterwards.
         """
-        lines = list(_lines(self.steps))
+        lines = [line.removeprefix("second ") for line in _lines(self.steps)]
         again = [step.line for step in self.steps if step.maps_again]
         return lines.index(again[0]) if again else None
 
 
 def _lines(steps: tuple[Step, ...]) -> Iterator[str]:
-    for task, group in itertools.groupby(steps, lambda step: step.task):
+    waits = False
+    for group in _groups(steps):
         lines = [step.line for step in group]
-        yield from ["fork", *lines, "endfork"] if task is Task.CHILD else lines
+        if group[0].task is Task.SECOND:
+            yield from ["join"] if waits else []
+            yield from [f"gate top {group[0].gate} {_GATE_MS}", f"second {lines[0]}"]
+            waits = True
+            continue
+        yield from ["fork", *lines, "endfork"] if group[0].task is Task.CHILD else lines
+        yield from ["join"] if waits else []
+        waits = False
+    yield from ["join"] if waits else []
+
+
+def _groups(steps: tuple[Step, ...]) -> Iterator[tuple[Step, ...]]:
+    """Yield the steps one by one, but those of one child together."""
+    for task, group in itertools.groupby(steps, lambda step: step.task):
+        together = tuple(group)
+        yield from [together] if task is Task.CHILD else ((step,) for step in together)
 
 
 def warns(program: Program) -> tuple[SplatKind, str] | None:
@@ -154,7 +185,11 @@ def program_from(text: str) -> Program:
             spare=str(values.get("spare", "")),
             spare_plan=_plan(values.get("spare_plan", {})),
             steps=tuple(
-                Step(str(step["line"]), Task(step.get("task", Task.OWN)))
+                Step(
+                    str(step["line"]),
+                    Task(step.get("task", Task.OWN)),
+                    Gate(step.get("gate", Gate.NONE)),
+                )
                 for step in values.get("steps", [])
             ),
         )

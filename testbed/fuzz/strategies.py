@@ -16,7 +16,7 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
-from testbed.fuzz.program import ROOM, ROOM_PAGES, SPARE, Program, Step, Task
+from testbed.fuzz.program import ROOM, ROOM_PAGES, SPARE, Gate, Program, Step, Task
 from testbed.mmap.plan import (
     NOTHING,
     VM_DONTCOPY,
@@ -177,7 +177,7 @@ def _action_fields(action: Action, call: Call) -> dict[str, SearchStrategy[Any]]
         "widen_end": _rarely("1p", "2p"),
     }
     if action is Action.KERNEL_PAGES:
-        fields["bad_page"] = _rarely(*range(pages + 1))
+        fields["bad_page"] = _rarely(*range(pages))
     return fields
 
 
@@ -229,6 +229,14 @@ _OWN = (
     "map o top len={bytes} off={bytes} flags={sharing}",
     "remap_file_pages m off={pages} {run}",
 )
+_SECOND = (
+    "read m {run}",
+    "write m {run} {value}",
+    "munmap m {run}",
+    "mremap m len={bytes} flags=maymove",
+    "madvise m {advice} {run}",
+    "map o top len={bytes} off={bytes} flags={sharing}",
+)
 _ROOM_ANY = (f"read {ROOM} all", f"maps {ROOM}")
 _ROOM_OWN = (f"mremap m len=2p old=2p flags=maymove,fixed addr={ROOM}+6p as=n",)
 
@@ -241,6 +249,8 @@ _FILLS = {
     "sharing": st.sampled_from(_SHARINGS),
     "pages": _of("0p", "1p", "65p"),
 }
+
+_GATES = _of(Gate.FAULT, Gate.CLOSE, Gate.PREPARE, Gate.MAPPED)
 
 # The name that a step gives to a new mapping.
 _MAKES = re.compile(r"(?<=^map )\w+|(?<= as=)\w+")
@@ -263,6 +273,8 @@ def _steps(call: Call, room: bool) -> SearchStrategy[Step]:
     own_lines = (*_OWN, *(_ROOM_OWN if room else ()), *beside)
     choices = [(line, Task.OWN) for line in (*any_lines, *own_lines)]
     choices += [(line, Task.CHILD) for line in any_lines]
+    # A step that waits for the second task takes as long as many programs.
+    choices = [*choices, *choices, *((line, Task.SECOND) for line in _SECOND)]
     return _filled(st.sampled_from(choices), _runs(call.pages))
 
 
@@ -273,7 +285,8 @@ def _filled(
     line, task = draw(choices)
     fields = [name for _, name, _, _ in string.Formatter().parse(line) if name]
     values = {name: draw(runs if name == "run" else _FILLS[name]) for name in fields}
-    return Step(line.format(**values), task)
+    gate = draw(_GATES) if task is Task.SECOND else Gate.NONE
+    return Step(line.format(**values), task, gate)
 
 
 def _beside(call: Call) -> str:

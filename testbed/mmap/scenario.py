@@ -118,5 +118,5 @@ class Scenario:
         return self.outer is NOTHING or len(path.shape.nodes) > 1
 
 
-_MAPS = re.compile(r"map (\w+) ")
+_MAPS = re.compile(r"(?:second )?map (\w+) ")
 _AS = re.compile(r" as=(\w+)")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from testbed.fuzz.drawing import Drawn, draw, mutate, redraw, shrink
-from testbed.fuzz.program import Program, Step, Task, program_from, program_text
+from testbed.fuzz.program import Gate, Program, Step, Task, program_from, program_text
 from testbed.fuzz.selftest import c_makefile, c_test
 from testbed.mmap.execution import execution_script
 from testbed.mmap.path import HookPath
@@ -102,6 +102,26 @@ def test_steps_of_a_child_in_a_row_share_one_child() -> None:
     steps = (Step("maps m"), Step("vma m", Task.CHILD), Step("query m", Task.CHILD))
     scenario = Program(steps=steps).scenario
     assert scenario.after == ("maps m", "fork", "vma m", "query m", "endfork")
+
+
+def test_a_second_task_waits_at_its_gate_while_the_next_step_runs() -> None:
+    second = Step("read m 0", Task.SECOND, Gate.CLOSE)
+    child = Step("vma m", Task.CHILD)
+    gate = ("gate top close 60", "second read m 0")
+    assert Program(steps=(second, Step("munmap m 0"), Step("maps m"))).scenario.after == (
+        *gate, "munmap m 0", "join", "maps m",
+    )  # fmt: skip
+    assert Program(steps=(second, child)).scenario.after == (
+        *gate, "fork", "vma m", "endfork", "join",
+    )  # fmt: skip
+    assert Program(steps=(second, second)).scenario.after == (*gate, "join", *gate, "join")
+
+
+def test_the_mapping_of_a_second_task_is_unmapped_too() -> None:
+    second = Step("map o top len=1p off=0p flags=shared", Task.SECOND, Gate.MAPPED)
+    program = Program(steps=(second,))
+    assert program.scenario.mappings == ("m", "o")
+    assert program.first_merge == 1
 
 
 def test_paths_may_differ_from_the_first_step_that_maps_the_file_again() -> None:

@@ -116,7 +116,9 @@ def test_memory_that_nobody_wrote_is_zero() -> None:
     assert "memory behind the mapping without the layer" in titles(Ran(program, {DIRECT: changed}))
     inside = dataclasses.replace(program, call=dataclasses.replace(MAPS.call, addr="room+1p"))
     changed = dataclasses.replace(changed, scenario=inside.scenario)
-    assert "memory behind the mapping without the layer" not in titles(Ran(inside, {DIRECT: changed}))
+    assert "memory behind the mapping without the layer" not in titles(
+        Ran(inside, {DIRECT: changed})
+    )
 
 
 @pytest.mark.parametrize(
@@ -175,6 +177,12 @@ def test_a_program_that_damages_the_guest_is_left_out_until_that_is_forgotten() 
     assert HookPath.STACK in safe_paths(hides, KNOWN)
     assert HookPath.CUSTOM in safe_paths(hides, known_without(["KD5"]))
     assert HookPath.CUSTOM in safe_paths(Program(), KNOWN)
+
+
+def test_the_model_knows_a_bad_page_only_among_those_that_are_inserted() -> None:
+    pages = Plan(action=Action.KERNEL_PAGES, bad_page=2)
+    assert within_model(Program(plan=pages))
+    assert not within_model(Program(plan=dataclasses.replace(pages, action_size="2p")))
 
 
 def test_a_known_defect_explains_its_own_symptom_alone() -> None:

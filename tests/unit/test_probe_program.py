@@ -280,3 +280,27 @@ def test_a_file_is_awaited_until_it_exists(run_script: RunScript, tmp_path: Path
     (fact, _) = run_script(f"await {path} 60000")
     timer.join()
     assert fact["errno"] == 0
+
+
+def test_a_second_task_shares_the_memory_and_costs_none(run_script: RunScript) -> None:
+    second = ["second map n anon len=1p", "join"]
+    facts = run_script("map m anon len=2p", "status", "second write m 0 7", "join", "status",
+                       "read m 0", *second, "munmap n", "status")  # fmt: skip
+    by_step = {fact.get("step"): fact for fact in facts}
+    assert by_step[3]["op"] == "write"
+    assert by_step[6]["pages"][0]["content"] == "fill:0x7"
+    sizes = [by_step[step]["fields"]["VmSize"] for step in (2, 5, 10)]
+    assert len(set(sizes)) == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        ("second", "second: the step is missing"),
+        ("second foo", "'foo' is not a step"),
+        ("join", "join without second"),
+        ("gate f here 5", "unknown gate 'here'"),
+    ],
+)
+def test_an_invalid_second_task_is_refused(run_script: RunScript, line: str, text: str) -> None:
+    assert run_script("memfd f 1p", line, status=2)[-1]["text"] == text

@@ -20,6 +20,7 @@
  *	fail.c		sweep endsweep fail_nth
  *	limits.c	rlimit mdwe mseal mlockall ksm
  *	fork.c		fork endfork
+ *	second.c	gate second join
  */
 #define _GNU_SOURCE
 #include <stdlib.h>
@@ -97,9 +98,12 @@ static const struct {
 	{ "fail_nth", fail_nth_step },
 	{ "fork", fork_step },
 	{ "endfork", endfork_step },
+	{ "gate", gate_step },
+	{ "second", second_step },
+	{ "join", join_step },
 };
 
-static void run_step(struct step *step)
+void run_step(struct step *step)
 {
 	bool pending = failure_pending();
 	size_t i;

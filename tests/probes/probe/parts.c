@@ -43,6 +43,7 @@ static int run_in_child(void (*run)(void))
 	if (!pid) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		remember_pid(getpid());
+		settle_child();
 		run();
 		exit(0);
 	}

@@ -66,11 +66,15 @@ void read_script(void);
 /* parts.c: runs the script, or each of several ones in a child */
 void run_parts(void (*run)(void));
 
+/* main.c: does a step whose words are known */
+void run_step(struct step *step);
+
 /* usage.c: reports a script that is not valid, and exits */
 void usage(const char *format, ...) __noreturn __printf(1, 2);
 
 /* settle.c */
 void settle(void);
+void settle_child(void);
 
 /* fail.c: makes the Nth allocation of a system call fail */
 bool failure_pending(void);
@@ -203,5 +207,6 @@ step_function sweep_step, endsweep_step, fail_nth_step;
 step_function env_step, status_step, meminfo_step, hooklog_step,
 	clearlog_step, rmmod_step, show_step;
 step_function fork_step, endfork_step;
+step_function gate_step, second_step, join_step;
 
 #endif /* PROBE_H */

@@ -22,6 +22,7 @@ static void grow_heap(void)
 	void *room;
 
 	mallopt(M_MMAP_MAX, 0);
+	mallopt(M_ARENA_MAX, 1);
 	mallopt(M_TRIM_THRESHOLD, INT_MAX);
 	room = malloc(HEAP);
 	/* Keeps the compiler from removing the unused block. */
@@ -35,6 +36,20 @@ static __noinline void grow_stack(void)
 
 	memset(room, 0, sizeof(room));
 	__asm__ volatile("" : : "r"(room) : "memory");
+}
+
+/*
+ * A child does not inherit the page table entries of file mappings, because a
+ * fault can fill them. Those of the program would count in /proc/self/status.
+ */
+void settle_child(void)
+{
+	extern char __executable_start, _end;
+	unsigned long start = (unsigned long)&__executable_start;
+
+	start -= start % page_size();
+	madvise((void *)start, page_align((unsigned long)&_end - start),
+		MADV_POPULATE_READ);
 }
 
 void settle(void)

@@ -9,9 +9,9 @@
 
 #include "probe.h"
 
-static sigjmp_buf back;
-static volatile sig_atomic_t touching;
-static siginfo_t caught;
+static __thread sigjmp_buf back;
+static __thread volatile sig_atomic_t touching;
+static __thread siginfo_t caught;
 
 /* A signal outside an access kills the process, as it should. */
 static void on_signal(int number, siginfo_t *info, void *context)
