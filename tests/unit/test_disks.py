@@ -16,7 +16,7 @@ from testbed.image.disks import (
     disk_programs,
     pattern,
 )
-from testbed.image.makers import affs, omfs
+from testbed.image.makers import affs, hfsplus, omfs
 from testbed.settings import CHECKOUT
 
 # The offset of each file system's magic number, in bytes, and the number.
@@ -84,3 +84,20 @@ def test_the_superblock_of_omfs_leads_to_its_root_folder() -> None:
     assert (same, again) == (root, count)
     assert struct.unpack_from(">Q", image, folder * size) == (folder,)
     assert image[folder * size + 0x1B8 :][:8] == b"\xff" * 8
+
+
+def test_both_headers_of_hfsplus_lead_to_the_catalog_with_the_root_folder() -> None:
+    image = hfsplus(1 << 20)
+    header = image[1024 : 1024 + 512]
+    assert image[-1024:][:512] == header
+    signature, version, _, *_ = struct.unpack_from(">2HI", header)
+    size, count, free = struct.unpack_from(">3I", header, 40)
+    assert (signature, version, size, count) == (0x482B, 4, 4096, 256)
+    assert sum(byte.bit_count() for byte in image[4096:8192]) == count - free
+    start = struct.unpack_from(">I", header, 112 + 2 * 80 + 16)[0] * size
+    root, leaves = struct.unpack_from(">2I", image, start + 16)
+    node = start + root * size
+    ends = struct.unpack_from(">3H", image, node + size - 6)[::-1]
+    keys = [struct.unpack_from(">I", image, node + at + 2)[0] for at in ends[:-1]]
+    assert (leaves, keys) == (2, [1, 2])
+    assert struct.unpack_from(">H", image, node + ends[0] + 16) == (1,)

@@ -134,7 +134,7 @@ def test_a_recipe_is_for_the_architectures_that_it_names(tmp_path: Path) -> None
         (f'{MINIMAL}[disk]\nmaker = "affs"\n', "FILE:4: disk: it has command, package or", ""),
         (
             f'{MINIMAL}[disk]\nmaker = "afs"\nmebibytes = 1\n',
-            "FILE:4: disk: 'afs' is not one of affs, omfs",
+            "FILE:4: disk: 'afs' is not one of affs, hfsplus, omfs",
             "",
         ),
         (
