@@ -10,7 +10,7 @@ from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
 
 from testbed.check.indisk import attach
-from testbed.check.loading import PATIENCE, in_use, references
+from testbed.check.loading import PATIENCE, in_use, is_permanent, references
 from testbed.errors import GuestFileError, SetupError, TestbedError
 from testbed.flavour import DRIVERS
 from testbed.guest.session import unload_call
@@ -31,7 +31,7 @@ class InTreeLoader:
     recipe: Recipe
     kernel: Kernel
     disk: Path | None = None  # the image that the recipe asks for
-    stays: str = ""  # no module of the kernel pins itself
+    stays: str = ""  # what a user's own module may do
     made: str = ""  # a recipe makes its node itself
 
     @cached_property
@@ -106,11 +106,14 @@ class InTreeLoader:
     def _unload(self, guest: Guest, before: dict[str, int]) -> None:
         """Unload every module that was loaded since, the newest first.
 
+        One without an exit function stays, as binder_linux does.
+
         Raises:
             GuestFileError: one is still in use. The message counts its references.
         """
         text = guest.session.get(_MODULES).decode()
-        names = [name for name in references(text) if name not in before]
+        loaded = [name for name in references(text) if name not in before]
+        names = [name for name in loaded if not is_permanent(text, name)]
         answers = guest.session.exchange([unload_call(name) for name in names])
         for name, answer in zip(names, answers, strict=True):
             if isinstance(answer, GuestFileError) and answer.errno == errno.EAGAIN:

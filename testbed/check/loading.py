@@ -180,7 +180,7 @@ class Loader:
                 raise
             modules = guest.session.get(_MODULES).decode()
             count = references(modules).get(name, 0)
-            if (pins or _is_permanent(modules, name)) and count <= pins:
+            if (pins or is_permanent(modules, name)) and count <= pins:
                 self._stay(guest, name)
                 return
             raise in_use(name, count - pins) from error
@@ -244,7 +244,8 @@ def _references(line: str) -> tuple[str, int]:
     return name, int(count) - len(re.findall(r"\w+(?=,)", users.replace(_PERMANENT, "")))
 
 
-def _is_permanent(modules: str, name: str) -> bool:
+def is_permanent(modules: str, name: str) -> bool:
+    """Whether a module in /proc/modules lacks an exit function, so that it stays."""
     return any(line.split()[0] == name and _PERMANENT in line for line in modules.splitlines())
 
 

@@ -302,8 +302,8 @@ def kernel(tmp_path: Path) -> Kernel:
 class FakeGuest:
     """Modules by name, the newest first, with their references."""
 
-    def __init__(self, held: str = "") -> None:
-        self.modules, self.held = {"mmap_stack": 0}, held
+    def __init__(self, held: str = "", permanent: str = "") -> None:
+        self.modules, self.held, self.permanent = {"mmap_stack": 0}, held, permanent
         self.calls: list[str] = []
         self.endings: list[Callable[[], object]] = []
 
@@ -324,7 +324,10 @@ class FakeGuest:
         self.modules = {Path(path).stem.replace("-", "_"): 0, **self.modules}
 
     def get(self, path: str) -> bytes:
-        lines = (f"{name} 1 {n} - Live 0x0\n" for name, n in self.modules.items())
+        users = {self.permanent: "[permanent],"}
+        lines = (
+            f"{name} 1 {n} {users.get(name, '-')} Live 0x0\n" for name, n in self.modules.items()
+        )
         return "".join(lines).encode()
 
     def exchange(self, calls: list[tuple[object, bytes]]) -> list[object]:
@@ -396,6 +399,14 @@ def test_a_module_that_is_held_is_named_with_its_references(kernel: Kernel) -> N
     InTreeLoader(recipe, kernel).load(cast(Guest, guest), unloads=False)
     with pytest.raises(GuestFileError, match=r"snd_aloop\.ko cannot be unloaded: 2 references"):
         end(guest)
+
+
+def test_a_module_without_an_exit_function_stays(kernel: Kernel) -> None:
+    guest = FakeGuest(permanent="snd_timer")
+    recipe = replace(KNOWN["pcm-aloop"], options={})
+    InTreeLoader(recipe, kernel).load(cast(Guest, guest), unloads=False)
+    end(guest)
+    assert list(guest.modules) == ["snd_timer", "mmap_stack"]
 
 
 def test_a_driver_that_a_kernel_or_qemu_lacks_is_refused_with_a_hint(
