@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The memory-backed PCI BAR of each guest (testbed/vm/qemu.py)."""
+"""Page frames of each guest: of its memory-backed PCI BAR (testbed/vm/qemu.py), and of its RAM."""
 
 from __future__ import annotations
 
@@ -38,3 +38,11 @@ def find_bar(guest: Guest) -> Bar:
     found = guest.session.check(["sh", "-ec", _FIND, "sh", _VENDOR, _DEVICE]).out
     folder, *bars = found.splitlines()
     return Bar(f"{folder}/resource{_BAR}", int(bars[_BAR].split()[0], 16))
+
+
+def find_ram(guest: Guest) -> int:
+    """Return the number of a page frame in the middle of the guest's last range of RAM."""
+    lines = guest.session.get("/proc/iomem").decode().splitlines()
+    last = [line for line in lines if line.strip().endswith("System RAM")][-1]
+    start, end = (int(word, 16) for word in last.split(" : ")[0].strip().split("-"))
+    return (start + end) // 2 // guest.session.hello().page_size

@@ -46,6 +46,10 @@ static int open_flags(struct step *step)
 		has_word(step, "rw");
 	if (has_word(step, "create"))
 		flags |= O_CREAT;
+	if (has_word(step, "noatime"))
+		flags |= O_NOATIME;
+	if (has_word(step, "sync"))
+		flags |= O_SYNC;
 	return flags | O_CLOEXEC;
 }
 

@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
-/* rlimit, mdwe, mseal, mlockall, ksm: limits and properties of mappings */
+/*
+ * rlimit, mdwe, mseal, mlockall, ksm, unprivileged, vma_name, read_implies_exec: limits and
+ * properties of mappings
+ */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <linux/capability.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -19,6 +24,10 @@
 #endif
 #ifndef PR_SET_MEMORY_MERGE
 #define PR_SET_MEMORY_MERGE	67
+#endif
+#ifndef PR_SET_VMA
+#define PR_SET_VMA		0x53564d41
+#define PR_SET_VMA_ANON_NAME	0
 #endif
 #ifndef SYS_mseal
 #define SYS_mseal		462
@@ -64,6 +73,8 @@ void rlimit_step(struct step *step)
 		report_result(step, set_limit(RLIMIT_AS, in_use("VmSize:") + more));
 	else if (!strcmp(what, "memlock"))
 		report_result(step, set_limit(RLIMIT_MEMLOCK, in_use("VmLck:") + more));
+	else if (!strcmp(what, "data"))
+		report_result(step, set_limit(RLIMIT_DATA, in_use("VmData:") + more));
 	else
 		usage("unknown limit '%s'", what);
 }
@@ -94,4 +105,40 @@ void ksm_step(struct step *step)
 {
 	no_more_words(step);
 	report_result(step, prctl(PR_SET_MEMORY_MERGE, 1, 0, 0, 0));
+}
+
+/* Without this capability, RLIMIT_MEMLOCK counts. */
+static int drop_ipc_lock(void)
+{
+	struct __user_cap_header_struct header = {
+		.version = _LINUX_CAPABILITY_VERSION_3,
+	};
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
+
+	if (syscall(SYS_capget, &header, data))
+		return -1;
+	data[CAP_TO_INDEX(CAP_IPC_LOCK)].effective &= ~CAP_TO_MASK(CAP_IPC_LOCK);
+	return syscall(SYS_capset, &header, data);
+}
+
+void unprivileged_step(struct step *step)
+{
+	no_more_words(step);
+	report_result(step, drop_ipc_lock());
+}
+
+void vma_name_step(struct step *step)
+{
+	struct mapping mapping = mapping_of(word(step, 1));
+	const char *name = word(step, 2);
+
+	no_more_words(step);
+	report_result(step, prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME,
+				  mapping.addr, mapping.len, name));
+}
+
+void read_implies_exec_step(struct step *step)
+{
+	no_more_words(step);
+	report_result(step, personality(READ_IMPLIES_EXEC));
 }

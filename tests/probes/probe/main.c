@@ -12,6 +12,8 @@
  *	mapping.c	map munmap mprotect mremap madvise mlock munlock msync
  *			remap_file_pages
  *	touch.c		read write
+ *	peek.c		peek poke
+ *	inode.c		old stat rename
  *	vmas.c		maps query pagemap
  *	shm.c		shmget shmat shmdt shmstat shmrm
  *	aio.c		io_setup io_destroy
@@ -19,6 +21,7 @@
  *	proc.c		env status meminfo hooklog clearlog rmmod show
  *	fail.c		sweep endsweep fail_nth
  *	limits.c	rlimit mdwe mseal mlockall ksm
+ *			unprivileged vma_name read_implies_exec
  *	fork.c		fork endfork
  *	second.c	gate second join
  */
@@ -67,6 +70,9 @@ static const struct {
 	{ "write", write_step },
 	{ "peek", peek_step },
 	{ "poke", poke_step },
+	{ "old", old_step },
+	{ "stat", stat_step },
+	{ "rename", rename_step },
 	{ "maps", maps_step },
 	{ "query", query_step },
 	{ "pagemap", pagemap_step },
@@ -82,6 +88,9 @@ static const struct {
 	{ "rlimit", rlimit_step },
 	{ "mdwe", mdwe_step },
 	{ "ksm", ksm_step },
+	{ "unprivileged", unprivileged_step },
+	{ "vma_name", vma_name_step },
+	{ "read_implies_exec", read_implies_exec_step },
 	{ "mseal", mseal_step },
 	{ "mlockall", mlockall_step },
 	{ "perf", perf_step },

@@ -13,6 +13,9 @@
 #ifndef MAP_32BIT
 #define MAP_32BIT	0x40
 #endif
+#ifndef MAP_DROPPABLE
+#define MAP_DROPPABLE	0x08
+#endif
 
 static const struct flag map_flags[] = {
 	{ "shared", MAP_SHARED },
@@ -29,6 +32,8 @@ static const struct flag map_flags[] = {
 	{ "stack", MAP_STACK },
 	{ "growsdown", MAP_GROWSDOWN },
 	{ "32bit", MAP_32BIT },
+	{ "droppable", MAP_DROPPABLE },
+	{ "hugetlb", MAP_HUGETLB },
 	{ }
 };
 

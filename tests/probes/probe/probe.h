@@ -198,10 +198,13 @@ step_function plan_step, lower_step, replacement_step, counts_step, reset_step,
 step_function map_step, munmap_step, mprotect_step, mremap_step, madvise_step,
 	mlock_step, munlock_step, msync_step, remap_file_pages_step;
 step_function read_step, write_step, peek_step, poke_step;
+step_function old_step, stat_step, rename_step;
 step_function maps_step, query_step, pagemap_step;
 step_function shmget_step, shmat_step, shmdt_step, shmstat_step, shmrm_step;
 step_function io_setup_step, io_destroy_step;
-step_function rlimit_step, mdwe_step, mseal_step, mlockall_step, ksm_step;
+step_function rlimit_step, mdwe_step, mseal_step, mlockall_step, ksm_step,
+	unprivileged_step, vma_name_step,
+	read_implies_exec_step;
 step_function perf_step, perflog_step;
 step_function sweep_step, endsweep_step, fail_nth_step;
 step_function env_step, status_step, meminfo_step, hooklog_step,

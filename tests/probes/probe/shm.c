@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <sys/ipc.h>
 #include <sys/shm.h>
+#include <unistd.h>
 
 #include "probe.h"
 
@@ -73,6 +74,9 @@ void shmstat_step(struct step *step)
 	if (!err) {
 		json_int("nattch", facts.shm_nattch);
 		json_int("size", facts.shm_segsz);
+		json_bool("attached", facts.shm_atime);
+		json_bool("detached", facts.shm_dtime);
+		json_bool("last_was_own", facts.shm_lpid == getpid());
 	}
 	json_end();
 }

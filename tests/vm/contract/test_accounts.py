@@ -59,6 +59,38 @@ def test_what_is_gone_does_not_count(stack: Prober, path: HookPath, error: str) 
     assert {seen[step].error for step in made} == {error}
 
 
+@pytest.mark.guarantee(58)
+@pytest.mark.paths(*HookPath)
+@pytest.mark.parametrize(
+    ("flags", "prot", "counted"),
+    [
+        ("private", "rw", "VmData"),
+        ("private", "rwx", "VmData"),
+        ("private", "r", ""),
+        ("private", "rx", "VmLib"),
+        ("shared", "rw", ""),
+        ("shared", "rx", "VmLib"),
+    ],
+)
+def test_a_mapping_counts_as_what_it_is(
+    guest: Guest, stack: Prober, path: HookPath, flags: str, prot: str, counted: str
+) -> None:
+    """vm_stat_account() (mm/vma.c)."""
+    script = path_script(path, FULL)
+    before = script.step("status")
+    script.map("m", TOP, flags=flags, prot=prot)
+    mapped = script.step("status")
+    script.step("munmap", "m")
+    after = script.step("status")
+    seen = stack.run(script)
+    size = 4 * guest.session.hello().page_size >> 10
+    had, has, again = (seen[step].values["fields"] for step in (before, mapped, after))
+    for key in ("VmSize", "VmData", "VmLib", "VmStk"):
+        grown = has[key] - had[key]
+        assert grown == (size if key in ("VmSize", counted) else 0), key
+        assert again[key] == had[key]
+
+
 @pytest.mark.guarantee(58, 59)
 @pytest.mark.paths(*KEEPING)
 def test_what_is_merged_counts_by_its_own_size(guest: Guest, stack: Prober, path: HookPath) -> None:

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from testbed.arch import find_arch
-from testbed.intree.bar import Bar, find_bar
+from testbed.intree.bar import Bar, find_bar, find_ram
+from testbed.intree.intreefile import INTREE_FILES, LOW, InTreeFile, set_up
 from testbed.lab.guest import Guest
 from testbed.mmap.observation import names
 from testbed.mmap.oracle import canonical_vma, without_may_exec
-from testbed.mmap.path import PREPARING, TOP, HookPath, hook_name, open_path
+from testbed.mmap.path import PREPARING, TOP, HookPath, hook_name, open_path, stack_over
 from testbed.mmap.plan import Action, Plan, VmOps
 from testbed.mmap.probe import Prober, path_script
 from testbed.mmap.script import Script
@@ -143,11 +144,81 @@ def test_the_file_in_sysfs_maps_device_memory(
     script.open("twin", bar.resource)
     script.map("n", "twin")
     ptes = script.step("ptes", "n")
+    script.write("n", 0x3D)
+    peek = script.step("peek", "n", "all", by="mem")
     caching = CACHING[guest.prepared.arch.name]
-    entries = stack.run(script)[ptes].values["pages"]
+    seen = stack.run(script)
+    entries = seen[ptes].values["pages"]
     assert len(entries) == 4
     for entry in entries:
         assert int(entry["pte_prot"], 16) & caching.mask == caching.device
+    assert seen[peek].contents == ["fill:0x3d"] * 4  # through two access() operations
+
+
+@pytest.mark.reaches("drivers/char/hpet.c:hpet_fops")
+@pytest.mark.reaches("drivers/hwtracing/stm/core.c:stm_fops")
+@pytest.mark.paths(HookPath.DIRECT, HookPath.STACK_FIRST)
+@pytest.mark.parametrize(
+    "user",
+    [
+        pytest.param(user, marks=pytest.mark.kconfig(*user.symbols), id=user.name)
+        for user in INTREE_FILES
+        if user.name in ("hpet", "stm")
+    ],
+)
+@pytest.mark.guarantee(22, 40)
+def test_registers_are_not_cached(
+    stack: Prober, guest: Guest, path: HookPath, user: InTreeFile
+) -> None:
+    """The channel of mmap_stm is ordinary memory, which x86 always caches (guarantee 47)."""
+    script = set_up(guest, user)
+    top = stack_over(script, path, LOW, user.mode)
+    made = script.map("m", top, pages=1, prot=user.prot)
+    ptes = script.step("ptes", "m")
+    seen = stack.run(script)
+    caching = CACHING[guest.prepared.arch.name]
+    plain = user.name == "stm" and guest.prepared.arch == find_arch("x86_64")
+    assert seen[made].error == ""
+    [entry] = seen[ptes].values["pages"]
+    wanted = caching.plain if plain else caching.noncached
+    assert int(entry["pte_prot"], 16) & caching.mask == wanted
+
+
+@pytest.mark.paths(HookPath.LEGACY)
+@pytest.mark.parametrize(("pages", "offset"), [(1 << 20, 0), (1, 1 << 20)], ids=["long", "far"])
+def test_the_file_in_sysfs_maps_no_more_than_its_bar(
+    stack: Prober, path: HookPath, bar: Bar, pages: int, offset: int
+) -> None:
+    script = path_script(path)
+    script.open("twin", bar.resource)
+    made = script.map("n", "twin", pages=pages, offset=offset)
+    assert stack.run(script)[made].error == "EINVAL"
+
+
+@pytest.mark.reaches("drivers/char/mem.c:mem_fops")
+@pytest.mark.kconfig("DEVMEM")
+@pytest.mark.paths(HookPath.DIRECT, HookPath.STACK_FIRST)
+@pytest.mark.parametrize("sync", [False, True], ids=["", "sync"])
+@pytest.mark.parametrize("ram", [False, True], ids=["bar", "ram"])
+def test_the_machines_memory_is_cached_as_it_is_for_the_kernel(
+    stack: Prober, guest: Guest, path: HookPath, pfn: int, sync: bool, ram: bool
+) -> None:
+    """phys_mem_access_prot(). Only arm64 maps RAM otherwise where O_SYNC asks for it."""
+    if ram and guest.prepared.kernel.symbol("STRICT_DEVMEM") == "y":
+        pytest.skip("the kernel keeps its own memory from being mapped")
+    caching = CACHING[guest.prepared.arch.name]
+    script = path_script(path)
+    script.open(LOW, "/dev/mem", "rw", *(["sync"] if sync else []))
+    top = stack_over(script, path, LOW)
+    made = script.map("m", top, pages=1, offset=find_ram(guest) if ram else pfn)
+    ptes = script.step("ptes", "m")
+    seen = stack.run(script)
+    assert seen[made].error == ""
+    [entry] = seen[ptes].values["pages"]
+    combined = sync and guest.prepared.arch.name == "arm64"
+    memory = caching.writecombine if combined else caching.plain
+    wanted = memory if ram else caching.noncached
+    assert int(entry["pte_prot"], 16) & caching.mask == wanted
 
 
 @pytest.mark.arches("x86_64")

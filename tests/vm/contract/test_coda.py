@@ -7,10 +7,12 @@ every hook.
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from testbed.guest.splat_patterns import SplatKind
-from testbed.intree.stacks import FOLDER, FileStack, coda, set_up
+from testbed.intree.stacks import FILE_PAGES, FILL, FOLDER, FileStack, coda, set_up
 from testbed.lab.guest import Guest
 from testbed.mmap.observation import names, only
 from testbed.mmap.probe import Prober
@@ -62,6 +64,65 @@ def test_the_containers_hook_sees_the_container(guest: Guest, stack: Prober) -> 
     assert (entry.number("start"), entry.number("pgoff")) == (seen[made].address, 3)
     assert (entry.values["vm_ops"], entry.values["private"]) == ("dummy", "NULL")
     assert seen[read].results == ["SIGBUS", "SIGBUS"], "the hook does not set vm_ops"
+
+
+@pytest.mark.kconfig("UIO")
+@pytest.mark.module("mmap_uio")
+@pytest.mark.guarantee(53, 65, 67)
+def test_the_containers_open_and_close_are_called(guest: Guest) -> None:
+    """coda_vm_open() and coda_vm_close() pass them on: UIO's module logs each."""
+    if guest.prepared.kernel.symbol("UIO") == "m":
+        guest.at_end(partial(guest.session.check, ["modprobe", "-r", "uio"]))
+        guest.session.check(["modprobe", "uio"])
+    guest.load("mmap_uio")
+    found = guest.session.check(["sh", "-c", "grep -lx mmap_uio /sys/class/uio/*/name"]).out
+    path = _serve(guest, f"/dev/{found.split('/')[-2]}")
+    script = Script()
+    script.step("clearlog", "uio")
+    _open(script, path)
+    made = script.map("m", "f", flags="private")
+    read = script.read("m")
+    with script.fork():
+        script.step("munmap", "m")
+    script.step("munmap", "m")
+    log = script.hooklog("uio")
+    seen = guest.prober.run(script)
+    order = [name for name in names(seen[log].events) if name != "fault"]
+    assert seen[made].error == ""
+    assert seen[read].contents == [f"uio:{page}" for page in range(4)]
+    assert order == ["prepare", "prepare_done", "mapped", "open", "close", "close"]
+
+
+def test_a_file_that_is_mapped_keeps_its_container(guest: Guest) -> None:
+    """The server hands over another container: EBUSY, until the old one is mapped no more.
+
+    Each open file is mapped once only (KD34).
+    """
+    set_up(guest, SERVED)
+    script = Script()
+    _open(script, SERVED.above)
+    old = script.map("m", "f", flags="private")
+    script.open("new", f"{FOLDER}/base/new", "rw", "create")
+    script.step("pwrite", "new", off=0, len=f"{FILE_PAGES}p", value="0x99")
+    renamed = script.step("rename", f"{FOLDER}/base/new", SERVED.below)
+    for name in ("g", "h"):
+        script.open(name, SERVED.above)
+    file = script.step("pread", "g", off=0, len="1p")
+    refused = script.map("n", "g", flags="private")
+    kept = script.read("m", "0")
+    script.step("close", "f")
+    still = script.map("n", "h", flags="private")
+    script.step("munmap", "m")
+    for name in ("g", "h"):
+        script.step("close", name)
+    _open(script, SERVED.above)
+    made = script.map("n", "f", flags="private")
+    read = script.read("n", "0")
+    seen = guest.prober.run(script)
+    assert (seen[old].error, seen[renamed].error, seen[made].error) == ("", "", "")
+    assert (seen[refused].error, seen[still].error) == ("EBUSY", "EBUSY")
+    assert seen[kept].contents == [f"fill:{FILL:#x}"]
+    assert seen[file].contents == seen[read].contents == ["fill:0x99"]
 
 
 @pytest.mark.guarantee(2, 3)

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from testbed.lab.guest import Guest
@@ -14,6 +16,9 @@ from testbed.mmap.script import Script
 pytestmark = pytest.mark.module("mmap_ring")
 
 FOLDER = "/sys/kernel/mmap_ring"
+
+# What to write to `visible`, in hexadecimal.
+_OFF, _ON = "30", "31"
 
 
 @pytest.fixture
@@ -129,3 +134,43 @@ def _errno_of_map(ring: Prober, attribute: str, *, pages: int, offset: int = 0) 
     script.open("f", f"{FOLDER}/{attribute}")
     made = script.map("m", "f", pages=pages, offset=offset)
     return ring.run(script)[made].error
+
+
+@pytest.mark.parametrize("attribute", ["ring", "ring_legacy"])
+def test_what_is_removed_is_unmapped_everywhere(
+    guest: Guest, opened: Prober, attribute: str
+) -> None:
+    """fs/kernfs/file.c, kernfs_drain_open_files() unmaps what was ever mapped of each open file."""
+    guest.at_end(partial(guest.session.write, (f"{FOLDER}/visible", b"1")))
+    script = Script()
+    script.open("visible", f"{FOLDER}/visible")
+    for name in ("f", "g", "unmapped"):
+        script.open(name, f"{FOLDER}/{attribute}")
+    for name, file in (("m", "f"), ("n", "f"), ("o", "g")):
+        script.map(name, file, pages=2)
+    script.step("close", "g")
+    before = [script.read(name) for name in "mno"]
+    removed = script.step("write_file", "visible", _OFF)
+    after = [script.read(name) for name in "mno"]
+    with script.fork():
+        child = script.read("m")
+    again = [script.map("p", name, pages=1) for name in ("f", "unmapped")]
+    shown = script.step("write_file", "visible", _ON)
+    fresh = script.open("h", f"{FOLDER}/{attribute}")
+    script.map("q", "h", pages=2)
+    new, old = script.read("q"), script.read("m")
+    seen = opened.run(script)
+    assert [seen[step].contents for step in before] == [["ring:0", "ring:1"]] * 3
+    assert (seen[removed].error, seen[shown].error, seen[fresh].error) == ("", "", "")
+    assert [seen[step].results for step in (*after, child, old)] == [["SIGBUS"] * 2] * 5
+    assert [seen[step].error for step in again] == ["ENODEV"] * 2
+    assert seen[new].contents == ["ring:0", "ring:1"]
+
+
+def test_what_has_no_access_operation_is_hidden_from_a_debugger(opened: Prober) -> None:
+    """fs/kernfs/file.c, kernfs_vma_access()."""
+    script = Script()
+    script.open("f", f"{FOLDER}/ring")
+    script.map("m", "f", pages=2)
+    peek = script.step("peek", "m", "all", by="mem")
+    assert opened.run(script)[peek].results == ["EIO"] * 2

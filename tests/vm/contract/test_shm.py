@@ -68,6 +68,84 @@ def test_attachments_are_counted_through_fork_and_detach(guest: Guest) -> None:
     assert [seen[step].values["nattch"] for step in (child, parent, detached)] == [2, 1, 0]
 
 
+def test_the_segment_knows_when_and_by_whom_it_was_attached(guest: Guest) -> None:
+    script = Script()
+    script.step("shmget", "s", f"{PAGES}p")
+    fresh = script.step("shmstat", "s")
+    script.step("shmat", "m", "s")
+    attached = script.step("shmstat", "s")
+    with script.fork():
+        child = script.step("shmstat", "s")
+    left = script.step("shmstat", "s")
+    script.step("shmdt", "m")
+    detached = script.step("shmstat", "s")
+    script.step("shmrm", "s")
+    seen = guest.prober.run(script)
+    found = [
+        [seen[step].values[key] for key in ("attached", "detached", "last_was_own")]
+        for step in (fresh, attached, child, left, detached)
+    ]
+    # During the fork it is the parent that attaches the child (shm_open()).
+    assert found == [
+        [False, False, False],
+        [True, False, True],
+        [True, False, False],
+        [True, True, False],
+        [True, True, True],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("addr", "free", "over"),
+    [("old", "7", "0-3"), ("old+1p", "0-3", "4"), ("old+4p", "5-7", "4")],
+    ids=["whole", "last-page", "first-page"],
+)
+def test_an_attachment_replaces_a_mapping_only_if_that_is_asked_for(
+    guest: Guest, addr: str, free: str, over: str
+) -> None:
+    script = Script()
+    script.step("shmget", "s", f"{PAGES}p")
+    script.map("old", "anon", pages=2 * PAGES, flags="private")
+    script.write("old", 0x17)
+    script.step("munmap", "old", free)
+    refused = script.step("shmat", "m", "s", addr=addr)
+    kept = script.read("old", over)
+    forced = script.step("shmat", "m", "s", "remap", addr=addr)
+    read = script.read("m")
+    script.step("shmrm", "s")
+    seen = guest.prober.run(script)
+    assert seen[refused].error == "EINVAL"
+    assert set(seen[kept].contents) == {"fill:0x17"}
+    assert seen[forced].error == ""
+    assert seen[read].contents == ["zero"] * PAGES
+
+
+def test_a_page_that_is_given_back_is_zero(guest: Guest) -> None:
+    """MADV_REMOVE goes through shm_fallocate()."""
+    script = _attached()
+    script.write("m", 0x55)
+    removed = script.step("madvise", "m", "remove", "1")
+    read = script.read("m")
+    script.step("shmrm", "s")
+    seen = guest.prober.run(script)
+    assert seen[removed].error == ""
+    assert seen[read].contents == ["fill:0x55", "zero", "fill:0x55", "fill:0x55"]
+
+
+def test_an_address_must_be_that_of_a_page(guest: Guest) -> None:
+    script = Script()
+    script.step("shmget", "s", f"{PAGES}p")
+    script.map("room", "anon", pages=PAGES, flags="private")
+    askew = script.step("shmat", "m", "s", "remap", addr="room+0x100")
+    anywhere = script.step("shmat", "m", "s", "remap")
+    right = script.step("shmat", "m", "s", "remap", addr="room")
+    synced = script.step("msync", "m")
+    script.step("shmrm", "s")
+    seen = guest.prober.run(script)
+    assert [seen[step].error for step in (askew, anywhere, right)] == ["EINVAL", "EINVAL", ""]
+    assert seen[synced].error == ""
+
+
 @pytest.mark.guarantee(65, 66)
 def test_attachments_are_counted_through_splits_and_moves(guest: Guest) -> None:
     script = _attached()
@@ -183,11 +261,13 @@ def test_a_segment_of_huge_pages_takes_the_legacy_hook(guest: Guest, huge_page: 
     with script.fork():
         child = script.read("m", f"0,{last}")
     maps = script.maps("m")
+    part = script.step("munmap", "m", "1")
     script.step("shmdt", "m")
     count = script.step("shmstat", "s")
     script.step("shmrm", "s")
     seen = guest.prober.run(script)
     assert seen[attached].errno == 0
+    assert seen[part].error == "EINVAL", "a huge page cannot be split (shm_may_split())"
     assert seen[child].contents == ["fill:0x7"] * 2
     assert "ht" in seen[maps].vma.vmflags
     assert seen[maps].vma.smaps["KernelPageSize"] << 10 == huge_page

@@ -63,6 +63,29 @@ def test_a_hook_maps_as_the_legacy_code_does(guest: Guest, number: int, action: 
     assert new[1] == [f"uio:{number * PAGES + page}" for page in range(PAGES)]
 
 
+def test_a_debugger_sees_what_uio_serves_on_faults(guest: Guest) -> None:
+    script = _script(_load(guest))
+    script.map("m", "old")
+    peek = script.step("peek", "m", "all", by="mem")
+    seen = guest.prober.run(script)
+    assert seen[peek].contents == [f"uio:{page}" for page in range(PAGES)]
+
+
+@pytest.mark.parametrize(
+    ("number", "flags"), [(0, {"de", "dd"}), (1, {"io", "pf", "de", "dd"})], ids=["0", "1"]
+)
+def test_what_uio_maps_itself_neither_grows_nor_is_dumped(
+    guest: Guest, number: int, flags: set[str]
+) -> None:
+    script = _script(_load(guest))
+    script.map("m", "old", offset=number)
+    maps = script.maps("m")
+    grown = script.step("mremap", "m", len=f"{PAGES + 1}p", flags="maymove")
+    seen = guest.prober.run(script)
+    assert seen[maps].vma.vmflags & {"io", "pf", "de", "dd", "mm"} == flags
+    assert seen[grown].error == "EFAULT"
+
+
 @pytest.mark.parametrize("action", ["fault", "remap", "kernel_pages"])
 def test_a_shared_write_is_seen_through_the_other_device(guest: Guest, action: str) -> None:
     script = _script(_load(guest, f"action={action}"))

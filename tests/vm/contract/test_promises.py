@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What each in-tree hook promises by itself, on each path (testbed/intree/promises.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from testbed.intree.bar import find_bar
+from testbed.intree.intreefile import INTREE_FILES, LOW, InTreeFile, set_up
+from testbed.intree.promises import Promise, flags_of_call, promise_of
+from testbed.lab.guest import Guest
+from testbed.mmap.canonical import DROPPED_VMFLAGS
+from testbed.mmap.path import HookPath, stack_over
+
+PAGE_OF_DISKS = 4096
+
+
+def _files(
+    wanted: Callable[[InTreeFile, Promise], bool] = lambda user, promise: True,
+    *,
+    most: int | None = None,
+) -> pytest.MarkDecorator:
+    """Parametrize a test with in-tree files, each on its paths, or the first ones of them."""
+    return pytest.mark.parametrize(
+        ("user", "path"),
+        [
+            pytest.param(
+                user,
+                path,
+                marks=[pytest.mark.reaches(user.hook), pytest.mark.kconfig(*user.symbols)],
+                id=f"{user}-{path}",
+            )
+            for user in INTREE_FILES
+            if wanted(user, promise_of(user))
+            for path in user.paths[:most]
+        ],
+    )
+
+
+class Subject:
+    """A file that is open on a path, and where to map it."""
+
+    def __init__(self, guest: Guest, user: InTreeFile, path: HookPath) -> None:
+        page_size = guest.session.hello().page_size
+        if user.page_sized_blocks and page_size != PAGE_OF_DISKS:
+            pytest.skip(f"{user} needs blocks of one page, which has {page_size} bytes here")
+        self.user = user
+        self.script = set_up(guest, user)
+        if path is not HookPath.DIRECT and user.name == "zero-shared":
+            guest.excuse_leaks()  # KD1
+        self.first = find_bar(guest).pfn(page_size) if user.name == "mem" else user.offset
+        self.top = stack_over(self.script, path, LOW, user.mode)
+
+    def map(self, name: str = "m", **how: str) -> int:
+        """Map the file's usual part."""
+        how.setdefault("prot", self.user.prot)
+        how.setdefault("flags", self.user.flags[0])
+        return self.script.map(name, self.top, pages=self.user.pages, offset=self.first, **how)
+
+
+@_files()
+@pytest.mark.guarantee(13, 19, 34)
+def test_the_flags_are_those_of_the_call_and_of_the_hook(
+    guest: Guest, user: InTreeFile, path: HookPath
+) -> None:
+    subject = Subject(guest, user, path)
+    calls = [(prot, flags) for flags in user.flags for prot in ("none", "r", user.prot)]
+    shown = {}
+    for prot, flags in dict.fromkeys(calls):
+        made = subject.map(prot=prot, flags=flags)
+        shown[prot, flags] = (made, subject.script.maps("m"))
+    seen = guest.prober.run(subject.script)
+    for (prot, flags), (made, maps) in shown.items():
+        assert seen[made].error == "", (prot, flags)
+        noexec = user.noexec and path is HookPath.DIRECT
+        wanted = flags_of_call(prot, flags, user.mode, noexec=noexec) | promise_of(user).flags
+        assert seen[maps].vma.vmflags - DROPPED_VMFLAGS == wanted, (prot, flags)
+
+
+@_files(lambda user, promise: promise.accesses is not None)
+def test_only_a_hook_that_says_so_touches_the_time_of_the_last_access(
+    guest: Guest, user: InTreeFile, path: HookPath
+) -> None:
+    subject = Subject(guest, user, path)
+    shown = []
+    for flags in user.flags:
+        aged = subject.script.step("old", LOW)
+        before = subject.script.step("stat", LOW)
+        made = subject.map(flags=flags)
+        shown.append((aged, before, made, subject.script.step("stat", LOW)))
+    seen = guest.prober.run(subject.script)
+    for aged, before, made, after in shown:
+        assert (seen[aged].error, seen[made].error) == ("", "")
+        assert not seen[before].values["accessed"]
+        assert seen[after].values["accessed"] is promise_of(user).accesses
+        assert not seen[after].values["changed"]
+
+
+@_files(lambda user, promise: bool(promise.refuses))
+@pytest.mark.guarantee(28, 40)
+def test_what_the_hook_refuses_is_refused(guest: Guest, user: InTreeFile, path: HookPath) -> None:
+    subject = Subject(guest, user, path)
+    made = {}
+    for each in promise_of(user).refuses:
+        made[each] = subject.script.map(
+            "m", subject.top, pages=each.pages, offset=each.offset, prot=each.prot, flags=each.flags
+        )
+    right = subject.map()
+    seen = guest.prober.run(subject.script)
+    assert {each: seen[step].error for each, step in made.items()} == {
+        each: each.error for each in made
+    }
+    assert seen[right].error == ""
+
+
+@_files(most=1)
+@pytest.mark.guarantee(71)
+def test_a_synchronous_mapping_needs_persistent_memory(
+    guest: Guest, user: InTreeFile, path: HookPath
+) -> None:
+    """ext4 and xfs have FOP_MMAP_SYNC, so that only their hooks can refuse it."""
+    subject = Subject(guest, user, path)
+    made = subject.map(flags="shared_validate,sync", prot="r")
+    assert guest.prober.run(subject.script)[made].error == "EOPNOTSUPP"
+
+
+@_files(lambda user, promise: user.stable, most=2)
+def test_a_debugger_sees_what_the_hook_lets_it_see(
+    guest: Guest, user: InTreeFile, path: HookPath
+) -> None:
+    """For page frames vm_ops->access decides (mm/memory.c, __access_remote_vm())."""
+    subject = Subject(guest, user, path)
+    made = subject.map()
+    read, peek = subject.script.read("m"), subject.script.step("peek", "m", "all", by="mem")
+    seen = guest.prober.run(subject.script)
+    assert seen[made].error == ""
+    if promise_of(user).debugged:
+        assert seen[peek].contents == seen[read].contents
+    else:
+        assert seen[peek].results == ["EIO"] * user.pages
+
+
+@_files(most=2)
+@pytest.mark.guarantee(66)
+def test_it_grows_unless_the_hook_forbids_it(
+    guest: Guest, user: InTreeFile, path: HookPath
+) -> None:
+    subject = Subject(guest, user, path)
+    subject.map()
+    grown = subject.script.step("mremap", "m", len=f"{user.pages + 1}p", flags="maymove")
+    seen = guest.prober.run(subject.script)
+    assert seen[grown].error == ("" if promise_of(user).grows else "EFAULT")
+
+
+@_files(most=2)
+@pytest.mark.guarantee(69)
+def test_it_is_locked_unless_it_is_special(guest: Guest, user: InTreeFile, path: HookPath) -> None:
+    """Both mmap(2) and mlock(2) leave special mappings alone, without an error.
+
+    Secret memory is locked by mmap(2) or not at all (mm/mlock.c, mlock_fixup()), and mlock(2)
+    cannot fault its pages in.
+    """
+    subject = Subject(guest, user, path)
+    shown = []
+    for flags, later in ((f"{user.flags[0]},locked", False), (user.flags[0], True)):
+        before = subject.script.step("status")
+        made = subject.map(flags=flags)
+        locked = subject.script.step("mlock", "m") if later else made
+        maps, after = subject.script.maps("m"), subject.script.step("status")
+        subject.script.step("munmap", "m")
+        shown.append((before, made, locked, maps, after))
+    seen = guest.prober.run(subject.script)
+    for before, made, locked, maps, after in shown:
+        secret = locked != made and user.name == "secretmem"
+        assert (seen[made].error, seen[locked].error) == ("", "ENOMEM" if secret else "")
+        vma = seen[maps].vma
+        grown = seen[after].values["fields"]["VmLck"] - seen[before].values["fields"]["VmLck"]
+        locks = promise_of(user).locks and not secret
+        assert ("lo" in vma.vmflags) is locks
+        assert grown << 10 == (vma.size if locks else 0)
+
+
+@_files(lambda user, promise: user.pages > 1, most=1)
+@pytest.mark.guarantee(59, 62)
+def test_neighbours_of_one_file_become_one_unless_they_are_special(
+    guest: Guest, user: InTreeFile, path: HookPath
+) -> None:
+    subject = Subject(guest, user, path)
+    if user.name == "relay":
+        pytest.skip("relay maps only whole buffers, so that it has no neighbours")
+    script, flags = subject.script, f"{user.flags[0]},fixed"
+    script.map("room", "anon", pages=2, prot="none", flags="private")
+    made = [
+        script.map(
+            name,
+            subject.top,
+            pages=1,
+            offset=subject.first + page,
+            prot=user.prot,
+            flags=flags,
+            addr=f"room+{page}p",
+        )
+        for page, name in enumerate("mn")
+    ]
+    maps = script.maps("room")
+    seen = guest.prober.run(script)
+    assert [seen[step].error for step in made] == ["", ""]
+    assert len(seen[maps].vmas) == (1 if promise_of(user).merges else 2)
+
+
+@_files(most=1)
+@pytest.mark.kconfig("ANON_VMA_NAME")
+def test_only_memory_without_a_name_can_be_named(
+    guest: Guest, user: InTreeFile, path: HookPath
+) -> None:
+    """An unlinked shmem file counts as anonymous (mm/shmem.c, shmem_mmap_prepare())."""
+    subject = Subject(guest, user, path)
+    subject.map()
+    named = subject.script.step("vma_name", "m", "text")
+    maps = subject.script.maps("m")
+    seen = guest.prober.run(subject.script)
+    assert seen[named].error == ("" if promise_of(user).named else "EBADF")
+    assert (seen[maps].vma.path == "[anon_shmem:text]") is promise_of(user).named
