@@ -16,7 +16,7 @@ from testbed.suggest import suggest
 COMMANDS = (
     *("run", "build", "series", "compare", "check", "report", "drivers"),
     *("cluster", "nightly", "history", "run-cell"),
-    *("bisect", "bisect-step", "mutants", "fuzz", "hooks"),
+    *("bisect", "bisect-step", "mutants", "fuzz", "coverage", "hooks"),
     *("boot", "shell", "gdb", "doctor", "cache", "completion"),
 )
 

@@ -13,6 +13,7 @@ import click
 
 from testbed.cli.invocation import Invocation, opened
 from testbed.cli.options import json_option, kernel_options
+from testbed.errors import SetupError
 from testbed.mutants.campaign import (
     Campaign,
     exit_status,
@@ -21,6 +22,7 @@ from testbed.mutants.campaign import (
     sample,
     select,
 )
+from testbed.mutants.harvest import Wish, files_of, generate
 from testbed.mutants.mutation import (
     MUTANTS,
     Mutation,
@@ -29,8 +31,12 @@ from testbed.mutants.mutation import (
     summary_lines,
     table_lines,
 )
+from testbed.mutants.rates import rate_lines
 from testbed.results.store import kept_dir
 from testbed.suite.orderdata import KILLERS_FILE, write_killers
+
+# Mutations that --generate tries, without --sample.
+_GENERATED = 20
 
 
 @click.command()
@@ -46,6 +52,11 @@ from testbed.suite.orderdata import KILLERS_FILE, write_killers
 @click.option(
     "--from", "origin", type=click.Path(path_type=Path), default=MUTANTS, metavar="DIR",
     help="Read the mutations from DIR: *.patch, *.diff and *.cocci. Default: the testbed's own.",
+)  # fmt: skip
+@click.option(
+    "--generate", "files", multiple=True, metavar="FILE",
+    help="Make mutations of this C file of the kernel by its syntax, and try --sample of them "
+    "(default: 20). Repeatable.",
 )  # fmt: skip
 @click.option(
     "--tests",
@@ -77,6 +88,7 @@ def mutants(
     expression: str | None,
     only_list: bool,
     origin: Path,
+    files: tuple[str, ...],
     tests: str | None,
     fresh: bool,
     count: int | None,
@@ -98,11 +110,15 @@ def mutants(
       testbed mutants --arch x86_64
       testbed mutants --list -k "util or vma"
       testbed mutants --from ~/mutations --kernel debian:7.2
+      testbed mutants --generate mm/mmap.c --sample 30 --seed 7
     """
-    loaded = load_mutations(origin)
-    chosen = select(loaded, expression)
-    chosen = sample(chosen, count, seed) if count else chosen
+    wish = Wish(files_of(files), count or _GENERATED, seed) if files else None
+    if wish is not None and origin != MUTANTS:
+        raise SetupError("--from and --generate exclude each other")
     with opened(options) as invocation:
+        loaded = load_mutations(origin) if wish is None else _generated(invocation, wish)
+        chosen = select(loaded, expression)
+        chosen = sample(chosen, count, seed) if count else chosen
         if only_list:
             invocation.report(map(_line, chosen), [dataclasses.asdict(each) for each in chosen])
             return
@@ -111,6 +127,17 @@ def mutants(
             write_killers(killers_of(loaded, records_of(invocation.ctx.settings)))
             invocation.ctx.progress.note(f"the tests that kill most are in {KILLERS_FILE}")
     sys.exit(exit_status(outcomes))
+
+
+def _generated(invocation: Invocation, wish: Wish) -> list[Mutation]:
+    """Make mutations, with a note of what became of all that were looked at."""
+    ctx = invocation.ctx
+    with kept_dir(ctx.settings.results_dir) as folder:
+        harvest = generate(wish, invocation.series, ctx.settings.arch[0], folder, ctx)
+    ctx.progress.note(f"{harvest.line}; they are in {folder}")
+    if not harvest.mutations:
+        raise SetupError("no mutation changes the object code", hint="name other files")
+    return harvest.mutations
 
 
 def _line(mutation: Mutation) -> str:
@@ -127,6 +154,11 @@ def _run_campaign(
             campaign.run(mutations)
         finally:
             found = campaign.outcomes
-            lines = (*table_lines(mutations, found), *summary_lines(found), f"results: {folder}")
+            lines = (
+                *table_lines(mutations, found),
+                *rate_lines(mutations, found),
+                *summary_lines(found),
+                f"results: {folder}",
+            )
             invocation.report(lines, [dataclasses.asdict(outcome) for outcome in found])
     return campaign.outcomes

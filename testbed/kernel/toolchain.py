@@ -53,6 +53,18 @@ class Compiler:
         return f"clang{self.suffix}" if self.kind is Toolchain.LLVM else f"{self.prefix}gcc"
 
     @property
+    def objcopy(self) -> str:
+        """The tool that copies parts of an object."""
+        llvm = self.kind is Toolchain.LLVM
+        return f"llvm-objcopy{self.suffix}" if llvm else f"{self.prefix}objcopy"
+
+    @property
+    def gcov(self) -> str:
+        """The program that reads what an object of this compiler has counted."""
+        version = self.versions[0].split(")")[-1].split()[0].partition(".")[0]
+        return f"{self.prefix}gcov-{version}"
+
+    @property
     def host_command(self) -> str:
         """The compiler for programs that run during the build."""
         return f"clang{self.suffix}" if self.kind is Toolchain.LLVM else "gcc"

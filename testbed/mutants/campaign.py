@@ -23,6 +23,7 @@ from testbed.kernel.series import Series
 from testbed.kernel.source import resolve, unpack
 from testbed.lab.lab import Lab
 from testbed.mutants.crew import Crew, Died
+from testbed.mutants.facts import GoodFacts
 from testbed.mutants.mutation import (
     Fate,
     Mutation,
@@ -34,6 +35,7 @@ from testbed.mutants.mutation import (
     table_lines,
     verdict_of,
 )
+from testbed.mutants.rates import rate_lines
 from testbed.mutants.trial import SEED, Trial, Tried, lab_of
 from testbed.mutants.vmatests import find_vma_tests
 from testbed.progress import Step
@@ -69,6 +71,7 @@ class Campaign:
     outcomes: list[Outcome] = field(default_factory=list)
     crew: Callable[[int], Crew[Tried]] = Crew
     _started: float = field(default_factory=time.time)
+    _good: dict[str, str] = field(default_factory=dict)  # the keys of the good kernels, by arch
 
     def run(self, mutations: Sequence[Mutation]) -> None:
         """Try all mutations, except those with a recorded outcome for the same tests.
@@ -117,14 +120,28 @@ class Campaign:
         """
         with closing(lab_of(self.ctx, self.series, arch, self.folder)) as lab:
             good = lab.prepared(arch).kernel.key
+            self._good[arch] = good
             key = digest("control", good, arch, self._suite, *first)
-            if self.records.find(key) is None:
+            if not self._is_proved(key, arch, first):
                 with self._claimed(key, f"the kernel without a mutation ({arch})"):
-                    if self.records.find(key) is None:
+                    if not self._is_proved(key, arch, first):
                         self.prove_green(lab, first)
+                        if not first:
+                            self.facts_of(arch, good).keep(lab.run_dir)
                         control = Outcome(mutation="", identity="", arch=arch, fate=Fate.SURVIVED)
                         self.records.keep(key, control, "")
         return good
+
+    def _is_proved(self, key: str, arch: str, first: Sequence[str]) -> bool:
+        """Whether the good kernel was green; in the usual order its facts are needed, too."""
+        if self.records.find(key) is None:
+            return False
+        return bool(first) or self.facts_of(arch, self._good[arch]).kept
+
+    def facts_of(self, arch: str, good: str) -> GoodFacts:
+        """Return the place of the facts that the tests saw on the good kernel."""
+        name = digest("facts", good, arch, self._suite)
+        return GoodFacts(self.records.root / "good" / name)
 
     def prove_green(self, lab: Lab, first: Sequence[str]) -> None:
         found = run_suite(lab, self.tests, first=first, quick=self.quick, seed=SEED)
@@ -236,7 +253,12 @@ class Campaign:
             quick=self.quick,
             first=tuple(killers_first(self.records.kills(place.arch), place.mutation)),
             sieve=self._sieve,
+            good=self._facts_of_good(place.arch),
         )
+
+    def _facts_of_good(self, arch: str) -> GoodFacts | None:
+        facts = self.facts_of(arch, self._good[arch]) if arch in self._good else None
+        return facts if facts is not None and facts.kept else None
 
     def _add(self, place: Place, found: Outcome, mutations: Sequence[Mutation]) -> None:
         """Add an outcome to the results, and its log."""
@@ -322,7 +344,8 @@ def select(mutations: Sequence[Mutation], expression: str | None) -> list[Mutati
 def write_results(folder: Path, mutations: Sequence[Mutation], outcomes: Sequence[Outcome]) -> None:
     """Write the outcomes so far: mutants.md for people, mutants.json for programs."""
     ordered = sorted(mutations, key=lambda mutation: mutation.name)
-    lines = [*table_lines(ordered, outcomes), "", *summary_lines(outcomes)]
+    lines = [*table_lines(ordered, outcomes), "", *rate_lines(mutations, outcomes)]
+    lines += ["", *summary_lines(outcomes)]
     (folder / "mutants.md").write_text("\n".join(lines) + "\n")
     values = [dataclasses.asdict(outcome) for outcome in outcomes]
     (folder / "mutants.json").write_text(json.dumps(values, indent=1) + "\n")

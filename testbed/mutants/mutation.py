@@ -107,6 +107,7 @@ class Outcome:
     seconds: float = 0.0
     built: float = 0.0  # the seconds of these that it was built in, or waited to be built
     sieve: Sieve = Sieve.NONE
+    facts: str = ""  # of a survivor: what differs from the good kernel's facts, one line
 
 
 def load_mutations(folder: Path) -> list[Mutation]:
@@ -266,6 +267,8 @@ def _cell(outcome: Outcome | None, mutation: Mutation) -> str:
 
 def _short(outcome: Outcome) -> str:
     """Return the killing test without its folder, or the reason if no test killed it."""
+    if outcome.facts:
+        return f"facts differ: {outcome.facts}"
     if outcome.test and outcome.fate not in (Fate.BOOT, Fate.BUILD):
         return outcome.test.rpartition("/")[2]
     return outcome.reason

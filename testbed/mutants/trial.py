@@ -30,6 +30,7 @@ from testbed.kernel.patch import read_patch
 from testbed.kernel.series import Series
 from testbed.kernel.source import SourceTree, resolve, unpack
 from testbed.lab.lab import Lab
+from testbed.mutants.facts import GoodFacts, confirmed, shown
 from testbed.mutants.mutation import UNSURE, Fate, Mutation, Outcome, Sieve, verdict_of
 from testbed.mutants.vmatests import VmaTests
 from testbed.process import find_tool, run
@@ -37,6 +38,7 @@ from testbed.report.text import first_lines
 from testbed.results.model import Run
 from testbed.settings import Settings
 from testbed.suite.runner import run_suite
+from testbed.suite.selection import Sample
 from testbed.terminal import make_progress
 
 # A separate build directory, so that mutants do not cause rebuilds of other kernels.
@@ -71,6 +73,7 @@ class Attempt:
     reason: str = ""
     log: str = ""
     built: float = 0.0  # seconds until the kernel and its image were ready
+    facts: str = ""  # of a survivor: what differs from the good kernel's facts
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,7 @@ class Trial:
     quick: bool = False  # whether to run only the tests of `testbed run --quick`
     first: tuple[str, ...] = ()  # node ids of the tests to run first
     sieve: frozenset[str] | None = None  # the files that the tree's userland tests compile
+    good: GoodFacts | None = None  # without them, facts are not compared
 
     def run(self) -> Tried:
         """Try the mutation.
@@ -137,6 +141,7 @@ class Trial:
             seconds=round(seconds, 1),
             built=round(attempt.built, 1),
             sieve=caught,
+            facts=attempt.facts,
         )
 
     def _attempt(self, patch: Path, first: Sequence[str], ctx: Context) -> Attempt:
@@ -164,7 +169,22 @@ class Trial:
                 return Attempt(Fate.BUILD, reason=error.message, log=_with_logs(error))
             except InfraError as error:
                 return Attempt(Fate.UNKNOWN, reason=error.message, log=_with_logs(error))
-            return dataclasses.replace(_tested(found, lab.run_dir), built=built)
+            tested = dataclasses.replace(_tested(found, lab.run_dir), built=built)
+            if tested.fate is Fate.SURVIVED and self.good is not None:
+                again = lab_of(ctx, series, self.arch, Path(scratch) / "again", BUILD_DIR)
+                with closing(again):
+                    differing = self._differing(lab.run_dir, again, self.good)
+                tested = dataclasses.replace(tested, facts=differing)
+            return tested
+
+    def _differing(self, run_dir: Path, again: Lab, good: GoodFacts) -> str:
+        """Return how a survivor's facts differ. What a second run does not show was chance."""
+        first = good.differences(run_dir)
+        if not first:
+            return ""
+        sample = Sample(only=frozenset(change.test for change in first))
+        run_suite(again, self.tests, seed=SEED, lists_hooks=False, sample=sample)
+        return shown(confirmed(first, good.differences(again.run_dir)))
 
 
 def settled(

@@ -113,6 +113,8 @@ def run_suite(
     before: Sequence[Case] = (),
     lists_hooks: bool = True,
     sample: Sample | None = None,
+    plugins: Sequence[object] = (),
+    workers: int | None = None,
 ) -> Run:
     """Run the tests on every prepared kernel, and write the folder of the run.
 
@@ -128,6 +130,8 @@ def run_suite(
         before: cases of an earlier part of this run; the run has them too.
         lists_hooks: whether the folder gets the table of the kernel's hooks.
         sample: the part of the tests to run; default: all.
+        plugins: more plugins of the pytest session. They see only tests of this process.
+        workers: processes that run tests; default: as the settings say.
 
     Raises:
         SetupError: the host lacks something, or `expression` matches no test.
@@ -136,7 +140,7 @@ def run_suite(
     """
     late = lab.prepare_ready()
     lab.make_templates()
-    workers = 1 if keep else lab.ctx.settings.worker_count(available_mib())
+    workers = 1 if keep else workers or lab.ctx.settings.worker_count(available_mib())
     arguments = pytest_arguments(expression, workers)
     arguments += ["--keep"] if keep else []
     arguments += ["--exitfirst"] if stop_early else []
@@ -148,7 +152,7 @@ def run_suite(
             lab, step, selection, estimate, listener, before, lists_hooks=lists_hooks
         )
         with contextlib.redirect_stderr(io.StringIO()) as stderr:
-            status = pytest.main(arguments, plugins=[session])
+            status = pytest.main(arguments, plugins=[session, *plugins])
         if session.recorder is not None and session.recorder.broken is not None:
             raise session.recorder.broken
         # pytest also reports INTERRUPTED if it cannot collect tests.

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Reads the counters of a guest's kernel around each test.
+
+They count for the whole machine, and a clone brings those of its template: they are set to zero
+before a test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+
+import pytest
+
+from testbed.coverage.gcov import Reader
+from testbed.coverage.hunks import Seen, Way
+from testbed.errors import TestbedError
+from testbed.lab.guest import Guest
+from testbed.mmap.observation import Observation
+from testbed.mmap.path import HookPath
+from testbed.suite.item import parameters
+
+_GCOV = "/sys/kernel/debug/gcov"
+_RESET = f"{_GCOV}/reset"
+
+# Steps that map. A test in which one fails is on an error path.
+_MAPPING = frozenset({"map", "mremap", "shmat", "io_setup"})
+
+_PLAIN = (None, HookPath.DIRECT, HookPath.LEGACY)
+
+
+@dataclass(eq=False)  # pytest puts its plugins into sets
+class Collector:
+    """A pytest plugin that notes which lines each test ran."""
+
+    reader: Reader
+    guest_of: Callable[[pytest.Item], Guest | None]
+    seen: list[Seen] = field(default_factory=list)
+    executable: dict[str, set[int]] = field(default_factory=dict)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
+        guest = self.guest_of(item)
+        if guest is not None:
+            guest.session.write((_RESET, b"1"))
+        try:
+            return (yield)
+        finally:
+            if guest is not None and guest.usable:
+                self._note(item, guest)
+
+    def _note(self, item: pytest.Item, guest: Guest) -> None:
+        lines: dict[str, set[int]] = {}
+        for target in self.reader.notes:
+            counters = _counters(guest, target)
+            if not counters:
+                continue
+            for file, counts in self.reader.counts(target, counters).items():
+                self.executable.setdefault(file, set()).update(counts)
+                ran = {number for number, count in counts.items() if count}
+                lines.setdefault(file, set()).update(ran)
+        found = {file: frozenset(numbers) for file, numbers in lines.items()}
+        self.seen.append(Seen(item.nodeid, way_of(item, guest.prober.observations), found))
+
+
+def _counters(guest: Guest, target: str) -> bytes:
+    """Return an object's counters; nothing if it is a module that is not loaded."""
+    name = target.removesuffix(".o") + ".gcda"
+    script = f"cat $(find {_GCOV} -path '*/{name}') 2>/dev/null || :"
+    try:
+        return guest.session.run(["sh", "-c", script]).stdout
+    except TestbedError:
+        return b""
+
+
+def way_of(item: pytest.Item, observations: list[Observation]) -> Way:
+    """Return the way in which a test reaches what it runs."""
+    facts = [fact for each in observations for fact in each.facts.values()]
+    if any(fact.op in _MAPPING and fact.errno for fact in facts):
+        return Way.ERROR
+    stacked = [mark for mark in item.iter_markers("reaches") if mark.kwargs.get("by")]
+    below = parameters(item).get("path") not in _PLAIN or stacked
+    return Way.STACK if below else Way.DIRECT

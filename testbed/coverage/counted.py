@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: GPL-2.0
+"""A kernel with counters in the files of a series."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from testbed.cache import digest
+from testbed.context import Context
+from testbed.coverage.hunks import Hunk, hunks_of
+from testbed.errors import SetupError
+from testbed.kernel.build import KernelBuilder, open_builder
+from testbed.kernel.patch import make_patch
+from testbed.kernel.series import Series
+from testbed.kernel.source import resolve, unpack
+from testbed.kernel.worktree import prepare_worktree
+from testbed.lab.prepared import request_kernel
+from testbed.settings import KERNEL_CONFIG
+
+BUILD_DIR = "coverage"
+FRAGMENT = KERNEL_CONFIG / "coverage.config"
+
+# Who includes a header of the layer: its lines are counted there.
+_INCLUDERS = ("mm/util.c", "mm/vma.c", "mm/mmap.c", "mm/memory.c")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A series as its text, and the objects whose lines are to be counted."""
+
+    series: Series  # with the patch that asks for counters
+    hunks: tuple[Hunk, ...]
+    objects: tuple[str, ...]  # of the tree
+
+    @property
+    def files(self) -> frozenset[str]:
+        return frozenset(hunk.file for hunk in self.hunks)
+
+
+def counted_context(ctx: Context) -> Context:
+    """Return a context whose kernels can count."""
+    settings = dataclasses.replace(ctx.settings, config=(*ctx.settings.config, FRAGMENT))
+    return dataclasses.replace(ctx, settings=settings)
+
+
+def subject_of(series: Series, ctx: Context) -> Subject:
+    """Return what a series adds, and a series that counts it.
+
+    Raises:
+        SetupError: there is no series, or it adds no line of C.
+        PatchError: a patch does not apply.
+    """
+    if not series.patches:
+        raise SetupError("there is no series to cover", hint="give --series")
+    tree = unpack(resolve(ctx.settings.kernel, ctx), ctx)
+    files = sorted({name for patch in series.patches for name in patch.files})
+    with ctx.cache.work(f"coverage-{digest(tree.source.family)}") as root:
+        src = prepare_worktree(root, tree, series).src
+        texts = {name: (_text(tree.path / name), _text(src / name)) for name in files}
+        hunks = [
+            hunk
+            for name, (before, after) in texts.items()
+            if name.endswith((".c", ".h"))
+            for hunk in hunks_of(name, before, after)
+        ]
+        if not hunks:
+            raise SetupError("the series adds no line of C", hint="see testbed series")
+        objects = objects_of([hunk.file for hunk in hunks])
+        patch = make_patch(
+            "counters.patch", "".join(_makefiles(src, objects)).encode(), origin="testbed coverage"
+        )
+    counting = dataclasses.replace(series, patches=(*series.patches, patch))
+    return Subject(counting, tuple(hunks), objects)
+
+
+def objects_of(files: Collection[str]) -> tuple[str, ...]:
+    """Return the objects in which the lines of files are counted."""
+    own = [name for name in files if name.endswith(".c")]
+    headers = any(name.endswith(".h") for name in files)
+    found = [*own, *(_INCLUDERS if headers else ())]
+    return tuple(dict.fromkeys(name.removesuffix(".c") + ".o" for name in found))
+
+
+def _makefiles(src: Path, objects: Sequence[str]) -> Iterator[str]:
+    """Yield the diff of each Makefile that gets a line for an object."""
+    lines: dict[str, list[str]] = {}
+    for name in objects:
+        folder = next(
+            each for each in PurePosixPath(name).parents if (src / each / "Makefile").is_file()
+        )
+        stem = PurePosixPath(name).relative_to(folder)
+        lines.setdefault(str(folder / "Makefile"), []).append(f"GCOV_PROFILE_{stem} := y\n")
+    for name, more in lines.items():
+        before = _text(src / name).splitlines(keepends=True)
+        yield from difflib.unified_diff(before, [*before, *more], f"a/{name}", f"b/{name}")
+
+
+def _text(path: Path) -> str:
+    return path.read_text(errors="surrogateescape") if path.is_file() else ""
+
+
+def keep_notes(subject: Subject, arch: str, folder: Path, ctx: Context) -> dict[str, Path]:
+    """Copy the notes (.gcno) of the objects from the build directory; those not compiled lack them.
+
+    Raises:
+        TreeError: the kernel does not build.
+    """
+    request = request_kernel(arch, subject.series, ctx, build_dir_name=BUILD_DIR)
+    folder.mkdir(parents=True, exist_ok=True)
+    with open_builder(request, ctx) as builder:
+        builder.kernel()
+        _fill(builder)
+        found = {}
+        for name in subject.objects:
+            notes = (builder.build_dir.obj / name).with_suffix(".gcno")
+            if notes.is_file():
+                kept = folder / f"{digest(name)[:8]}-{notes.name}"
+                kept.write_bytes(notes.read_bytes())
+                found[name] = kept
+        return found
+
+
+def _fill(builder: KernelBuilder) -> None:
+    """Compile again what a cached kernel has left no objects of."""
+    config = builder.final_config()
+    key, build_dir = builder.kernel_key(config), builder.build_dir
+    if not build_dir.holds(key):
+        log = build_dir.fresh_log(key)
+        build_dir.compile(key, config, title=f"compile {builder.request}", log=log)
