@@ -84,11 +84,13 @@ def _body(program: Program, paths: Sequence[HookPath]) -> Iterator[str]:
     yield from _plan("outer", program.outer)
     yield from _plan("spare", program.spare_plan)
     yield "struct mmap_testbed_counts top, hook, now;"
+    yield "struct accounts had;"
     yield ""
     yield from _spare(program)
     yield f"open_path(run, &plan, {'NULL' if program.outer == NOTHING else '&outer'});"
     yield "top = count(run, run->top);"
     yield "hook = count(run, run->hook);"
+    yield "had = take_accounts(run);"
     if program.room:
         room = "PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, 0"
         yield f"map(run, ROOM, -1, NULL, PAGES({ROOM_PAGES}), {room});"
@@ -103,6 +105,7 @@ def _body(program: Program, paths: Sequence[HookPath]) -> Iterator[str]:
     yield "compare_counts(run, &hook, &now);"
     yield "now = count(run, run->top);"
     yield "compare_counts(run, &top, &now);"
+    yield "compare_accounts(run, &had);"
 
 
 def _spare(program: Program) -> Iterator[str]:

@@ -178,6 +178,42 @@ static UNUSED void compare_counts(struct run *run,
 		has->page_mapcount);
 }
 
+/* Accounts of the kernel in kB. */
+struct accounts {
+	long committed, shmem;
+};
+
+static long account(const char *text, const char *key)
+{
+	const char *at = strstr(text, key);
+
+	return at ? strtol(at + strlen(key), NULL, 10) : 0;
+}
+
+static UNUSED struct accounts take_accounts(struct run *run)
+{
+	/* Each CPU counts a part. A read of this file adds the parts up. */
+	int refresh = open("/proc/sys/vm/stat_refresh", O_RDONLY | O_CLOEXEC);
+	int file = open("/proc/meminfo", O_RDONLY | O_CLOEXEC);
+	char text[8192];
+	ssize_t len = read(refresh, text, sizeof(text));
+
+	len = must(run, read(file, text, sizeof(text) - 1), "meminfo");
+	text[len] = '\0';
+	close(refresh);
+	close(file);
+	return (struct accounts){ account(text, "Committed_AS:"),
+				  account(text, "Shmem:") };
+}
+
+static UNUSED void compare_accounts(struct run *run, const struct accounts *had)
+{
+	struct accounts has = take_accounts(run);
+
+	balance(run, "Committed_AS in kB", had->committed, has.committed);
+	balance(run, "Shmem in kB", had->shmem, has.shmem);
+}
+
 /* The calls that are equal on all paths. */
 static UNUSED void note_events(struct run *run,
 			       const struct mmap_testbed_counts *had,
