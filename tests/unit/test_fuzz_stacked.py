@@ -82,6 +82,13 @@ def test_another_content_is_a_difference(observe: Observe) -> None:
     }
 
 
+def test_map_sync_may_be_refused_above_alone(observe: Observe) -> None:
+    program = Program(call=Call(flags="shared_validate,sync"))
+    seen = observe(program)
+    changed = _changed(seen[ABOVE], '"content":"fill:0x77"', '"content":"zero"')
+    assert titles(program, {**seen, ABOVE: changed}) == []
+
+
 def test_a_mapping_that_stays_is_a_deviation(observe: Observe) -> None:
     program = Program()
     seen = observe(program)
