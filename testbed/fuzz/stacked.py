@@ -26,7 +26,7 @@ from testbed.mmap.script import Script
 BELOW, ABOVE = "below", "above"
 
 # Steps that only a node of mmap_stack.ko has.
-_OF_MODULES = frozenset({"vma", "ptes", "hooklog", "gate", "second", "join"})
+_OF_MODULES = frozenset({"vma", "ptes", "hooklog", "gate", "join"})
 
 # The longest mapping that is read as a whole.
 _READ_PAGES = 64
@@ -107,8 +107,9 @@ def stack_script(program: Program, stack: FileStack, where: str) -> Script:
         if call.pages <= _READ_PAGES or line == "query m":
             script.step(*line.split())
     for line in program.scenario.after:
-        if line.split()[0] not in _OF_MODULES:
-            script.step(*line.split())
+        words = line.removeprefix("second ").split()  # without a gate it is a step like any other
+        if words[0] not in _OF_MODULES:
+            script.step(*words)
     for name in program.scenario.mappings:
         script.step("munmap", name)
     script.step("status")

@@ -13,7 +13,7 @@ import pytest
 from testbed.errors import GuestTimeout
 from testbed.fuzz.drawing import draw
 from testbed.fuzz.exchange import Ran
-from testbed.fuzz.program import Program, Step
+from testbed.fuzz.program import Gate, Program, Step, Task
 from testbed.fuzz.stacked import ABOVE, BELOW, deviations_on_stack, stack_script
 from testbed.intree import stacks
 from testbed.intree.stacks import FILE_STACKS, FileStack, overlay
@@ -123,10 +123,14 @@ def test_a_hang_is_titled_by_the_stack() -> None:
 
 
 def test_the_script_needs_no_module(observe: Observe) -> None:
-    steps = (Step("vma m 0"), Step("hooklog"), Step("maps m"))
+    second = Step("map o top len=1p off=0p flags=shared", Task.SECOND, Gate.PREPARE)
+    steps = (Step("vma m 0"), Step("hooklog"), second, Step("maps m"))
     text = stack_script(Program(steps=steps), FILE_STACKS[0], ABOVE).text
     assert "vma" not in text
     assert "hooklog" not in text
+    assert "gate" not in text
+    assert "\nmap o top " in text
+    assert "munmap o\n" in text
     assert text.count("maps m\n") == 2
 
 

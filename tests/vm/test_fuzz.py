@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: GPL-2.0
+"""`testbed fuzz` on a real kernel: a known defect that it is to forget is found anew."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from testbed.process import run
+
+Command = Callable[..., list[str]]
+
+# Some of these programs keep the outer hook's file, so that mapped() shows KD9.
+_PROGRAMS = "12"
+
+
+def test_a_defect_is_found_and_kept_with_its_tests(command: Command, tmp_path: Path) -> None:
+    words = ["--programs", _PROGRAMS, "--seed", "1", "--corpus", str(tmp_path / "corpus")]
+    done = run([*command("fuzz"), *words, "--forget", "KD9", "--json"], ok=[0, 1])
+    found = json.loads(done.stdout)
+    assert done.status == 1, done.stdout + done.stderr
+    (campaign,) = found["campaigns"]
+    assert campaign["executions"] > 0
+    assert campaign["refused"] == {}
+    titles = {each["title"] for each in campaign["found"]}
+    assert titles == {"file of mapped(), which is not the file of its hook,"}
+    ((folder, shown),) = found["kept"].items()
+    assert shown == "the C test shows it"
+    assert "not ok 1 " in (Path(folder) / "selftest" / "ktap.txt").read_text()
+    assert list((tmp_path / "corpus" / campaign["arch"]).glob("*.json"))
