@@ -160,6 +160,8 @@ def test_the_vms_of_a_cell_end_with_it(tmp_path: Path, number: signal.Signals) -
     cell = sham(1, ms="60000", diary=str(diary))
     with started(cell, tmp_path / "out", tmp_path / "log"):
         own, child = wait_for_start(diary)
+        assert alive(own)
+        assert alive(child)
         os.kill(own, number)
         wait_for_end(child)
     assert not (tmp_path / "out" / CELL_RESULT_FILE).exists()
