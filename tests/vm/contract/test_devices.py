@@ -30,8 +30,8 @@ def last_frame(guest: Guest, kernel: Kernel) -> int:
         words = guest.session.get("/proc/cpuinfo").decode().split("address sizes\t: ")[1].split()
         bits = int(words[0])
     else:
-        # PHYS_MASK_SHIFT (arch/arm64/include/asm/pgtable-prot.h), without LPA2.
-        bits = min(48, int(kernel.symbol("ARM64_PA_BITS")))
+        # At most PHYS_MASK_SHIFT (arch/arm64/include/asm/pgtable-prot.h): a CPU may have less.
+        bits = int(kernel.symbol("ARM64_PA_BITS"))
     return (1 << bits) // guest.session.hello().page_size - 1
 
 
@@ -53,13 +53,44 @@ def test_memory_that_the_machine_cannot_have_is_not_mapped(
             (2, last_frame),
             (4, last_frame - 2),
             (1, 2 * last_frame),
-            (1, (1 << 64) // guest.session.hello().page_size - 1),
         )
     ]
-    fits = script.map("n", "f", pages=2, offset=last_frame - 3, prot=prot)
+    # On arm64 the page tables of a CPU without LPA2 hold 48 bits.
+    highest = min(last_frame, (1 << 48) // guest.session.hello().page_size - 1)
+    fits = script.map("n", "f", pages=2, offset=highest - 3, prot=prot)
     seen = guest.prober.run(script)
     assert [seen[step].error for step in beyond] == ["EINVAL"] * len(beyond)
     assert seen[fits].error == ""
+
+
+def _last_of_all_addresses(guest: Guest) -> str:
+    """Map the last page that an offset can name. Return the errno."""
+    script = Script()
+    script.open("f", "/dev/mem")
+    frame = (1 << 64) // guest.session.hello().page_size - 1
+    made = script.map("m", "f", pages=1, offset=frame)
+    return guest.prober.run(script)[made].error
+
+
+@_MEM
+@pytest.mark.kconfig("DEVMEM")
+@pytest.mark.arches("x86_64")
+@pytest.mark.guarantee(35)
+def test_the_last_page_of_all_addresses_is_not_mapped(guest: Guest) -> None:
+    assert _last_of_all_addresses(guest) == "EINVAL"
+
+
+@_MEM
+@pytest.mark.kconfig("DEVMEM")
+@pytest.mark.arches("arm64")
+@pytest.mark.guarantee(35)
+@pytest.mark.defect(
+    "KD35", symptom=r"the last page of all addresses is mapped", recorded=("7.3.4", "7.3.4")
+)
+def test_the_last_page_of_all_addresses_is_not_mapped_on_arm64(guest: Guest) -> None:
+    """arch/arm64/mm/mmap.c, valid_mmap_phys_addr_range(): the sum of offset and size is zero."""
+    error = _last_of_all_addresses(guest)
+    assert error == "EINVAL", f"the last page of all addresses is mapped: {error or 'no error'}"
 
 
 @_MEM
