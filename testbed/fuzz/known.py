@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from testbed.errors import SetupError
 from testbed.fuzz.judge import Deviation
 from testbed.fuzz.program import Program
-from testbed.mmap.path import MMAP_STACKS, PREPARING, HookPath
+from testbed.mmap.path import MMAP_STACKS, PREPARING, STACKS, HookPath
 from testbed.mmap.prediction import failure
 from testbed.suggest import suggest
 
@@ -93,7 +93,7 @@ KNOWN = (
     KnownDefect(
         name="KD9",
         given=lambda program: True,
-        paths=MMAP_STACKS,
+        paths=STACKS,
         symptom=r"^file of mapped\(\), which is not the file of its hook",
     ),
     KnownDefect(
