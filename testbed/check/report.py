@@ -73,14 +73,20 @@ def conversion_lines(found: Conversion) -> Iterator[str]:
 
 
 def difference_lines(found: Sequence[Conversion]) -> Iterator[str]:
-    """Yield the differences of these conversions, equal ones once."""
+    """Yield the differences of these conversions, equal ones once. Errors come first."""
     groups = alike_changes(
         (change, (each.trial, each.path))
         for conversion in found
         for each in conversion.differences
         for change in telling(each.changes)
     )
-    yield from _groups(groups, "differences", _SHOWN_CHANGES)
+    yield from _groups(sorted(groups, key=_is_effect), "differences", _SHOWN_CHANGES)
+
+
+def _is_effect(group: Alike) -> bool:
+    """Whether a difference may follow from an error of a call, which says more."""
+    where = group.example.where if isinstance(group.example, FactChange) else ""
+    return not where.endswith((".error", "verdict"))
 
 
 def allowed_lines(found: Sequence[Conversion]) -> Iterator[str]:

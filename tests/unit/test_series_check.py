@@ -294,6 +294,16 @@ def test_a_report_shows_each_hook_and_both_observations() -> None:
     assert content["conversions"]["a on x86_64"]["differences"]
 
 
+def test_errors_are_shown_before_what_follows_from_them() -> None:
+    steps = {"1 map m:.addr": ("m", "-"), "1 map m:.error": ("-", "EINVAL")}
+    sides = [
+        checked(outcome("fork", facts={where: each[side] for where, each in steps.items()}))
+        for side in (0, 1)
+    ]
+    lines = list(change_lines(change(sides[0], sides[1])))
+    assert lines.index("- 1 map m:.error") < lines.index("- 1 map m:.addr")
+
+
 def test_a_trial_that_was_not_run_leaves_the_reason(tmp_path: Path) -> None:
     subject = Subject(
         name="f", place="a.c:1", touch="new", recipes=(recipe("a", "f"),), nearest="b runs g"
