@@ -130,17 +130,16 @@ class Alone:
 
     def _narrowed(self, program: Program, suspect: Deviation) -> Subject | None:
         """Return the smallest subject on which a suspect shows again, or None."""
-        whole, *parts = [self.stack] if self.stack else _candidates(program, suspect)
-        found = None
-        for subject in [whole, *parts]:
+        candidates: list[Subject] = list(_candidates(program, suspect))
+        found: Subject | None = None
+        for subject in [self.stack] if self.stack else candidates:
             self.fresh()
-            if self.shows(program, suspect.title, subject) is None:
-                if subject is whole:
-                    return None
-            elif subject is not whole or not parts:
+            shown = self.shows(program, suspect.title, subject) is not None
+            if found is not None and shown:
                 return subject
-            else:
-                found = subject
+            if found is None and not shown:
+                return None
+            found = found or subject
         return found
 
     def _shrunk(self, drawn: Drawn, title: str, subject: Subject, until: Deadline) -> Program:

@@ -7,7 +7,7 @@ import dataclasses
 import hashlib
 import itertools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -208,7 +208,7 @@ def _pruned(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _plan(values: Mapping[str, Any]) -> Plan:
-    enums = {"vm_ops": VmOps, "action": Action}
-    return Plan(
-        **{key: enums.get(key, lambda value: value)(value) for key, value in values.items()}
-    )
+    enums: dict[str, Callable[[Any], Any]] = {"vm_ops": VmOps, "action": Action}
+    found: dict[str, Any] = dict(values)
+    found |= {key: enums[key](value) for key, value in values.items() if key in enums}
+    return Plan(**found)

@@ -159,7 +159,8 @@ def test_the_probe_understands_every_program(probe: Path) -> None:
 
 
 def test_every_program_is_c_that_compiles(tmp_path: Path) -> None:
-    include = ["-I", _ROOT / "testbed" / "fuzz" / "reproducer", "-I", _ROOT / "modules" / "include"]
+    folders = (_ROOT / "testbed" / "fuzz" / "reproducer", _ROOT / "modules" / "include")
+    include = [f"-I{folder}" for folder in folders]
     for number, each in enumerate(drawn(12)):
         file = tmp_path / f"test{number}.c"
         file.write_text(c_test(each.program, each.program.paths[:2], "A test.\n*/ in a comment"))

@@ -112,7 +112,7 @@ static const struct {
 	{ "join", join_step },
 };
 
-void run_step(struct step *step)
+static void run_step(struct step *step)
 {
 	bool pending = failure_pending();
 	size_t i;
@@ -157,6 +157,7 @@ int main(void)
 {
 	remember_pid(getpid());
 	settle();
+	second_task_does(run_step);
 	/* Signals to an agent that the probe waits for its script (docs/agent.md). */
 	close(3);
 	read_script();

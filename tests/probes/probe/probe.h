@@ -66,9 +66,6 @@ void read_script(void);
 /* parts.c: runs the script, or each of several ones in a child */
 void run_parts(void (*run)(void));
 
-/* main.c: does a step whose words are known */
-void run_step(struct step *step);
-
 /* usage.c: reports a script that is not valid, and exits */
 void usage(const char *format, ...) __noreturn __printf(1, 2);
 
@@ -187,6 +184,9 @@ void remember_pid(pid_t pid);
 
 /* The steps. The table in main.c names the file of each. */
 typedef void step_function(struct step *step);
+
+/* second.c: sets how the second task does a step */
+void second_task_does(step_function *run);
 
 step_function open_step, memfd_step, secretmem_step, seal_step, stm_step,
 	publish_step, close_step, pread_step, pwrite_step, ftruncate_step;
