@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from testbed.errors import GuestTimeout, KernelSplat, TestbedError, UnbalancedLedger
 from testbed.fuzz.exchange import Ran
 from testbed.fuzz.program import ROOM, Program, warns
+from testbed.guest.splat_patterns import SplatKind
 from testbed.mmap import rules
 from testbed.mmap.execution import Execution
 from testbed.mmap.observation import named
@@ -30,6 +31,9 @@ _LONG = 513  # pages
 
 # For what is the same for any page size.
 _PAGE = 4096
+
+# How a kernel reports that a task or a processor hangs, if it does so before the testbed gives up.
+_HANGS = (SplatKind.HUNG_TASK, SplatKind.SOFT_LOCKUP, SplatKind.HARD_LOCKUP, SplatKind.RCU_STALL)
 
 # These count calls in the whole program: right while one mmap call alone runs a hook.
 _OF_ONE_CALL = (rules.mapped_runs_once_with_the_final_mapping, rules.closes_balance)
@@ -175,7 +179,7 @@ def of_aftermath(ran: Ran) -> Deviation:
     message = ran.aftermath.message
     if isinstance(ran.aftermath, UnbalancedLedger):
         title = "ledger: " + " and ".join(dict.fromkeys(re.findall(r"(\w+) (?:is|has) ", message)))
-    elif isinstance(ran.aftermath, GuestTimeout):
+    elif isinstance(ran.aftermath, GuestTimeout) or message.startswith(_HANGS):
         title = "hang"
     else:
         title = _BLANKS.sub(" ", _NUMBER.sub("N", message))

@@ -125,6 +125,7 @@ def test_memory_that_nobody_wrote_is_zero() -> None:
     ("error", "title"),
     [
         (GuestTimeout("probe did not end within 10 s"), "hang"),
+        (KernelSplat("hung task: hung task in __mmap_region"), "hang"),
         (
             KernelSplat("bad page: BUG: Bad page map in process probe  pte:80000001025"),
             "bad page: BUG: Bad page map in process probe pte:N",
