@@ -23,9 +23,10 @@ def test_a_defect_is_found_and_kept_with_its_tests(command: Command, tmp_path: P
     (campaign,) = found["campaigns"]
     assert campaign["executions"] > 0
     assert campaign["refused"] == {}
-    titles = {each["title"] for each in campaign["found"]}
-    assert titles == {"file of mapped(), which is not the file of its hook,"}
-    ((folder, shown),) = found["kept"].items()
-    assert shown == "the C test shows it"
-    assert "not ok 1 " in (Path(folder) / "selftest" / "ktap.txt").read_text()
+    titles = [each["title"] for each in campaign["found"]]
+    assert all(title.startswith("file of mapped(), which is not") for title in titles), titles
+    assert len(found["kept"]) == len(titles) > 0
+    for folder, shown in found["kept"].items():
+        assert shown == "the C test shows it"
+        assert "not ok 1 " in (Path(folder) / "selftest" / "ktap.txt").read_text()
     assert list((tmp_path / "corpus" / campaign["arch"]).glob("*.json"))
