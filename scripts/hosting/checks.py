@@ -96,7 +96,7 @@ def checks(host: Host, arches: Sequence[str]) -> Iterator[Check]:
         script=f"testbed boot --arch {own} --accel kvm >boot.out 2>&1 & pid=$!\n"
         "while kill -0 $pid 2>/dev/null && ! grep -q ^up: boot.out; do sleep 0.5; done\n"
         f"kill -INT $pid; wait $pid; status=$?\ncat boot.out\n({_NO_QEMU}) && exit $status",
-        seconds=600,
+        seconds=1800,
         shows=("^up: 7",),
         status=_INTERRUPTED,
     )
