@@ -134,7 +134,7 @@ static int create_queue(int fd, union queue *queue)
 
 int open_uverbs(struct step *step, struct opening *opening)
 {
-	const char *path = must_option(step, "path");
+	const char *path = must_option(step, "device");
 	const char *type = must_option(step, "type");
 	union queue queue = {};
 	int fd;
