@@ -88,7 +88,7 @@ def test_a_kernel_may_lack_a_symbol_of_a_recipe() -> None:
     asked = read_fragments((KERNEL_CONFIG / "flavour-drivers.config", RECIPES / "kcov.toml"))
     assert {ask.name for ask in lost((ask for ask in asked.values() if not ask.optional), {})} == {
         "KPROBES", "FTRACE", "KPROBE_EVENTS", "DYNAMIC_EVENTS", "CONFIGFS_FS",
-        "RUNTIME_TESTING_MENU",
+        "RUNTIME_TESTING_MENU", "CROSS_MEMORY_ATTACH",
     }  # fmt: skip
 
 
