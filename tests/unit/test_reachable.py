@@ -104,6 +104,9 @@ def test_another_file_is_refused(tmp_path: Path, text: str) -> None:
 
 
 def test_a_hook_is_reached_by_the_recipes_that_open_its_file() -> None:
-    ways = {"fat": {"direct": ("arm64",)}, "vgem": {"direct": ("arm64", "x86_64")}}
+    ways: dict[str, dict[str, tuple[str, ...]]] = {
+        "fat": {"direct": ("arm64",)},
+        "vgem": {"direct": ("arm64", "x86_64")},
+    }
     found = reached_hooks(reachable(HOOKS, RECIPES, {}), ways)
     assert found == {FAT.tree_name: ("direct by recipe fat (arm64)",)}
