@@ -45,7 +45,8 @@ def finding_lines(finding: Finding, night: Night) -> Iterator[str]:
     """Yield a finding: what, where, since when, what changed, and the commit if one was found."""
     why = f": {finding.signature.text}" if finding.signature else ""
     yield f"{finding.kind} {finding.test}{why}"
-    yield f"    lane: {finding.lane.key}, bad in {finding.bad} of {finding.total}"
+    rate = f", bad in {finding.bad} of {finding.total}" if finding.total else ""
+    yield f"    lane: {finding.lane.key}{rate}"
     if finding.last_good and finding.first_bad:
         good, bad = kernel_of(finding.last_good), kernel_of(finding.first_bad)
         yield f"    last good: {good}; first bad: {bad}"

@@ -139,7 +139,7 @@ def alive(pid: int) -> bool:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except (FileNotFoundError, ProcessLookupError):
         return False
-    return state != "Z" and (b"sham_cells" in words or words[:2] == [b"sleep", _VM_SECONDS])
+    return state != "Z" and (b"sham_cells" in words or _VM_SECONDS in words)
 
 
 def sham(number: int = 0, **params: str) -> Cell:

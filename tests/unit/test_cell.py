@@ -65,6 +65,14 @@ def wait_for_start(diary: Path) -> tuple[int, int]:
     return int(words[2]), int(words[3])
 
 
+def wait_for_program(pid: int) -> None:
+    """Wait until a process shows what it runs: in the middle of execve(2) it shows nothing."""
+    deadline = Deadline.after(20)
+    while not alive(pid):
+        assert not deadline.expired, f"process {pid} does not run"
+        time.sleep(0.01)
+
+
 def wait_for_end(pid: int) -> None:
     deadline = Deadline.after(20)
     while alive(pid):
@@ -160,8 +168,8 @@ def test_the_vms_of_a_cell_end_with_it(tmp_path: Path, number: signal.Signals) -
     cell = sham(1, ms="60000", diary=str(diary))
     with started(cell, tmp_path / "out", tmp_path / "log"):
         own, child = wait_for_start(diary)
-        assert alive(own)
-        assert alive(child)
+        wait_for_program(own)
+        wait_for_program(child)
         os.kill(own, number)
         wait_for_end(child)
     assert not (tmp_path / "out" / CELL_RESULT_FILE).exists()

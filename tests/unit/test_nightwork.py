@@ -118,7 +118,9 @@ def test_changed_facts_are_shown_with_both_observations(
     assert night.exit_status == 0
     [fact] = night.facts_of(night.findings[0])
     assert ("before" in fact.base, "after" in fact.new) == (True, True)
-    assert any("1 read.text: // commit 1" in line for line in summary_lines(night))
+    lines = "\n".join(summary_lines(night))
+    assert "1 read.text: // commit 1" in lines
+    assert "bad in" not in lines
     write_night_site(read_night(nights.history, night))
     [page] = night.folder.glob("pages/test-*.html")
     assert "// commit 0 before" in text_of(page)
