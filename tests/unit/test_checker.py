@@ -163,7 +163,7 @@ def only(outcomes: list[TrialResult], trial: str, path: str) -> TrialResult:
 
 def test_each_trial_has_the_driver_freshly_loaded(tmp_path: Path) -> None:
     lab = FakeLab()
-    check(lab, tmp_path, skip=("[!e]*",), parameters="order=2", write={"/sys/state": "on"})
+    check(lab, tmp_path, skip=("[!e]*", "edges-*"), parameters="order=2", write={"/sys/state": "on"})
     assert len(lab.guests) == 4  # for load, a look at the pages, and exit-shared on two paths
     for guest in lab.guests:
         written = "write (('/sys/state', b'on'),)"
@@ -178,7 +178,7 @@ def test_a_shared_guest_gets_the_module_once(tmp_path: Path) -> None:
             yield self.guests[0]
 
     lab = Shared()
-    check(lab, tmp_path, skip=("[!e]*",))
+    check(lab, tmp_path, skip=("[!e]*", "edges-*"))
     assert lab.guests[0].loaded.count("put /foo.ko") == 1
     assert lab.guests[0].loaded.count("/foo.ko ") == 4
     assert lab.guests[0].ledger is None  # the file uses memory, so the ledger starts after it
@@ -192,7 +192,7 @@ def test_no_trial_follows_if_the_driver_does_not_load(tmp_path: Path) -> None:
 
 def test_a_leak_is_a_complaint(tmp_path: Path) -> None:
     lab = FakeLab(endings={"exit-shared on stack": UnbalancedLedger("Shmem is 8 kB, was 4 kB")})
-    found = check(lab, tmp_path, skip=("[!e]*",))
+    found = check(lab, tmp_path, skip=("[!e]*", "edges-*"))
     assert only(found, "exit-shared", "stack").complaints == ("Shmem is 8 kB, was 4 kB",)
     assert only(found, "exit-shared", "direct").status is TrialStatus.HOLDS
 
@@ -206,7 +206,7 @@ def test_the_complaint_about_a_module_in_use_counts_its_references(tmp_path: Pat
 
 def test_a_counter_that_changed_is_a_complaint(tmp_path: Path) -> None:
     counters = iter([b"1\n"] * 6 + [b"1\n", b"2\n"])
-    found = check(FakeLab(counters=counters), tmp_path, skip=("[!e]*",), counters=("/sys/users",))
+    found = check(FakeLab(counters=counters), tmp_path, skip=("[!e]*", "edges-*"), counters=("/sys/users",))
     assert only(found, "exit-shared", "direct").status is TrialStatus.HOLDS
     assert only(found, "exit-shared", "stack").complaints == ("/sys/users is 2, was 1",)
 
@@ -242,7 +242,7 @@ def test_a_session_that_breaks_once_is_tried_again(error: Exception, tmp_path: P
                     self.errors.clear()
 
     lab = Once(errors={"exit": error})
-    found = check(lab, tmp_path, skip=("[!e]*",))
+    found = check(lab, tmp_path, skip=("[!e]*", "edges-*"))
     assert only(found, "exit-shared", "direct").complaints == ()
     tests = [guest.test for guest in lab.guests]
     assert tests.count("exit-shared on direct") == 2
@@ -256,7 +256,7 @@ def test_a_session_that_breaks_twice_is_the_drivers_doing(
 ) -> None:
     lab = FakeLab()
     setattr(lab, when, {"exit": error})
-    found = check(lab, tmp_path, skip=("[!e]*",))
+    found = check(lab, tmp_path, skip=("[!e]*", "edges-*"))
     complaints = only(found, "exit-shared", "direct").complaints
     assert complaints == (f"{error.message}, twice, in two guests",)
 
@@ -265,7 +265,7 @@ def test_a_hang_names_the_functions_and_equal_splats_show_once(tmp_path: Path) -
     trace = "CPU 0\nRIP=0\nCall Trace (? marks a guess):\n foo+0x1/0x2 [drv]\n ? bar+0x1/0x2\n"
     lab = FakeLab(errors={"exit": GuestTimeout("the guest hangs", evidence=trace)})
     lab.endings = {"exit": GuestTimeout("the guest hangs", evidence="the same")}
-    found = only(check(lab, tmp_path, skip=("[!e]*",)), "exit-shared", "direct")
+    found = only(check(lab, tmp_path, skip=("[!e]*", "edges-*")), "exit-shared", "direct")
     assert found.complaints[0] == "the guest hangs: foo [drv] < ? bar"
     assert found.evidence == trace
 
@@ -282,7 +282,7 @@ def test_a_guest_that_is_broken_before_a_trial_begins_is_a_complaint(tmp_path: P
         def guest(self, arch: str, *, disks: bool, user: str) -> Iterator[FakeGuest]:
             yield Broken(self)
 
-    found = check(Lab(), tmp_path, skip=("[!e]*",))
+    found = check(Lab(), tmp_path, skip=("[!e]*", "edges-*"))
     complaints = only(found, "exit-shared", "direct").complaints
     assert complaints == ("oops: page fault in do_mmap",)
 
@@ -306,7 +306,7 @@ def check_choosy(tmp_path: Path, *sizes: int, **plan: Any) -> Checked:
     lab.sizes = sizes
     (tmp_path / "foo.ko").write_text("module")
     driver = Driver((Module(tmp_path / "foo.ko", "foo", (), RELEASE),))
-    skip = ("[!e]*",)
+    skip = ("[!e]*", "edges-*")
     chosen = CheckPlan(paths=(HookPath.DIRECT,), sharing=("shared",), skip=skip, **plan)
     return Checker(cast(Lab, lab), "x86_64", driver, "foo", "/dev/foo", chosen).run()
 
@@ -333,7 +333,7 @@ def test_a_stack_that_differs_from_the_direct_path_is_a_complaint(tmp_path: Path
             maps = any(line.startswith("map m") for line in script.lines)
             return observed(script, refused if test == "exit-shared on stack" and maps else {})
 
-    found = check(Odd(), tmp_path, skip=("[!e]*",))
+    found = check(Odd(), tmp_path, skip=("[!e]*", "edges-*"))
     place = "1 map m FILE len=4p off=0p prot=rw flags=shared:.errno"
     assert only(found, "exit-shared", "stack").complaints == (f"{place} is 22, but 0 on direct",)
 
@@ -341,7 +341,7 @@ def test_a_stack_that_differs_from_the_direct_path_is_a_complaint(tmp_path: Path
 def test_a_complaint_counts_if_a_guest_of_its_own_shows_it_too(tmp_path: Path) -> None:
     leak = UnbalancedLedger("Shmem is 8 kB, was 4 kB")
     lab = FakeLab(endings={"exit-shared on stack": leak}, batches=True)
-    found = check(lab, tmp_path, skip=("[!e]*",))
+    found = check(lab, tmp_path, skip=("[!e]*", "edges-*"))
     assert only(found, "exit-shared", "stack").complaints == ("Shmem is 8 kB, was 4 kB",)
 
 
@@ -351,7 +351,7 @@ def test_a_complaint_that_only_a_batch_shows_names_the_trial_before_it(tmp_path:
             if self.used_by and test == "exit-shared on stack":
                 raise UnbalancedLedger("Shmem is 8 kB, was 4 kB")
 
-    found = check(Dirty(batches=True), tmp_path, skip=("[!e]*",))
+    found = check(Dirty(batches=True), tmp_path, skip=("[!e]*", "edges-*"))
     (complaint,) = only(found, "exit-shared", "stack").complaints
     assert complaint == (
         "only after 3 trials in one guest, at last exit-shared on direct: Shmem is 8 kB, was 4 kB"
