@@ -182,7 +182,12 @@ def test_lines_of_some_hooks(testbed: Testbed, tmp_path: Path) -> None:
     assert [line for line in lines if ".c:" in line] == [
         "drivers/b.c:2: file_operations.mmap_prepare f = f_prepare [unknown] - x86_64,arm64"
     ]
-    assert lines[-1].startswith("2 hooks of 1 structs, 1 converted; 0 NULL")
+    totals, *counts = lines[-3:]
+    assert totals.startswith("2 hooks of 1 structs, 1 converted; 0 NULL")
+    assert counts == [
+        "converted hooks of files: 0 of 1 can be reached by a recipe, and the function of 0 more",
+        "other hooks: 0 of 1 can be reached by a recipe, and the function of 0 more",
+    ]
 
 
 def test_a_tree_without_hooks_is_one_clear_line(testbed: Testbed, tmp_path: Path) -> None:
