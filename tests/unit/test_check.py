@@ -378,7 +378,7 @@ def test_a_violated_rule_is_a_complaint(
 
 
 def test_a_driver_may_forbid_access_by_a_debugger() -> None:
-    refused = {"pages": [{"page": index, "result": "EIO"} for index in range(4)]}
+    refused: dict[str, Any] = {"pages": [{"page": index, "result": "EIO"} for index in range(4)]}
     assert complaints("peek-shared", {"peek m": refused}) == []
     assert not any("ptrace" in each for each in complaints("poke-shared", {"poke m": refused}))
 

@@ -163,7 +163,9 @@ def only(outcomes: list[TrialResult], trial: str, path: str) -> TrialResult:
 
 def test_each_trial_has_the_driver_freshly_loaded(tmp_path: Path) -> None:
     lab = FakeLab()
-    check(lab, tmp_path, skip=("[!e]*", "edges-*"), parameters="order=2", write={"/sys/state": "on"})
+    check(
+        lab, tmp_path, skip=("[!e]*", "edges-*"), parameters="order=2", write={"/sys/state": "on"}
+    )
     assert len(lab.guests) == 4  # for load, a look at the pages, and exit-shared on two paths
     for guest in lab.guests:
         written = "write (('/sys/state', b'on'),)"
@@ -206,7 +208,9 @@ def test_the_complaint_about_a_module_in_use_counts_its_references(tmp_path: Pat
 
 def test_a_counter_that_changed_is_a_complaint(tmp_path: Path) -> None:
     counters = iter([b"1\n"] * 6 + [b"1\n", b"2\n"])
-    found = check(FakeLab(counters=counters), tmp_path, skip=("[!e]*", "edges-*"), counters=("/sys/users",))
+    found = check(
+        FakeLab(counters=counters), tmp_path, skip=("[!e]*", "edges-*"), counters=("/sys/users",)
+    )
     assert only(found, "exit-shared", "direct").status is TrialStatus.HOLDS
     assert only(found, "exit-shared", "stack").complaints == ("/sys/users is 2, was 1",)
 

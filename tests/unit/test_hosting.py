@@ -148,7 +148,8 @@ def test_a_failed_check_is_reported_with_its_last_lines_and_the_next_one_runs(
 def test_a_host_that_a_check_changed_is_changed_back(
     machine: tuple[HostMachine, socket.socket], tmp_path: Path
 ) -> None:
-    agent = FakeAgent(machine[1], *([{"status": status}] for status in (0, 7, 0)))
+    answers: list[list[dict[str, object]]] = [[{"status": status}] for status in (0, 7, 0)]
+    agent = FakeAgent(machine[1], *answers)
     done = Round(tmp_path, SilentProgress(), lambda line: None)
     check = Check(name="lean", script="x", seconds=5, before="mount /a", after="umount /a")
     done.perform(machine[0], [check])
