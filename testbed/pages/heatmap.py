@@ -79,13 +79,15 @@ def table(cases: Sequence[Case], arches: Sequence[str], paths: dict[str, str]) -
 def _heat(
     guarantee: Guarantee, column: str, cases: list[Case], arch: str, paths: dict[str, str]
 ) -> Heat:
-    where = f"{guarantee.number} on {column}, {arch}"
     if cases:
+        where = f"{guarantee.number} on {column}, {arch}"
         counts = Counter(case.status for case in cases)
         listed = ", ".join(f"{counts[each]} {each.lower()}" for each in Status if counts[each])
         status = worst(counts)
         first = next((paths[case.test] for case in cases if case.test in paths), "")
         return Heat(status.lower(), f"{where}: {listed}", first)
+    # Without an architecture: the page shows what both have in common once.
+    where = f"{guarantee.number} on {column}"
     if reason := _why_none(guarantee, column):
         return Heat("na", f"{where}: {reason}")
     if column == _ELSEWHERE:
