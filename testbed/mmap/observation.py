@@ -79,7 +79,7 @@ class Fact:
 
     @property
     def error(self) -> str:
-        """The name of the errno, such as EINVAL; empty on success."""
+        """The name of the errno, such as EINVAL, or its number if it has none; empty on success."""
         return str(self.values.get("error", ""))
 
     @property

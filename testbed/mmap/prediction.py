@@ -323,5 +323,8 @@ def _late_failure(scenario: Scenario, path: HookPath) -> str:
 
 
 def _name(error: str | None) -> str:
-    """Return EINVAL for -EINVAL or -22, and an empty string for no error."""
-    return errno.errorcode[-number_of(error)] if error and error != "0" else ""
+    """Return EINVAL for -EINVAL or -22, 4095 for -4095, and an empty string for no error."""
+    if not error or error == "0":
+        return ""
+    code = -number_of(error)
+    return errno.errorcode.get(code, str(code))

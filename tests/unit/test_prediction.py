@@ -145,6 +145,7 @@ LATE = Plan(vm_ops=VmOps.FULL, mapped_error="-EBUSY", error_override="-EAGAIN")
         (FULL, Call(), HookPath.STACK, ""),
         (Plan(hook_error="-EIO"), Call(), HookPath.LEGACY, "EIO"),
         (Plan(hook_error="-5"), Call(), HookPath.DIRECT, "EIO"),
+        (Plan(hook_error="-4095"), Call(), HookPath.DIRECT, "4095"),
         (Plan(hook_error_after="-ENODATA"), Call(), HookPath.CUSTOM, "ENODATA"),
         (LATE, Call(), HookPath.DIRECT, "EAGAIN"),
         (LATE, Call(), HookPath.STACK, "EBUSY"),

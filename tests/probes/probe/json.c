@@ -137,8 +137,14 @@ void json_bool(const char *key, bool value)
 void json_errno(int err)
 {
 	const char *name = err ? strerrorname_np(err) : NULL;
+	char number[12];
 
 	json_int("errno", err);
+	/* A hook can return any error up to 4095, and few have names. */
+	if (err && !name) {
+		snprintf(number, sizeof(number), "%d", err);
+		name = number;
+	}
 	if (name)
 		json_str("error", name);
 }
