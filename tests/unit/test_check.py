@@ -384,7 +384,10 @@ def test_a_driver_may_forbid_access_by_a_debugger() -> None:
 
 
 def test_a_driver_may_permit_one_mapping_for_each_open_file() -> None:
-    once = {"map wrong": {"nth": 0, "error": "EBUSY"}, "map m": {"error": "EBUSY"}}
+    once: dict[str, dict[str, Any]] = {
+        "map wrong": {"nth": 0, "error": "EBUSY"},
+        "map m": {"error": "EBUSY"},
+    }
     assert complaints("refused-shared", once) == []
 
 
