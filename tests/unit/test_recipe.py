@@ -386,6 +386,12 @@ def test_a_disk_is_there_from_the_modules_to_their_unloading(
     assert gzip.decompress(guest.content) == image.read_bytes()
 
 
+def test_setup_installs_what_makes_the_disks() -> None:
+    listed = (CHECKOUT / "scripts" / "packages" / "drivers").read_text().splitlines()[1:]
+    disks = [recipe.disk for recipe in load_recipes() if recipe.disk]
+    assert listed == sorted({disk.package for disk in disks if disk.package})
+
+
 def test_a_program_that_makes_a_disk_is_missed_with_its_package(kernel: Kernel) -> None:
     disk = FileSystem(name="foo", package="foo-tools", words=("mkfs.foo-none", "disk"))
     with pytest.raises(SetupError, match=r"mkfs\.foo-none is not installed") as caught:
