@@ -388,7 +388,7 @@ def test_a_disk_is_there_from_the_modules_to_their_unloading(
 
 def test_setup_installs_what_makes_the_disks() -> None:
     listed = (CHECKOUT / "scripts" / "packages" / "drivers").read_text().splitlines()[1:]
-    disks = [recipe.disk for recipe in load_recipes() if recipe.disk]
+    disks = [recipe.disk for recipe in load_recipes().values() if recipe.disk]
     assert listed == sorted({disk.package for disk in disks if disk.package})
 
 
