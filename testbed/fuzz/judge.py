@@ -55,6 +55,7 @@ class Deviation:
     headline: str
     where: str = ""  # a place in the canonical form, for a difference between two paths
     guarantees: tuple[int, ...] = field(default=())
+    reference: HookPath | None = None  # the other path of a difference, which may be the wrong one
 
     @property
     def name(self) -> str:
@@ -68,10 +69,11 @@ def deviations(ran: Ran, version: str) -> list[Deviation]:
     for path, execution in ran.executions.items():
         found += [_of_rule(path, each) for each in _violations(ran.program, execution)]
     for path, execution in ran.executions.items():
-        other = ran.executions.get(reference_path(path, ran.executions) or path)
+        reference = reference_path(path, ran.executions) or path
+        other = ran.executions.get(reference)
         if other is not None and other is not execution:
             differing = _differing(ran.program, execution, other, version)
-            found += [_of_difference(path, each) for each in differing]
+            found += [_of_difference(path, reference, each) for each in differing]
     found += [_of_failure(path, error) for path, error in ran.failures.items()]
     if ran.aftermath is not None and not _is_expected(ran.program, ran.aftermath):
         found.append(of_aftermath(ran))
@@ -157,11 +159,12 @@ def _of_rule(path: HookPath, violation: Violation) -> Deviation:
     return Deviation(title, path, violation.headline, guarantees=violation.guarantees)
 
 
-def _of_difference(path: HookPath, found: Disagreement) -> Deviation:
+def _of_difference(path: HookPath, reference: HookPath, found: Disagreement) -> Deviation:
     # Neither the number of the step nor those of events and pages belong to the title.
     place = NUMBERS.sub("", found.where.partition(" ")[2])
     headline = f"{found.where} is {found.seen}, not {found.reference}"
-    return Deviation(f"{place} differs{_side(path)}", path, headline, found.where)
+    title = f"{place} differs{_side(path)}"
+    return Deviation(title, path, headline, found.where, reference=reference)
 
 
 def _side(path: HookPath) -> str:

@@ -37,7 +37,8 @@ class KnownDefect:
 
     def explains(self, program: Program, deviation: Deviation) -> bool:
         """Whether the deviation is how the defect shows."""
-        if deviation.path is not None and deviation.path not in self.paths:
+        concerned = {deviation.path, deviation.reference} - {None}
+        if concerned and concerned.isdisjoint(self.paths):
             return False
         if not self.given(program):
             return False

@@ -196,3 +196,12 @@ def test_a_known_defect_explains_its_own_symptom_alone() -> None:
     ):
         assert unexplained(fails, [other], KNOWN) == [other]
     assert unexplained(Program(call=Call()), [symptom], KNOWN) == [symptom]
+
+
+def test_a_known_defect_of_the_reference_explains_a_difference() -> None:
+    refused = Program(plan=Plan(action=Action.UNKNOWN, replace="shmem"))
+    kept = "9 meminfo.Committed_AS"
+    seen = Deviation("meminfo.Committed_AS differs", HookPath.LEGACY, f"{kept} is +0", kept)
+    assert unexplained(refused, [seen], KNOWN) == [seen]
+    against = dataclasses.replace(seen, reference=DIRECT)
+    assert unexplained(refused, [against], KNOWN) == []
