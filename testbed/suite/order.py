@@ -35,9 +35,9 @@ from testbed.suite.orderdata import (
 
 T = TypeVar("T")
 
-# The time of `quick` for one architecture, in average cases. An average case costs 0.13 CPU seconds
-# in batches: so both architectures take 40 s on two cores, and 10 s to start.
-QUICK = 300.0
+# The time of `quick` for one architecture, in average cases. An average case costs 0.15 CPU seconds
+# in batches: so both architectures take 36 s on two cores, and 10 s to start.
+QUICK = 240.0
 
 # A batch of its own costs as much as this many average cases, because it needs one more clone.
 _BATCH = 5.0
