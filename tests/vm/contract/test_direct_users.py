@@ -3,55 +3,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TypedDict
 
 import pytest
 
-from testbed.errors import GuestCommandError
-from testbed.intree.bar import find_bar
-from testbed.intree.intreefile import INTREE_FILES, LOW, InTreeFile, set_up
+from testbed.intree.intreefile import INTREE_FILES, LOW, InTreeFile
 from testbed.lab.guest import Guest
 from testbed.mmap.observation import Fact
 from testbed.mmap.oracle import canonical_vma, without_may_exec
 from testbed.mmap.path import HookPath, stack_over
 from testbed.mmap.script import Script
+from testbed.suite.intreecases import first_page, intree_files, ready
 
 WRITTEN = 0x88
 CHILDS = 0x99
-
-PAGE_OF_DISKS = 4096
-
-
-def _intree_files(wanted: Callable[[InTreeFile], bool]) -> pytest.MarkDecorator:
-    """Parametrize a test with the in-tree files that are `wanted`, each on its paths."""
-    return pytest.mark.parametrize(
-        ("user", "path"),
-        [
-            pytest.param(
-                user,
-                path,
-                marks=[pytest.mark.reaches(user.hook), pytest.mark.kconfig(*user.symbols)],
-                id=f"{user}-{path}",
-            )
-            for user in INTREE_FILES
-            if wanted(user)
-            for path in user.paths
-        ],
-    )
-
-
-def _ready(guest: Guest, user: InTreeFile) -> Script:
-    """Set up an in-tree file. Return a script that opens it."""
-    try:
-        return set_up(guest, user)
-    except GuestCommandError as error:
-        page_size = guest.session.hello().page_size
-        if user.page_sized_blocks and page_size != PAGE_OF_DISKS:
-            pytest.skip(
-                f"{user} needs blocks of one page, which has {page_size} bytes here: {error}"
-            )
-        raise
 
 
 class _Place(TypedDict):
@@ -62,11 +27,7 @@ class _Place(TypedDict):
 
 
 def _place(guest: Guest, user: InTreeFile) -> _Place:
-    if user.name != "mem":
-        return {"offset": user.offset, "pages": user.pages}
-    # With STRICT_DEVMEM, /dev/mem refuses ordinary memory.
-    pfn = find_bar(guest).pfn(guest.session.hello().page_size)
-    return {"offset": pfn, "pages": user.pages}
+    return {"offset": first_page(guest, user), "pages": user.pages}
 
 
 def _canonical(user: InTreeFile, fact: Fact) -> dict[str, object]:
@@ -74,12 +35,12 @@ def _canonical(user: InTreeFile, fact: Fact) -> dict[str, object]:
     return canonical_vma(without_may_exec(fact.vma) if user.noexec else fact.vma)
 
 
-@_intree_files(lambda user: True)
+@intree_files()
 @pytest.mark.guarantee(10, 11, 13, 14, 15, 27)
 def test_a_file_is_mapped_through_a_path_as_directly(
     guest: Guest, user: InTreeFile, path: HookPath
 ) -> None:
-    script = _ready(guest, user)
+    script = ready(guest, user)
     if user.name == "zero-shared" and path.shape.compat:
         guest.excuse_leaks()  # KD1 leaks the file of each shared mapping
     place = _place(guest, user)
@@ -104,9 +65,9 @@ def test_a_file_is_mapped_through_a_path_as_directly(
             assert seen[above[1]].contents == seen[below[1]].contents, flags
 
 
-@_intree_files(lambda user: user.seekable)
+@intree_files(lambda user: user.seekable)
 def test_what_is_mapped_is_what_pread_reads(guest: Guest, user: InTreeFile, path: HookPath) -> None:
-    script = _ready(guest, user)
+    script = ready(guest, user)
     place = _place(guest, user)
     top = stack_over(script, path, LOW, user.mode)
     shown = {
@@ -121,10 +82,10 @@ def test_what_is_mapped_is_what_pread_reads(guest: Guest, user: InTreeFile, path
         assert seen[read].contents == seen[back].contents, flags
 
 
-@_intree_files(lambda user: user.writable and user.one_memory)
+@intree_files(lambda user: user.writable and user.one_memory)
 @pytest.mark.guarantee(27)
 def test_a_shared_write_is_everybodys(guest: Guest, user: InTreeFile, path: HookPath) -> None:
-    script = _ready(guest, user)
+    script = ready(guest, user)
     place = _place(guest, user)
     top = stack_over(script, path, LOW, user.mode)
     last = str(user.pages - 1)
@@ -148,9 +109,9 @@ def test_a_shared_write_is_everybodys(guest: Guest, user: InTreeFile, path: Hook
         assert [shown[0], shown[-1]][-user.pages :] == contents
 
 
-@_intree_files(lambda user: "private" in user.flags)
+@intree_files(lambda user: "private" in user.flags)
 def test_a_private_write_stays_private(guest: Guest, user: InTreeFile, path: HookPath) -> None:
-    script = _ready(guest, user)
+    script = ready(guest, user)
     place = _place(guest, user)
     top = stack_over(script, path, LOW, user.mode)
     script.map("n", LOW, prot=user.prot, **place)
@@ -164,11 +125,11 @@ def test_a_private_write_stays_private(guest: Guest, user: InTreeFile, path: Hoo
     assert seen[after].contents == seen[before].contents
 
 
-@_intree_files(lambda user: user.shrinks)
+@intree_files(lambda user: user.shrinks)
 def test_a_file_that_shrinks_under_its_mapping_is_sigbus(
     guest: Guest, user: InTreeFile, path: HookPath
 ) -> None:
-    script = _ready(guest, user)
+    script = ready(guest, user)
     top = stack_over(script, path, LOW, user.mode)
     for flags in ("shared", "private"):
         script.map(flags, top, flags=flags)
@@ -193,7 +154,7 @@ def test_a_file_that_shrinks_under_its_mapping_is_sigbus(
 )
 def test_a_read_only_hook_refuses_what_could_be_written(guest: Guest, user: InTreeFile) -> None:
     """mm/filemap.c, generic_file_readonly_mmap_prepare()."""
-    script = _ready(guest, user)
+    script = ready(guest, user)
     script.open("upper", "/dev/mmap_stack_first", "rw")
     script.step("lower", "upper", LOW)
     shared = script.map("m", "upper", prot="r")

@@ -3,54 +3,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
-from testbed.intree.bar import find_bar
-from testbed.intree.intreefile import INTREE_FILES, LOW, InTreeFile, set_up
-from testbed.intree.promises import Promise, flags_of_call, promise_of
+from testbed.intree.intreefile import LOW, InTreeFile
+from testbed.intree.promises import flags_of_call, promise_of
 from testbed.lab.guest import Guest
 from testbed.mmap.canonical import DROPPED_VMFLAGS
 from testbed.mmap.path import HookPath, stack_over
-
-PAGE_OF_DISKS = 4096
-
-
-def _files(
-    wanted: Callable[[InTreeFile, Promise], bool] = lambda user, promise: True,
-    *,
-    most: int | None = None,
-) -> pytest.MarkDecorator:
-    """Parametrize a test with in-tree files, each on its paths, or the first ones of them."""
-    return pytest.mark.parametrize(
-        ("user", "path"),
-        [
-            pytest.param(
-                user,
-                path,
-                marks=[pytest.mark.reaches(user.hook), pytest.mark.kconfig(*user.symbols)],
-                id=f"{user}-{path}",
-            )
-            for user in INTREE_FILES
-            if wanted(user, promise_of(user))
-            for path in user.paths[:most]
-        ],
-    )
+from testbed.suite.intreecases import first_page, intree_files, ready
 
 
 class Subject:
     """A file that is open on a path, and where to map it."""
 
     def __init__(self, guest: Guest, user: InTreeFile, path: HookPath) -> None:
-        page_size = guest.session.hello().page_size
-        if user.page_sized_blocks and page_size != PAGE_OF_DISKS:
-            pytest.skip(f"{user} needs blocks of one page, which has {page_size} bytes here")
         self.user = user
-        self.script = set_up(guest, user)
+        self.script = ready(guest, user)
         if path is not HookPath.DIRECT and user.name == "zero-shared":
             guest.excuse_leaks()  # KD1
-        self.first = find_bar(guest).pfn(page_size) if user.name == "mem" else user.offset
+        self.first = first_page(guest, user)
         self.top = stack_over(self.script, path, LOW, user.mode)
 
     def map(self, name: str = "m", **how: str) -> int:
@@ -60,7 +31,7 @@ class Subject:
         return self.script.map(name, self.top, pages=self.user.pages, offset=self.first, **how)
 
 
-@_files()
+@intree_files()
 @pytest.mark.guarantee(13, 19, 34)
 def test_the_flags_are_those_of_the_call_and_of_the_hook(
     guest: Guest, user: InTreeFile, path: HookPath
@@ -79,7 +50,7 @@ def test_the_flags_are_those_of_the_call_and_of_the_hook(
         assert seen[maps].vma.vmflags - DROPPED_VMFLAGS == wanted, (prot, flags)
 
 
-@_files(lambda user, promise: promise.accesses is not None)
+@intree_files(lambda user: promise_of(user).accesses is not None)
 def test_only_a_hook_that_says_so_touches_the_time_of_the_last_access(
     guest: Guest, user: InTreeFile, path: HookPath
 ) -> None:
@@ -98,7 +69,7 @@ def test_only_a_hook_that_says_so_touches_the_time_of_the_last_access(
         assert not seen[after].values["changed"]
 
 
-@_files(lambda user, promise: bool(promise.refuses))
+@intree_files(lambda user: bool(promise_of(user).refuses))
 @pytest.mark.guarantee(28, 40)
 def test_what_the_hook_refuses_is_refused(guest: Guest, user: InTreeFile, path: HookPath) -> None:
     subject = Subject(guest, user, path)
@@ -115,7 +86,7 @@ def test_what_the_hook_refuses_is_refused(guest: Guest, user: InTreeFile, path: 
     assert seen[right].error == ""
 
 
-@_files(most=1)
+@intree_files(most=1)
 @pytest.mark.guarantee(71)
 def test_a_synchronous_mapping_needs_persistent_memory(
     guest: Guest, user: InTreeFile, path: HookPath
@@ -126,7 +97,7 @@ def test_a_synchronous_mapping_needs_persistent_memory(
     assert guest.prober.run(subject.script)[made].error == "EOPNOTSUPP"
 
 
-@_files(lambda user, promise: user.stable, most=2)
+@intree_files(lambda user: user.stable, most=2)
 def test_a_debugger_sees_what_the_hook_lets_it_see(
     guest: Guest, user: InTreeFile, path: HookPath
 ) -> None:
@@ -142,7 +113,7 @@ def test_a_debugger_sees_what_the_hook_lets_it_see(
         assert seen[peek].results == ["EIO"] * user.pages
 
 
-@_files(most=2)
+@intree_files(most=2)
 @pytest.mark.guarantee(66)
 def test_it_grows_unless_the_hook_forbids_it(
     guest: Guest, user: InTreeFile, path: HookPath
@@ -154,7 +125,7 @@ def test_it_grows_unless_the_hook_forbids_it(
     assert seen[grown].error == ("" if promise_of(user).grows else "EFAULT")
 
 
-@_files(most=2)
+@intree_files(most=2)
 @pytest.mark.guarantee(69)
 def test_it_is_locked_unless_it_is_special(guest: Guest, user: InTreeFile, path: HookPath) -> None:
     """Both mmap(2) and mlock(2) leave special mappings alone, without an error.
@@ -182,7 +153,7 @@ def test_it_is_locked_unless_it_is_special(guest: Guest, user: InTreeFile, path:
         assert grown << 10 == (vma.size if locks else 0)
 
 
-@_files(lambda user, promise: user.pages > 1, most=1)
+@intree_files(lambda user: user.pages > 1, most=1)
 @pytest.mark.guarantee(59, 62)
 def test_neighbours_of_one_file_become_one_unless_they_are_special(
     guest: Guest, user: InTreeFile, path: HookPath
@@ -210,7 +181,7 @@ def test_neighbours_of_one_file_become_one_unless_they_are_special(
     assert len(seen[maps].vmas) == (1 if promise_of(user).merges else 2)
 
 
-@_files(most=1)
+@intree_files(most=1)
 @pytest.mark.kconfig("ANON_VMA_NAME")
 def test_only_memory_without_a_name_can_be_named(
     guest: Guest, user: InTreeFile, path: HookPath
