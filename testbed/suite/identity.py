@@ -18,6 +18,7 @@ SUITE = (
     "testbed/suite/batch.py",
     "testbed/suite/batch_runner.py",
     "testbed/suite/confirm.py",
+    "testbed/suite/intreecases.py",
     "testbed/suite/item.py",
     "testbed/suite/plugin.py",
     "testbed/suite/recorder.py",
