@@ -23,7 +23,8 @@ from rich.console import Console
 
 from testbed.cli.exit import end_with
 from testbed.context import Context
-from testbed.settings import load_settings
+from testbed.history.database import history_url
+from testbed.settings import Settings, load_settings
 from testbed.terminal import make_progress, plain
 
 _QUICK = 2  # rounds
@@ -102,6 +103,11 @@ def make_parser() -> argparse.ArgumentParser:
         help="replay the run in this folder (default: results/latest)",
     )
     parser.add_argument(
+        "--database",
+        metavar="URL",
+        help="measure the history in this empty PostgreSQL database (default: SQLite)",
+    )
+    parser.add_argument(
         "--faster",
         type=float,
         default=0,
@@ -175,7 +181,9 @@ def main() -> int:
     console = Console()
     settings = load_settings(None, {"arch": options.arch, "kernel": options.kernel})
     record = options.record or settings.results_dir / "latest"
-    bench = Bench(Context.of(settings, make_progress(console)), rounds_of(options), record)
+    database = history_url(Settings(history=options.database)) if options.database else None
+    ctx = Context.of(settings, make_progress(console))
+    bench = Bench(ctx, rounds_of(options), record, database)
     stamp = datetime.now(UTC).strftime("%Y-%m-%d")
     try:
         for part in PARTS:

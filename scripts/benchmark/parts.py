@@ -9,21 +9,27 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from sqlalchemy import URL
+
 from benchmark.broken import BrokenKernels
 from benchmark.builds import Builds
 from benchmark.cycles import PATIENCE, Cycles, scratch
 from benchmark.figures import Samples
 from benchmark.fresh import Fresh
+from benchmark.history import measure_history
 from benchmark.job import MainJob
+from benchmark.nights import Scale
 from benchmark.peer import PEER_ARCH, PEER_FRAGMENT, Peer, install_peer
 from benchmark.replay import replay
 from benchmark.sessions import ALL, FEW, SOME, WAYS, Sessions
 from testbed.cache import Cache
 from testbed.context import Context
 from testbed.errors import SetupError
+from testbed.history.database import history_url
 from testbed.kernel.series import load_series
 from testbed.lab.prepared import PreparedKernel, prepare_kernel
 from testbed.lab.template import has_room, make_template, open_store
+from testbed.settings import Settings
 from testbed.vm.qemu import Template
 
 
@@ -53,6 +59,7 @@ class Bench:
     ctx: Context
     rounds: Rounds
     record: Path  # the folder of a run to replay
+    database: URL | None = None  # an empty one for a history; None: SQLite
     samples: Samples = field(default_factory=Samples)
     loads: list[float] = field(default_factory=list)  # of the host, after each round
     cells: list[str] = field(default_factory=list)  # lines on the kernels
@@ -109,6 +116,12 @@ class Bench:
     def replay(self) -> None:
         words = (self.record, self.rounds.sessions, self.samples, self.notes, self.rounds.faster)
         self._repeat("the coordinator", 1, [partial(replay, *words)])
+
+    def history(self) -> None:
+        with scratch() as folder:
+            url = self.database or history_url(Settings(data_dir=folder))
+            action = partial(measure_history, url, folder, Scale(), self.samples)
+            self._repeat("a history of a million results", 1, [action])
 
     def failure(self) -> None:
         self._repeat("first failures", 1, [partial(self._broken.first_failures, self._kernels)])
@@ -201,6 +214,7 @@ PARTS = (
     Part("quick", "testbed run --quick: wall", "3 min", Bench.quick),
     Part("isolation", "batches against clones: wall, and what differs", "10 min", Bench.isolation),
     Part("replay", "the coordinator of 16 workers, by a replay", "6 min", Bench.replay),
+    Part("history", "a history of a million results", "2 min", Bench.history),
     Part("failure", "first failures of known-bad kernels", "40 min", Bench.failure, is_long=True),
     Part("mutants", "testbed mutants: a killed one", "60 min", Bench.mutants, is_long=True),
     Part("builds", "a kernel from nothing, and after a change", "60 min", Bench.builds),

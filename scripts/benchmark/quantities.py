@@ -103,6 +103,17 @@ REPLAY_ENDS = "The coordinator, before and after the cases"
 REPLAY_START = Quantity(REPLAY_ENDS, "CPU time before the first case")
 REPLAY_END = Quantity(REPLAY_ENDS, "time after the last case")
 
+# CPU time, of the database's server as well.
+HISTORY = "A history of 31 nights, 8 lanes and 4,000 tests: CPU time"
+HISTORY_ADD = Quantity(HISTORY, "add a cell of 4,000 tests", limit=0.5)
+HISTORY_CLASSES = Quantity(HISTORY, "classify a night", limit=0.5)
+HISTORY_PAGE = Quantity(HISTORY, "render the index page", limit=1)
+HISTORY_NIGHTS = Quantity(HISTORY, "overview of all nights")
+HISTORY_STRIPS = Quantity(HISTORY, "strips of one lane")
+HISTORY_TEST = Quantity(HISTORY, "one test in a lane")
+HISTORY_CHANGES = Quantity(HISTORY, "changes to accept")
+HISTORY_PRUNE = Quantity(HISTORY, "what may be pruned")
+
 FRESH = "A fresh checkout"
 FRESH_RUN = Quantity(FRESH, "scripts/run from nothing", Unit.MINUTES, limit=1500)
 FRESH_CI = Quantity(FRESH, ".ci/run from nothing", Unit.MINUTES, limit=1800)
@@ -121,6 +132,8 @@ QUANTITIES = (
     *(PROBE, PROBES, EMPTY, ROUND_TRIP, PSS),
     *(SHARED, CLONES, PARALLEL, BOOTS),
     *(RUN, QUICK, RUN_CPU, IN_CLONES, IN_BATCHES, SHARE, DIFFERING, FIRST_FAILURE, KILLED),
-    *(REPLAY_CPU, REPLAY_WALL, REPLAY_RATE, REPLAY_START, REPLAY_END, FRESH_RUN, FRESH_CI),
+    *(REPLAY_CPU, REPLAY_WALL, REPLAY_RATE, REPLAY_START, REPLAY_END),
+    *(HISTORY_ADD, HISTORY_CLASSES, HISTORY_PAGE, HISTORY_NIGHTS),
+    *(HISTORY_STRIPS, HISTORY_TEST, HISTORY_CHANGES, HISTORY_PRUNE, FRESH_RUN, FRESH_CI),
     *(MAKE_ALL, OUR_ALL, MAKE_STEP, OUR_STEP),
 )
