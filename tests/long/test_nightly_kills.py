@@ -19,6 +19,7 @@ def test_a_nightly_survives_being_killed(
     for name, value in GIT_ALONE.items():
         monkeypatch.setenv(name, value)
     campaign = Campaign.of(tmp_path, seed, ms=1000)
-    ended = [campaign.kill_once() for _ in range(KILLS)]
+    for _ in range(KILLS):
+        campaign.kill_once()
     campaign.require_whole()
-    print(f"{KILLS} kills, {sum(ended)} after the end; {campaign.begun} attempts at cells")
+    print(f"{KILLS} kills; {campaign.begun} attempts at cells")
