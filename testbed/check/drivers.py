@@ -14,7 +14,7 @@ from threading import Lock
 from testbed.arch import ARCHES, Arch, find_arch
 from testbed.check.checker import Checker
 from testbed.check.drivernode import Unsteady
-from testbed.check.intreeloading import InTreeLoader, require_symbols
+from testbed.check.intreeloading import InTreeLoader, require_modules, require_symbols
 from testbed.check.recipeplan import recipe_plan
 from testbed.check.result import Checked, Conversion
 from testbed.check.script import BaseMapping
@@ -54,7 +54,7 @@ class Machine:
             isolation=settings.isolation if self.clones else Isolation.BOOT,
         )
         ctx = dataclasses.replace(kernel.ctx, settings=changed)
-        made = Lab(ctx, kernel.series, build_dir_name=kernel.build_dir_name)
+        made = Lab(ctx, kernel.series, build_dir_name=kernel.build_dir_name, watch=kernel.watch)
         made.run_dir = kernel.run_dir
         return made
 
@@ -179,6 +179,7 @@ def require(recipe: Recipe, arch: Arch, kernel: Kernel | None, tree: Callable[[]
         find_tool(recipe.disk.words[0], package=recipe.disk.package)
     if kernel is not None:
         require_symbols(recipe, kernel, tree)
+        require_modules(recipe, kernel)
 
 
 def _image(recipe: Recipe, ctx: Context) -> Path | None:

@@ -18,10 +18,14 @@ from testbed.intree.recipe import Recipe
 from testbed.kernel.depends import explain, read_definitions
 from testbed.kernel.kconfig import lost, parse_config
 from testbed.kernel.request import Kernel
-from testbed.lab.guest import Guest
+from testbed.lab.guest import MODULE_DIR, Guest
 from testbed.mmap.script import Script
+from testbed.suggest import nearest
 
 _MODULES = "/proc/modules"
+
+# The testbed's own modules that a recipe can name: they give memory to hooks of the kernel.
+OWN_MODULES = ("mmap_relay", "mmap_stm")
 
 
 @dataclass
@@ -38,17 +42,17 @@ class InTreeLoader:
     def modules(self) -> tuple[str, ...]:
         """The names of the recipe's modules. Those that are built in have none."""
         names = (_name(module) for module in self.recipe.modules)
-        return tuple(name for name in names if name in self._tree)
+        return tuple(name for name in names if name in self._files)
 
     @cached_property
-    def _tree(self) -> dict[str, list[str]]:
-        """The files below /lib/modules/RELEASE that each module needs, itself last."""
-        folder = self.kernel.modules / "lib/modules" / self.kernel.release
-        needs: dict[str, list[str]] = {}
-        for line in (folder / "modules.dep").read_text().splitlines():
-            own, _, others = line.partition(":")
-            needs[_name(PurePosixPath(own).stem)] = [*reversed(others.split()), own]
-        return needs
+    def _files(self) -> dict[str, list[str]]:
+        """The files that each module needs, itself last."""
+        top = f"/lib/modules/{self.kernel.release}"
+        files = {
+            name: [f"{top}/{file}" for file in needed]
+            for name, needed in _needs(self.kernel).items()
+        }
+        return files | {name: [f"{MODULE_DIR}/{name}.ko"] for name in OWN_MODULES}
 
     def copy_modules(self, guest: Guest) -> None:
         """The image has them."""
@@ -80,10 +84,9 @@ class InTreeLoader:
 
     def _to_load(self) -> list[tuple[str, str]]:
         """Return the files to load in order, each with its parameters."""
-        top = f"/lib/modules/{self.kernel.release}"
         given = {_name(module): text for module, text in self.recipe.modules.items()}
-        files = dict.fromkeys(file for name in self.modules for file in self._tree[name])
-        return [(f"{top}/{file}", given.get(_name(PurePosixPath(file).stem), "")) for file in files]
+        files = dict.fromkeys(file for name in self.modules for file in self._files[name])
+        return [(file, given.get(_name(PurePosixPath(file).stem), "")) for file in files]
 
     def _set_up(self, guest: Guest) -> None:
         if self.disk is not None:
@@ -141,6 +144,39 @@ def require_symbols(recipe: Recipe, kernel: Kernel, tree: Callable[[], Path]) ->
             hint=f"the flavour {DRIVERS} has what recipes ask for, unless a kernel lacks it: give "
             "another --kernel, or correct the recipe",
         )
+
+
+def require_modules(recipe: Recipe, kernel: Kernel) -> None:
+    """Check that the kernel has a recipe's modules, or is built with their code inside.
+
+    Raises:
+        SetupError: it has no such module. It names the module and the nearest one.
+    """
+    known = {*_needs(kernel), *_built_in(kernel), *OWN_MODULES}
+    for module in recipe.modules:
+        if _name(module) not in known:
+            message = f"{recipe}: {kernel.release} has no module {module!r}"
+            near = nearest(_name(module), known)
+            hint = f"did you mean {near}?" if near else "correct the recipe's modules or kconfig"
+            raise SetupError(message, hint=hint)
+
+
+def _needs(kernel: Kernel) -> dict[str, list[str]]:
+    """Return the files below /lib/modules/RELEASE that each module needs, itself last."""
+    needs: dict[str, list[str]] = {}
+    for line in (_folder(kernel) / "modules.dep").read_text().splitlines():
+        own, _, others = line.partition(":")
+        needs[_name(PurePosixPath(own).stem)] = [*reversed(others.split()), own]
+    return needs
+
+
+def _built_in(kernel: Kernel) -> set[str]:
+    lines = (_folder(kernel) / "modules.builtin").read_text().splitlines()
+    return {_name(PurePosixPath(line).stem) for line in lines}
+
+
+def _folder(kernel: Kernel) -> Path:
+    return kernel.modules / "lib/modules" / kernel.release
 
 
 def _name(module: str) -> str:

@@ -119,9 +119,11 @@ class _Reach:
 
     def _reaches(self, recipe: Recipe, touched: TouchedHook) -> bool:
         """Whether a recipe's chain runs a hook. Of a function of many files, a symbol says it."""
+        if recipe.hook == touched.hook.tree_name:
+            return True  # whatever its function is called: it may be a macro
         named = [name for name in touched.functions if name in recipe.chain]
         if not named or recipe.hook:
-            return bool(named) and recipe.hook == touched.hook.tree_name
+            return False
         if len({hook.file for hook in self.hooks if hook.function in named}) == 1:
             return True
         return any(asked.name in touched.hook.symbols[:1] for asked in recipe.symbols)

@@ -18,6 +18,7 @@ from testbed.arch import ARCHES
 from testbed.errors import SetupError
 from testbed.image.disks import FileSystem
 from testbed.image.makers import MAKERS
+from testbed.intree.openers import check_opener, check_options
 from testbed.kernel.kconfig import Asked, parse_fragment
 from testbed.kernel.recipeconfig import RECIPES, SUFFIX, recipe_fragment
 from testbed.mmap.path import MMAP_STACKS, HookPath
@@ -72,7 +73,8 @@ class Recipe:
     cmdline: str = ""  # words for the guest's kernel
     clones: bool = True  # a VM with these devices can be saved and cloned
     disk: FileSystem | None = None  # on /dev/loop0
-    modules: Mapping[str, str] = field(default_factory=dict)  # in load order; their parameters
+    # In load order; their parameters. They are the kernel's, or the testbed's own (mmap_*).
+    modules: Mapping[str, str] = field(default_factory=dict)
     setup: tuple[str, ...] = ()  # lines of a shell, once the modules are loaded
     teardown: tuple[str, ...] = ()
     node: str = ""  # the file to open, unless there is an opener
@@ -142,9 +144,19 @@ def load_recipe(file: Path) -> Recipe:
         raise SetupError(message, hint=_DOCUMENT)
     if "options" in found and "opener" not in found:
         raise SetupError(f"{place(file, 'options')}: only an opener has options", hint=_DOCUMENT)
+    if "opener" in found:
+        _check_options(file, found["opener"], found.get("options", {}))
     if "disk" in found:
         found["disk"] = replace(found["disk"], name=file.stem)
     return Recipe(file=file, **found)
+
+
+def _check_options(file: Path, opener: str, options: Mapping[str, str]) -> None:
+    try:
+        check_options(opener, options)
+    except WrongValue as exc:
+        where = place(file, "options" if options else "opener")
+        raise SetupError(f"{where}: options: {exc}", hint=_DOCUMENT) from exc
 
 
 def load_recipes(folder: Path = RECIPES) -> dict[str, Recipe]:
@@ -277,7 +289,7 @@ _VALUES: dict[str, Callable[[Any], Any]] = {
     "setup": partial(list_of, str),
     "teardown": partial(list_of, str),
     "node": _path,
-    "opener": _line,
+    "opener": lambda value: check_opener(_line(value)),
     "options": partial(texts, "options of the opener"),
     "unit": partial(at_least, 1),
     "base": partial(at_least, 0),

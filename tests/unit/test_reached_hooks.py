@@ -84,7 +84,7 @@ def test_a_hook_is_reached_by_cases_that_passed() -> None:
 def test_a_case_that_did_not_pass_reaches_nothing_and_gives_the_reason() -> None:
     skipped = case(f"{HPET} by direct", Status.SKIP, reason="no HPET_MMAP")
     assert reach(HPET, skipped) == ((), {}, "arm64: SKIP no HPET_MMAP")
-    assert reach(HPET) == ((), {}, "no test in this run")
+    assert reach(HPET) == ((), {}, "by `testbed check --driver hpet`")
     failed = case(f"{HPET} by stack", Status.FAIL, reason="EINVAL")
     assert reach(HPET, failed) == ((), {}, "arm64: FAIL EINVAL")
 

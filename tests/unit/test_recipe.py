@@ -19,13 +19,14 @@ from testbed.check.chain import ChainWatch
 from testbed.check.checkplan import CheckPlan
 from testbed.check.drivernode import DriverNode
 from testbed.check.drivers import Machine, require
-from testbed.check.intreeloading import InTreeLoader
+from testbed.check.intreeloading import OWN_MODULES, InTreeLoader, require_modules
 from testbed.check.opening import Opener
 from testbed.check.recipeplan import recipe_plan
 from testbed.check.script import BaseMapping, DriverScript
 from testbed.errors import GuestFileError, SetupError
 from testbed.flavour import DRIVERS, FLAVOURS
 from testbed.image.disks import FileSystem
+from testbed.intree.openers import OPENERS
 from testbed.intree.recipe import Recipe, choose_recipes, load_recipe, load_recipes
 from testbed.kernel.configure import read_fragments
 from testbed.kernel.kconfig import lost
@@ -58,7 +59,7 @@ def test_a_recipe_asks_for_a_known_opener_with_its_options(name: str) -> None:
         document = (CHECKOUT / "docs/drivers.md").read_text()
         pattern = rf"^\| [^|]*`{recipe.opener}`[^|]* \|(.*)\| .* \|$"
         (row,) = re.findall(pattern, document, re.MULTILINE)
-        assert set(recipe.options) == set(re.findall(r"`(\w+)`", row))
+        assert set(recipe.options) == set(re.findall(r"`(\w+)`", row)) == {*OPENERS[recipe.opener]}
 
 
 @pytest.mark.parametrize("name", KNOWN)
@@ -71,7 +72,18 @@ def test_the_documented_openers_are_those_of_the_probe() -> None:
     document = (CHECKOUT / "docs/drivers.md").read_text().split("## Openers")[1]
     rows = re.findall(r"^\| (`.*?) \|", document, re.MULTILINE)
     documented = {name for row in rows for name in re.findall(r"`(.*?)`", row)}
-    assert documented == set(re.findall(r'\{ "(.*?)", open_', source))
+    assert documented == set(re.findall(r'\{ "(.*?)", open_', source)) == {*OPENERS}
+
+
+@pytest.mark.parametrize("name", OPENERS)
+def test_an_opener_knows_the_words_of_its_options(name: str) -> None:
+    folder = CHECKOUT / "tests/probes/probe/openers"
+    strings = {
+        text for file in folder.glob("*.c") for text in re.findall(r'"(.*?)"', file.read_text())
+    }
+    words = {word for known in OPENERS[name].values() for word in known}
+    of_kernel = {"siw"}  # a type of link that the opener passes on
+    assert (words | {*OPENERS[name]}) - of_kernel <= strings
 
 
 @pytest.mark.parametrize("name", ARCHES)
@@ -130,6 +142,26 @@ def test_a_recipe_is_for_the_architectures_that_it_names(tmp_path: Path) -> None
         (MINIMAL.replace("foo_mmap", "foo()"), "FILE:2: chain: 'foo()' is not the name of a", ""),
         (MINIMAL.replace("/dev/", ""), "FILE:3: node: 'foo' is not an absolute path", ""),
         (f'{MINIMAL}opener = "fb"\n', "FILE: a recipe has either a node or an opener", ""),
+        (
+            MINIMAL.replace('node = "/dev/foo"', 'opener = "v4l"'),
+            "FILE:3: opener: the probe has no opener 'v4l'; did you mean v4l2?",
+            "",
+        ),
+        (
+            MINIMAL.replace('node = "/dev/foo"', 'opener = "fb"'),
+            "FILE:3: options: the opener fb needs the option 'path'",
+            "",
+        ),
+        (
+            'what = "foo"\nchain = ["foo"]\nopener = "fb"\n[options]\npat = "/dev/fb0"\n',
+            "FILE:4: options: the opener fb has no option 'pat'; did you mean path?",
+            "",
+        ),
+        (
+            'what = "foo"\nchain = ["foo"]\nopener = "xsk"\n[options]\nring = "x"\n',
+            "FILE:4: options: ring = 'x' is not one of rx, tx, fill, completion",
+            "",
+        ),
         (f'{MINIMAL}[options]\npath = "/dev/fb0"\n', "FILE:4: only an opener has options", ""),
         (f'{MINIMAL}[disk]\nmaker = "affs"\n', "FILE:4: disk: it has command, package or", ""),
         (
@@ -295,6 +327,7 @@ def kernel(tmp_path: Path) -> Kernel:
     (folder / "modules.dep").write_text(
         "k/snd.ko:\nk/snd-timer.ko: k/snd.ko\nk/snd-aloop.ko: k/snd-timer.ko k/snd.ko\n"
     )
+    (folder / "modules.builtin").write_text("kernel/drivers/base/firmware-loader/foo-core.ko\n")
     (tmp_path / ".config").write_text("CONFIG_SND=m\n")
     return Kernel(arch=ARCHES["arm64"], key="k", release="7.3.4", version="7.3.4", path=tmp_path)
 
@@ -365,6 +398,31 @@ def test_a_recipe_is_loaded_with_what_it_depends_on_and_removed_again(kernel: Ke
         "rmmod snd",
     ]
     assert guest.modules == {"mmap_stack": 0}
+
+
+def test_a_module_of_the_testbed_is_loaded_from_its_own_folder(kernel: Kernel) -> None:
+    recipe = replace(KNOWN["relay"], node="/dev/foo")
+    guest = FakeGuest()
+    guest.run = lambda script: [SimpleNamespace(errno=0)] * 2  # type: ignore[attr-defined]
+    InTreeLoader(recipe, kernel).load(cast(Guest, guest), unloads=False)
+    end(guest)
+    assert guest.calls == ["/lib/testbed/mmap_relay.ko ", "rmmod mmap_relay"]
+
+
+def test_the_testbed_has_the_modules_that_recipes_may_name() -> None:
+    assert all((CHECKOUT / "modules" / name).is_dir() for name in OWN_MODULES)
+
+
+@pytest.mark.parametrize("module", ["snd-aloop", "snd_aloop", "foo_core", "mmap_relay"])
+def test_a_module_may_be_built_in_or_the_testbeds_own(kernel: Kernel, module: str) -> None:
+    require_modules(replace(KNOWN["pcm-aloop"], modules={module: ""}), kernel)
+
+
+def test_a_module_that_the_kernel_lacks_is_named(kernel: Kernel) -> None:
+    recipe = replace(KNOWN["pcm-aloop"], modules={"snd-alop": ""})
+    with pytest.raises(SetupError, match=r"pcm-aloop: 7\.3\.4 has no module 'snd-alop'") as caught:
+        require_modules(recipe, kernel)
+    assert caught.value.hint == "did you mean snd_aloop?"
 
 
 def test_a_disk_is_there_from_the_modules_to_their_unloading(

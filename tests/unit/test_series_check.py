@@ -118,6 +118,12 @@ def test_a_recipe_reaches_the_hook_whose_function_it_names(tmp_path: Path) -> No
     assert found.renamed == {"a": ({"a_prep": "a_mmap"}, {"a_mmap": "a_prep"})}
 
 
+def test_a_recipe_reaches_the_hook_that_it_names_whatever_its_function_is(tmp_path: Path) -> None:
+    known = [replace(recipe(f"{f}_fops", "macro"), hook=f"drivers/a.c:{f}_fops") for f in "ab"]
+    found = subjects(tmp_path, {"drivers/a.c": OLD}, {"drivers/a.c": NEW}, *known)
+    assert [each.name for each in only(found).recipes] == ["a_fops"]
+
+
 def test_a_recipe_may_name_the_function_of_the_newer_kernel(tmp_path: Path) -> None:
     known = recipe("a", "a_prep")
     found = subjects(tmp_path, {"drivers/a.c": OLD}, {"drivers/a.c": NEW}, known)

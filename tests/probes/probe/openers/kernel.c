@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
-/* perf, io_uring, kcov, memfd-huge: memory that the kernel itself shares with a process. */
+/* perf, io_uring, kcov: memory that the kernel itself shares with a process. */
 #define _GNU_SOURCE
 #include <linux/io_uring.h>
 #include <linux/kcov.h>
 #include <linux/perf_event.h>
-#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -12,7 +11,6 @@
 
 #define ENTRIES		512
 #define KCOV_PAGES	4
-#define HUGE_MIB	8
 
 int open_perf(struct step *step, struct opening *opening)
 {
@@ -75,20 +73,6 @@ int open_io_uring(struct step *step, struct opening *opening)
 	if (opening->offset == OFF_PBUF_RING &&
 	    tried(opening, "IORING_REGISTER_PBUF_RING",
 		  make_buffer_ring(fd, &opening->length)))
-		return drop(fd);
-	return fd;
-}
-
-int open_memfd_huge(struct step *step, struct opening *opening)
-{
-	int fd = tried(opening, "memfd_create",
-		       memfd_create("huge", MFD_CLOEXEC | MFD_HUGETLB));
-
-	(void)step;
-	if (fd < 0)
-		return -1;
-	opening->length = HUGE_MIB << 20;
-	if (tried(opening, "ftruncate", ftruncate(fd, opening->length)))
 		return drop(fd);
 	return fd;
 }

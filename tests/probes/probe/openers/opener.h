@@ -30,9 +30,10 @@ struct opening {
 typedef int opener_function(struct step *step, struct opening *opening);
 
 opener_function open_bpf, open_dma_heap, open_drm_dumb, open_drm_prime, open_dvb, open_fb,
-	open_io_uring, open_kcov, open_kvm, open_memfd_huge, open_oss, open_packet, open_pcm,
-	open_perf, open_proc_pci, open_sg, open_tcp, open_ublk, open_udmabuf, open_usbmon,
-	open_uverbs, open_v4l2, open_v4l2_export, open_vfio, open_xsk;
+	open_io_uring, open_kcov, open_kvm, open_mem, open_memfd, open_memfd_huge, open_oss,
+	open_packet, open_pcm, open_perf, open_proc_pci, open_secretmem, open_sg, open_stm,
+	open_tcp, open_ublk, open_udmabuf, open_usbmon, open_uverbs, open_v4l2, open_v4l2_export,
+	open_vfio, open_xsk;
 
 /* Returns the result of a call, and names it if it is the first that failed. */
 long tried(struct opening *opening, const char *what, long result);
