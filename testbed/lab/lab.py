@@ -8,7 +8,7 @@ import shlex
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -41,6 +41,14 @@ _CLONED = (Isolation.BATCH, Isolation.CLONE)
 _BOOT_FAILURES = 2
 
 
+# What is done around each use of a guest by a named user.
+Watch = Callable[[Guest, str], AbstractContextManager[None]]
+
+
+def _unwatched(_: Guest, _user: str) -> AbstractContextManager[None]:
+    return nullcontext()
+
+
 @dataclass
 class _Place:
     """The kernel of one architecture, or the error that prevents it, and its supplies of guests."""
@@ -70,6 +78,7 @@ class Lab:
     series: Series
     build_dir_name: str = ""  # as in KernelRequest
     workers: int = 1  # labs that share the host's processors
+    watch: Watch = _unwatched
     _places: dict[str, _Place] = field(default_factory=dict)
     retried: list[str] = field(default_factory=list)
     fault_elsewhere: bool = False  # a worker process found its kernel at fault
@@ -213,7 +222,8 @@ class Lab:
         if isinstance(batched := self._guests(arch, kind), Batched):
             batched.note_user(user)
         try:
-            yield guest
+            with self.watch(guest, user):
+                yield guest
         finally:
             # `guest.test` is still set if the test never ran, or did not end cleanly.
             self._guests(arch, kind).give_back(guest, clean=not guest.test)
