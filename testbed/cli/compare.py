@@ -12,6 +12,7 @@ import click
 
 from testbed.cli.invocation import Invocation, opened
 from testbed.cli.options import expression_option, json_option, kernel_options
+from testbed.coverage.ranby import hunks_of_tests
 from testbed.pages.comparepage import write_compare_site
 from testbed.report.comparison import (
     comparison_content,
@@ -29,9 +30,16 @@ from testbed.suite.sides import recorded_side, run_side, side_settings
 @kernel_options
 @json_option
 @expression_option
+@click.option(
+    "--coverage", "covered", type=click.Path(path_type=Path), metavar="DIR",
+    help="Add a column: the hunks of the series that the changed tests ran, from the results of "
+    "`testbed coverage`.",
+)  # fmt: skip
 @click.argument("base")
 @click.argument("new")
-def compare(base: str, new: str, expression: str | None, **options: Any) -> None:
+def compare(
+    base: str, new: str, expression: str | None, covered: Path | None, **options: Any
+) -> None:
     """Run the same tests on two kernels, and show the differences.
 
     BASE and NEW are each KERNEL, KERNEL+SERIES, +SERIES (on top of --kernel), or the folder of an
@@ -49,14 +57,15 @@ def compare(base: str, new: str, expression: str | None, **options: Any) -> None
         opened(options) as invocation,
         kept_dir(invocation.ctx.settings.results_dir) as folder,
     ):
+        hunks = hunks_of_tests(covered) if covered is not None else {}
         sides = [
             _side(invocation, name, folder / title, expression)
             for title, name in (("base", base), ("new", new))
         ]
         found = compare_sides(*sides)
-        write_comparison(folder, found)
+        write_comparison(folder, found, hunks)
         page = write_compare_site(folder, found)
-        lines = (*markdown_lines(found), f"results: {folder}", f"page: {page}")
+        lines = (*markdown_lines(found, hunks), f"results: {folder}", f"page: {page}")
         invocation.report(lines, comparison_content(found))
     sys.exit(exit_status(found))
 

@@ -7,7 +7,8 @@ before a test.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import pytest
@@ -41,15 +42,34 @@ class Collector:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
         guest = self.guest_of(item)
-        if guest is not None:
-            guest.session.write((_RESET, b"1"))
-        try:
+        if guest is None:
             return (yield)
-        finally:
-            if guest is not None and guest.usable:
-                self._note(item, guest)
+        with self._counted(guest, item.nodeid, lambda: way_of(item, guest.prober.observations)):
+            return (yield)
 
-    def _note(self, item: pytest.Item, guest: Guest) -> None:
+    @contextmanager
+    def trial(self, guest: Guest, user: str) -> Iterator[None]:
+        """Count what a trial of a driver runs, which its user `TRIAL on PATH` names."""
+        path = HookPath(user.rpartition(" on ")[2])
+        with self._counted(guest, user, lambda: _way(path, guest.prober.observations)):
+            yield
+
+    @contextmanager
+    def fuzz(self, guest: Guest, _user: str) -> Iterator[None]:
+        """Count what generated programs run. Each guest runs many, on all paths."""
+        with self._counted(guest, "fuzz", lambda: Way.FUZZ):
+            yield
+
+    @contextmanager
+    def _counted(self, guest: Guest, name: str, way: Callable[[], Way]) -> Iterator[None]:
+        guest.session.write((_RESET, b"1"))
+        try:
+            yield
+        finally:
+            if guest.usable:
+                self._note(name, way(), guest)
+
+    def _note(self, name: str, way: Way, guest: Guest) -> None:
         lines: dict[str, set[int]] = {}
         for target in self.reader.notes:
             counters = _counters(guest, target)
@@ -60,7 +80,7 @@ class Collector:
                 ran = {number for number, count in counts.items() if count}
                 lines.setdefault(file, set()).update(ran)
         found = {file: frozenset(numbers) for file, numbers in lines.items()}
-        self.seen.append(Seen(item.nodeid, way_of(item, guest.prober.observations), found))
+        self.seen.append(Seen(name, way, found))
 
 
 def _counters(guest: Guest, target: str) -> bytes:
@@ -75,9 +95,12 @@ def _counters(guest: Guest, target: str) -> bytes:
 
 def way_of(item: pytest.Item, observations: list[Observation]) -> Way:
     """Return the way in which a test reaches what it runs."""
+    stacked = any(mark.kwargs.get("by") for mark in item.iter_markers("reaches"))
+    return _way(parameters(item).get("path"), observations, stacked=stacked)
+
+
+def _way(path: object, observations: Sequence[Observation], *, stacked: bool = False) -> Way:
     facts = [fact for each in observations for fact in each.facts.values()]
     if any(fact.op in _MAPPING and fact.errno for fact in facts):
         return Way.ERROR
-    stacked = [mark for mark in item.iter_markers("reaches") if mark.kwargs.get("by")]
-    below = parameters(item).get("path") not in _PLAIN or stacked
-    return Way.STACK if below else Way.DIRECT
+    return Way.STACK if stacked or path not in _PLAIN else Way.DIRECT

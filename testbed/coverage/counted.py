@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from testbed.cache import digest
 from testbed.context import Context
+from testbed.coverage.counters import counting_diff
 from testbed.coverage.hunks import Hunk, hunks_of
 from testbed.errors import SetupError
 from testbed.kernel.build import KernelBuilder, open_builder
@@ -19,10 +19,8 @@ from testbed.kernel.series import Series
 from testbed.kernel.source import resolve, unpack
 from testbed.kernel.worktree import prepare_worktree
 from testbed.lab.prepared import request_kernel
-from testbed.settings import KERNEL_CONFIG
 
 BUILD_DIR = "coverage"
-FRAGMENT = KERNEL_CONFIG / "coverage.config"
 
 # Who includes a header of the layer: its lines are counted there.
 _INCLUDERS = ("mm/util.c", "mm/vma.c", "mm/mmap.c", "mm/memory.c")
@@ -39,12 +37,6 @@ class Subject:
     @property
     def files(self) -> frozenset[str]:
         return frozenset(hunk.file for hunk in self.hunks)
-
-
-def counted_context(ctx: Context) -> Context:
-    """Return a context whose kernels can count."""
-    settings = dataclasses.replace(ctx.settings, config=(*ctx.settings.config, FRAGMENT))
-    return dataclasses.replace(ctx, settings=settings)
 
 
 def subject_of(series: Series, ctx: Context) -> Subject:
@@ -70,9 +62,8 @@ def subject_of(series: Series, ctx: Context) -> Subject:
         if not hunks:
             raise SetupError("the series adds no line of C", hint="see testbed series")
         objects = objects_of([hunk.file for hunk in hunks])
-        patch = make_patch(
-            "counters.patch", "".join(_makefiles(src, objects)).encode(), origin="testbed coverage"
-        )
+        diff = counting_diff(src, objects).encode(errors="surrogateescape")
+        patch = make_patch("counters.patch", diff, origin="testbed coverage")
     counting = dataclasses.replace(series, patches=(*series.patches, patch))
     return Subject(counting, tuple(hunks), objects)
 
@@ -85,20 +76,6 @@ def objects_of(files: Collection[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name.removesuffix(".c") + ".o" for name in found))
 
 
-def _makefiles(src: Path, objects: Sequence[str]) -> Iterator[str]:
-    """Yield the diff of each Makefile that gets a line for an object."""
-    lines: dict[str, list[str]] = {}
-    for name in objects:
-        folder = next(
-            each for each in PurePosixPath(name).parents if (src / each / "Makefile").is_file()
-        )
-        stem = PurePosixPath(name).relative_to(folder)
-        lines.setdefault(str(folder / "Makefile"), []).append(f"GCOV_PROFILE_{stem} := y\n")
-    for name, more in lines.items():
-        before = _text(src / name).splitlines(keepends=True)
-        yield from difflib.unified_diff(before, [*before, *more], f"a/{name}", f"b/{name}")
-
-
 def _text(path: Path) -> str:
     return path.read_text(errors="surrogateescape") if path.is_file() else ""
 
@@ -107,6 +84,7 @@ def keep_notes(subject: Subject, arch: str, folder: Path, ctx: Context) -> dict[
     """Copy the notes (.gcno) of the objects from the build directory; those not compiled lack them.
 
     Raises:
+        SetupError: none of them is compiled.
         TreeError: the kernel does not build.
     """
     request = request_kernel(arch, subject.series, ctx, build_dir_name=BUILD_DIR)
@@ -121,7 +99,13 @@ def keep_notes(subject: Subject, arch: str, folder: Path, ctx: Context) -> dict[
                 kept = folder / f"{digest(name)[:8]}-{notes.name}"
                 kept.write_bytes(notes.read_bytes())
                 found[name] = kept
-        return found
+    if not found:
+        files = ", ".join(sorted(subject.files))
+        raise SetupError(
+            f"the configuration for {arch} compiles none of these files: {files}",
+            hint="a fragment can set their symbols: see --config",
+        )
+    return found
 
 
 def _fill(builder: KernelBuilder) -> None:

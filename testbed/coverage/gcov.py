@@ -17,6 +17,16 @@ from testbed.process import run
 Counts = Mapping[str, Mapping[int, int]]  # of lines, by file of the tree
 
 
+def require_gcov(program: str) -> None:
+    """Check that gcov is there.
+
+    Raises:
+        SetupError: it is not installed.
+    """
+    if shutil.which(program) is None:
+        raise SetupError(f"{program} is not installed", hint="it is part of gcc's package")
+
+
 @dataclass
 class Reader:
     """Reads counters of the objects of one kernel. Equal counters are read once."""
@@ -38,8 +48,7 @@ class Reader:
         return self._read[key]
 
     def _counts(self, notes: Path, counters: bytes) -> Counts:
-        if shutil.which(self.program) is None:
-            raise SetupError(f"{self.program} is not installed", hint="it is part of gcc's package")
+        require_gcov(self.program)
         with tempfile.TemporaryDirectory(prefix="gcov-") as scratch:
             shutil.copyfile(notes, Path(scratch) / notes.name)
             (Path(scratch) / notes.name).with_suffix(".gcda").write_bytes(counters)

@@ -15,6 +15,7 @@ class Way(StrEnum):
     DIRECT = "direct"
     STACK = "below a stack"
     ERROR = "error path"  # a call of the test failed, as it should
+    FUZZ = "fuzz only"
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,9 @@ class Seen:
     test: str
     way: Way
     lines: Mapping[str, frozenset[int]]
+
+    def ran(self, hunk: Hunk) -> bool:
+        return not self.lines.get(hunk.file, frozenset()).isdisjoint(hunk.lines)
 
 
 def hunk_runs(

@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from testbed.coverage.hunks import HunkRun, Way
+from testbed.coverage.hunks import Hunk, HunkRun, Seen, Way
 from testbed.report.text import table_head, table_row
 
 _HEADS = ("hunk", *Way, "never run", "tests")
@@ -49,6 +49,12 @@ def _numbers(numbers: Sequence[int]) -> str:
         [*same] = (number for _, number in run)
         parts.append(str(same[0]) if len(same) == 1 else f"{same[0]}-{same[-1]}")
     return ", ".join(parts)
+
+
+def hunks_by_test(seen: Iterable[Seen], hunks: Sequence[Hunk]) -> dict[str, list[str]]:
+    """Return the hunks that each test ran, of those that ran any."""
+    found = {each.test: [str(hunk) for hunk in hunks if each.ran(hunk)] for each in seen}
+    return {test: ran for test, ran in found.items() if ran}
 
 
 def content_of(found: Mapping[str, Sequence[HunkRun]]) -> dict[str, Any]:

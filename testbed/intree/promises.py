@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from testbed.intree.intreefile import InTreeFile
+from testbed.intree.intreefile import LOW, InTreeFile
 
 # The flags of a mapping of page frames (mm/memory.c, remap_pfn_range_prepare_vma()).
 _REMAPPED = frozenset({"io", "pf", "de", "dd"})
@@ -95,6 +95,22 @@ PROMISES: Mapping[str, Promise] = {
 def promise_of(file: InTreeFile) -> Promise:
     """Return what the hook of a file promises."""
     return PROMISES[file.name]
+
+
+def path_of(file: InTreeFile) -> str:
+    """Return the path that /proc/PID/maps shows of a direct mapping."""
+    if file.name == "zero-shared":
+        return "/dev/zero (deleted)"  # a file of its own
+    kind, _, word, *_ = file.steps[0].split()
+    unnamed = {"memfd": f"/memfd:{LOW} (deleted)", "secretmem": "/secretmem (deleted)"}
+    return unnamed.get(kind, word)
+
+
+def error_of_call(prot: str, sharing: str, mode: str = "rw", *, noexec: bool = False) -> str:
+    """Return the errno with which do_mmap() itself refuses an access; "" if it does not."""
+    if sharing == "shared" and "w" in prot and mode == "ro":
+        return "EACCES"
+    return "EPERM" if noexec and "x" in prot else ""
 
 
 def flags_of_call(prot: str, sharing: str, mode: str = "rw", *, noexec: bool = False) -> set[str]:

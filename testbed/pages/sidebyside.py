@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
-from testbed.mmap.canonical import canonical_facts
+from testbed.mmap.kernelfacts import kernel_facts
 from testbed.mmap.observation import Observation
 from testbed.mmap.path import HookPath
 
@@ -77,7 +77,7 @@ def label(observation: Observation, number: int) -> str:
 def _steps(observation: Observation) -> dict[_Key, dict[str, str]]:
     turns = _turns(observation.script)
     found: dict[_Key, dict[str, str]] = {}
-    for place, value in canonical_facts(observation).items():
+    for place, value in kernel_facts(observation).items():
         match = _PLACE.fullmatch(place)
         assert match is not None, place
         step, op, child, turn, where = match.groups()

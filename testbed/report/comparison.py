@@ -6,7 +6,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
@@ -17,6 +17,10 @@ from testbed.results.model import EXIT_EXPECTED, EXIT_FINDINGS, EXIT_INFRA, row_
 
 JSON_FILE = "compare.json"
 MARKDOWN_FILE = "compare.md"
+
+# The hunks of a series that each test ran (testbed/coverage/).
+Hunks = Mapping[str, Sequence[str]]
+_NO_HUNKS: Hunks = {}
 
 # The report shows this many facts of a group of tests; compare.json has all of them.
 _SHOWN_FACTS = 6
@@ -32,11 +36,11 @@ def comparison_content(comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def write_comparison(folder: Path, comparison: Comparison) -> None:
+def write_comparison(folder: Path, comparison: Comparison, hunks: Hunks = _NO_HUNKS) -> None:
     """Write the comparison to compare.json and compare.md in `folder`."""
     content = json.dumps(comparison_content(comparison), indent=1)
     (folder / JSON_FILE).write_text(content + "\n")
-    (folder / MARKDOWN_FILE).write_text("\n".join(markdown_lines(comparison)) + "\n")
+    (folder / MARKDOWN_FILE).write_text("\n".join(markdown_lines(comparison, hunks)) + "\n")
 
 
 def exit_status(comparison: Comparison) -> int:
@@ -87,8 +91,11 @@ def _test_seconds(side: Side, tests: set[str]) -> dict[str, float]:
     return seconds
 
 
-def markdown_lines(comparison: Comparison) -> Iterator[str]:
-    """Yield the report in Markdown, fit for a terminal and for a mail."""
+def markdown_lines(comparison: Comparison, hunks: Hunks = _NO_HUNKS) -> Iterator[str]:
+    """Yield the report in Markdown, fit for a terminal and for a mail.
+
+    With `hunks` the table of places has a column: which of them the changed tests ran.
+    """
     base, new = comparison.base, comparison.new
     yield f"# {base.name} | {new.name}"
     yield ""
@@ -98,7 +105,7 @@ def markdown_lines(comparison: Comparison) -> Iterator[str]:
     both = len(set(base.cases) & set(new.cases))
     counted = ", ".join(f"{counts[kind]} {kind}" for kind in Kind if counts[kind])
     yield f"{both} tests on both sides: {counted or 'no differences'}."
-    yield from _place_lines(comparison.changes)
+    yield from _place_lines(comparison.changes, hunks)
     for kind in Kind:
         if counts[kind]:
             yield from ("", f"## {kind} ({counts[kind]})", "")
@@ -116,7 +123,7 @@ def _environment_lines(base: Side, new: Side) -> Iterator[str]:
             yield f"  {env.source}{series}"
 
 
-def _place_lines(changes: Sequence[Change]) -> Iterator[str]:
+def _place_lines(changes: Sequence[Change], hunks: Hunks) -> Iterator[str]:
     """Yield a table with a column per architecture.
 
     Each row is a path, or a test file for tests without a path.
@@ -125,7 +132,8 @@ def _place_lines(changes: Sequence[Change]) -> Iterator[str]:
         return
     arches = sorted({change.arch for change in changes})
     rows = list(dict.fromkeys(row_of(change.test, change.path) for change in changes))
-    yield from ("", f"| path | {' | '.join(arches)} |", f"|---{'|---' * len(arches)}|")
+    heads = [*arches, "hunks run"] if hunks else arches
+    yield from ("", f"| path | {' | '.join(heads)} |", f"|---{'|---' * len(heads)}|")
     for row in rows:
         cells = []
         for arch in arches:
@@ -135,6 +143,11 @@ def _place_lines(changes: Sequence[Change]) -> Iterator[str]:
                 if (row_of(each.test, each.path), each.arch) == (row, arch)
             )
             cells.append(", ".join(f"{kinds[kind]} {kind}" for kind in Kind if kinds[kind]))
+        if hunks:
+            tests = [each.test for each in changes if row_of(each.test, each.path) == row]
+            cells.append(
+                ", ".join(dict.fromkeys(name for test in tests for name in hunks.get(test, ())))
+            )
         yield f"| {row} | {' | '.join(cells)} |"
 
 

@@ -26,7 +26,7 @@ from testbed.formats.junit import write_junit
 from testbed.lab.guest import Guest
 from testbed.lab.lab import Lab
 from testbed.lab.prepared import PreparedKernel
-from testbed.mmap.canonical import canonical_facts
+from testbed.mmap.kernelfacts import kernel_facts
 from testbed.mmap.path import HookPath
 from testbed.report.guarantees import write_coverage
 from testbed.report.hooks import write_reach
@@ -126,7 +126,7 @@ class Recorder:
             phases.evidence += self._keep_repro(item, guest)
         if report.when == "call" and guest is not None:
             seen = guest.prober.observations
-            phases.facts = {digest(each.script): canonical_facts(each) for each in seen}
+            phases.facts = {digest(each.script): kernel_facts(each) for each in seen}
         if report.when == "teardown":
             phases = self._open.pop(item.nodeid)
             self._note_machine(phases.case.arch)

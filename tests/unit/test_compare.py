@@ -128,6 +128,17 @@ def test_changed_facts_are_shown_side_by_side() -> None:
     assert "      1 map.errno             0    | 22" in lines
 
 
+def test_the_hunks_that_changed_tests_ran_have_a_column() -> None:
+    base, new = facts(), {TEST: {"script": {"1 map.errno": "22"}}}
+    found = compare(side(case(PASS), facts=base), side(case(PASS), facts=new))
+    lines = list(markdown_lines(found, {TEST: ["mm/util.c:3", "mm/util.c:8"], "other": ["x:1"]}))
+    [head] = [line for line in lines if line.startswith("| path |")]
+    [row] = [line for line in lines if "changed facts" in line and line.startswith("|")]
+    assert head.endswith("| hunks run |")
+    assert row.endswith("| mm/util.c:3, mm/util.c:8 |")
+    assert not any("hunks run" in line for line in markdown_lines(found))
+
+
 def test_facts_of_a_script_that_ran_on_one_side_only_are_ignored() -> None:
     more = {TEST: {**facts()[TEST], "another": {"1 map.errno": "22"}}}
     few, many = side(case(PASS), facts=facts()), side(case(PASS), facts=more)
