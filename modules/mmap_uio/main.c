@@ -40,6 +40,33 @@ static void describe_maps(struct uio_info *info)
 	};
 }
 
+/*
+ * Maps that begin or end within a page. What uio.c serves on faults has all
+ * pages that such a map touches; it remaps only what begins a page and is
+ * long enough.
+ */
+static void describe_odd_maps(struct uio_info *info)
+{
+	info->mem[2] = (struct uio_mem) {
+		.name = "askew",
+		.addr = (unsigned long)page_address(pool_pages[0]) + PAGE_SIZE / 2,
+		.size = PAGE_SIZE,
+		.memtype = UIO_MEM_LOGICAL,
+	};
+	info->mem[3] = (struct uio_mem) {
+		.name = "physical_askew",
+		.addr = page_to_phys(pool_pages[0]) + PAGE_SIZE / 2,
+		.size = PAGE_SIZE,
+		.memtype = UIO_MEM_IOVA,
+	};
+	info->mem[4] = (struct uio_mem) {
+		.name = "physical_short",
+		.addr = page_to_phys(pool_pages[0]),
+		.size = PAGE_SIZE / 2,
+		.memtype = UIO_MEM_IOVA,
+	};
+}
+
 static int register_devices(void)
 {
 	int err;
@@ -49,6 +76,7 @@ static int register_devices(void)
 		return PTR_ERR(parent);
 	describe_maps(&hooked);
 	describe_maps(&legacy);
+	describe_odd_maps(&legacy);
 	err = uio_register_device(parent, &hooked);
 	if (err)
 		goto unregister_parent;

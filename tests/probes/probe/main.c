@@ -17,6 +17,7 @@
  *	vmas.c		maps query pagemap
  *	shm.c		shmget shmat shmdt shmstat shmrm
  *	aio.c		io_setup io_destroy
+ *	uffd.c		uffd uffd_register
  *	perf.c		perf perflog
  *	proc.c		env status meminfo hooklog clearlog rmmod show
  *	fail.c		sweep endsweep fail_nth
@@ -85,6 +86,8 @@ static const struct {
 	{ "stm", stm_step },
 	{ "io_setup", io_setup_step },
 	{ "io_destroy", io_destroy_step },
+	{ "uffd", uffd_step },
+	{ "uffd_register", uffd_register_step },
 	{ "rlimit", rlimit_step },
 	{ "mdwe", mdwe_step },
 	{ "ksm", ksm_step },

@@ -202,6 +202,7 @@ step_function old_step, stat_step, rename_step;
 step_function maps_step, query_step, pagemap_step;
 step_function shmget_step, shmat_step, shmdt_step, shmstat_step, shmrm_step;
 step_function io_setup_step, io_destroy_step;
+step_function uffd_step, uffd_register_step;
 step_function rlimit_step, mdwe_step, mseal_step, mlockall_step, ksm_step,
 	unprivileged_step, vma_name_step,
 	read_implies_exec_step;

@@ -30,18 +30,31 @@ static size_t size_of_segment(int id)
 	return page_align(facts.shm_segsz);
 }
 
+static int attach_flags(struct step *step)
+{
+	int flags = 0;
+
+	if (has_word(step, "ro"))
+		flags |= SHM_RDONLY;
+	if (has_word(step, "exec"))
+		flags |= SHM_EXEC;
+	if (has_word(step, "rnd"))
+		flags |= SHM_RND;
+	if (has_word(step, "remap"))
+		flags |= SHM_REMAP;
+	return flags;
+}
+
 void shmat_step(struct step *step)
 {
 	const char *name = word(step, 1);
 	int id = segment_of(word(step, 2));
-	int flags = has_word(step, "ro") ? SHM_RDONLY : 0;
+	int flags = attach_flags(step);
 	const char *addr = option(step, "addr");
 	void *at, *hint = addr ? (void *)parse_address(addr) : NULL;
 	struct mapping mapping = {};
 	int err;
 
-	if (has_word(step, "remap"))
-		flags |= SHM_REMAP;
 	no_more_words(step);
 	at = shmat(id, hint, flags);
 	err = at == (void *)-1 ? errno : 0;

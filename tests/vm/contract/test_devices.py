@@ -12,12 +12,13 @@ from testbed.intree.intreefile import INTREE_FILES, LOW, InTreeFile, set_up
 from testbed.kernel.request import Kernel
 from testbed.lab.guest import Guest
 from testbed.mmap.script import Script
+from testbed.suite.intreecases import ready
 
 FILES = {file.name: file for file in INTREE_FILES}
 
-# From include/uapi/linux/fs.h and fs/ext4/ext4.h.
+# From include/uapi/linux/fs.h, fs/ext4/ext4.h and include/uapi/linux/f2fs.h.
 BLKROSET = "0x125d"
-EXT4_IOC_SHUTDOWN = "0x8004587d"
+SHUTDOWN = "0x8004587d"
 
 _MEM = pytest.mark.reaches("drivers/char/mem.c:mem_fops")
 _ZERO = pytest.mark.reaches("drivers/char/mem.c:zero_fops")
@@ -206,22 +207,61 @@ def test_a_disk_that_became_read_only_is_not_mapped_for_writing(guest: Guest) ->
     assert seen[again].error == ""
 
 
-@pytest.mark.reaches("fs/ext4/file.c:ext4_file_operations")
-@pytest.mark.kconfig("EXT4_FS", "VIRTIO_BLK")
-@pytest.mark.parametrize("user", [FILES["ext4"]], ids=str)
+def _on(*names: str) -> pytest.MarkDecorator:
+    """Parametrize a test with file systems of disks."""
+    return pytest.mark.parametrize(
+        "user",
+        [
+            pytest.param(
+                FILES[name],
+                marks=[
+                    pytest.mark.kconfig(*FILES[name].symbols),
+                    pytest.mark.reaches(FILES[name].hook),
+                ],
+                id=name,
+            )
+            for name in names
+        ],
+    )
+
+
+def _stricken(user: InTreeFile, options: str = "") -> InTreeFile:
+    """A file that cannot be removed at the end. The next mount recovers the file system."""
+    up = user.up.replace("mount ", f"mount {options} ") if options else user.up
+    return dataclasses.replace(user, up=up, down="umount /tmp/user; rmdir /tmp/user")
+
+
+@_on("ext4", "f2fs")
 @pytest.mark.parametrize("mode", ["rw", "ro"])
 def test_a_file_system_that_was_shut_down_maps_nothing(
     guest: Guest, user: InTreeFile, mode: str
 ) -> None:
-    # The file cannot be removed any more. The next mount recovers the file system.
-    script = set_up(guest, dataclasses.replace(user, down="umount /tmp/user; rmdir /tmp/user"))
+    script = ready(guest, _stricken(user))
     script.open("f", "/tmp/user/file", mode)
     before = script.map("m", "f", prot="r")
-    down = script.step("ioctl", LOW, EXT4_IOC_SHUTDOWN, bytes="00000000")
+    down = script.step("ioctl", LOW, SHUTDOWN, bytes="00000000")
     after = script.map("n", "f", prot="r")
     seen = guest.prober.run(script)
     assert (seen[before].error, seen[down].error) == ("", "")
     assert seen[after].error == "EIO"
+
+
+@_on("ext4")
+def test_after_an_error_only_files_that_are_open_for_reading_are_mapped(
+    guest: Guest, user: InTreeFile
+) -> None:
+    """fs/ext4/ext4.h, ext4_emergency_state(): the mount became read-only."""
+    script = ready(guest, _stricken(user, "-o errors=remount-ro"))
+    mounts = guest.session.get("/proc/mounts").decode().splitlines()
+    disk = next(line.split()[0] for line in mounts if " /tmp/user " in line)
+    script.open("error", f"/sys/fs/ext4/{disk.removeprefix('/dev/')}/trigger_fs_error", "wo")
+    script.open("ro", "/tmp/user/file", "ro")
+    before = script.map("m", LOW)
+    script.step("write_file", "error", "78")
+    after = [script.map("n", name, prot="r") for name in (LOW, "ro")]
+    seen = guest.prober.run(script)
+    assert seen[before].error == ""
+    assert [seen[step].error for step in after] == ["EROFS", ""]
 
 
 @pytest.mark.reaches("fs/aio.c:aio_ring_fops")

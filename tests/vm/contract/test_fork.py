@@ -56,7 +56,9 @@ def test_the_size_of_a_child_is_that_of_what_it_got(
     after = script.step("status")
     seen = stack.run(script)
     missing = 0 if kept else seen[maps].vma.size >> 10
-    for key, less in (("VmSize", missing), ("VmData", missing), ("VmStk", 0), ("VmExe", 0)):
+    # VmLib is exec_vm without the program's text.
+    for key in ("VmSize", "VmData", "VmStk", "VmExe", "VmLib"):
+        less = missing if key in ("VmSize", "VmData") else 0
         sizes = [seen[step].values["fields"][key] for step in (before, child, after)]
         assert sizes == [sizes[0], sizes[0] - less, sizes[0]], key
 
@@ -163,3 +165,20 @@ def test_memory_is_wiped_only_where_that_was_asked_for(guest: Guest, advice: str
     assert seen[child].contents == ["zero" if wiped else "fill:0x11"] * 4
     assert ("wf" in seen[maps].vma.vmflags) is wiped
     assert seen[parent].contents == ["fill:0x11"] * 4
+
+
+@pytest.mark.kconfig("USERFAULTFD")
+def test_a_child_is_not_watched(guest: Guest) -> None:
+    """A userfaultfd serves one process, unless it asks for events (dup_userfaultfd())."""
+    script = Script()
+    script.map("m", "anon", flags="private")
+    script.step("uffd", "u")
+    watched = script.step("uffd_register", "m", "u", "1-2")
+    with script.fork():
+        child, touched = script.maps("m"), script.write("m", 0x7)
+    parent = script.maps("m")
+    seen = guest.prober.run(script)
+    assert seen[watched].error == ""
+    assert ["um" in vma.vmflags for vma in seen[parent].vmas] == [False, True, False]
+    assert not any("um" in vma.vmflags for vma in seen[child].vmas)
+    assert seen[touched].results == ["ok"] * 4

@@ -160,3 +160,26 @@ def test_a_piece_that_moves_back_joins_its_neighbour(
     assert (len(seen[apart].vmas), len(seen[joined].vmas)) == (1, 1)
     assert seen[joined].vma.size == 6 * (seen[back].values["len"] // 2)
     assert seen[read].contents == POOL
+
+
+@pytest.mark.kconfig("USERFAULTFD")
+@pytest.mark.parametrize("sharing", ["shared", "private"])
+def test_only_pieces_of_one_userfaultfd_become_one(guest: Guest, sharing: str) -> None:
+    script = Script()
+    for name in "uv":
+        script.step("uffd", name)
+    script.step("memfd", "f", "6p")
+    shown = {}
+    for first, second in (("u", "u"), ("u", "v")):
+        script.map("m", "f", pages=6, flags=sharing)
+        steps = [
+            script.step("uffd_register", "m", first, "0-1"),
+            script.step("uffd_register", "m", second, "2-3"),
+        ]
+        shown[first + second] = (steps, script.maps("m"))
+    seen = guest.prober.run(script)
+    for who, (steps, maps) in shown.items():
+        assert [seen[step].error for step in steps] == ["", ""]
+        ends = [vma.end - seen[maps].vmas[0].start for vma in seen[maps].vmas]
+        size = ends[-1] // 6
+        assert ends == [pages * size for pages in ((4, 6) if who == "uu" else (2, 4, 6))]

@@ -3,14 +3,20 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 
 from testbed.intree.intreefile import LOW, InTreeFile
-from testbed.intree.promises import flags_of_call, promise_of
+from testbed.intree.promises import error_of_call, flags_of_call, path_of, promise_of
 from testbed.lab.guest import Guest
 from testbed.mmap.canonical import DROPPED_VMFLAGS
+from testbed.mmap.oracle import canonical_vma
 from testbed.mmap.path import HookPath, stack_over
 from testbed.suite.intreecases import first_page, intree_files, ready
+
+# Of mmap(2): with and without execution, and what no program asks for.
+_ACCESS = ("none", "r", "w", "x", "rw", "rx", "wx", "rwx")
 
 
 class Subject:
@@ -37,17 +43,59 @@ def test_the_flags_are_those_of_the_call_and_of_the_hook(
     guest: Guest, user: InTreeFile, path: HookPath
 ) -> None:
     subject = Subject(guest, user, path)
-    calls = [(prot, flags) for flags in user.flags for prot in ("none", "r", user.prot)]
     shown = {}
-    for prot, flags in dict.fromkeys(calls):
+    for prot, flags in product(_ACCESS, user.flags):
         made = subject.map(prot=prot, flags=flags)
         shown[prot, flags] = (made, subject.script.maps("m"))
     seen = guest.prober.run(subject.script)
     for (prot, flags), (made, maps) in shown.items():
-        assert seen[made].error == "", (prot, flags)
         noexec = user.noexec and path is HookPath.DIRECT
+        error = error_of_call(prot, flags, user.mode, noexec=noexec)
+        assert seen[made].error == error, (prot, flags)
+        if error:
+            continue
         wanted = flags_of_call(prot, flags, user.mode, noexec=noexec) | promise_of(user).flags
         assert seen[maps].vma.vmflags - DROPPED_VMFLAGS == wanted, (prot, flags)
+
+
+@intree_files(most=2)
+@pytest.mark.guarantee(18, 29)
+def test_the_mapping_is_of_its_file_at_its_offset(
+    guest: Guest, user: InTreeFile, path: HookPath
+) -> None:
+    subject = Subject(guest, user, path)
+    shown = []
+    for flags in user.flags:
+        subject.map(flags=flags)
+        shown.append(subject.script.maps("m"))
+    seen = guest.prober.run(subject.script)
+    for maps in shown:
+        vma = seen[maps].vma
+        assert vma.offset == subject.first * (vma.size // user.pages)
+        if path is HookPath.DIRECT:
+            assert vma.path == path_of(user)
+
+
+@intree_files(most=2)
+@pytest.mark.guarantee(67)
+def test_a_child_gets_what_its_parent_has(guest: Guest, user: InTreeFile, path: HookPath) -> None:
+    subject = Subject(guest, user, path)
+    script = subject.script
+    shown = []
+    for flags in user.flags:
+        made = subject.map(flags=flags)
+        parents = script.maps("m"), script.read("m", volatile=not user.stable)
+        with script.fork():
+            childs = script.maps("m"), script.read("m", volatile=not user.stable)
+        shown.append((made, parents, childs))
+    seen = guest.prober.run(script)
+    for made, parents, childs in shown:
+        assert seen[made].error == ""
+        parent, child = (canonical_vma(seen[maps].vma) for maps, _ in (parents, childs))
+        assert child == parent
+        assert seen[childs[1]].results == ["ok"] * user.pages
+        if user.stable:
+            assert seen[childs[1]].contents == seen[parents[1]].contents
 
 
 @intree_files(lambda user: promise_of(user).accesses is not None)

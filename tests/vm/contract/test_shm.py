@@ -120,6 +120,103 @@ def test_an_attachment_replaces_a_mapping_only_if_that_is_asked_for(
     assert seen[read].contents == ["zero"] * PAGES
 
 
+def test_an_attachment_that_is_refused_is_not_counted(guest: Guest) -> None:
+    """ipc/shm.c, do_shmat() counts itself while it works."""
+    script = _attached()
+    script.step("shmdt", "m")
+    script.map("old", "anon", pages=PAGES, flags="private")
+    refused = script.step("shmat", "n", "s", addr="old")
+    count = script.step("shmstat", "s")
+    script.step("shmrm", "s")
+    gone = script.step("shmstat", "s")
+    seen = guest.prober.run(script)
+    assert seen[refused].error == "EINVAL"
+    assert seen[count].values["nattch"] == 0
+    assert seen[gone].error != ""
+
+
+def test_an_attachment_is_detached_with_all_its_pieces_and_nothing_else(guest: Guest) -> None:
+    """ipc/shm.c, ksys_shmdt(): the other segment's page lies where one of the own could be."""
+    script = _attached(pages=6)
+    script.step("mprotect", "m", "2", prot="r")
+    script.step("munmap", "m", "4")
+    script.step("shmget", "t", "6p")
+    script.step("shmat", "n", "t")
+    script.step("mremap n from=4p old=1p len=1p flags=maymove,fixed addr=m+4p as=moved")
+    script.step("shmdt", "m")
+    left = script.maps("m")
+    counts = [script.step("shmstat", name) for name in "st"]
+    for name in "st":
+        script.step("shmrm", name)
+    seen = guest.prober.run(script)
+    assert [vma.offset // vma.size for vma in seen[left].vmas] == [4]
+    assert [seen[step].values["nattch"] for step in counts] == [0, 3]
+
+
+def test_an_address_can_be_rounded_down(guest: Guest) -> None:
+    script = Script()
+    script.step("shmget", "s", f"{PAGES}p")
+    script.map("room", "anon", pages=PAGES, flags="private")
+    rounded = script.step("shmat", "m", "s", "rnd", "remap", addr="room+0x100")
+    nowhere = script.step("shmat", "n", "s", "rnd", "remap", addr="0x100")
+    maps = script.maps("room")
+    script.step("shmrm", "s")
+    seen = guest.prober.run(script)
+    assert (seen[rounded].error, seen[nowhere].error) == ("", "EINVAL")
+    assert seen[rounded].address == seen[maps].vma.start
+    assert seen[maps].vma.path == "/SYSV00000000 (deleted)"
+
+
+@pytest.mark.guarantee(13)
+@pytest.mark.parametrize(
+    ("words", "perms"),
+    [((), "rw-s"), (("exec",), "rwxs"), (("ro",), "r--s"), (("ro", "exec"), "r-xs")],
+    ids=["rw", "rwx", "r", "rx"],
+)
+def test_an_attachment_is_executed_where_that_is_asked_for(
+    guest: Guest, words: tuple[str, ...], perms: str
+) -> None:
+    script = Script()
+    script.step("shmget", "s", f"{PAGES}p")
+    script.step("shmat", "m", "s", *words)
+    maps = script.maps("m")
+    script.step("shmrm", "s")
+    assert guest.prober.run(script)[maps].vma.perms == perms
+
+
+@pytest.mark.guarantee(69, 70)
+def test_an_attachment_is_locked_with_all_later_mappings(guest: Guest) -> None:
+    script = Script()
+    script.step("shmget", "s", f"{PAGES}p")
+    script.step("mlockall", "future")
+    before = script.step("status")
+    script.step("shmat", "m", "s")
+    after, maps = script.step("status"), script.maps("m")
+    script.step("shmrm", "s")
+    seen = guest.prober.run(script)
+    vma = seen[maps].vma
+    had, has = (seen[step].values["fields"]["VmLck"] for step in (before, after))
+    assert "lo" in vma.vmflags
+    assert (has - had) << 10 == vma.size
+    assert vma.smaps["Rss"] << 10 == vma.size
+
+
+def test_a_segment_ends_with_its_last_attachment_where_that_is_set(guest: Guest) -> None:
+    """kernel.shm_rmid_forced (ipc/shm.c, shm_may_destroy())."""
+    switch = "/proc/sys/kernel/shm_rmid_forced"
+    guest.at_end(lambda: guest.session.write((switch, b"0")))
+    guest.session.write((switch, b"1"))
+    script = _attached()
+    with script.fork():
+        script.read("m")
+    alive = script.step("shmstat", "s")
+    script.step("shmdt", "m")
+    gone = script.step("shmstat", "s")
+    seen = guest.prober.run(script)
+    assert seen[alive].values["nattch"] == 1
+    assert seen[gone].error != ""
+
+
 def test_a_page_that_is_given_back_is_zero(guest: Guest) -> None:
     """MADV_REMOVE goes through shm_fallocate()."""
     script = _attached()

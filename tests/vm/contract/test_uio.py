@@ -149,9 +149,17 @@ def test_mapped_runs_once_before_the_vma_is_visible(guest: Guest) -> None:
 
 
 @pytest.mark.parametrize(
-    ("pages", "number"), [(PAGES + 1, 0), (1, 2), (1, 9)], ids=["too-long", "no-map", "no-such-map"]
+    ("device", "pages", "number"),
+    [
+        ("f", PAGES + 1, 0),
+        ("old", PAGES + 1, 0),
+        ("old", PAGES + 1, 1),
+        ("f", 1, 2),
+        ("f", 1, 5),
+        ("old", 1, 5),
+        ("old", 1, 9),
+    ],
 )
-@pytest.mark.parametrize("device", ["f", "old"])
 def test_what_no_map_has_is_refused_before_the_hook(
     guest: Guest, device: str, pages: int, number: int
 ) -> None:
@@ -161,6 +169,23 @@ def test_what_no_map_has_is_refused_before_the_hook(
     seen = guest.prober.run(script)
     assert seen[made].error == "EINVAL"
     assert seen[log].events == []
+
+
+@pytest.mark.parametrize(
+    ("number", "pages", "error"),
+    [(2, 2, ""), (2, 3, "EINVAL"), (3, 1, "ENODEV"), (3, 2, "ENODEV"), (4, 1, "EINVAL")],
+)
+def test_a_map_within_pages_is_served_whole_or_not_at_all(
+    guest: Guest, number: int, pages: int, error: str
+) -> None:
+    """drivers/uio/uio.c, uio_mmap() and uio_mmap_physical()."""
+    script = _script(_load(guest))
+    made = script.map("m", "old", pages=pages, offset=number)
+    read = script.read("m")
+    seen = guest.prober.run(script)
+    assert seen[made].error == error
+    if not error:
+        assert seen[read].contents == [f"uio:{page}" for page in range(pages)]
 
 
 @pytest.mark.parametrize(("number", "error"), [(-1, "EPERM"), (-12, "ENOMEM"), (-512, "512")])
