@@ -16,7 +16,7 @@ from testbed.check.checker import Checker
 from testbed.check.drivernode import Unsteady
 from testbed.check.intreeloading import InTreeLoader, require_modules, require_symbols
 from testbed.check.recipeplan import recipe_plan
-from testbed.check.result import Checked, Conversion
+from testbed.check.result import Checked, Conversion, TrialResult
 from testbed.check.script import BaseMapping
 from testbed.check.subjects import Renamed
 from testbed.context import Context
@@ -27,9 +27,13 @@ from testbed.kernel.driver import Driver
 from testbed.kernel.request import Kernel
 from testbed.kernel.source import Source, unpack
 from testbed.lab.lab import Lab
+from testbed.mmap.path import HookPath
 from testbed.process import find_tool
 from testbed.settings import Isolation
 from testbed.vm.qemu import qemu_devices, qemu_version
+
+# The trial of a kernel that does not boot.
+_BOOT = "boot"
 
 
 @dataclass(frozen=True)
@@ -44,11 +48,12 @@ class Machine:
     def of(cls, recipe: Recipe) -> Machine:
         return cls(recipe.qemu, recipe.cmdline, recipe.clones)
 
-    def lab(self, kernel: Lab) -> Lab:
+    def lab(self, kernel: Lab, arches: tuple[str, ...]) -> Lab:
         """Return a lab of the same kernel, whose guests are such machines."""
         settings = kernel.ctx.settings
         changed = dataclasses.replace(
             settings,
+            arch=arches,
             qemu=(*self.qemu, *settings.qemu),
             cmdline=" ".join(filter(None, (self.cmdline, settings.cmdline))),
             isolation=settings.isolation if self.clones else Isolation.BOOT,
@@ -85,38 +90,51 @@ class DriverChecks:
         Raises:
             SetupError: a driver cannot be checked here, and it is not to be left out.
         """
-        machines = dict.fromkeys(map(Machine.of, recipes))
-        for machine in machines:
-            group = [recipe for recipe in recipes if Machine.of(recipe) == machine]
+        able = [(recipe, arches) for recipe in recipes if (arches := self._arches(recipe))]
+        for machine in dict.fromkeys(Machine.of(recipe) for recipe, _ in able):
+            group = [each for each in able if Machine.of(each[0]) == machine]
             try:
                 self._run_on(machine, group)
             except (BootError, InfraError) as error:
                 if not self.lenient or machine == Machine((), "", clones=True):
                     raise
-                self.left_out |= {recipe.name: error.message for recipe in group}
+                self.left_out |= {recipe.name: error.message for recipe, _ in group}
         keys = ((recipe.name, arch) for recipe in recipes for arch in ARCHES)
         return [self.results[key] for key in keys if key in self.results]
 
-    def _run_on(self, machine: Machine, group: list[Recipe]) -> None:
+    def _arches(self, recipe: Recipe) -> tuple[str, ...]:
+        """Return the architectures on which a driver can be checked. Nothing boots for this."""
+        arches = self.kernels[-1].ctx.settings.arch
+        return tuple(arch for arch in arches if self._can(recipe, arch))
+
+    def _run_on(self, machine: Machine, group: Sequence[tuple[Recipe, tuple[str, ...]]]) -> None:
+        wanted = dict.fromkeys(arch for _, arches in group for arch in arches)
         with ExitStack() as stack:
-            labs = [stack.enter_context(closing(machine.lab(kernel))) for kernel in self.kernels]
+            labs = [
+                stack.enter_context(closing(machine.lab(kernel, tuple(wanted))))
+                for kernel in self.kernels
+            ]
             for lab in labs:
-                for arch in lab.ctx.settings.arch:
+                for arch in wanted:
                     lab.prepared(arch)
             labs[-1].for_each_arch(partial(self._check_all, labs, group))
 
-    def _check_all(self, labs: Sequence[Lab], group: Sequence[Recipe], arch: str) -> None:
-        for recipe in group:
-            if self._can(labs, recipe, arch):
-                result = self._check(labs, recipe, arch)
-                self.results[recipe.name, arch] = result
-                with self._lock:
-                    self.finished(result)
+    def _check_all(
+        self, labs: Sequence[Lab], group: Sequence[tuple[Recipe, tuple[str, ...]]], arch: str
+    ) -> None:
+        broken = _boot_error(labs, arch)
+        for recipe in (recipe for recipe, arches in group if arch in arches):
+            result = (
+                _unbooted(labs, recipe, arch, broken) if broken else self._check(labs, recipe, arch)
+            )
+            self.results[recipe.name, arch] = result
+            with self._lock:
+                self.finished(result)
 
-    def _can(self, labs: Sequence[Lab], recipe: Recipe, arch: str) -> bool:
+    def _can(self, recipe: Recipe, arch: str) -> bool:
         """Whether a driver can be checked on an architecture."""
         try:
-            for lab in labs:
+            for lab in self.kernels:
                 prepared = lab.prepared(arch)
                 tree = partial(source_tree, prepared.source, lab.ctx)
                 require(recipe, find_arch(arch), prepared.kernel, tree)
@@ -156,6 +174,41 @@ class DriverChecks:
             return sides[0]
         before, after = sides
         return Conversion(before, after, changes_kind=recipe.name in self.converted)
+
+
+def _boot_error(labs: Sequence[Lab], arch: str) -> str:
+    """Return why the newer of two kernels does not boot where the older one does, or "".
+
+    Raises:
+        BootError: the older one does not boot.
+    """
+    if len(labs) == 1:
+        return ""
+    before, after = labs
+    with before.guest(arch, disks=False):
+        pass
+    try:
+        with after.guest(arch, disks=False):
+            return ""
+    except BootError as error:
+        return error.message
+
+
+def _unbooted(labs: Sequence[Lab], recipe: Recipe, arch: str, error: str) -> Conversion:
+    """Return the result of a driver whose newer kernel does not boot."""
+
+    def side(lab: Lab, *complaints: str) -> Checked:
+        kernel = lab.prepared(arch).kernel
+        return Checked(
+            arch=arch,
+            kernel=kernel.release,
+            driver=f"{recipe} of {kernel.release}",
+            node=recipe.shown,
+            base_mappings=(),
+            outcomes=(TrialResult(trial=_BOOT, path=HookPath.DIRECT, complaints=complaints),),
+        )
+
+    return Conversion(side(labs[0]), side(labs[1], f"the kernel does not boot: {error}"))
 
 
 def require(recipe: Recipe, arch: Arch, kernel: Kernel | None, tree: Callable[[], Path]) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from pathlib import Path, PurePosixPath
 
 from testbed.check.indisk import attach
@@ -23,6 +23,9 @@ from testbed.mmap.script import Script
 from testbed.suggest import nearest
 
 _MODULES = "/proc/modules"
+
+# A source does not change while drivers are looked at, and reading it takes seconds.
+_definitions = cache(read_definitions)
 
 # The testbed's own modules that a recipe can name: they give memory to hooks of the kernel.
 OWN_MODULES = ("mmap_relay", "mmap_stm")
@@ -137,7 +140,7 @@ def require_symbols(recipe: Recipe, kernel: Kernel, tree: Callable[[], Path]) ->
     """
     final = parse_config(kernel.config.read_text())
     for asked in lost(recipe.symbols, final):
-        definitions = read_definitions(tree(), kernel.arch.srcarch)
+        definitions = _definitions(tree(), kernel.arch.srcarch)
         raise SetupError(
             f"{recipe}: {asked} is {final.get(asked.name, 'n')} in {kernel.release}: "
             f"{explain(asked, final, definitions)}",
