@@ -5,15 +5,21 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from testbed.context import Context
+from testbed.coverage.counted import Subject
 from testbed.coverage.counters import counting_diff
+from testbed.coverage.covering import Covering
 from testbed.coverage.hunks import Hunk, Seen, Way, hunk_runs
 from testbed.coverage.hunktable import hunks_by_test
 from testbed.coverage.ranby import hunks_of_tests, write_coverage
 from testbed.errors import SetupError
 from testbed.kernel.patch import make_patch
+from testbed.kernel.series import Series
+from testbed.settings import Toolchain
 
 LOADED = "static int post_relocation(struct module *mod, const struct load_info *info)\n{\n"
 TREE = {
@@ -89,3 +95,21 @@ def test_a_folder_without_coverage_is_refused(tmp_path: Path, content: str | Non
         (tmp_path / "coverage.json").write_text(content)
     with pytest.raises(SetupError, match="has no coverage"):
         hunks_of_tests(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "gcov", "message"),
+    [
+        (Toolchain.LLVM, "gcov", "only kernels that GCC compiles count"),
+        (Toolchain.GCC, "gcov-of-nobody", "gcov-of-nobody is not installed"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_before_anything_is_built(
+    ctx: Context, monkeypatch: pytest.MonkeyPatch, kind: Toolchain, gcov: str, message: str
+) -> None:
+    compiler = SimpleNamespace(kind=kind, gcov=gcov)
+    monkeypatch.setattr("testbed.coverage.covering.find_compiler", lambda *_: compiler)
+    subject = Subject(Series(), HUNKS, ("mm/util.o",))
+    covering = Covering(ctx=ctx, plain=Series(), subject=subject, folder=Path("/nonexistent"))
+    with pytest.raises(SetupError, match=message):
+        covering.run("x86_64")
