@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from testbed.cache import digest
@@ -13,14 +14,13 @@ from testbed.context import Context
 from testbed.coverage.counters import counting_diff
 from testbed.coverage.hunks import Hunk, hunks_of
 from testbed.errors import SetupError
+from testbed.inventory.treefiles import TreeFiles, opened_files, patched
 from testbed.kernel.build import KernelBuilder, open_builder
 from testbed.kernel.patch import make_patch
 from testbed.kernel.series import Series
-from testbed.kernel.source import resolve, unpack
-from testbed.kernel.worktree import prepare_worktree
+from testbed.kernel.source import resolve
 from testbed.lab.prepared import request_kernel
-
-BUILD_DIR = "coverage"
+from testbed.mutants.trial import BUILD_DIR
 
 # Who includes a header of the layer: its lines are counted there.
 _INCLUDERS = ("mm/util.c", "mm/vma.c", "mm/mmap.c", "mm/memory.c")
@@ -48,22 +48,21 @@ def subject_of(series: Series, ctx: Context) -> Subject:
     """
     if not series.patches:
         raise SetupError("there is no series to cover", hint="give --series")
-    tree = unpack(resolve(ctx.settings.kernel, ctx), ctx)
+    source = resolve(ctx.settings.kernel, ctx)
     files = sorted({name for patch in series.patches for name in patch.files})
-    with ctx.cache.work(f"coverage-{digest(tree.source.family)}") as root:
-        src = prepare_worktree(root, tree, series).src
-        texts = {name: (_text(tree.path / name), _text(src / name)) for name in files}
+    with opened_files(source, ctx) as plain, patched(plain, series) as final:
+        before, after = partial(_text, plain), partial(_text, final)
         hunks = [
             hunk
-            for name, (before, after) in texts.items()
+            for name in files
             if name.endswith((".c", ".h"))
-            for hunk in hunks_of(name, before, after)
+            for hunk in hunks_of(name, before(name), after(name))
         ]
         if not hunks:
             raise SetupError("the series adds no line of C", hint="see testbed series")
         objects = objects_of([hunk.file for hunk in hunks])
-        diff = counting_diff(src, objects).encode(errors="surrogateescape")
-        patch = make_patch("counters.patch", diff, origin="testbed coverage")
+        diff = counting_diff(after, objects).encode(errors="surrogateescape")
+    patch = make_patch("counters.patch", diff, origin="testbed coverage")
     counting = dataclasses.replace(series, patches=(*series.patches, patch))
     return Subject(counting, tuple(hunks), objects)
 
@@ -76,8 +75,12 @@ def objects_of(files: Collection[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name.removesuffix(".c") + ".o" for name in found))
 
 
-def _text(path: Path) -> str:
-    return path.read_text(errors="surrogateescape") if path.is_file() else ""
+def _text(files: TreeFiles, name: str) -> str:
+    """Return the text of a file; nothing if the tree has none of that name."""
+    try:
+        return files.read(name).decode(errors="surrogateescape")
+    except (OSError, SetupError):
+        return ""
 
 
 def keep_notes(subject: Subject, arch: str, folder: Path, ctx: Context) -> dict[str, Path]:

@@ -4,14 +4,14 @@
 CONFIG_GCOV_KERNEL would do the same, but it changes struct module, and with it nearly every object.
 So the compiler lists its counters in a section of their own (-fprofile-info-section, GCC 11 or
 later) instead of calling constructors, and the kernel's gcov code reads that list at its start, and
-each module's when the module is loaded. Pure but for reading the tree.
+each module's when the module is loaded.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import PurePosixPath
 
 from testbed.errors import SetupError
 
@@ -67,41 +67,38 @@ _EDITS = (
 )
 
 
-def counting_diff(src: Path, objects: Sequence[str]) -> str:
-    """Return a diff of the tree `src`, below which `objects` are named as `mm/util.o`.
+# Returns the text of a file of the tree; nothing if there is none.
+Reader = Callable[[str], str]
+
+
+def counting_diff(text_of: Reader, objects: Sequence[str]) -> str:
+    """Return a diff of a tree in which `objects`, named as `mm/util.o`, count.
 
     Raises:
         SetupError: this kernel's text differs from what the edits expect.
     """
     edited: dict[str, str] = {}
-    for name, old, new in (*_EDITS, *_flags_of(src, objects)):
-        text = edited[name] if name in edited else _text(src, name)
-        if old not in text:
+    for name, old, new in (*_EDITS, *_flags_of(text_of, objects)):
+        text = edited[name] if name in edited else text_of(name)
+        if not text or old not in text:
             raise _differs(name)
         # Without an old text, the new one goes to the end.
         edited[name] = text.replace(old, new, 1) if old else text + new
-    return "".join(line for name, text in edited.items() for line in _diff(src, name, text))
+    return "".join(
+        line for name, text in edited.items() for line in _diff(name, text_of(name), text)
+    )
 
 
-def _flags_of(src: Path, objects: Sequence[str]) -> Iterator[tuple[str, str, str]]:
+def _flags_of(text_of: Reader, objects: Sequence[str]) -> Iterator[tuple[str, str, str]]:
     """Yield the edit of a Makefile for each object."""
     for name in objects:
-        folder = next(
-            each for each in PurePosixPath(name).parents if (src / each / "Makefile").is_file()
-        )
+        folder = next(each for each in PurePosixPath(name).parents if text_of(f"{each}/Makefile"))
         stem = PurePosixPath(name).relative_to(folder)
-        yield str(folder / "Makefile"), "", f"CFLAGS_{stem} += {_FLAGS}\n"
+        yield f"{folder}/Makefile", "", f"CFLAGS_{stem} += {_FLAGS}\n"
 
 
-def _text(src: Path, name: str) -> str:
-    path = src / name
-    if not path.is_file():
-        raise _differs(name)
-    return path.read_text(errors="surrogateescape")
-
-
-def _diff(src: Path, name: str, after: str) -> Iterator[str]:
-    old, new = (text.splitlines(keepends=True) for text in (_text(src, name), after))
+def _diff(name: str, before: str, after: str) -> Iterator[str]:
+    old, new = (text.splitlines(keepends=True) for text in (before, after))
     return difflib.unified_diff(old, new, f"a/{name}", f"b/{name}")
 
 

@@ -13,7 +13,7 @@ from testbed.check.drivers import DriverChecks
 from testbed.check.kernelchange import KernelText, read_change
 from testbed.context import Context
 from testbed.coverage.collect import Collector
-from testbed.coverage.counted import BUILD_DIR, Subject, keep_notes
+from testbed.coverage.counted import Subject, keep_notes
 from testbed.coverage.gcov import Reader, require_gcov
 from testbed.coverage.hunks import HunkRun, hunk_runs
 from testbed.coverage.hunktable import hunks_by_test
@@ -24,6 +24,7 @@ from testbed.kernel.series import Series
 from testbed.kernel.source import resolve
 from testbed.kernel.toolchain import find_compiler
 from testbed.lab.lab import Lab
+from testbed.mutants.trial import BUILD_DIR
 from testbed.settings import Toolchain
 from testbed.suite.plugin import GUEST
 from testbed.suite.runner import run_suite
