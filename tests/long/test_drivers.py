@@ -21,6 +21,9 @@ from testbed.mmap.path import HookPath
 
 KNOWN = load_recipes()
 
+# Defects of the kernel that all trials of a driver show (docs/findings.md).
+DEFECTS = {("comedi", "arm64"): "KD36"}
+
 
 @pytest.fixture
 def recipe(request: pytest.FixtureRequest, lab: Lab, prepared: PreparedKernel) -> Recipe:
@@ -41,8 +44,10 @@ def recipe(request: pytest.FixtureRequest, lab: Lab, prepared: PreparedKernel) -
 
 @pytest.mark.parametrize("recipe", KNOWN, indirect=True)
 def test_a_chain_runs_and_all_trials_hold(
-    lab: Lab, prepared: PreparedKernel, recipe: Recipe
+    request: pytest.FixtureRequest, lab: Lab, prepared: PreparedKernel, recipe: Recipe
 ) -> None:
+    if defect := DEFECTS.get((recipe.name, prepared.arch.name)):
+        request.applymarker(pytest.mark.xfail(reason=defect, strict=True))
     found = check_driver(recipe, lab, prepared)
     assert complaints(found) == []
     status = {each.trial: each.status for each in found.outcomes}
