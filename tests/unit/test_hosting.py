@@ -15,6 +15,7 @@ from hosting import rootimage
 from hosting.checks import Check, checks
 from hosting.hostmachine import HostMachine, host_argv
 from hosting.hosttable import HOSTS, Host, find_host
+from hosting.inside import samefacts
 from hosting.poor import poor_checks
 from hosting.rootimage import RootImage
 from hosting.rounds import Round
@@ -23,6 +24,8 @@ from testbed.arch import ARCHES
 from testbed.errors import InfraError, SetupError
 from testbed.process import Completed, spawn
 from testbed.progress import SilentProgress
+from testbed.results.model import Case, Run, Status
+from testbed.results.store import append_facts, write_run
 
 
 @pytest.fixture(params=HOSTS)
@@ -172,3 +175,28 @@ def test_a_check_on_a_host_that_cannot_be_changed_fails(
 def test_every_change_of_a_host_is_undone(host: Host) -> None:
     for check in poor_checks(host):
         assert bool(check.before) == bool(check.after), check.name
+
+
+@pytest.mark.parametrize(
+    ("new", "status"),
+    [
+        ({"vma.smaps.Rss": "4", "vma.smaps.ProtectionKey": "0"}, 0),
+        ({"vma.smaps.Rss": "4"}, 0),
+        ({"vma.smaps.Rss": "4", "vma.smaps.ProtectionKey": "1"}, 1),
+        ({"vma.smaps.Rss": "8", "vma.smaps.ProtectionKey": "0"}, 1),
+        ({"vma.smaps.ProtectionKey": "0"}, 1),
+    ],
+    ids=["equal", "no-feature", "other-key", "other-fact", "fewer-facts"],
+)
+def test_facts_that_a_processor_lacks_are_no_difference(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], new: dict[str, str], status: int
+) -> None:
+    base = {"vma.smaps.Rss": "4", "vma.smaps.ProtectionKey": "0"}
+    case = Case(test="t", arch="x86_64", path="stack", status=Status.PASS)
+    for name, facts in (("base", base), ("new", new)):
+        folder = tmp_path / name / "latest"
+        folder.mkdir(parents=True)
+        write_run(folder, Run(name=name, command="c", started="s", cases=(case,)))
+        append_facts(folder, "t", {"script": facts})
+    assert samefacts.main(tmp_path / "base" / "latest", tmp_path / "new" / "latest") == status
+    assert f": {status} facts differ" in capsys.readouterr().out
