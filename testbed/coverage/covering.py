@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,10 +48,11 @@ class Covering:
     folder: Path  # for the results
     expression: str | None = None  # the tests to run, as pytest -k; None: all
     drivers: bool = True
+    trials: tuple[str, ...] = ()  # patterns of the drivers' trials; empty: all
     fuzz_seconds: float = 60.0
 
-    def run(self, arch: str) -> Covered:
-        """Run all on one architecture.
+    def run(self, arch: str, keep: Callable[[Covered], None]) -> None:
+        """Run all on one architecture. `keep` gets what has run so far, again and again.
 
         Raises:
             SetupError: gcov is missing, or of another version than the compiler.
@@ -67,10 +68,15 @@ class Covering:
             reader = Reader(gcov, notes, self.subject.files)
             collector = Collector(reader, lambda item: item.stash.get(GUEST, None))
             run_suite(lab, self.expression, lists_hooks=False, plugins=[collector], workers=1)
+            keep(self._covered(collector))
             if self.drivers:
                 self._try_drivers(lab, collector)
+                keep(self._covered(collector))
             if self.fuzz_seconds:
                 self._fuzz(lab, collector)
+                keep(self._covered(collector))
+
+    def _covered(self, collector: Collector) -> Covered:
         executable = {file: frozenset(lines) for file, lines in collector.executable.items()}
         runs = [*hunk_runs(self.subject.hunks, executable, collector.seen)]
         return Covered(runs, hunks_by_test(collector.seen, self.subject.hunks))
@@ -90,7 +96,13 @@ class Covering:
         subjects = change.subjects(load_recipes().values())
         newer = {name: (names, names) for name, (_, names) in subjects.renamed.items()}
         lab.watch = collector.trial
-        checks = DriverChecks([lab], lenient=True, renamed=newer, converted=subjects.converted)
+        checks = DriverChecks(
+            [lab],
+            lenient=True,
+            renamed=newer,
+            converted=subjects.converted,
+            trials=self.trials,
+        )
         checks.run(subjects.recipes)
         for name, why in checks.left_out.items():
             self.ctx.progress.note(f"the driver {name} is left out: {why}")

@@ -109,4 +109,4 @@ def test_what_cannot_be_read_is_refused_before_anything_is_built(
     subject = Subject(Series(), HUNKS, ("mm/util.o",))
     covering = Covering(ctx=ctx, plain=Series(), subject=subject, folder=Path("/nonexistent"))
     with pytest.raises(SetupError, match=message):
-        covering.run("x86_64")
+        covering.run("x86_64", lambda _: None)
