@@ -94,13 +94,17 @@ static void mmap_uio_close(struct vm_area_struct *vma)
 	hook_log_vma_event("close", vma);
 }
 
-/* Returns NULL beyond the map's end and for a mapping without a device. */
+/*
+ * Returns NULL beyond the map's end, and for a mapping without a device. When
+ * the head of a mapping is unmapped, vm_pgoff is not the number of a map.
+ */
 static struct page *page_of(const struct vm_fault *vmf)
 {
 	const struct vm_area_struct *vma = vmf->vma;
 	unsigned long page = vmf->pgoff - vma->vm_pgoff;
 
-	if (!vma->vm_private_data || page >= MAP_PAGES)
+	if (!vma->vm_private_data || page >= MAP_PAGES ||
+	    vma->vm_pgoff >= POOL_PAGES / MAP_PAGES)
 		return NULL;
 	return pool_pages[vma->vm_pgoff * MAP_PAGES + page];
 }

@@ -39,13 +39,13 @@ def recipe_plan(
         volatile=tuple(recipe.base + page for page in recipe.volatile),
         counters=recipe.state,
         places=recipe.places,
-        opener=_opener(recipe),
+        opener=opener_words(recipe),
         chain=recipe.chain,
         searches=recipe.sizes is None,
     )
 
 
-def _opener(recipe: Recipe) -> tuple[str, ...]:
+def opener_words(recipe: Recipe) -> tuple[str, ...]:
     """Return the words of the opener in the language of the probe, without name and mode."""
     if not recipe.opener:
         return ()

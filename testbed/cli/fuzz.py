@@ -49,6 +49,13 @@ from testbed.lab.lab import Lab
     metavar="NAME[,NAME]",
     help="Find these known defects anew, such as KD1: they are not taken for known.",
 )
+@click.option(
+    "--on",
+    "only",
+    default="",
+    metavar="NAME[,NAME]",
+    help="Run programs on these files of the kernel's own only, such as shm or recipe:vfb.",
+)
 def fuzz(
     profile: str,
     seconds: float | None,
@@ -56,6 +63,7 @@ def fuzz(
     seed: int | None,
     corpus: Path | None,
     forget: str,
+    only: str,
     **options: Any,
 ) -> None:
     """Run generated programs on every path, and report what differs.
@@ -69,6 +77,7 @@ def fuzz(
     Examples:
       testbed fuzz --arch x86_64
       testbed fuzz --profile hours --seed 7
+      testbed fuzz --on shm,ramfs,recipe:vfb --seconds 300
       testbed fuzz --seconds 600 --corpus /tmp/empty --forget KD7,KD8
     """
     require_extra()
@@ -85,6 +94,7 @@ def fuzz(
                 seed=random.SystemRandom().randrange(1 << 32) if seed is None else seed,
                 corpus=corpus,
                 forget=tuple(filter(None, forget.split(","))),
+                only=tuple(filter(None, only.split(","))),
             )
             try:
                 fuzzing.run()

@@ -12,15 +12,18 @@ from testbed.deadline import Deadline
 from testbed.fuzz.drawing import Drawn, shrink
 from testbed.fuzz.exchange import Ran
 from testbed.fuzz.judge import Deviation
+from testbed.fuzz.kernelfile import KernelFile, Ways
 from testbed.fuzz.known import KnownDefect, unexplained
 from testbed.fuzz.program import Program
-from testbed.fuzz.subject import Subject, all_deviations, make_ready, run_on
-from testbed.intree.stacks import FileStack
+from testbed.fuzz.subject import all_deviations, make_ready, run_on
 from testbed.lab.guest import Guest
 from testbed.lab.lab import Lab
 from testbed.mmap.oracle import reference_path
 from testbed.mmap.path import HookPath
 from testbed.settings import Isolation
+
+# The modules' paths on which a program runs; none for a file of the kernel's own.
+Paths = Sequence[HookPath]
 
 _BINARY = "/tmp/reproducer"
 _BINARY_SECONDS = 90.0
@@ -50,11 +53,11 @@ class Finding:
         """What it is, in lines."""
         deviation = self.deviation
         yield deviation.title
-        yield f"on {deviation.path or self.ran.stack or 'all paths'}: {deviation.headline}"
+        yield f"on {deviation.path or self.ran.ways or 'all paths'}: {deviation.headline}"
         if deviation.guarantees:
             numbers = ", ".join(map(str, deviation.guarantees))
             yield f"guarantees: {numbers} (testbed/mmap/guarantees.py)"
-        yield f"paths: {', '.join(self.paths)}" if not self.ran.stack else "below and above"
+        yield f"paths: {', '.join(self.ran.ways.opening if self.ran.ways else self.paths)}"
         yield f"kernel: {self.version}, {self.arch}"
 
 
@@ -66,7 +69,8 @@ class Alone:
     arch: str
     version: str
     known: Sequence[KnownDefect]
-    stack: FileStack | None = None  # on which the programs run; None: the modules' paths
+    file: KernelFile | None = None  # on which the programs run; None: the modules' paths
+    _ways: Ways | None = None  # to the file, in the present guest
     _stack: ExitStack = field(default_factory=ExitStack)
     _guest: Guest | None = None
 
@@ -76,22 +80,25 @@ class Alone:
         guest = self._stack.enter_context(
             self.lab.guest(self.arch, Isolation.CLONE, disks=False, later=0)
         )
-        make_ready(guest, self.stack)
+        self._ways = make_ready(guest, self.file)
         self._guest = guest
 
     def close(self) -> None:
         self._stack.close()
         self._guest = None
 
-    def run(self, program: Program, subject: Subject) -> tuple[Ran, bool]:
-        """Run a program. Return what was seen, and whether it damaged the guest."""
+    def run(self, program: Program, subject: Paths) -> tuple[Ran, bool]:
+        """Run a program. Return what was seen, and whether it damaged the guest.
+
+        The ways to a file of the kernel's own are those in the guest that it runs in.
+        """
         if self._guest is None or not self._guest.usable:
             self.fresh()
         assert self._guest is not None
-        ran = run_on(self._guest, program, subject)
+        ran = run_on(self._guest, program, self._ways or subject)
         return ran, not self._guest.usable
 
-    def shows(self, program: Program, title: str, subject: Subject) -> Deviation | None:
+    def shows(self, program: Program, title: str, subject: Paths) -> Deviation | None:
         """Return the deviation of that title that a program shows, or None."""
         ran, _ = self.run(program, subject)
         found = unexplained(ran.program, all_deviations(ran, self.version), self.known)
@@ -124,15 +131,15 @@ class Alone:
         same = [each for each in found if each.title == suspect.title]
         if not same:
             return None
-        path = None if isinstance(subject, FileStack) else same[0].path or subject[-1]
+        path = None if self._ways else same[0].path or subject[-1]
         deviation = dataclasses.replace(same[0], path=path)
         return Finding(deviation, drawn, smallest, ran, damaged, self.arch, self.version)
 
-    def _narrowed(self, program: Program, suspect: Deviation) -> Subject | None:
+    def _narrowed(self, program: Program, suspect: Deviation) -> Paths | None:
         """Return the smallest subject on which a suspect shows again, or None."""
-        candidates: list[Subject] = list(_candidates(program, suspect))
-        found: Subject | None = None
-        for subject in [self.stack] if self.stack else candidates:
+        candidates: list[Paths] = list(_candidates(program, suspect))
+        found: Paths | None = None
+        for subject in [()] if self.file else candidates:
             self.fresh()
             shown = self.shows(program, suspect.title, subject) is not None
             if found is not None and shown:
@@ -142,9 +149,9 @@ class Alone:
             found = found or subject
         return found
 
-    def _shrunk(self, drawn: Drawn, title: str, subject: Subject, until: Deadline) -> Program:
+    def _shrunk(self, drawn: Drawn, title: str, subject: Paths, until: Deadline) -> Program:
         def shows(program: Program) -> bool:
-            fits = isinstance(subject, FileStack) or set(subject) <= set(program.paths)
+            fits = self.file is not None or set(subject) <= set(program.paths)
             return fits and not until.expired and bool(self.shows(program, title, subject))
 
         return shrink(drawn, shows)

@@ -13,16 +13,17 @@ from contextlib import closing
 from dataclasses import dataclass, field
 
 from testbed.deadline import Deadline
+from testbed.errors import GuestError
 from testbed.fuzz.alone import Alone, Finding
 from testbed.fuzz.corpus import Corpus
 from testbed.fuzz.drawing import Drawn, draw, mutate
 from testbed.fuzz.exchange import Ran
 from testbed.fuzz.judge import Deviation
+from testbed.fuzz.kernelfile import KernelFile, Ways
+from testbed.fuzz.kernelfiles import choose_files, kernel_files
 from testbed.fuzz.known import KnownDefect, safe_paths, unexplained
 from testbed.fuzz.program import Program
-from testbed.fuzz.stacked import stacks_of
 from testbed.fuzz.subject import all_deviations, make_ready, run_on
-from testbed.intree.stacks import FileStack
 from testbed.lab.guest import Guest
 from testbed.lab.lab import Lab
 from testbed.mmap.path import HookPath
@@ -31,9 +32,9 @@ from testbed.settings import Isolation
 # A guest gets another clone after this many programs, because what it has leaked adds up.
 _PROGRAMS_PER_GUEST = 400
 
-# This share of guests has one of the kernel's own stacks. A guest has one for this many programs.
-_STACKED = 0.2
-_PROGRAMS_PER_STACK = 100
+# This share of guests has a file of the kernel's own, for this many programs.
+_FILES = 0.2
+_PROGRAMS_PER_FILE = 15
 
 # This share of programs comes from the corpus.
 _MUTATED = 0.5
@@ -63,12 +64,24 @@ class Tally:
     new: int = 0  # programs that reached something new
     refused: Counter[str] = field(default_factory=Counter)
     left_out: int = 0  # executions that would damage the guest, as is known
+    on_files: Counter[str] = field(default_factory=Counter)  # executions, by the kernel's own file
+    unserved: list[str] = field(default_factory=list)  # files that no guest could serve, and why
     unsteady: list[str] = field(default_factory=list)  # titles that did not show again
     repeated: Counter[str] = field(default_factory=Counter)  # by title
 
     @property
     def per_hour(self) -> int:
         return round(self.executions / self.seconds * 3600) if self.seconds else 0
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A deviation, before it has shown again."""
+
+    drawn: Drawn
+    deviation: Deviation
+    seen: float  # the time
+    file: KernelFile | None
 
 
 @dataclass(frozen=True)
@@ -99,16 +112,19 @@ class Campaign:
     corpus: Corpus
     rng: random.Random
     keep: Callable[[Finding], None]
+    only: Sequence[str] = ()  # names of files of the kernel's own: on no other subject
     tally: Tally = field(default_factory=Tally)
     found: list[Finding] = field(default_factory=list)
     _titles: set[str] = field(default_factory=set)
-    _suspects: list[tuple[Drawn, Deviation, float, FileStack | None]] = field(default_factory=list)
+    _files: list[KernelFile] = field(default_factory=list)  # those that guests can serve
+    _suspects: list[Suspect] = field(default_factory=list)
     _left_out: list[LeftOut] = field(default_factory=list)
     _replay: deque[Drawn] = field(default_factory=deque)
 
     def run(self) -> None:
         """Run programs until the time is over. The programs of the corpus come first."""
         version = self.lab.prepared(self.arch).kernel.version
+        self._files = choose_files(self.only, kernel_files(self.lab.prepared(self.arch)))
         self.corpus.load(self.lab.ctx.progress.note)
         self._replay.extend(self.corpus.drawn)
         start, until = time.monotonic(), Deadline.after(self.profile.seconds)
@@ -122,44 +138,61 @@ class Campaign:
                 self._settle(alone, start)
 
     def _is_over(self, until: Deadline) -> bool:
-        return until.expired or self.tally.programs >= self.profile.programs
+        served = self._files or not self.only
+        return until.expired or self.tally.programs >= self.profile.programs or not served
 
     def _use_guest(self, until: Deadline, version: str, beat: Callable[[], None]) -> None:
         """Run programs in one clone, up to a suspect, damage, or the end of the time."""
-        stack = self._choose_stack()
+        file = self._choose_file()
         with self.lab.guest(self.arch, Isolation.CLONE, disks=False, later=1) as guest:
             self.tally.guests += 1
-            make_ready(guest, stack)
+            try:
+                ways = make_ready(guest, file)
+            except GuestError as error:
+                self._give_up(guest, file, error)
+                return
             start = time.monotonic()
-            for _ in range(_PROGRAMS_PER_STACK if stack else _PROGRAMS_PER_GUEST):
+            for _ in range(_PROGRAMS_PER_FILE if file else _PROGRAMS_PER_GUEST):
                 if self._is_over(until) or not guest.usable or self._suspects:
                     break
-                self._try(guest, version, stack)
+                self._try(guest, version, file, ways)
                 beat()
             self.tally.seconds += time.monotonic() - start
             self.tally.damaged += not guest.usable
 
-    def _choose_stack(self) -> FileStack | None:
-        """Return the stack of the next guest. The first guest has none, nor one for a replay."""
-        stacks = stacks_of(self.lab.prepared(self.arch))
-        wanted = self.tally.guests and not self._replay and self.rng.random() < _STACKED
-        return self.rng.choice(stacks) if wanted and stacks else None
+    def _choose_file(self) -> KernelFile | None:
+        """Return the file of the next guest. The first guest has none, nor one for a replay."""
+        if self.only:
+            return self._files[self.tally.guests % len(self._files)]
+        wanted = self.tally.guests and not self._replay and self.rng.random() < _FILES
+        return self.rng.choice(self._files) if wanted and self._files else None
 
-    def _try(self, guest: Guest, version: str, stack: FileStack | None) -> None:
+    def _give_up(self, guest: Guest, file: KernelFile | None, error: GuestError) -> None:
+        """Leave a file out, which a guest cannot serve."""
+        if file is None:
+            raise error
+        guest.give_up(error.message)
+        self._files.remove(file)
+        self.tally.unserved.append(f"{file}: {error.message}")
+
+    def _try(self, guest: Guest, version: str, file: KernelFile | None, ways: Ways | None) -> None:
         drawn = self._next()
         if drawn is None:
             return
-        subject = stack or self.paths_of(drawn.program)
+        subject = ways or self.paths_of(drawn.program)
         if not subject:
             return
         ran = run_on(guest, drawn.program, subject)
         self.tally.programs += 1
-        self.tally.executions += len(ran.executions) + len(ran.failures) + len(ran.observed)
+        done = len(ran.executions) + len(ran.failures) + len(ran.observed)
+        self.tally.executions += done
+        if file is not None:
+            self.tally.on_files[file.name] += done
         if ran.refused:
             self.tally.refused[ran.refused] += 1
             return
         self.tally.new += self.corpus.consider(drawn, ran)
-        self._examine(drawn, ran, version)
+        self._examine(drawn, ran, version, file)
 
     def _next(self) -> Drawn | None:
         if self._replay:
@@ -177,25 +210,26 @@ class Campaign:
         self.tally.left_out += len(program.paths) - len(paths)
         return paths
 
-    def _examine(self, drawn: Drawn, ran: Ran, version: str) -> None:
+    def _examine(self, drawn: Drawn, ran: Ran, version: str, file: KernelFile | None) -> None:
         """Suspect the first deviation that nothing explains. Those behind it may follow from it."""
         found = unexplained(ran.program, all_deviations(ran, version), self.known)
         titles = {each.title for each in found}
         if old := titles & self._titles:
             self.tally.repeated.update(old)
         elif found:
-            self._suspects.append((drawn, found[0], time.monotonic(), ran.stack))
+            self._suspects.append(Suspect(drawn, found[0], time.monotonic(), file))
 
     def _settle(self, alone: Alone, start: float) -> None:
-        for drawn, suspect, seen, stack in self._suspects:
-            self._titles.add(suspect.title)
-            alone.stack = stack
-            found = alone.settle(drawn, suspect, self.profile.shrink_seconds)
+        for suspect in self._suspects:
+            title = suspect.deviation.title
+            self._titles.add(title)
+            alone.file = suspect.file
+            found = alone.settle(suspect.drawn, suspect.deviation, self.profile.shrink_seconds)
             if found is None:
-                self.tally.unsteady.append(suspect.title)
+                self.tally.unsteady.append(title)
                 continue
             found = dataclasses.replace(
-                found, seconds=seen - start, executions=self.tally.executions
+                found, seconds=suspect.seen - start, executions=self.tally.executions
             )
             self.found.append(found)
             if found.kills:

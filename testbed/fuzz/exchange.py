@@ -13,8 +13,8 @@ from testbed.errors import (
     SessionError,
     TestbedError,
 )
+from testbed.fuzz.kernelfile import Ways
 from testbed.fuzz.program import Program
-from testbed.intree.stacks import FileStack
 from testbed.lab.guest import Guest
 from testbed.mmap.execution import Execution, Steps, execution_script
 from testbed.mmap.observation import Observation
@@ -22,7 +22,7 @@ from testbed.mmap.path import MODULE, HookPath
 from testbed.mmap.script import Script
 
 # A program takes milliseconds on each path. One that takes longer than this hangs.
-SECONDS = 10.0
+SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class Ran:
     failures: Mapping[HookPath, TestbedError] = field(default_factory=dict)  # killed programs
     aftermath: TestbedError | None = None  # a splat, a lost guest, an unbalanced ledger
     refused: str = ""  # why the testbed's own programs do not take it: it says nothing
-    stack: FileStack | None = None  # the kernel's own stack on which it ran
-    observed: Mapping[str, Observation] = field(default_factory=dict)  # there, below and above
+    ways: Ways | None = None  # to the kernel's own file on which it ran
+    observed: Mapping[str, Observation] = field(default_factory=dict)  # there, by way
 
 
 def enter(guest: Guest) -> None:

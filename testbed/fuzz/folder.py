@@ -67,7 +67,7 @@ def write_finding(root: Path, found: Finding) -> Path:
     write_whole(folder / "finding.txt", "\n".join(finding_lines(found)) + "\n")
     write_whole(folder / "program.json", program_text(found.smallest) + "\n")
     write_whole(folder / "original.json", program_text(found.drawn.program) + "\n")
-    if found.ran.stack is None:
+    if found.ran.ways is None:
         _write_tests(folder, found)
     for where, seen in found.ran.observed.items():
         write_whole(folder / where, seen.script)

@@ -29,6 +29,7 @@ class Fuzzing:
     seed: int
     corpus: Path
     known: Sequence[KnownDefect]
+    only: Sequence[str] = ()
     campaigns: list[Campaign] = field(default_factory=list)
     shown: dict[str, str] = field(default_factory=dict)  # what a C test showed, by folder
 
@@ -43,6 +44,7 @@ class Fuzzing:
         seed: int,
         corpus: Path | None,
         forget: Sequence[str],
+        only: Sequence[str] = (),
     ) -> Fuzzing:
         """Make the campaigns of a command's options.
 
@@ -54,7 +56,7 @@ class Fuzzing:
             chosen = dataclasses.replace(chosen, programs=programs, seconds=math.inf)
         chosen = dataclasses.replace(chosen, seconds=seconds) if seconds else chosen
         root = corpus or lab.ctx.settings.state_dir / "fuzz"
-        return cls(lab, chosen, seed, root, known_without(forget))
+        return cls(lab, chosen, seed, root, known_without(forget), only)
 
     @property
     def found(self) -> list[Finding]:
@@ -95,12 +97,14 @@ class Fuzzing:
     def _campaign(self, arch: str) -> Campaign:
         rng = random.Random(f"{self.seed} {arch}")
         corpus = Corpus(self.corpus / arch)
-        return Campaign(self.lab, arch, self.profile, self.known, corpus, rng, self._keep)
+        return Campaign(
+            self.lab, arch, self.profile, self.known, corpus, rng, self._keep, self.only
+        )
 
     def _keep(self, found: Finding) -> None:
         folder = write_finding(self.lab.run_dir / "fuzz", found)
-        self.shown[str(folder)] = "no C test: a stack of the kernel's own"
-        if found.ran.stack is None:
+        self.shown[str(folder)] = "no C test: a file of the kernel's own"
+        if found.ran.ways is None:
             with closing(Alone(self.lab, found.arch, found.version, self.known)) as alone:
                 self.shown[str(folder)] = try_selftest(folder, found, alone)
         self.lab.ctx.progress.note(f"{found.arch}: {found.deviation.title}: {folder}")
@@ -120,6 +124,11 @@ def _tally_lines(campaign: Campaign) -> Iterator[str]:
     )
     if tally.left_out:
         yield f"  left out, because they damage the guest as is known: {tally.left_out} executions"
+    if tally.on_files:
+        files = ", ".join(f"{name} {count}" for name, count in tally.on_files.most_common())
+        yield f"  executions on the kernel's own files: {files}"
+    for why in tally.unserved:
+        yield f"  not served: {why}"
     for why, count in tally.refused.most_common(3):
         yield f"  refused by the testbed's own programs: {count} ({why})"
     for title in tally.unsteady:

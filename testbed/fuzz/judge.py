@@ -186,7 +186,7 @@ def of_aftermath(ran: Ran) -> Deviation:
         title = "hang"
     else:
         title = _BLANKS.sub(" ", _NUMBER.sub("N", message))
-    title += f" on {ran.stack}" if ran.stack else ""
+    title += f" on {ran.ways}" if ran.ways else ""
     only = next(iter(ran.executions)) if len(ran.executions) == 1 else None
     return Deviation(title, only, message)
 

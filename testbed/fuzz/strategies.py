@@ -66,6 +66,7 @@ _ADVICES = (
 
 # A field of a plan is left out this many times as often as it is set.
 _NONES = 5
+_SELDOM = 15
 
 # Lengths and offsets in bytes: units and alignments that no whole number of pages has.
 _BYTES = ("1p", "2p", "0", "1", "4095", "4097", "7p", "513p", "0x7fffffffffffffff", "1m")
@@ -78,12 +79,15 @@ def _of(*values: Any) -> SearchStrategy[Any]:
 @st.composite
 def programs(draw: DrawFn) -> Program:
     """The strategy of all programs."""
-    room = draw(st.booleans())
+    room = draw(_of(False, True, True))
     call = draw(_calls(room))
     plan = draw(_plans(call))
     spare, spare_plan = draw(_spares()) if plan.replace == "file" else ("", NOTHING)
-    outer = draw(_OUTERS) if draw(_of(False, False, False, True)) else NOTHING
-    steps = _once(draw(st.lists(_steps(call, room), max_size=MAX_STEPS)))
+    outer = draw(_OUTERS) if draw(_of(False, False, True)) else NOTHING
+    near = room and call.addr and call.pages <= 4 and call.offset < 64
+    merge = near and draw(st.booleans())
+    drawn = draw(st.lists(_steps(call, room), max_size=MAX_STEPS - bool(merge)))
+    steps = _once([*([Step(_beside(call))] if merge else []), *drawn])
     return Program(
         plan=plan,
         outer=outer,
@@ -107,7 +111,7 @@ def _once(steps: Iterable[Step]) -> Iterator[Step]:
 
 @st.composite
 def _calls(draw: DrawFn, room: bool) -> Call:
-    inside = room and draw(st.booleans())
+    inside = room and draw(_of(False, True, True))
     pages = draw(_of(4, 1, 2, 3, 6) if inside else st.sampled_from(_PAGES))
     words = [draw(st.sampled_from(_SHARINGS))]
     if draw(_of(False, False, True)):
@@ -139,13 +143,13 @@ def _plans_with(action: Action | None, call: Call) -> SearchStrategy[Plan]:
         set_flags=_rarely(*_masks(_SETTABLE)),
         pgoff=_rarely(*_OFFSETS),
         private=_rarely(*_COOKIES),
-        hook_error=_rarely(*_ERRORS),
-        hook_error_after=_rarely(*_ERRORS),
+        hook_error=_seldom(*_ERRORS),
+        hook_error_after=_seldom(*_ERRORS),
         mapped_error=_rarely(*_ERRORS),
         mapped_private=_rarely(*_COOKIES),
         error_override=_rarely(*_OVERRIDES),
         hide=_rarely(1),
-        replace=_rarely("file", "shmem"),
+        replace=_of(*(None,) * 6, "file", "shmem"),
         shrink_start=_rarely("1p", "2p", "513p"),
         shrink_end=_rarely("1p", "2p", "513p"),
         scribble=_rarely(1),
@@ -157,6 +161,11 @@ def _plans_with(action: Action | None, call: Call) -> SearchStrategy[Plan]:
 def _rarely(*values: Any) -> SearchStrategy[Any]:
     """One of the values, or mostly None."""
     return st.sampled_from((*(None,) * (_NONES * len(values)), *values))
+
+
+def _seldom(*values: Any) -> SearchStrategy[Any]:
+    """One of the values, or nearly always None: what ends a program before anything happens."""
+    return st.sampled_from((*(None,) * (_SELDOM * len(values)), *values))
 
 
 def _masks(bits: tuple[int, ...]) -> tuple[int, ...]:
@@ -193,12 +202,12 @@ def _spares(draw: DrawFn) -> tuple[str, Plan]:
 def _outers() -> SearchStrategy[Plan]:
     return st.builds(
         Plan,
-        private=_rarely(0x77),
+        private=_of(None, 0x77),
         set_flags=_rarely(*_masks(_SETTABLE)),
         pgoff=_rarely(*_OFFSETS[:9]),
         vm_ops=_rarely(VmOps.FULL, VmOps.NO_CLOSE, VmOps.NO_MAPPED),
-        hook_error=_rarely(*_ERRORS),
-        outer_error=_rarely(*_ERRORS),
+        hook_error=_seldom(*_ERRORS),
+        outer_error=_seldom(*_ERRORS),
     )
 
 
@@ -267,10 +276,8 @@ def _runs(pages: int) -> SearchStrategy[str]:
 
 @functools.cache
 def _steps(call: Call, room: bool) -> SearchStrategy[Step]:
-    near = room and call.addr and call.pages <= 4 and call.offset < 64
-    beside = (_beside(call),) if near else ()
     any_lines = (*_ANY, *(_ROOM_ANY if room else ()))
-    own_lines = (*_OWN, *(_ROOM_OWN if room else ()), *beside)
+    own_lines = (*_OWN, *(_ROOM_OWN if room else ()))
     choices = [(line, Task.OWN) for line in (*any_lines, *own_lines)]
     choices += [(line, Task.CHILD) for line in any_lines]
     # A step that waits for the second task takes as long as many programs.

@@ -16,7 +16,7 @@ import pytest
 from fuzz_parts import MAPS, ran
 from notes import Notes
 
-from testbed.errors import GuestTimeout
+from testbed.errors import GuestError, GuestTimeout
 from testbed.fuzz import alone, campaign
 from testbed.fuzz.alone import Finding
 from testbed.fuzz.campaign import Campaign, Profile
@@ -25,6 +25,7 @@ from testbed.fuzz.drawing import draw
 from testbed.fuzz.exchange import Ran
 from testbed.fuzz.folder import write_finding
 from testbed.fuzz.fuzzing import Fuzzing
+from testbed.fuzz.kernelfile import KernelFile, Ways
 from testbed.fuzz.known import KNOWN, known_without
 from testbed.fuzz.program import Program, program_from
 from testbed.lab.lab import Lab
@@ -54,7 +55,7 @@ class FakeLab:
     @contextmanager
     def guest(self, arch: str, isolation: object, **options: object) -> Iterator[SimpleNamespace]:
         self.guests += 1
-        yield SimpleNamespace(usable=True)
+        yield SimpleNamespace(usable=True, give_up=lambda why: None)
 
 
 @dataclass
@@ -64,27 +65,38 @@ class Fuzzed:
     campaign: Campaign
     kept: list[Finding]
     lab: FakeLab
-    runs: list[tuple[Program, tuple[HookPath, ...]]]
+    runs: list[tuple[Program, Any]]
 
 
 @pytest.fixture
 def fuzzed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Fuzzed]:
-    def make(kernel: Kernel, *, programs: int = 60, known: Any = KNOWN) -> Fuzzed:
-        runs: list[tuple[Program, tuple[HookPath, ...]]] = []
+    def make(
+        kernel: Kernel,
+        *,
+        programs: int = 60,
+        known: Any = KNOWN,
+        files: Sequence[KernelFile] = (),
+        only: Sequence[str] = (),
+    ) -> Fuzzed:
+        runs: list[tuple[Program, Any]] = []
 
         def run_on(guest: Any, program: Program, paths: Sequence[HookPath]) -> Ran:
-            runs.append((program, tuple(paths)))
+            runs.append((program, paths if isinstance(paths, Ways) else tuple(paths)))
             seen = kernel(program, paths)
             guest.usable = not isinstance(seen.aftermath, GuestTimeout)
             return seen
 
+        def make_ready(guest: Any, file: KernelFile | None) -> Ways | None:
+            return file.ready(guest) if file else None
+
         for module in (campaign, alone):
             monkeypatch.setattr(module, "run_on", run_on)
-            monkeypatch.setattr(module, "make_ready", lambda guest, stack: None)
+            monkeypatch.setattr(module, "make_ready", make_ready)
+        monkeypatch.setattr(campaign, "kernel_files", lambda prepared: files)
         lab, kept = FakeLab(), list[Finding]()
         corpus = Corpus(tmp_path / "corpus")
         profile, rng = Profile(600.0, 600.0, programs), random.Random(1)
-        made = Campaign(cast(Lab, lab), "x86_64", profile, known, corpus, rng, kept.append)
+        made = Campaign(cast(Lab, lab), "x86_64", profile, known, corpus, rng, kept.append, only)
         return Fuzzed(made, kept, lab, runs)
 
     return make
@@ -98,6 +110,38 @@ def hangs(program: Program, paths: Sequence[HookPath]) -> Ran:
     """As KD5."""
     hang = program.plan.hide and HookPath.CUSTOM in paths
     return Ran(program, aftermath=GuestTimeout("no answer") if hang else None)
+
+
+def _unserved(guest: Any) -> Ways:
+    raise GuestError("mount: no such device")
+
+
+FILES = (
+    KernelFile("good", lambda guest: Ways(name="good", opening={"direct": ()})),
+    KernelFile("bad", _unserved),
+)
+
+
+def test_a_file_that_no_guest_can_serve_is_left_out_and_said(fuzzed: Callable[..., Fuzzed]) -> None:
+    made = fuzzed(good, files=FILES, only=("bad", "good"))
+    made.campaign.run()
+    assert made.campaign.tally.unserved == ["bad: mount: no such device"]
+    assert made.campaign.tally.programs == len(made.runs) == 60
+    assert {subject.name for _, subject in made.runs} == {"good"}
+    alone = fuzzed(good, files=FILES, only=("bad",))
+    alone.campaign.run()
+    assert alone.runs == []
+
+
+def test_a_file_is_a_subject_now_and_then(
+    fuzzed: Callable[..., Fuzzed], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for most in ("_PROGRAMS_PER_GUEST", "_PROGRAMS_PER_FILE"):
+        monkeypatch.setattr(campaign, most, 3)
+    made = fuzzed(good, files=FILES[:1], programs=150)
+    made.campaign.run()
+    on_file = [subject for _, subject in made.runs if isinstance(subject, Ways)]
+    assert 0 < len(on_file) < len(made.runs) / 2
 
 
 def test_a_kernel_without_defects_shows_nothing(fuzzed: Callable[..., Fuzzed]) -> None:
@@ -202,7 +246,7 @@ def test_the_report_for_programs_is_json(fuzzed: Callable[..., Fuzzed], tmp_path
     made.campaign.run()
     made.campaign.tally.refused["bad line"] += 2
     lab = cast(Lab, made.lab)
-    fuzzing = Fuzzing(lab, made.campaign.profile, 7, tmp_path, KNOWN, [made.campaign])
+    fuzzing = Fuzzing(lab, made.campaign.profile, 7, tmp_path, KNOWN, (), [made.campaign])
     (found,) = json.loads(json.dumps(fuzzing.content()))["campaigns"]
     assert found["refused"] == {"bad line": 2}
     assert [each["title"] for each in found["found"]] == ["hang"]

@@ -30,3 +30,13 @@ def test_a_defect_is_found_and_kept_with_its_tests(command: Command, tmp_path: P
         assert shown == "the C test shows it"
         assert "not ok 1 " in (Path(folder) / "selftest" / "ktap.txt").read_text()
     assert list((tmp_path / "corpus" / campaign["arch"]).glob("*.json"))
+
+
+def test_the_kernels_own_files_show_the_same_on_all_ways(command: Command, tmp_path: Path) -> None:
+    words = ["--programs", "20", "--seed", "4", "--corpus", str(tmp_path / "corpus")]
+    found = json.loads(run([*command("fuzz"), *words, "--on", "shm,ramfs", "--json"]).stdout)
+    (campaign,) = found["campaigns"]
+    assert campaign["unserved"] == []
+    assert campaign["refused"] == {}
+    assert set(campaign["on_files"]) == {"shm", "ramfs"}
+    assert campaign["on_files"]["ramfs"] > 20
