@@ -20,7 +20,7 @@ from testbed.check.result import Checked, Conversion, TrialResult
 from testbed.check.script import BaseMapping
 from testbed.check.subjects import Renamed
 from testbed.context import Context
-from testbed.errors import BootError, InfraError, SetupError
+from testbed.errors import BootError, CommandError, InfraError, SetupError
 from testbed.image.disks import build_disk
 from testbed.intree.recipe import Recipe
 from testbed.kernel.driver import Driver
@@ -138,6 +138,7 @@ class DriverChecks:
                 prepared = lab.prepared(arch)
                 tree = partial(source_tree, prepared.source, lab.ctx)
                 require(recipe, find_arch(arch), prepared.kernel, tree)
+                _image(recipe, lab.ctx)
         except SetupError as error:
             if not self.lenient:
                 raise
@@ -236,7 +237,18 @@ def require(recipe: Recipe, arch: Arch, kernel: Kernel | None, tree: Callable[[]
 
 
 def _image(recipe: Recipe, ctx: Context) -> Path | None:
-    return None if recipe.disk is None else build_disk(recipe.disk, ctx).path
+    """Return the disk that a recipe asks for.
+
+    Raises:
+        SetupError: the recipe's command fails.
+    """
+    if recipe.disk is None:
+        return None
+    try:
+        return build_disk(recipe.disk, ctx).path
+    except CommandError as error:
+        message = f"{recipe}: its disk cannot be made: {error.message}"
+        raise SetupError(message, hint="correct the command, or mebibytes, of [disk]") from error
 
 
 def source_tree(source: Source, ctx: Context) -> Path:

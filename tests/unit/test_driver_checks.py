@@ -16,7 +16,7 @@ from test_check import checked
 from testbed.check.drivers import DriverChecks, Machine
 from testbed.check.result import Checked, Conversion
 from testbed.check.serieschange import differs, why_unreached
-from testbed.errors import BootError, SetupError
+from testbed.errors import BootError, CommandError, SetupError
 from testbed.intree.recipe import Recipe, load_recipes
 from testbed.lab.lab import Lab
 
@@ -108,6 +108,19 @@ def test_a_driver_that_was_named_must_be_checkable_before_anything_boots(
     with pytest.raises(SetupError, match="it lacks packet"):
         checks(kernel, lenient=False).run([PERF, PACKET])
     assert (ran, kernel.made) == ([], [])
+
+
+def test_a_disk_that_cannot_be_made_leaves_out_its_driver_alone(
+    ran: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise CommandError("mkfs.vfat failed")
+
+    monkeypatch.setattr("testbed.check.drivers.build_disk", fails)
+    found = checks(FakeLab())
+    found.run([KNOWN["fat"], PERF])
+    assert [name for name, _ in ran] == ["perf", "perf"]
+    assert set(found.left_out.values()) == {"fat: its disk cannot be made: mkfs.vfat failed"}
 
 
 def test_a_newer_kernel_that_does_not_boot_is_different(ran: list[tuple[str, str]]) -> None:
