@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 
 import pytest
 
 from testbed.coverage.gcov import Reader
 from testbed.coverage.hunks import Seen, Way
-from testbed.errors import TestbedError
 from testbed.lab.guest import Guest
 from testbed.mmap.observation import Observation
 from testbed.mmap.path import HookPath
@@ -38,6 +38,11 @@ class Collector:
     guest_of: Callable[[pytest.Item], Guest | None]
     seen: list[Seen] = field(default_factory=list)
     executable: dict[str, set[int]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for target in self.reader.notes:
+            for file, counts in self.reader.counts(target, b"").items():
+                self.executable.setdefault(file, set()).update(counts)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
@@ -76,7 +81,6 @@ class Collector:
             if not counters:
                 continue
             for file, counts in self.reader.counts(target, counters).items():
-                self.executable.setdefault(file, set()).update(counts)
                 ran = {number for number, count in counts.items() if count}
                 lines.setdefault(file, set()).update(ran)
         found = {file: frozenset(numbers) for file, numbers in lines.items()}
@@ -85,12 +89,10 @@ class Collector:
 
 def _counters(guest: Guest, target: str) -> bytes:
     """Return an object's counters; nothing if it is a module that is not loaded."""
-    name = target.removesuffix(".o") + ".gcda"
-    script = f"cat $(find {_GCOV} -path '*/{name}') 2>/dev/null || :"
-    try:
-        return guest.session.run(["sh", "-c", script]).stdout
-    except TestbedError:
-        return b""
+    name = target.removesuffix(".o")
+    # The guest's find has no -path.
+    found = f"find {_GCOV} -name {PurePosixPath(name).name}.gcda | grep /{name}.gcda"
+    return guest.session.run(["sh", "-c", f"file=$({found}) && cat $file || :"]).stdout
 
 
 def way_of(item: pytest.Item, observations: list[Observation]) -> Way:

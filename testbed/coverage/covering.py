@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,21 +60,24 @@ class Covering:
         """
         gcov = self._gcov(arch)
         notes = keep_notes(self.subject, arch, self.folder / f"notes-{arch}", self.ctx)
-        results = self.folder / f"run-{arch}"
-        series = self.subject.series
-        with closing(
-            Lab.for_kernel(self.ctx, series, arch, results, build_dir_name=BUILD_DIR)
-        ) as lab:
-            reader = Reader(gcov, notes, self.subject.files)
-            collector = Collector(reader, lambda item: item.stash.get(GUEST, None))
-            run_suite(lab, self.expression, lists_hooks=False, plugins=[collector], workers=1)
+        reader = Reader(gcov, notes, self.subject.files)
+        collector = Collector(reader, lambda item: item.stash.get(GUEST, None))
+        for name, stage in self._stages():
+            # A session of tests ends the VMs of its lab.
+            with closing(self._lab(arch, self.folder / f"{name}-{arch}")) as lab:
+                stage(lab, collector)
             keep(self._covered(collector))
-            if self.drivers:
-                self._try_drivers(lab, collector)
-                keep(self._covered(collector))
-            if self.fuzz_seconds:
-                self._fuzz(lab, collector)
-                keep(self._covered(collector))
+
+    def _stages(self) -> Iterator[tuple[str, Callable[[Lab, Collector], None]]]:
+        yield "tests", self._run_tests
+        if self.drivers:
+            yield "drivers", self._try_drivers
+        if self.fuzz_seconds:
+            yield "fuzz", self._fuzz
+
+    def _lab(self, arch: str, results: Path) -> Lab:
+        series = self.subject.series
+        return Lab.for_kernel(self.ctx, series, arch, results, build_dir_name=BUILD_DIR)
 
     def _covered(self, collector: Collector) -> Covered:
         executable = {file: frozenset(lines) for file, lines in collector.executable.items()}
@@ -88,6 +91,9 @@ class Covering:
             raise SetupError("only kernels that GCC compiles count", hint="leave out --toolchain")
         require_gcov(compiler.gcov)
         return compiler.gcov
+
+    def _run_tests(self, lab: Lab, collector: Collector) -> None:
+        run_suite(lab, self.expression, lists_hooks=False, plugins=[collector], workers=1)
 
     def _try_drivers(self, lab: Lab, collector: Collector) -> None:
         """Perform the trials of the drivers that the series touches, as far as this kernel can."""

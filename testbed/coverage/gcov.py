@@ -39,6 +39,8 @@ class Reader:
     def counts(self, target: str, counters: bytes) -> Counts:
         """Return how often each line of the files ran, by the counters of one object.
 
+        Without counters these are the lines with code, which never ran.
+
         Raises:
             SetupError: gcov is not installed, or of another version than the compiler.
         """
@@ -51,7 +53,8 @@ class Reader:
         require_gcov(self.program)
         with tempfile.TemporaryDirectory(prefix="gcov-") as scratch:
             shutil.copyfile(notes, Path(scratch) / notes.name)
-            (Path(scratch) / notes.name).with_suffix(".gcda").write_bytes(counters)
+            if counters:
+                (Path(scratch) / notes.name).with_suffix(".gcda").write_bytes(counters)
             try:
                 argv = [self.program, "--json-format", "--stdout", notes.name]
                 found = run(argv, cwd=Path(scratch))

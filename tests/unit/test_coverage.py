@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from testbed.context import Context
+from testbed.coverage.collect import Collector
 from testbed.coverage.counted import objects_of, subject_of
 from testbed.coverage.gcov import Reader, parse_counts
 from testbed.coverage.hunks import Hunk, HunkRun, Seen, Way, hunk_runs, hunks_of
@@ -104,3 +105,15 @@ def test_a_header_is_counted_where_the_layer_includes_it() -> None:
 def test_nothing_to_cover_is_said(ctx: Context) -> None:
     with pytest.raises(SetupError, match="there is no series to cover"):
         subject_of(Series(), ctx)
+
+
+def test_without_counters_every_line_with_code_never_ran(tmp_path: Path) -> None:
+    notes, program = tmp_path / "util.gcno", tmp_path / "gcov"
+    notes.write_bytes(b"")
+    lines = [gcov_line((2, count), (3, 0)) for count in (0, 4)]
+    program.write_text(f"#!/bin/sh\n[ -e util.gcda ] && echo '{lines[1]}' || echo '{lines[0]}'\n")
+    program.chmod(0o755)
+    reader = Reader(str(program), {"mm/util.o": notes}, {FILE})
+    assert reader.counts("mm/util.o", b"") == {FILE: {2: 0, 3: 0}}
+    assert reader.counts("mm/util.o", b"x") == {FILE: {2: 4, 3: 0}}
+    assert Collector(reader, lambda _: None).executable == {FILE: {2, 3}}
