@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import random
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from testbed.fuzz.drawing import Drawn, draw, mutate, redraw, shrink
+from testbed.fuzz.known import KNOWN
 from testbed.fuzz.program import Gate, Program, Step, Task, program_from, program_text
 from testbed.fuzz.selftest import c_makefile, c_test
 from testbed.mmap.execution import execution_script
@@ -66,6 +68,23 @@ def test_a_mutated_program_resembles_the_first() -> None:
     calls = [other.program.call == each.program.call for each, other in pairs]
     assert sum(changed) > len(pairs) / 3
     assert sum(calls) > len(pairs) / 3
+
+
+@pytest.mark.parametrize(
+    ("name", "least"),
+    [("KD5", 20), ("KD7", 20), ("KD8", 12), ("KD11", 8), ("KD13", 10), ("KD14", 6)],
+)
+def test_what_a_known_defect_needs_is_drawn_often(name: str, least: int) -> None:
+    """Of 200 programs, which take some minutes on a busy host."""
+    need = next(each for each in KNOWN if each.name == name)
+    programs = [each.program for each in _many()]
+    shown = [each for each in programs if need.given(each) and set(need.paths) & set(each.paths)]
+    assert len(shown) >= least
+
+
+@functools.cache
+def _many() -> list[Drawn]:
+    return drawn(200)
 
 
 def test_a_program_is_shrunk_to_what_shows_the_defect() -> None:
