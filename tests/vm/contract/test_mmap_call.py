@@ -386,6 +386,55 @@ def test_only_shared_pages_are_remapped(guest: Guest, flags: str, error: str) ->
     assert seen[read].contents == ["zero" if error else "fill:0x12"]
 
 
+@pytest.mark.guarantee(13, 68, 69, 70)
+@pytest.mark.parametrize("prot", ["r", "rw", "rx"])
+@pytest.mark.parametrize("locked", [False, True], ids=["", "locked"])
+def test_a_remapped_page_has_the_flags_of_the_others(guest: Guest, prot: str, locked: bool) -> None:
+    script = Script()
+    script.step("memfd", "f", "4p")
+    script.map("m", "f", prot=prot, flags="shared,locked" if locked else "shared")
+    done = script.step("remap_file_pages", "m", "1", off="3p")
+    maps = script.maps("m")
+    seen = guest.prober.run(script)
+    assert seen[done].error == ""
+    vmas = seen[maps].vmas
+    assert [vma.offset // vmas[0].size for vma in vmas] == [0, 3, 2]
+    assert len({(vma.perms, vma.vmflags) for vma in vmas}) == 1
+    assert ("lo" in vmas[1].vmflags) is locked
+    assert vmas[1].smaps["Rss"] << 10 == vmas[1].size
+
+
+@pytest.mark.guarantee(68)
+@pytest.mark.parametrize(
+    ("before", "pages", "error"),
+    [
+        ("remap_file_pages m 1 off=3p", "0-2", ""),
+        ("mprotect m 1 prot=r", "0-2", "EINVAL"),
+        ("munmap m 1", "0-2", "EINVAL"),
+        ("map n g len=1p flags=shared,fixed addr=m+1p", "0-2", "EINVAL"),
+        ("munmap m 0", "0-2", "EINVAL"),
+        ("munmap m 4", "2-4", "EINVAL"),
+    ],
+    ids=["pieces", "access", "hole", "file", "start", "end"],
+)
+def test_only_neighbours_of_one_kind_are_remapped_together(
+    guest: Guest, before: str, pages: str, error: str
+) -> None:
+    script = Script()
+    for name in "fg":
+        script.step("memfd", name, "8p")
+    for page in range(8):
+        script.step("pwrite", "f", off=f"{page}p", len="1p", value=f"{0x20 + page:#x}")
+    script.map("m", "f", pages=5)
+    script.step(before)
+    done = script.step("remap_file_pages", "m", pages, off="5p")
+    read = script.read("m", pages)
+    seen = guest.prober.run(script)
+    assert seen[done].error == error
+    remapped = [f"fill:{0x20 + page:#x}" for page in (5, 6, 7)]
+    assert (seen[read].contents == remapped) is (error == "")
+
+
 @everywhere
 @pytest.mark.arches("x86_64")
 def test_a_mapping_below_two_gigabytes_can_be_asked_for(stack: Prober, path: HookPath) -> None:
