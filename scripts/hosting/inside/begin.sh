@@ -25,4 +25,6 @@ cp -r /srv/round/checkout/. "/home/$user/mmap-testbed"
 chown -R "$user:" $(cd /srv/round/checkout && ls -A | sed "s|^|/home/$user/mmap-testbed/|")
 # A disk that was made without root has no other owner than root.
 [ "$(stat -c %U "/home/$user")" = "$user" ] || chown -R "$user:" "/home/$user"
-exec python3 /srv/round/inside/agent.py
+# While the first process waits, it also ends the zombies of processes that lost their parents.
+python3 /srv/round/inside/agent.py &
+wait "$!"
