@@ -29,8 +29,8 @@ class Corpus:
         """Read all programs. One that is damaged is moved aside, with a note."""
         for file in sorted(self.root.glob("*.json")):
             try:
-                found = redraw(str(json.loads(file.read_text())["choices"]))
-            except (ValueError, TypeError, KeyError, UnicodeDecodeError):
+                found = redraw(json.loads(file.read_text())["choices"])
+            except (ValueError, TypeError, KeyError, IsADirectoryError, PermissionError):
                 aside = make_folder(self.root / _CORRUPT, "state_dir") / file.name
                 file.replace(aside)
                 note(f"the corpus has a damaged file, which is now {aside}")

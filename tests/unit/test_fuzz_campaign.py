@@ -199,7 +199,9 @@ def test_the_corpus_keeps_what_reached_something_new(tmp_path: Path) -> None:
     assert [each.program for each in again.drawn] == [drawn.program]
 
 
-@pytest.mark.parametrize("text", ["", "{}", '{"choices": "zz"}', '{"choices": "ff"}', "[1]"])
+@pytest.mark.parametrize(
+    "text", ["", "{}", '{"choices": "zz"}', '{"choices": "ff"}', "[1]", '{"choices": 12}']
+)
 def test_a_damaged_file_of_the_corpus_is_moved_aside(tmp_path: Path, text: str) -> None:
     (tmp_path / "bad.json").write_text(text)
     notes: list[str] = []
@@ -208,6 +210,15 @@ def test_a_damaged_file_of_the_corpus_is_moved_aside(tmp_path: Path, text: str) 
     assert corpus.drawn == []
     assert (tmp_path / "corrupt" / "bad.json").read_text() == text
     assert notes == [f"the corpus has a damaged file, which is now {tmp_path}/corrupt/bad.json"]
+    corpus.load(pytest.fail)
+
+
+def test_a_folder_in_place_of_a_program_is_moved_aside(tmp_path: Path) -> None:
+    (tmp_path / "bad.json").mkdir()
+    corpus = Corpus(tmp_path)
+    corpus.load(list[str]().append)
+    assert corpus.drawn == []
+    assert (tmp_path / "corrupt" / "bad.json").is_dir()
     corpus.load(pytest.fail)
 
 
