@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hosting.hosttable import CHECKOUT_INSIDE, USER, Host
-from testbed.arch import host_uname
+from testbed.arch import ARCHES, host_uname
 from testbed.cache import Verify, digest
 from testbed.context import Context
 from testbed.deadline import Deadline
@@ -29,8 +29,11 @@ INSIDE = Path(__file__).with_name("inside")
 _PREPARE = INSIDE / "prepare.sh"
 _INIT = INSIDE / "init.sh"
 
-# What scripts/setup reads of the checkout; pyproject.toml names the last two.
-_PACKAGE_LISTS = sorted((CHECKOUT / "scripts" / "packages").iterdir())
+# What scripts/setup reads of the checkout, on each machine; pyproject.toml names the last two.
+_PACKAGE_LISTS = tuple(
+    CHECKOUT / "scripts" / "packages" / name
+    for name in ("common", *(arch.uname for arch in ARCHES.values()))
+)
 _SETUP = (
     *(CHECKOUT / name for name in ("scripts/setup", "requirements.lock", "pyproject.toml")),
     *_PACKAGE_LISTS,
