@@ -94,7 +94,9 @@ def _flags_of(text_of: Reader, objects: Sequence[str]) -> Iterator[tuple[str, st
     for name in objects:
         folder = next(each for each in PurePosixPath(name).parents if text_of(f"{each}/Makefile"))
         stem = PurePosixPath(name).relative_to(folder)
-        yield f"{folder}/Makefile", "", f"CFLAGS_{stem} += {_FLAGS}\n"
+        # The seed is in the stamp of notes and counters: equal texts must have equal stamps.
+        flags = f"{_FLAGS} -frandom-seed={name}"
+        yield f"{folder}/Makefile", "", f"CFLAGS_{stem} += {flags}\n"
 
 
 def _diff(name: str, before: str, after: str) -> Iterator[str]:

@@ -59,7 +59,8 @@ class Reader:
                 argv = [self.program, "--json-format", "--stdout", notes.name]
                 found = run(argv, cwd=Path(scratch))
             except CommandError as exc:
-                raise SetupError(f"{self.program} cannot read {notes.name}") from exc
+                message = f"{self.program} cannot read {notes.name}"
+                raise SetupError(message, evidence=exc.evidence) from exc
         return parse_counts(found.stdout, self.files, self.program, found.stderr)
 
 

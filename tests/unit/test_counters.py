@@ -41,6 +41,7 @@ def test_only_the_named_objects_get_the_flags() -> None:
     added = [line[1:] for line in diff.splitlines() if line.startswith("+CFLAGS")]
     assert [line.split(" += ")[0] for line in added] == ["CFLAGS_util.o", "CFLAGS_deeper/vma.o"]
     assert all("-fprofile-info-section=gcov_info" in line for line in added)
+    assert added[0].endswith(" -frandom-seed=mm/util.o")
 
 
 def test_the_diff_is_a_patch_of_each_file() -> None:
