@@ -16,6 +16,7 @@ import pytest
 
 from testbed.coverage.gcov import Reader
 from testbed.coverage.hunks import Seen, Way
+from testbed.errors import SetupError
 from testbed.lab.guest import Guest
 from testbed.mmap.observation import Observation
 from testbed.mmap.path import HookPath
@@ -38,6 +39,7 @@ class Collector:
     guest_of: Callable[[pytest.Item], Guest | None]
     seen: list[Seen] = field(default_factory=list)
     executable: dict[str, set[int]] = field(default_factory=dict)
+    trouble: SetupError | None = None  # why counters cannot be read
 
     def __post_init__(self) -> None:
         for target in self.reader.notes:
@@ -71,8 +73,15 @@ class Collector:
         try:
             yield
         finally:
-            if guest.usable:
-                self._note(name, way(), guest)
+            if guest.usable and self.trouble is None:
+                self._note_unless_trouble(name, way(), guest)
+
+    def _note_unless_trouble(self, name: str, way: Way, guest: Guest) -> None:
+        """Note what ran. An error is not the test's: whoever made the collector raises it."""
+        try:
+            self._note(name, way, guest)
+        except SetupError as error:
+            self.trouble = error
 
     def _note(self, name: str, way: Way, guest: Guest) -> None:
         lines: dict[str, set[int]] = {}

@@ -66,6 +66,8 @@ class Covering:
             # A session of tests ends the VMs of its lab.
             with closing(self._lab(arch, self.folder / f"{name}-{arch}")) as lab:
                 stage(lab, collector)
+            if collector.trouble is not None:
+                raise collector.trouble
             keep(self._covered(collector))
 
     def _stages(self) -> Iterator[tuple[str, Callable[[Lab, Collector], None]]]:
