@@ -39,4 +39,4 @@ def test_the_kernels_own_files_show_the_same_on_all_ways(command: Command, tmp_p
     assert campaign["unserved"] == []
     assert campaign["refused"] == {}
     assert set(campaign["on_files"]) == {"shm", "ramfs"}
-    assert campaign["on_files"]["ramfs"] > 20
+    assert min(campaign["on_files"].values()) > 10
