@@ -57,7 +57,7 @@ def _is_refused(program: Program) -> bool:
 
 
 def _may_be_refused(program: Program) -> bool:
-    return program.plan.action is not None
+    return program.plan.action is not None or program.plan.error_override is not None
 
 
 def _spare_fails(program: Program) -> bool:

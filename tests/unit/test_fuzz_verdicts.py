@@ -205,3 +205,10 @@ def test_a_known_defect_of_the_reference_explains_a_difference() -> None:
     assert unexplained(refused, [seen], KNOWN) == [seen]
     against = dataclasses.replace(seen, reference=DIRECT)
     assert unexplained(refused, [against], KNOWN) == []
+
+
+def test_an_outer_hooks_file_leaks_when_what_the_hook_asks_for_is_refused() -> None:
+    leak = Deviation("leak", HookPath.PREPARE_FIRST, "lower of top after munmap is 3, not 2")
+    for plan in (Plan(action=Action.UNKNOWN), Plan(error_override="-2147483648")):
+        assert unexplained(Program(plan=plan), [leak], KNOWN) == []
+    assert unexplained(Program(), [leak], KNOWN) == [leak]
