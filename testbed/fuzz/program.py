@@ -146,10 +146,10 @@ def warns(program: Program) -> tuple[SplatKind, str] | None:
     """Return the warning that the kernel has to print: it finds an error of the driver.
 
     These are a range outside of the mapping (include/linux/mm.h), and what mm/util.c does not know:
-    a type of action, and an error that is positive.
+    a type of action, and an error that is none (IS_ERR_VALUE()).
     """
     plan = program.plan
-    positive = bool(plan.error_override) and not str(plan.error_override).startswith(("-", "0"))
+    wrong = plan.error_override is not None and not _is_error(plan.error_override)
     extent = action_extent(program.scenario, _PAGE)
     outside = (
         plan.action in (Action.REMAP, Action.IOREMAP)
@@ -157,8 +157,15 @@ def warns(program: Program) -> tuple[SplatKind, str] | None:
         and extent.start + extent.size > program.call.pages * _PAGE
     )
     unknown = plan.action is Action.UNKNOWN
-    return (SplatKind.WARNING, "") if positive or outside or unknown else None
+    return (SplatKind.WARNING, "") if wrong or outside or unknown else None
 
+
+def _is_error(text: str) -> bool:
+    """Whether a text is 0 or the negative number of an error, for the kernel."""
+    return text.startswith("-E") or -_MAX_ERRNO <= int(text, 0) <= 0
+
+
+_MAX_ERRNO = 4095
 
 # For the prediction of a warning, which is the same for any page size.
 _PAGE = 4096

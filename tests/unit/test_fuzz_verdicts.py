@@ -152,7 +152,11 @@ def test_a_killed_program_is_a_deviation_on_its_path() -> None:
         (Plan(action=Action.REMAP, action_offset="3p", action_size="2p"), True),
         (Plan(action=Action.REMAP, action_offset="2p", action_size="2p"), False),
         (Plan(error_override="5"), True),
+        (Plan(error_override="-4096"), True),
+        (Plan(error_override="-2147483648"), True),
         (Plan(error_override="-EAGAIN"), False),
+        (Plan(error_override="-1"), False),
+        (Plan(error_override="0"), False),
     ],
 )
 def test_the_warning_about_a_wrong_driver_is_expected(plan: Plan, expected: bool) -> None:
