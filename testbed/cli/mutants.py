@@ -59,6 +59,10 @@ _GENERATED = 20
     "(default: 20). Repeatable.",
 )  # fmt: skip
 @click.option(
+    "--functions", default="", metavar="NAME[,NAME]",
+    help="With --generate: only in these functions, such as compat* or do_mmap. Default: all.",
+)  # fmt: skip
+@click.option(
     "--tests",
     metavar="EXPR",
     help="Run only tests that match EXPR, as pytest -k. Default: all.",
@@ -89,6 +93,7 @@ def mutants(
     only_list: bool,
     origin: Path,
     files: tuple[str, ...],
+    functions: str,
     tests: str | None,
     fresh: bool,
     count: int | None,
@@ -112,7 +117,8 @@ def mutants(
       testbed mutants --from ~/mutations --kernel debian:7.2
       testbed mutants --generate mm/mmap.c --sample 30 --seed 7
     """
-    wish = Wish(files_of(files), count or _GENERATED, seed) if files else None
+    names = tuple(filter(None, functions.split(",")))
+    wish = Wish(files_of(files), count or _GENERATED, seed, names) if files else None
     if wish is not None and origin != MUTANTS:
         raise SetupError("--from and --generate exclude each other")
     with opened(options) as invocation:

@@ -7,6 +7,7 @@ import difflib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from itertools import zip_longest
 from pathlib import Path
 
@@ -35,6 +36,12 @@ class Wish:
     files: tuple[str, ...]
     count: int
     seed: str
+    functions: tuple[str, ...] = ()  # patterns; empty: all
+
+    def wants(self, point: Point) -> bool:
+        """Whether the point is in one of the functions."""
+        wanted = self.functions or ("*",)
+        return any(fnmatchcase(point.function, pattern) for pattern in wanted)
 
 
 @dataclass
@@ -65,7 +72,10 @@ def generate(wish: Wish, series: Series, arch: str, folder: Path, ctx: Context) 
     with open_builder(request, ctx) as builder:
         _compile(builder)
         texts = {file: _text(builder, file) for file in wish.files}
-        found = {file: _points(builder, file, text) for file, text in texts.items()}
+        found = {
+            file: list(filter(wish.wants, _points(builder, file, text)))
+            for file, text in texts.items()
+        }
         harvest = Harvest(points=sum(map(len, found.values())))
         makers = {file: ObjectMaker.of(builder.build_dir, file) for file in wish.files}
         good = {file: makers[file].code(texts[file]) for file in wish.files}

@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from testbed.inventory.csyntax import parse
+from testbed.mutants.harvest import Wish
 from testbed.mutants.points import Point, Slip, fields_of, points_of
 
 TEXT = b"""\
@@ -87,3 +90,13 @@ def test_a_mutant_keeps_its_lines_and_its_syntax() -> None:
         text = point.applied(TEXT)
         assert text.count(b"\n") == TEXT.count(b"\n")
         assert not parse(text).has_error
+
+
+@pytest.mark.parametrize(
+    ("functions", "wanted"), [((), True), (("compat*",), True), (("do_mmap", "vma_*"), False)]
+)
+def test_only_points_of_the_wished_functions_are_wanted(
+    functions: tuple[str, ...], wanted: bool
+) -> None:
+    point = Point(Slip.DROPPED, "compat_vma_mmap", 7, 0, 1, b";")
+    assert Wish(("mm/util.c",), 4, "1", functions).wants(point) is wanted
