@@ -58,6 +58,7 @@ class _Place:
     boots: int = 0
     failed: TestbedError | None = None  # why the last boot failed
     failures: int = 0  # boots in a row that failed
+    saves: bool = True  # whether QEMU can save a VM, as far as is known
     numbering: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -68,6 +69,7 @@ class Handover:
     prepared: PreparedKernel | TestbedError | None
     failed: TestbedError | None
     failures: int
+    saves: bool
 
 
 @dataclass
@@ -247,7 +249,7 @@ class Lab:
     def handover(self) -> dict[str, Handover]:
         """Return all that is known of the kernels, for another process."""
         return {
-            arch: Handover(place.prepared, place.failed, place.failures)
+            arch: Handover(place.prepared, place.failed, place.failures, place.saves)
             for arch, place in self._places.items()
         }
 
@@ -257,6 +259,7 @@ class Lab:
             place = self._place(arch)
             place.prepared, place.failed = known.prepared, known.failed
             place.failures = known.failures
+            place.saves = known.saves
 
     def note_retry(self, what: str) -> None:
         """Record an error of the host that did not recur, and show it."""
@@ -353,6 +356,9 @@ class Lab:
 
         If it has no room, or the user's devices cannot be saved, note this, and return None.
         """
+        place = self._place(prepared.arch.name)
+        if not place.saves:
+            return None
         found = find_template(prepared, self.templates)
         if found is not None:
             return found
@@ -374,6 +380,7 @@ class Lab:
                 words = shlex.join(prepared.user_argv)
                 reason = f"QEMU cannot save a VM with {words}: {error.message}"
                 self.ctx.progress.note(f"every test boots, because {reason}")
+                place.saves = False
                 return None
 
     def _prepared_for(self, arch: str, kind: Kind) -> PreparedKernel:

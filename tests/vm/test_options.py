@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -51,6 +52,9 @@ def test_a_word_that_qemu_refuses_is_the_callers_fault(command: Command) -> None
 
 def test_with_a_device_that_cannot_be_saved_every_test_boots(command: Command) -> None:
     tests = "test_pgoff_is_the_offset_in_pages and direct"
-    done = run(command("run", "--qemu", UNSAVEABLE, "-k", tests), ok=range(256))
-    assert done.status == EXIT_EXPECTED, done.stdout + done.stderr
+    words = ("run", "--workers", "1", "--qemu", UNSAVEABLE, "-k", tests)
+    done = run(command(*words), ok=range(256))
+    said = done.stdout + done.stderr
+    assert done.status == EXIT_EXPECTED, said
     assert f"every test boots, because QEMU cannot save a VM with {UNSAVEABLE}" in done.stdout
+    assert len(re.findall("^template of .*: done", said, re.MULTILINE)) == 1, said
