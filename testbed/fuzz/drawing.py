@@ -11,12 +11,14 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from hypothesis import Phase, find, settings
 from hypothesis.control import BuildContext
 from hypothesis.database import InMemoryExampleDatabase, choices_from_bytes, choices_to_bytes
 from hypothesis.errors import NoSuchExample, StopTest, UnsatisfiedAssumption
 from hypothesis.internal.conjecture.data import ConjectureData
+from hypothesis.internal.conjecture.providers import HypothesisProvider
 
 from testbed.fuzz.program import Program
 from testbed.fuzz.strategies import programs
@@ -40,12 +42,23 @@ class Drawn:
         return choices_to_bytes(self.choices).hex()
 
 
+class _Chance(HypothesisProvider):
+    """Makes choices by chance alone.
+
+    Hypothesis also takes constants that it finds in the modules of the process: with them a seed
+    would draw other programs in another command.
+    """
+
+    def _maybe_draw_constant(self, *words: Any, **options: Any) -> None:
+        return None
+
+
 def draw(rng: random.Random, prefix: tuple[Choice, ...] = ()) -> Drawn | None:
     """Draw a program. It begins with the choices of `prefix`; chance makes the others.
 
     Return None if the choices lead to nothing.
     """
-    data = ConjectureData(random=rng, prefix=prefix)
+    data = ConjectureData(random=rng, prefix=prefix, provider=_Chance)
     with BuildContext(data, wrapped_test=draw):
         try:
             program = data.draw(programs())
