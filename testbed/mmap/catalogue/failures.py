@@ -6,7 +6,12 @@ from __future__ import annotations
 import dataclasses
 
 from testbed.guest.splat_patterns import SplatKind
-from testbed.mmap.catalogue.defects import KEPT_CHARGE, KEPT_CHARGE_OF_MAPPED, NO_CLOSE
+from testbed.mmap.catalogue.defects import (
+    KEPT_CHARGE,
+    KEPT_CHARGE_OF_ACTION,
+    KEPT_CHARGE_OF_MAPPED,
+    NO_CLOSE,
+)
 from testbed.mmap.path import PREPARING, HookPath
 from testbed.mmap.plan import Action, Plan, VmOps
 from testbed.mmap.scenario import Call, OpenDefect, Scenario
@@ -111,7 +116,8 @@ def _charges(name: str) -> tuple[OpenDefect, ...]:
     """Return the defects of a charged mapping over another charged mapping."""
     if not name.endswith("fails"):
         return ()
-    return (KEPT_CHARGE_OF_MAPPED if name == "mapped-fails" else KEPT_CHARGE,)
+    late = {"mapped-fails": KEPT_CHARGE_OF_MAPPED, "page-fails": KEPT_CHARGE_OF_ACTION}
+    return (late.get(name, KEPT_CHARGE),)
 
 
 _OLD = {

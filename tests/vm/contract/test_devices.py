@@ -130,6 +130,15 @@ def test_a_private_mapping_of_memory_shows_the_frame_as_its_offset(guest: Guest)
     assert (seen[own].contents, seen[shared].contents) == (["fill:0x32"], ["fill:0x31"])
 
 
+# The hook took a shared mapping of a file that is open for reading for a private one.
+_READ_ONLY_ZEROS = pytest.mark.defect(
+    "R16",
+    symptom="a shared mapping shows /dev/zero",
+    recorded=("7.2.12", "7.2.12"),
+    fixed="7.3.4",
+)
+
+
 @_ZERO
 @pytest.mark.guarantee(23, 29)
 @pytest.mark.parametrize(
@@ -137,7 +146,7 @@ def test_a_private_mapping_of_memory_shows_the_frame_as_its_offset(guest: Guest)
     [
         ("rw", "shared", "rw", "/dev/zero (deleted)"),
         ("rw", "shared", "none", "/dev/zero (deleted)"),
-        ("ro", "shared", "r", "/dev/zero (deleted)"),
+        pytest.param("ro", "shared", "r", "/dev/zero (deleted)", marks=_READ_ONLY_ZEROS),
         ("rw", "private", "rw", "/dev/zero"),
         ("ro", "private", "rw", "/dev/zero"),
     ],
@@ -155,7 +164,7 @@ def test_a_shared_mapping_of_zeros_has_a_file_of_its_own(
     after = script.read("m")
     seen = guest.prober.run(script)
     assert seen[made].error == ""
-    assert seen[maps].vma.path == path
+    assert seen[maps].vma.path == path, f"a {flags} mapping shows {seen[maps].vma.path}"
     if "r" in prot:
         assert seen[read].contents == ["zero"] * 4
         both = flags == "shared" and "w" in prot

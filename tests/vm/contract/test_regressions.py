@@ -18,6 +18,8 @@
 | R13 | Linux 7.3.4, uncharge replaced mappings | here |
 | R14 | 3dd6ed34ce1f | here |
 | R15 | vm_ops default to the dummy | here |
+| R16 | Linux 7.3.4, `mmap_zero_prepare()` looks at VM_MAYSHARE | `test_devices.py` |
+| R17 | Linux 7.3.4, `backing_file_mmap()` looks at the backing inode | `test_stack_promises.py` |
 """
 
 from __future__ import annotations

@@ -53,8 +53,16 @@ _CALLS = (
 )
 
 
+_BACKING_NOT_READ = pytest.mark.defect(
+    "R17",
+    symptom="another answer: rw, shared",
+    recorded=("7.2.12", "7.2.12"),
+    fixed="7.3.4",
+)
+
+
 @_named("overlay-ext4", "fuse-ext4")
-@pytest.mark.parametrize("place", ["above", "below"])
+@pytest.mark.parametrize("place", [pytest.param("above", marks=_BACKING_NOT_READ), "below"])
 @pytest.mark.guarantee(3)
 def test_an_append_only_file_is_mapped_only_for_reading(
     guest: Guest, served: FileStack, place: str
@@ -73,8 +81,8 @@ def test_an_append_only_file_is_mapped_only_for_reading(
     again = script.map("m", "rw")
     seen = guest.prober.run(script)
     assert seen[marked].error == ""
-    found = [(*call[:3], seen[step].error) for call, step in zip(_CALLS, made, strict=True)]
-    assert found == list(_CALLS)
+    for call, step in zip(_CALLS, made, strict=True):
+        assert seen[step].error == call[3], f"another answer: {', '.join(call[:3])}"
     assert seen[again].error == ""
 
 
