@@ -40,7 +40,7 @@ from testbed.suite.item import arch_of, parameters
 from testbed.suite.pytest_internals import uncaptured
 from testbed.suite.recorder import Recorder
 from testbed.suite.selection import SELECTION, Selection, left_out_line, selected
-from testbed.suite.verdict import Defect, Verdict, judge, judge_defect
+from testbed.suite.verdict import Defect, Verdict, hides_interrupt, judge, judge_defect
 from testbed.suite.xdist import Keeper, Worker, is_worker, received
 from testbed.terminal import make_progress
 
@@ -336,6 +336,8 @@ def pytest_runtest_makereport(
     report = yield
     if "arch" not in getattr(item, "fixturenames", ()):
         return report
+    if call.excinfo is not None and hides_interrupt(call.excinfo.value):
+        raise KeyboardInterrupt
     verdict = _judge(item, call, report)
     if verdict.status is Status.XFAIL:
         report.outcome, report.wasxfail = "skipped", verdict.reason
