@@ -32,6 +32,7 @@ from testbed.mmap.path import RING_MODULE, HookPath
 from testbed.mmap.probe import Prober
 from testbed.results.model import Status
 from testbed.settings import CHECKOUT, AccelChoice, Isolation, Toolchain, load_settings
+from testbed.suite import interrupts
 from testbed.suite.batch import BATCH, Wish, kind_of, split, uses_guest, wish_of
 from testbed.suite.batch_runner import BatchRunner
 from testbed.suite.collected import COLLECTED, Collected
@@ -40,7 +41,7 @@ from testbed.suite.item import arch_of, parameters
 from testbed.suite.pytest_internals import uncaptured
 from testbed.suite.recorder import Recorder
 from testbed.suite.selection import SELECTION, Selection, left_out_line, selected
-from testbed.suite.verdict import Defect, Verdict, hides_interrupt, judge, judge_defect
+from testbed.suite.verdict import Defect, Verdict, judge, judge_defect
 from testbed.suite.xdist import Keeper, Worker, is_worker, received
 from testbed.terminal import make_progress
 
@@ -108,6 +109,7 @@ def pytest_configure(config: pytest.Config) -> None:
     recorder = config.stash[RECORDER] = Recorder(lab, command)
     keeper = Worker(recorder, config) if is_worker(config) else Keeper(recorder, selection)
     config.pluginmanager.register(keeper, "mmap testbed's results")
+    config.pluginmanager.register(interrupts, "mmap testbed's interrupts")
     config.pluginmanager.register(BatchRunner(lab, selection), "mmap testbed's batches")
 
 
@@ -336,8 +338,6 @@ def pytest_runtest_makereport(
     report = yield
     if "arch" not in getattr(item, "fixturenames", ()):
         return report
-    if call.excinfo is not None and hides_interrupt(call.excinfo.value):
-        raise KeyboardInterrupt
     verdict = _judge(item, call, report)
     if verdict.status is Status.XFAIL:
         report.outcome, report.wasxfail = "skipped", verdict.reason

@@ -46,18 +46,6 @@ def judge(error: BaseException, when: str) -> Verdict:
     return Verdict(_blame(error, when), str(error) or name, name)
 
 
-def hides_interrupt(error: BaseException) -> bool:
-    """Whether an error stands for a Ctrl-C, which is nobody's fault.
-
-    Python ignores a KeyboardInterrupt that arrives in a callback of a weak reference, and pytest
-    makes a warning of it, which fails the test.
-    """
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, KeyboardInterrupt):
-        cause = cause.__cause__ or cause.__context__
-    return cause is not None
-
-
 def judge_defect(defect: Defect, version: str, error: BaseException | None) -> Verdict:
     """Return the verdict on the call of a test with a known defect, on kernel `version`.
 

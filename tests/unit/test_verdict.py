@@ -17,7 +17,7 @@ from testbed.errors import (
     SetupError,
 )
 from testbed.results.model import Status
-from testbed.suite.verdict import Defect, hides_interrupt, judge, judge_defect
+from testbed.suite.verdict import Defect, judge, judge_defect
 
 KD1 = Defect("KD1", r"Shmem grew by \d+ kB", ("7.2", "7.3.4"))
 
@@ -91,18 +91,3 @@ def test_a_fixed_defect_is_an_ordinary_failure_from_the_fix_on(
 )
 def test_another_failure_is_not_the_defect(error: Exception, status: Status) -> None:
     assert judge_defect(KD1, "7.3.4", error).status is status
-
-
-def test_an_interrupt_that_python_ignored_is_no_failure() -> None:
-    warning = pytest.PytestUnraisableExceptionWarning("Exception ignored in: _remove")
-    assert not hides_interrupt(warning)
-    warning.__cause__ = KeyboardInterrupt()
-    assert hides_interrupt(warning)
-
-
-def test_an_error_on_the_way_out_of_an_interrupt_is_no_failure() -> None:
-    error = GuestLost("the VM is gone")
-    error.__context__ = KeyboardInterrupt()
-    assert hides_interrupt(error)
-    error.__context__ = OSError()
-    assert not hides_interrupt(error)
