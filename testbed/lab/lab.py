@@ -69,7 +69,7 @@ class Handover:
     prepared: PreparedKernel | TestbedError | None
     failed: TestbedError | None
     failures: int
-    saves: bool
+    saves: bool = True
 
 
 @dataclass
