@@ -18,6 +18,7 @@ from benchmark.record import Record, write_record
 from benchmark.replay import add, profile_lines, replay
 from benchmark.replayed import Replayer, reports_of
 
+from testbed.deadline import Deadline
 from testbed.errors import SetupError
 from testbed.results.model import Case, Status
 from testbed.suite.carried import carried
@@ -167,19 +168,19 @@ def burn(done: threading.Event) -> None:
 def test_each_thread_is_profiled_however_it_is_started() -> None:
     mine = short(__file__)
     with profiled() as profile:
-        seen = []
         for start in (
             lambda done: burn(done),
             lambda done: threading.Thread(target=burn, args=(done,)).start(),
             lambda done: _thread.start_new_thread(burn, (done,)),
         ):
-            done = threading.Event()
+            done, before = threading.Event(), profile.by_file()[mine]
             start(done)
             assert done.wait(10)
-            time.sleep(0.01)  # until the thread has left the function
-            seen.append(profile.by_file()[mine])
-    steps = [after - before for before, after in zip([0.0, *seen], seen, strict=False)]
-    assert all(step >= 0.01 for step in steps), steps
+            deadline = Deadline.after(10)
+            # A profile has a function once the thread has left it.
+            while (seen := profile.by_file()[mine] - before) < 0.01:
+                assert not deadline.expired, f"the thread is not profiled: {seen} s"
+                time.sleep(0.001)
     assert _thread.start_new_thread.__name__ == "start_new_thread"
 
 
