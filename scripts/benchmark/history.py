@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from sqlalchemy import URL, Connection, func, select, text
 
@@ -36,6 +37,8 @@ from testbed.pages.nightpages import index
 from testbed.pages.nightsite import read_night
 from testbed.pages.site import write_pages
 
+T = TypeVar("T")
+
 ROUNDS = 3
 
 
@@ -61,11 +64,13 @@ class Clock:
         ticks = sum(int(each[11]) + int(each[12]) for each in fields)  # proc(5): utime, stime
         return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
 
-    def measure(self, quantity: Quantity, work: Callable[[], object], times: int = ROUNDS) -> None:
+    def measure(self, quantity: Quantity, work: Callable[[], T], times: int = ROUNDS) -> T:
+        """Do some work so many times, and return what it returned the last time."""
         for _ in range(times):
             before = self.cpu()
-            work()
+            done = work()
             self.samples.add(self.shown, quantity, self.cpu() - before)
+        return done
 
 
 def measure_history(url: URL, folder: Path, scale: Scale, samples: Samples) -> list[Finding]:
@@ -112,8 +117,7 @@ def _measure_adding(history: History, last: int, scale: Scale, samples: Samples)
 def _measure_reading(history: History, last: int, folder: Path, samples: Samples) -> list[Finding]:
     with history.read() as db:
         clock = Clock.of(db, samples)
-        clock.measure(HISTORY_CLASSES, lambda: classify(db, last))
-        found = classify(db, last)
+        found = clock.measure(HISTORY_CLASSES, lambda: classify(db, last))
         clock.measure(HISTORY_NIGHTS, lambda: queries.night(db, last))
         lane, tests = _one_lane(found)
         clock.measure(HISTORY_STRIPS, lambda: queries.strips(db, lane, tests))
