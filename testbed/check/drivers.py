@@ -30,6 +30,7 @@ from testbed.lab.lab import Lab
 from testbed.mmap.path import HookPath
 from testbed.process import find_tool
 from testbed.settings import Isolation
+from testbed.vm.devicetree import build_devicetree, find_compiler
 from testbed.vm.qemu import qemu_devices, qemu_version
 
 # The trial of a kernel that does not boot.
@@ -43,10 +44,13 @@ class Machine:
     qemu: tuple[str, ...]
     cmdline: str
     clones: bool
+    devicetree: str = ""
 
     @classmethod
     def of(cls, recipe: Recipe) -> Machine:
-        return cls(recipe.qemu, recipe.cmdline, recipe.clones)
+        # QEMU takes a device tree only together with a kernel, which a clone does not have.
+        clones = recipe.clones and not recipe.devicetree
+        return cls(recipe.qemu, recipe.cmdline, clones, recipe.devicetree)
 
     def lab(self, kernel: Lab, arches: tuple[str, ...]) -> Lab:
         """Return a lab of the same kernel, whose guests are such machines."""
@@ -54,7 +58,7 @@ class Machine:
         changed = dataclasses.replace(
             settings,
             arch=arches,
-            qemu=(*self.qemu, *settings.qemu),
+            qemu=(*self.qemu, *self._devicetree(kernel, arches), *settings.qemu),
             cmdline=" ".join(filter(None, (self.cmdline, settings.cmdline))),
             isolation=settings.isolation if self.clones else Isolation.BOOT,
         )
@@ -62,6 +66,20 @@ class Machine:
         made = Lab(ctx, kernel.series, build_dir_name=kernel.build_dir_name, watch=kernel.watch)
         made.run_dir = kernel.run_dir
         return made
+
+    def _devicetree(self, kernel: Lab, arches: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the words for QEMU that name the device tree, if the machine has its own."""
+        if not self.devicetree:
+            return ()
+        (arch,) = arches
+        made = kernel.prepared(arch)
+        machine = made.arch, made.accel.accel, made.memory_mib
+        try:
+            file = build_devicetree(self.devicetree, *machine, kernel.ctx)
+        except CommandError as error:
+            message = f"the machine's device tree cannot be made: {error.message}"
+            raise SetupError(message, hint="correct the recipe's `devicetree`") from error
+        return ("-dtb", str(file))
 
 
 @dataclass
@@ -231,6 +249,8 @@ def require(recipe: Recipe, arch: Arch, kernel: Kernel | None, tree: Callable[[]
         )
     if recipe.disk is not None and recipe.disk.words:
         find_tool(recipe.disk.words[0], package=recipe.disk.package)
+    if recipe.devicetree:
+        find_compiler()
     if kernel is not None:
         require_symbols(recipe, kernel, tree)
         require_modules(recipe, kernel)

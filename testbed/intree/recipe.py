@@ -52,6 +52,9 @@ _DISK_KEYS = (
 # Stands for every recipe in a list of drivers.
 ALL = "all"
 
+# The architectures whose machine is described by a device tree.
+_WITH_DEVICETREE = ("arm64",)
+
 _FUNCTION = re.compile(r"[A-Za-z_]\w*")
 _DEVICE = re.compile(r"-device ([^, ]+)")
 
@@ -71,6 +74,7 @@ class Recipe:
     kconfig: str = ""  # a fragment
     qemu: tuple[str, ...] = ()  # words for QEMU
     cmdline: str = ""  # words for the guest's kernel
+    devicetree: str = ""  # an overlay for the machine's device tree, as dtc takes it
     clones: bool = True  # a VM with these devices can be saved and cloned
     disk: FileSystem | None = None  # on /dev/loop0
     # In load order; their parameters. They are the kernel's, or the testbed's own (mmap_*).
@@ -146,6 +150,10 @@ def load_recipe(file: Path) -> Recipe:
         raise SetupError(f"{place(file, 'options')}: only an opener has options", hint=_DOCUMENT)
     if "opener" in found:
         _check_options(file, found["opener"], found.get("options", {}))
+    if "devicetree" in found and found.get("arches") != _WITH_DEVICETREE:
+        where = f"{place(file, 'devicetree')}: devicetree"
+        hint = f"add arches = {list(_WITH_DEVICETREE)}"
+        raise SetupError(f"{where}: only QEMU's machine for arm64 has a device tree", hint=hint)
     if "disk" in found:
         found["disk"] = replace(found["disk"], name=file.stem)
     return Recipe(file=file, **found)
@@ -283,6 +291,7 @@ _VALUES: dict[str, Callable[[Any], Any]] = {
     "kconfig": partial(exactly, str),
     "qemu": _words,
     "cmdline": _line,
+    "devicetree": partial(exactly, str),
     "clones": partial(exactly, bool),
     "disk": _disk,
     "modules": partial(texts, "modules and their parameters"),

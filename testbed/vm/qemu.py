@@ -35,6 +35,9 @@ _NETMASK = "255.255.255.0"
 
 _SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
 
+# No device, file of options or window but those that are asked for.
+_BARE = ("-nodefaults", "-no-user-config", "-display", "none")
+
 # Seconds after which the kernel reports a guest at full speed as stuck: the kernel's defaults,
 # except for hung tasks, because nothing here can wait 120 s.
 _WATCHDOG = 10  # a CPU's soft lockup is reported after twice this
@@ -178,6 +181,13 @@ def qemu_argv(spec: VmSpec, channels: Channels) -> list[str]:
     # fmt: on
 
 
+def devicetree_argv(arch: Arch, accel: Accel, memory_mib: int, file: Path) -> list[str]:
+    """Return the command that writes the device tree of such a VM to a file, and runs nothing."""
+    machine = f"{_board(arch, accel)},dumpdtb={_value(file)}"
+    memory = ["-m", str(memory_mib)]
+    return [_program(arch), "-machine", machine, *_processor(arch, accel), *memory, *_BARE]
+
+
 def argv_by_hand(spec: VmSpec) -> list[str]:
     """Return the command of the same VM with console and monitor on the terminal.
 
@@ -280,9 +290,17 @@ def _memory(spec: VmSpec) -> tuple[str, list[str]]:
     return ",memory-backend=ram", ["-object", f"{backend},mem-path={_value(path)},share={share}"]
 
 
+def _board(arch: Arch, accel: Accel) -> str:
+    return arch.machine if accel is Accel.KVM else arch.tcg_machine
+
+
+def _processor(arch: Arch, accel: Accel) -> list[str]:
+    cpu = "host" if accel is Accel.KVM else arch.tcg_cpu
+    return ["-accel", accel.value, "-cpu", cpu]
+
+
 def _machine(spec: VmSpec, *, ssh_port: int) -> list[str]:
-    kvm = spec.accel is Accel.KVM
-    machine = spec.arch.machine if kvm else spec.arch.tcg_machine
+    machine = _board(spec.arch, spec.accel)
     from_file, memory = _memory(spec)
     forward = f"hostfwd=tcp:127.0.0.1:{ssh_port}-:22"
     # fmt: off
@@ -290,13 +308,10 @@ def _machine(spec: VmSpec, *, ssh_port: int) -> list[str]:
         _program(spec.arch),
         "-machine", f"{machine}{from_file}",
         *memory,
-        "-accel", spec.accel.value,
-        "-cpu", "host" if kvm else spec.arch.tcg_cpu,
+        *_processor(spec.arch, spec.accel),
         "-smp", str(spec.cpus),
         "-m", str(spec.memory_mib),
-        "-nodefaults",
-        "-no-user-config",
-        "-display", "none",
+        *_BARE,
         "-no-reboot",
         "-sandbox", _SANDBOX,
         "-netdev", f"user,id=net0,restrict=on,ipv6=off,{forward}",

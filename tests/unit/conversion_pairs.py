@@ -18,7 +18,7 @@ class Pair:
     """One conversion, right and wrong."""
 
     name: str
-    recipe: str  # empty: no recipe reaches the hook
+    recipe: str  # the driver that shows the difference
     fault: str  # of the wrong one
     arches: tuple[str, ...] = tuple(ARCHES)
     found: str = "trials"  # what finds the fault: trials, or findings in the text alone

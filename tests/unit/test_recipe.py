@@ -36,6 +36,7 @@ from testbed.lab.guest import Guest
 from testbed.mmap.observation import parse_observation
 from testbed.mmap.path import MMAP_STACKS, HookPath
 from testbed.settings import CHECKOUT, KERNEL_CONFIG
+from testbed.vm import devicetree
 
 KNOWN = load_recipes()
 
@@ -141,6 +142,11 @@ def test_a_recipe_is_for_the_architectures_that_it_names(tmp_path: Path) -> None
         (f"{MINIMAL}[modules]\nfoo = 1\n", "FILE:4: modules: {'foo': 1} is not a table of mod", ""),
         (MINIMAL.replace("foo_mmap", "foo()"), "FILE:2: chain: 'foo()' is not the name of a", ""),
         (MINIMAL.replace("/dev/", ""), "FILE:3: node: 'foo' is not an absolute path", ""),
+        (
+            f'{MINIMAL}devicetree = ""\n',
+            "FILE:4: devicetree: only QEMU's machine for arm64",
+            "arm64",
+        ),
         (f'{MINIMAL}opener = "fb"\n', "FILE: a recipe has either a node or an opener", ""),
         (
             MINIMAL.replace('node = "/dev/foo"', 'opener = "v4l"'),
@@ -444,10 +450,10 @@ def test_a_disk_is_there_from_the_modules_to_their_unloading(
     assert gzip.decompress(guest.content) == image.read_bytes()
 
 
-def test_setup_installs_what_makes_the_disks() -> None:
+def test_setup_installs_what_makes_the_disks_and_the_device_trees() -> None:
     listed = (CHECKOUT / "scripts" / "packages" / "drivers").read_text().splitlines()[1:]
     disks = [recipe.disk for recipe in load_recipes().values() if recipe.disk]
-    assert listed == sorted({disk.package for disk in disks if disk.package})
+    assert listed == sorted({devicetree.PACKAGE, *filter(None, (disk.package for disk in disks))})
 
 
 def test_a_program_that_makes_a_disk_is_missed_with_its_package(kernel: Kernel) -> None:
@@ -495,3 +501,9 @@ def test_a_driver_that_a_kernel_or_qemu_lacks_is_refused_with_a_hint(
 def test_recipes_that_ask_for_the_same_machine_share_it() -> None:
     one, other, cma = (Machine.of(KNOWN[name]) for name in ("perf", "vgem", "heap-cma"))
     assert one == other != cma
+
+
+def test_a_machine_with_a_device_tree_boots_for_each_trial() -> None:
+    machine = Machine.of(KNOWN["open-dice"])
+    assert machine.devicetree
+    assert not machine.clones
