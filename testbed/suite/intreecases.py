@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What tests of the kernel's own files have in common (testbed/intree/intreefile.py)."""
+"""What tests of the kernel's own files and stacks have in common (testbed/intree)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from testbed.errors import GuestCommandError
 from testbed.intree.bar import find_bar
 from testbed.intree.intreefile import INTREE_FILES, InTreeFile, set_up
+from testbed.intree.stacks import FILE_STACKS, FileStack
 from testbed.lab.guest import Guest
 from testbed.mmap.script import Script
 
@@ -23,17 +24,34 @@ def intree_files(
     return pytest.mark.parametrize(
         ("user", "path"),
         [
-            pytest.param(
-                user,
-                path,
-                marks=[pytest.mark.reaches(user.hook), pytest.mark.kconfig(*user.symbols)],
-                id=f"{user}-{path}",
-            )
+            pytest.param(user, path, marks=_marks(user), id=f"{user}-{path}")
             for user in INTREE_FILES
             if wanted(user)
             for path in user.paths[:most]
         ],
     )
+
+
+def intree_named(*names: str) -> pytest.MarkDecorator:
+    """Parametrize a test with the in-tree files of these names."""
+    known = {user.name: user for user in INTREE_FILES}
+    cases = [pytest.param(known[name], marks=_marks(known[name]), id=name) for name in names]
+    return pytest.mark.parametrize("user", cases)
+
+
+def file_stacks(*names: str, writable: bool = False) -> pytest.MarkDecorator:
+    """Parametrize a test with the kernel's own stacks of these names, or all; or the writable."""
+    known = {served.name: served for served in FILE_STACKS if served.writable or not writable}
+    cases = [
+        pytest.param(known[name], marks=_marks(known[name], by=name), id=name)
+        for name in names or known
+    ]
+    return pytest.mark.parametrize("served", cases)
+
+
+def _marks(found: InTreeFile | FileStack, **by: str) -> list[pytest.MarkDecorator]:
+    """Return what a test of a file needs of the kernel, and the hook that it reaches."""
+    return [pytest.mark.kconfig(*found.symbols), pytest.mark.reaches(found.hook, **by)]
 
 
 def ready(guest: Guest, user: InTreeFile) -> Script:

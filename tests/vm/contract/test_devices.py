@@ -12,7 +12,7 @@ from testbed.intree.intreefile import INTREE_FILES, LOW, InTreeFile, set_up
 from testbed.kernel.request import Kernel
 from testbed.lab.guest import Guest
 from testbed.mmap.script import Script
-from testbed.suite.intreecases import ready
+from testbed.suite.intreecases import intree_named, ready
 
 FILES = {file.name: file for file in INTREE_FILES}
 
@@ -216,31 +216,13 @@ def test_a_disk_that_became_read_only_is_not_mapped_for_writing(guest: Guest) ->
     assert seen[again].error == ""
 
 
-def _on(*names: str) -> pytest.MarkDecorator:
-    """Parametrize a test with file systems of disks."""
-    return pytest.mark.parametrize(
-        "user",
-        [
-            pytest.param(
-                FILES[name],
-                marks=[
-                    pytest.mark.kconfig(*FILES[name].symbols),
-                    pytest.mark.reaches(FILES[name].hook),
-                ],
-                id=name,
-            )
-            for name in names
-        ],
-    )
-
-
 def _stricken(user: InTreeFile, options: str = "") -> InTreeFile:
     """A file that cannot be removed at the end. The next mount recovers the file system."""
     up = user.up.replace("mount ", f"mount {options} ") if options else user.up
     return dataclasses.replace(user, up=up, down="umount /tmp/user; rmdir /tmp/user")
 
 
-@_on("ext4", "f2fs")
+@intree_named("ext4", "f2fs")
 @pytest.mark.parametrize("mode", ["rw", "ro"])
 def test_a_file_system_that_was_shut_down_maps_nothing(
     guest: Guest, user: InTreeFile, mode: str
@@ -255,7 +237,7 @@ def test_a_file_system_that_was_shut_down_maps_nothing(
     assert seen[after].error == "EIO"
 
 
-@_on("ext4")
+@intree_named("ext4")
 def test_after_an_error_only_files_that_are_open_for_reading_are_mapped(
     guest: Guest, user: InTreeFile
 ) -> None:

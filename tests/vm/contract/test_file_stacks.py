@@ -8,33 +8,16 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from testbed.intree.stacks import FILE_STACKS, FILL, FileStack, set_up
+from testbed.intree.stacks import FILL, FileStack, set_up
 from testbed.lab.guest import Guest
 from testbed.mmap.observation import Fact
 from testbed.mmap.oracle import canonical_vma
 from testbed.mmap.probe import Prober
 from testbed.mmap.script import Script
+from testbed.suite.intreecases import file_stacks
 
 FILLED = f"fill:{FILL:#x}"
 WRITTEN = "fill:0x88"
-
-
-def _stacks(*, writable: bool = False) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize(
-        "served",
-        [
-            pytest.param(
-                stack,
-                marks=[
-                    pytest.mark.kconfig(*stack.symbols),
-                    pytest.mark.reaches(stack.hook, by=stack.name),
-                ],
-                id=stack.name,
-            )
-            for stack in FILE_STACKS
-            if stack.writable or not writable
-        ],
-    )
 
 
 def _script(served: FileStack) -> Script:
@@ -52,7 +35,7 @@ def _script(served: FileStack) -> Script:
     return script
 
 
-@_stacks()
+@file_stacks()
 @pytest.mark.guarantee(13, 27, 73)
 def test_the_vma_is_that_of_the_file_below(guest: Guest, served: FileStack) -> None:
     set_up(guest, served)
@@ -78,7 +61,7 @@ def test_the_vma_is_that_of_the_file_below(guest: Guest, served: FileStack) -> N
     assert seen[query].values["vmas"][0]["name"] == served.shown
 
 
-@_stacks()
+@file_stacks()
 @pytest.mark.guarantee(73)
 def test_the_vma_shows_the_inode_of_the_path_that_it_shows(guest: Guest, served: FileStack) -> None:
     set_up(guest, served)
@@ -94,7 +77,7 @@ def test_the_vma_shows_the_inode_of_the_path_that_it_shows(guest: Guest, served:
     assert (vma["inode"], os.makedev(major, minor)) == (inode, device)
 
 
-@_stacks()
+@file_stacks()
 @pytest.mark.guarantee(24, 70)
 def test_the_pages_are_those_of_the_file_below(guest: Guest, served: FileStack) -> None:
     """Both mappings have the same page frames, and equal counts of them."""
@@ -110,7 +93,7 @@ def test_the_pages_are_those_of_the_file_below(guest: Guest, served: FileStack) 
     assert seen[maps].vma.smaps["Rss"] == seen[maps_below].vma.smaps["Rss"]
 
 
-@_stacks(writable=True)
+@file_stacks(writable=True)
 def test_a_shared_write_reaches_the_file(guest: Guest, served: FileStack) -> None:
     set_up(guest, served)
     script = _script(served)
@@ -130,7 +113,7 @@ def test_a_shared_write_reaches_the_file(guest: Guest, served: FileStack) -> Non
     assert seen[back].contents == [FILLED, WRITTEN, "fill:0x99", FILLED]
 
 
-@_stacks()
+@file_stacks()
 def test_a_private_write_stays_private(guest: Guest, served: FileStack) -> None:
     set_up(guest, served)
     script = _script(served)
@@ -149,7 +132,7 @@ def test_a_private_write_stays_private(guest: Guest, served: FileStack) -> None:
     assert seen[after_child].contents == seen[own].contents
 
 
-@_stacks(writable=True)
+@file_stacks(writable=True)
 def test_what_a_child_writes_is_shared(guest: Guest, served: FileStack) -> None:
     set_up(guest, served)
     script = _script(served)
@@ -162,7 +145,7 @@ def test_what_a_child_writes_is_shared(guest: Guest, served: FileStack) -> None:
     assert seen[parent].contents == [FILLED, FILLED, WRITTEN, FILLED]
 
 
-@_stacks()
+@file_stacks()
 def test_a_file_that_shrinks_below_a_mapping_is_sigbus(guest: Guest, served: FileStack) -> None:
     set_up(guest, served)
     script = _script(served)
@@ -182,7 +165,7 @@ def test_a_file_that_shrinks_below_a_mapping_is_sigbus(guest: Guest, served: Fil
     assert seen[after].contents == [FILLED, FILLED, "zero", "zero"]
 
 
-@_stacks()
+@file_stacks()
 @pytest.mark.guarantee(3, 73)
 def test_a_program_is_executed(guest: Guest, served: FileStack) -> None:
     """fs/binfmt_elf.c maps a program as mmap(2) does."""
@@ -205,7 +188,7 @@ def _segments(guest: Guest, program: str) -> list[tuple[str, str, str]]:
     return [(perms, offset, path) for _, perms, offset, _, _, path in words]
 
 
-@_stacks()
+@file_stacks()
 @pytest.mark.guarantee(27)
 def test_a_mapping_gives_back_what_it_took(guest: Guest, stack: Prober, served: FileStack) -> None:
     """A stack node above the file reports the reference count of the file."""
@@ -253,7 +236,7 @@ OPERATIONS = {
 }
 
 
-@_stacks()
+@file_stacks()
 @pytest.mark.parametrize("flags", ["shared", "private"])
 @pytest.mark.guarantee(65, 66, 67, 68, 69)
 def test_later_operations_are_those_on_the_file_below(

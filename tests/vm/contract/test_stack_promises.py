@@ -5,11 +5,10 @@ from __future__ import annotations
 
 import pytest
 
-from testbed.intree.stacks import FILE_STACKS, FileStack, overlay, set_up
+from testbed.intree.stacks import FileStack, overlay, set_up
 from testbed.lab.guest import Guest
 from testbed.mmap.script import Script
-
-STACKS = {stack.name: stack for stack in FILE_STACKS}
+from testbed.suite.intreecases import file_stacks
 
 # The lower file is not copied up, since nobody opens it for writing.
 LOWER = FileStack(
@@ -22,23 +21,6 @@ _TICK = 30  # ms
 # FS_IOC_SETFLAGS, and FS_APPEND_FL beside the flag of a file with extents, which ext4 has anyway
 # (include/uapi/linux/fs.h).
 SETFLAGS, APPEND_ONLY, PLAIN = "0x40086602", "20000800", "00000800"
-
-
-def _named(*names: str) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize(
-        "served",
-        [
-            pytest.param(
-                STACKS[name],
-                marks=[
-                    pytest.mark.kconfig(*STACKS[name].symbols),
-                    pytest.mark.reaches(STACKS[name].hook, by=name),
-                ],
-                id=name,
-            )
-            for name in names
-        ],
-    )
 
 
 # Who may map an append-only file: the mode of open(2) before it became one, and the mapping.
@@ -61,7 +43,7 @@ _BACKING_NOT_READ = pytest.mark.defect(
 )
 
 
-@_named("overlay-ext4", "fuse-ext4")
+@file_stacks("overlay-ext4", "fuse-ext4")
 @pytest.mark.parametrize("place", [pytest.param("above", marks=_BACKING_NOT_READ), "below"])
 @pytest.mark.guarantee(3)
 def test_an_append_only_file_is_mapped_only_for_reading(
@@ -86,7 +68,7 @@ def test_an_append_only_file_is_mapped_only_for_reading(
     assert seen[again].error == ""
 
 
-@_named("overlay-tmpfs", "overlay-ext4", "fuse-tmpfs", "fuse-ext4", "coda-ext4")
+@file_stacks("overlay-tmpfs", "overlay-ext4", "fuse-tmpfs", "fuse-ext4", "coda-ext4")
 @pytest.mark.parametrize("flags", ["shared", "private"])
 def test_a_mapping_is_an_access_to_the_file_below(
     guest: Guest, served: FileStack, flags: str
@@ -112,7 +94,7 @@ def test_a_mapping_is_an_access_to_the_file_below(
         assert seen[shown].values["accessed"]
 
 
-@_named("overlay-tmpfs", "overlay-ext4", "fuse-tmpfs", "fuse-ext4")
+@file_stacks("overlay-tmpfs", "overlay-ext4", "fuse-tmpfs", "fuse-ext4")
 def test_whoever_opens_without_access_times_leaves_them(guest: Guest, served: FileStack) -> None:
     set_up(guest, served)
     script = Script()
