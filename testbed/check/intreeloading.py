@@ -112,14 +112,16 @@ class InTreeLoader:
     def _unload(self, guest: Guest, before: dict[str, int]) -> None:
         """Unload every module that was loaded since, the newest first.
 
-        One without an exit function stays, as binder_linux does.
+        One without an exit function stays, as binder_linux does, and so do those that the recipe
+        names.
 
         Raises:
             GuestFileError: one is still in use. The message counts its references.
         """
         text = guest.session.get(_MODULES).decode()
         loaded = [name for name in references(text) if name not in before]
-        names = [name for name in loaded if not is_permanent(text, name)]
+        stays = {_name(module) for module in self.recipe.stays}
+        names = [name for name in loaded if name not in stays and not is_permanent(text, name)]
         answers = guest.session.exchange([unload_call(name) for name in names])
         for name, answer in zip(names, answers, strict=True):
             if isinstance(answer, GuestFileError) and answer.errno == errno.EAGAIN:

@@ -6,8 +6,9 @@ from __future__ import annotations
 # In the order of the bits: kernel/panic.c, taint_flags, in 7.3.
 _LETTERS = "PFSRMBUDAWCIOELKXTNJ"
 
-# The project's own modules set these: they are out of tree and unsigned.
-HARMLESS = frozenset("OE")
+# The project's own modules set the first two: they are out of tree and unsigned. The third one
+# says that a user asked for what may be unsafe, such as VFIO without an IOMMU.
+HARMLESS = frozenset("OEU")
 
 
 def taint_letters(mask: int) -> str:

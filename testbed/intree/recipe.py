@@ -79,6 +79,7 @@ class Recipe:
     disk: FileSystem | None = None  # on /dev/loop0
     # In load order; their parameters. They are the kernel's, or the testbed's own (mmap_*).
     modules: Mapping[str, str] = field(default_factory=dict)
+    stays: Mapping[str, str] = field(default_factory=dict)  # modules not to unload, and why
     setup: tuple[str, ...] = ()  # lines of a shell, once the modules are loaded
     teardown: tuple[str, ...] = ()
     node: str = ""  # the file to open, unless there is an opener
@@ -295,6 +296,7 @@ _VALUES: dict[str, Callable[[Any], Any]] = {
     "clones": partial(exactly, bool),
     "disk": _disk,
     "modules": partial(texts, "modules and their parameters"),
+    "stays": partial(texts, "modules and why they stay"),
     "setup": partial(list_of, str),
     "teardown": partial(list_of, str),
     "node": _path,

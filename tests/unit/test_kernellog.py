@@ -131,11 +131,11 @@ def test_a_console_without_marks_is_used_completely() -> None:
     assert [splat.title for splat in log.end().splats] == ["panic: oh"]
 
 
-def test_new_taint_is_reported_except_the_taint_of_our_modules() -> None:
+def test_new_taint_is_reported_except_that_of_our_modules_and_of_what_a_user_asks_for() -> None:
     kernel = FakeKernelLog(tainted=1 << 12)
     log = _log(kernel)
     log.begin("test_one")
-    kernel.tainted |= 1 << 9 | 1 << 13
+    kernel.tainted |= 1 << 6 | 1 << 9 | 1 << 13
     assert log.end().tainted == "W"
     log.begin("test_two")
     assert log.end().tainted == ""

@@ -479,6 +479,14 @@ def test_a_module_without_an_exit_function_stays(kernel: Kernel) -> None:
     assert list(guest.modules) == ["snd_timer", "mmap_stack"]
 
 
+def test_a_module_that_the_recipe_names_stays(kernel: Kernel) -> None:
+    guest = FakeGuest()
+    recipe = replace(KNOWN["pcm-aloop"], options={}, stays={"snd-timer": "why"})
+    InTreeLoader(recipe, kernel).load(cast(Guest, guest), unloads=False)
+    end(guest)
+    assert list(guest.modules) == ["snd_timer", "mmap_stack"]
+
+
 def test_a_driver_that_a_kernel_or_qemu_lacks_is_refused_with_a_hint(
     kernel: Kernel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
