@@ -62,6 +62,8 @@ FLAVOURS = {
             more_memory_mib=256,
             recipes=True,
         ),
+        # The fuzzer's: it sees what a program reaches, and lets allocations fail.
+        Flavour(name="kcov", fragments=("flavour-kcov.config",)),
         Flavour(name="16k", fragments=("flavour-16k.config",), arches=("arm64",)),
         # Page tables, stacks and pages of the page cache are 16 times as large.
         Flavour(

@@ -49,6 +49,13 @@ class Finding:
         return tuple(self.ran.executions) or tuple(self.ran.failures) or self.smallest.paths
 
     @property
+    def why_no_c_test(self) -> str:
+        """Why there is no test in C; empty if there is one."""
+        if self.ran.ways is not None:
+            return "a file of the kernel's own"
+        return "allocations fail in it" if self.smallest.faulty else ""
+
+    @property
     def about(self) -> Iterator[str]:
         """What it is, in lines."""
         deviation = self.deviation

@@ -27,6 +27,7 @@ from testbed.fuzz.subject import all_deviations, make_ready, run_on
 from testbed.lab.guest import Guest
 from testbed.lab.lab import Lab
 from testbed.mmap.path import HookPath
+from testbed.mmap.scenario import Call
 from testbed.settings import Isolation
 
 # A guest gets another clone after this many programs, because what it has leaked adds up.
@@ -88,7 +89,7 @@ class Suspect:
 class LeftOut:
     """Programs that set these fields damage the guest on a path: one was reported."""
 
-    path: HookPath | None
+    path: HookPath | None  # None: on any path
     fields: frozenset[str]
 
     def covers(self, program: Program, path: HookPath) -> bool:
@@ -96,9 +97,15 @@ class LeftOut:
 
 
 def _fields(program: Program) -> frozenset[str]:
+    """Return what a program does beyond the simplest one."""
     plans = {"plan": program.plan, "outer": program.outer, "spare": program.spare_plan}
     words = {f"{name} {word}" for name, plan in plans.items() for word in plan.words()}
-    return frozenset(word.split("=")[0] for word in words) | {step.op for step in program.steps}
+    call, usual = dataclasses.asdict(program.call), dataclasses.asdict(Call())
+    return (
+        frozenset(word.split("=")[0] for word in words)
+        | {step.op for step in program.steps}
+        | {f"call {key}={value}" for key, value in call.items() if value != usual[key]}
+    )
 
 
 @dataclass
@@ -114,11 +121,13 @@ class Campaign:
     keep: Callable[[Finding], None]
     only: Sequence[str] = ()  # names of files of the kernel's own: on no other subject
     tally: Tally = field(default_factory=Tally)
+    reached: set[str] = field(default_factory=set)  # code, as an observation names it
     found: list[Finding] = field(default_factory=list)
     _titles: set[str] = field(default_factory=set)
     _files: list[KernelFile] = field(default_factory=list)  # those that guests can serve
     _suspects: list[Suspect] = field(default_factory=list)
     _left_out: list[LeftOut] = field(default_factory=list)
+    _idle: bool = False  # all programs were left out in the last guest
     _replay: deque[Drawn] = field(default_factory=deque)
 
     def run(self) -> None:
@@ -139,7 +148,8 @@ class Campaign:
 
     def _is_over(self, until: Deadline) -> bool:
         served = self._files or not self.only
-        return until.expired or self.tally.programs >= self.profile.programs or not served
+        done = until.expired or self.tally.programs >= self.profile.programs
+        return done or not served or self._idle
 
     def _use_guest(self, until: Deadline, version: str, beat: Callable[[], None]) -> None:
         """Run programs in one clone, up to a suspect, damage, or the end of the time."""
@@ -151,12 +161,13 @@ class Campaign:
             except GuestError as error:
                 self._give_up(guest, file, error)
                 return
-            start = time.monotonic()
+            start, before = time.monotonic(), self.tally.programs
             for _ in range(_PROGRAMS_PER_FILE if file else _PROGRAMS_PER_GUEST):
                 if self._is_over(until) or not guest.usable or self._suspects:
                     break
                 self._try(guest, version, file, ways)
                 beat()
+            self._idle = self.tally.programs == before
             self.tally.seconds += time.monotonic() - start
             self.tally.damaged += not guest.usable
 
@@ -192,14 +203,17 @@ class Campaign:
             self.tally.refused[ran.refused] += 1
             return
         self.tally.new += self.corpus.consider(drawn, ran)
+        self.reached.update(place for _, places in ran.reached for place in places)
         self._examine(drawn, ran, version, file)
+        if not guest.usable and not self._suspects:
+            self.leave_out(drawn.program)
 
     def _next(self) -> Drawn | None:
         if self._replay:
             return self._replay.popleft()
         if self.corpus.drawn and self.rng.random() < _MUTATED:
             return mutate(self.rng, self.rng.choice(self.corpus.drawn))
-        return draw(self.rng)
+        return draw(self.rng, faults=self.corpus.faults)
 
     def paths_of(self, program: Program) -> list[HookPath]:
         """Return the paths of a program on which it damages nothing, as far as is known."""
@@ -218,6 +232,13 @@ class Campaign:
             self.tally.repeated.update(old)
         elif found:
             self._suspects.append(Suspect(drawn, found[0], time.monotonic(), file))
+
+    def leave_out(self, program: Program) -> None:
+        """Leave out on all paths what damages a guest again, though it has been reported."""
+        fields = _fields(program)
+        reported = (_fields(found.smallest) for found in self.found if found.kills)
+        known = next((each for each in reported if each <= fields), fields)
+        self._left_out.append(LeftOut(None, known))
 
     def _settle(self, alone: Alone, start: float) -> None:
         for suspect in self._suspects:

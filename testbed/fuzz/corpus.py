@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from testbed.files import make_folder, write_whole
-from testbed.fuzz.drawing import Drawn, redraw
+from testbed.fuzz.drawing import Drawn, Faults, redraw
 from testbed.fuzz.exchange import Ran
 from testbed.fuzz.program import program_text
 
@@ -22,6 +22,7 @@ class Corpus:
     """The programs of one architecture, a file each, and all that they have reached."""
 
     root: Path
+    faults: Faults = frozenset()  # that its programs may have
     drawn: list[Drawn] = field(default_factory=list)
     reached: set[str] = field(default_factory=set)
 
@@ -29,7 +30,7 @@ class Corpus:
         """Read all programs. One that is damaged is moved aside, with a note."""
         for file in sorted(self.root.glob("*.json")):
             try:
-                found = redraw(json.loads(file.read_text())["choices"])
+                found = redraw(json.loads(file.read_text())["choices"], self.faults)
             except (ValueError, TypeError, KeyError, IsADirectoryError, PermissionError):
                 aside = make_folder(self.root / _CORRUPT, "state_dir") / file.name
                 file.replace(aside)
@@ -53,7 +54,12 @@ class Corpus:
 
 
 def reach(ran: Ran) -> Iterator[str]:
-    """Yield what a program reached: results of system calls, pairs of hooks, contents of pages."""
+    """Yield what a program reached: results of system calls, pairs of hooks, contents of pages.
+
+    With KCOV also the kernel's code, as far as it is instrumented.
+    """
+    for where, places in ran.reached:
+        yield from (f"{where} {place}" for place in places)
     for path, execution in ran.executions.items():
         for fact in execution.seen.facts.values():
             yield f"{path} {fact.op} {fact.error}"

@@ -20,10 +20,11 @@ from hypothesis.errors import NoSuchExample, StopTest, UnsatisfiedAssumption
 from hypothesis.internal.conjecture.data import ConjectureData
 from hypothesis.internal.conjecture.providers import HypothesisProvider
 
-from testbed.fuzz.program import Program
+from testbed.fuzz.program import Fault, Program
 from testbed.fuzz.strategies import programs
 
 Choice = int | str | bool | float | bytes
+Faults = frozenset[Fault]
 
 # What Hypothesis finds under the first key is shrunk for it. It shrinks what is under the other.
 _KEY, _UNSHRUNK = b"program", b"program.secondary"
@@ -35,6 +36,7 @@ class Drawn:
 
     program: Program
     choices: tuple[Choice, ...]
+    faults: Faults = frozenset()  # that it may have
 
     @property
     def code(self) -> str:
@@ -53,7 +55,9 @@ class _Chance(HypothesisProvider):
         return None
 
 
-def draw(rng: random.Random, prefix: tuple[Choice, ...] = ()) -> Drawn | None:
+def draw(
+    rng: random.Random, prefix: tuple[Choice, ...] = (), faults: Faults = frozenset()
+) -> Drawn | None:
     """Draw a program. It begins with the choices of `prefix`; chance makes the others.
 
     Return None if the choices lead to nothing.
@@ -61,13 +65,13 @@ def draw(rng: random.Random, prefix: tuple[Choice, ...] = ()) -> Drawn | None:
     data = ConjectureData(random=rng, prefix=prefix, provider=_Chance)
     with BuildContext(data, wrapped_test=draw):
         try:
-            program = data.draw(programs())
+            program = data.draw(programs(faults))
         except (StopTest, UnsatisfiedAssumption):
             return None
-    return Drawn(program, tuple(data.choices))
+    return Drawn(program, tuple(data.choices), faults)
 
 
-def redraw(code: str) -> Drawn | None:
+def redraw(code: str, faults: Faults = frozenset()) -> Drawn | None:
     """Draw the program of known choices.
 
     Raises:
@@ -76,7 +80,7 @@ def redraw(code: str) -> Drawn | None:
     choices = choices_from_bytes(bytes.fromhex(code))
     if choices is None:
         raise ValueError("no choices of Hypothesis")
-    return draw(random.Random(0), choices)
+    return draw(random.Random(0), choices, faults)
 
 
 def mutate(rng: random.Random, drawn: Drawn) -> Drawn | None:
@@ -91,8 +95,8 @@ def mutate(rng: random.Random, drawn: Drawn) -> Drawn | None:
         elif how == 1:
             choices[at:at] = choices[at : at + span]
         else:
-            return draw(rng, tuple(choices[:at]))
-    return draw(rng, tuple(choices))
+            return draw(rng, tuple(choices[:at]), drawn.faults)
+    return draw(rng, tuple(choices), drawn.faults)
 
 
 def shrink(drawn: Drawn, shows: Callable[[Program], bool]) -> Program:
@@ -113,6 +117,6 @@ def shrink(drawn: Drawn, shows: Callable[[Program], bool]) -> Program:
         return answers[program]
 
     try:
-        return find(programs(), answered, settings=how, database_key=_KEY)
+        return find(programs(drawn.faults), answered, settings=how, database_key=_KEY)
     except NoSuchExample:
         return drawn.program

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 from testbed.errors import (
     GuestError,
@@ -13,8 +14,10 @@ from testbed.errors import (
     SessionError,
     TestbedError,
 )
+from testbed.fuzz.faults import allow_faults
 from testbed.fuzz.kernelfile import Ways
 from testbed.fuzz.program import Program
+from testbed.kernel.build import Kernel
 from testbed.lab.guest import Guest
 from testbed.mmap.execution import Execution, Steps, execution_script
 from testbed.mmap.observation import Observation
@@ -37,11 +40,26 @@ class Ran:
     ways: Ways | None = None  # to the kernel's own file on which it ran
     observed: Mapping[str, Observation] = field(default_factory=dict)  # there, by way
 
+    @property
+    def reached(self) -> Iterator[tuple[str, frozenset[str]]]:
+        """The code that it reached, by path or way, if the kernel has KCOV."""
+        for path, execution in self.executions.items():
+            yield path, execution.seen.reached
+        for way, seen in self.observed.items():
+            yield f"{self.ways} {way}", seen.reached
+
 
 def enter(guest: Guest) -> None:
     """Make a fresh guest ready for programs."""
     guest.keeps_modules = True
     guest.load_shared(MODULE)
+    allow_faults(guest)
+
+
+@cache
+def is_covered(kernel: Kernel) -> bool:
+    """Whether programs report which code of the kernel they reach."""
+    return kernel.symbol("KCOV") == "y"
 
 
 def run_program(guest: Guest, program: Program, paths: Sequence[HookPath]) -> Ran:
@@ -50,7 +68,8 @@ def run_program(guest: Guest, program: Program, paths: Sequence[HookPath]) -> Ra
     Raises:
         InfraError: the host failed, and the guest's kernel is clean.
     """
-    scripts = [execution_script(program.scenario, path) for path in paths]
+    covered = is_covered(guest.prepared.kernel)
+    scripts = [execution_script(program.scenario, path, covered=covered) for path in paths]
     guest.begin(program.key)
     try:
         seen = guest.prober.run_each([script for script, _ in scripts], SECONDS)

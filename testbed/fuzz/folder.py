@@ -37,6 +37,7 @@ _TEST = '''\
 from __future__ import annotations
 
 from testbed.fuzz.exchange import Ran
+from testbed.fuzz.faults import allow_faults
 from testbed.fuzz.judge import deviations
 from testbed.fuzz.program import program_from
 from testbed.lab.guest import Guest
@@ -50,6 +51,7 @@ PROGRAM = program_from(
 
 
 def test_{name}(guest: Guest, stack: Prober) -> None:
+    allow_faults(guest)
     paths = ({paths},)
     ran = Ran(
         PROGRAM, {{path: run_execution(stack, PROGRAM.scenario, path) for path in paths}}
@@ -67,18 +69,18 @@ def write_finding(root: Path, found: Finding) -> Path:
     write_whole(folder / "finding.txt", "\n".join(finding_lines(found)) + "\n")
     write_whole(folder / "program.json", program_text(found.smallest) + "\n")
     write_whole(folder / "original.json", program_text(found.drawn.program) + "\n")
+    name = found.deviation.name.replace("-", "_")
     if found.ran.ways is None:
-        _write_tests(folder, found)
+        write_whole(folder / f"test_{name}.py", _test(found, name))
+    if not found.why_no_c_test:
+        _write_c_test(folder / "selftest", name, found)
     for where, seen in found.ran.observed.items():
         write_whole(folder / where, seen.script)
     return folder
 
 
-def _write_tests(folder: Path, found: Finding) -> None:
-    selftest = folder / "selftest"
+def _write_c_test(selftest: Path, name: str, found: Finding) -> None:
     selftest.mkdir()
-    name = found.deviation.name.replace("-", "_")
-    write_whole(folder / f"test_{name}.py", _test(found, name))
     for file in (_SHARED, _INTERFACE):
         shutil.copy(file, selftest)
     about = "\n".join(found.about)

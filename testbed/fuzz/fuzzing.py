@@ -12,11 +12,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from testbed.files import make_folder, write_whole
 from testbed.fuzz.alone import Alone, Finding
 from testbed.fuzz.campaign import PROFILES, Campaign, Profile, Tally
 from testbed.fuzz.corpus import Corpus
+from testbed.fuzz.cover import Cover
+from testbed.fuzz.exchange import is_covered
+from testbed.fuzz.faults import faults_of
 from testbed.fuzz.folder import try_selftest, write_finding
 from testbed.fuzz.known import KnownDefect, known_without
+from testbed.fuzz.places import layer_places
 from testbed.lab.lab import Lab
 
 
@@ -31,6 +36,7 @@ class Fuzzing:
     known: Sequence[KnownDefect]
     only: Sequence[str] = ()
     campaigns: list[Campaign] = field(default_factory=list)
+    covers: dict[str, Cover] = field(default_factory=dict)  # by architecture, if it has KCOV
     shown: dict[str, str] = field(default_factory=dict)  # what a C test showed, by folder
 
     @classmethod
@@ -63,17 +69,23 @@ class Fuzzing:
         return [found for campaign in self.campaigns for found in campaign.found]
 
     def run(self) -> None:
-        """Run all campaigns to their end."""
+        """Run all campaigns to their end, and keep what they never reached."""
         for arch in self.lab.ctx.settings.arch:
             self.lab.prepared(arch)
             self.campaigns.append(self._campaign(arch))
         by_arch = {campaign.arch: campaign for campaign in self.campaigns}
         self.lab.for_each_arch(lambda arch: by_arch[arch].run())
+        self.covers.update(self._covers())
+        for arch, cover in self.covers.items():
+            file = make_folder(self.lab.run_dir / "fuzz", "results_dir") / f"never-reached-{arch}"
+            write_whole(file.with_suffix(".txt"), "\n".join(cover.never_lines()) + "\n")
 
     def lines(self) -> Iterator[str]:
         """Yield the report for people."""
         for campaign in self.campaigns:
             yield from _tally_lines(campaign)
+            if campaign.arch in self.covers:
+                yield from (f"  {line}" for line in self.covers[campaign.arch].lines())
         for folder, shown in self.shown.items():
             yield f"kept: {folder} ({shown})"
         yield f"seed: {self.seed}"
@@ -88,6 +100,9 @@ class Fuzzing:
                     **_shallow(campaign.tally),
                     "per_hour": campaign.tally.per_hour,
                     "found": [_found_content(found) for found in campaign.found],
+                    "covered": self.covers[campaign.arch].content()
+                    if campaign.arch in self.covers
+                    else {},
                 }
                 for campaign in self.campaigns
             ],
@@ -96,15 +111,22 @@ class Fuzzing:
 
     def _campaign(self, arch: str) -> Campaign:
         rng = random.Random(f"{self.seed} {arch}")
-        corpus = Corpus(self.corpus / arch)
+        corpus = Corpus(self.corpus / arch, faults_of(self.lab.prepared(arch).kernel))
         return Campaign(
             self.lab, arch, self.profile, self.known, corpus, rng, self._keep, self.only
         )
 
+    def _covers(self) -> Iterator[tuple[str, Cover]]:
+        """Yield what each campaign reached, for kernels that can say so."""
+        for campaign in self.campaigns:
+            kernel = self.lab.prepared(campaign.arch).kernel
+            if is_covered(kernel):
+                yield campaign.arch, Cover(layer_places(kernel), campaign.reached)
+
     def _keep(self, found: Finding) -> None:
         folder = write_finding(self.lab.run_dir / "fuzz", found)
-        self.shown[str(folder)] = "no C test: a file of the kernel's own"
-        if found.ran.ways is None:
+        self.shown[str(folder)] = f"no C test: {found.why_no_c_test}"
+        if not found.why_no_c_test:
             with closing(Alone(self.lab, found.arch, found.version, self.known)) as alone:
                 self.shown[str(folder)] = try_selftest(folder, found, alone)
         self.lab.ctx.progress.note(f"{found.arch}: {found.deviation.title}: {folder}")

@@ -13,6 +13,12 @@ from dataclasses import dataclass, field
 
 from testbed.errors import GuestTimeout, KernelSplat, TestbedError, UnbalancedLedger
 from testbed.fuzz.exchange import Ran
+from testbed.fuzz.faults import (
+    a_failed_allocation_changes_nothing,
+    call_was_disturbed,
+    first_fault,
+    may_be_killed,
+)
 from testbed.fuzz.program import ROOM, Program, warns
 from testbed.guest.splat_patterns import SplatKind
 from testbed.mmap import rules
@@ -74,7 +80,11 @@ def deviations(ran: Ran, version: str) -> list[Deviation]:
         if other is not None and other is not execution:
             differing = _differing(ran.program, execution, other, version)
             found += [_of_difference(path, reference, each) for each in differing]
-    found += [_of_failure(path, error) for path, error in ran.failures.items()]
+    found += [
+        _of_failure(path, error)
+        for path, error in ran.failures.items()
+        if not may_be_killed(ran.program, error)
+    ]
     if ran.aftermath is not None and not _is_expected(ran.program, ran.aftermath):
         found.append(of_aftermath(ran))
     return found
@@ -99,7 +109,7 @@ def _misses_the_bad_page(program: Program) -> bool:
 
 
 def _violations(program: Program, execution: Execution) -> Iterator[Violation]:
-    if within_model(program):
+    if within_model(program) and not call_was_disturbed(execution):
         again = program.first_merge is not None
         for rule in rules.RULES:
             if not (again and rule in _OF_ONE_CALL):
@@ -136,6 +146,7 @@ def untouched_memory_is_zero(execution: Execution) -> Iterator[Violation]:
 _OF_EVERY_MAPPING: tuple[Rule, ...] = (
     mapped_gets_the_file_of_its_hook,
     untouched_memory_is_zero,
+    a_failed_allocation_changes_nothing,
 )
 
 
@@ -149,6 +160,7 @@ def _differing(
     """Yield the differences up to the first step from which on the paths may differ."""
     steps, merge = execution.steps, program.first_merge
     last = len(execution.seen.script) if merge is None else steps.after.start + merge - steps.map
+    last = min(last, *(first_fault(each) - steps.map for each in (execution, reference)))
     for each in disagreements(execution, reference, version):
         if int(each.where.split()[0]) < last:
             yield each

@@ -52,12 +52,15 @@ def _replaces(program: Program) -> bool:
 
 def _is_refused(program: Program) -> bool:
     plan = program.plan
-    late = plan.error_override or failure(program.scenario, HookPath.DIRECT, _PAGE)
+    late = (
+        program.faulty or plan.error_override or failure(program.scenario, HookPath.DIRECT, _PAGE)
+    )
     return _replaces(program) and bool(late) and not plan.hook_error and not plan.hook_error_after
 
 
 def _may_be_refused(program: Program) -> bool:
-    return program.plan.action is not None or program.plan.error_override is not None
+    plan = program.plan
+    return program.faulty or plan.action is not None or plan.error_override is not None
 
 
 def _spare_fails(program: Program) -> bool:

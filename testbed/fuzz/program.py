@@ -28,6 +28,19 @@ SPARE = "spare"
 # What waits for the task at the gate waits for this long, then the gate opens by itself.
 _GATE_MS = 60
 
+MEMCG = "memcg"
+
+# What the program's mapping is before and after a step that fails.
+LOOK = "maps m"
+
+# Steps that are one system call (docs/probe.md, fail_nth).
+_CALLS = frozenset(
+    {
+        *("map", "munmap", "mprotect", "mremap", "madvise", "mlock", "munlock", "msync"),
+        "remap_file_pages",
+    }
+)
+
 # A longer mapping is not read as a whole.
 _TOUCHED_PAGES = 64
 
@@ -50,6 +63,13 @@ class Gate(StrEnum):
     MAPPED = "mapped"
 
 
+class Fault(StrEnum):
+    """What a kernel can be made to refuse."""
+
+    ALLOCATION = "allocation"  # one allocation of a system call
+    MEMORY = "memory"  # what a memory cgroup does not grant
+
+
 @dataclass(frozen=True)
 class Step:
     """One step of the probe's language (docs/probe.md)."""
@@ -57,10 +77,16 @@ class Step:
     line: str
     task: Task = Task.OWN
     gate: Gate = Gate.NONE  # of a step of the second task
+    fails: int | None = None  # this allocation of its call; of the fork, if a child does it
 
     @property
     def op(self) -> str:
         return self.line.split()[0]
+
+    @property
+    def can_fail(self) -> bool:
+        """Whether it is one system call that allocates."""
+        return self.task is Task.CHILD or (self.task is Task.OWN and self.op in _CALLS)
 
     @property
     def maps_again(self) -> bool:
@@ -80,6 +106,8 @@ class Program:
     spare: str = ""  # the step that opens the file SPARE
     spare_plan: Plan = NOTHING
     steps: tuple[Step, ...] = ()
+    fails: int | None = None  # this allocation of the mmap call
+    memory: int | None = None  # pages that the process may use from the mmap call on
 
     @property
     def key(self) -> str:
@@ -92,6 +120,8 @@ class Program:
         before = [f"map {ROOM} anon len={ROOM_PAGES}p flags=private"] if self.room else []
         if self.spare_plan != NOTHING:
             before.append(" ".join(["plan", SPARE, *self.spare_plan.words()]))
+        if self.memory is not None:
+            before.append(memory_line(self.memory))
         return Scenario(
             name=f"fuzz-{self.key}",
             plan=self.plan,
@@ -101,12 +131,27 @@ class Program:
             after=tuple(_lines(self.steps)),
             spare=self.spare,
             touch=self.call.pages <= _TOUCHED_PAGES,
+            fail_nth=self.fails or 0,
         )
 
     @property
     def paths(self) -> tuple[HookPath, ...]:
         """The paths that can express the program."""
         return self.scenario.paths
+
+    @property
+    def limited(self) -> bool:
+        """Whether a memory cgroup limits the process, so that the kernel may kill it."""
+        return self.memory is not None or any(step.op == MEMCG for step in self.steps)
+
+    @property
+    def faulty(self) -> bool:
+        """Whether an allocation may fail that does not fail by itself."""
+        return self.limited or self.fails is not None or any(step.fails for step in self.steps)
+
+    def without_faults(self) -> Program:
+        steps = (dataclasses.replace(step, fails=None) for step in self.steps if step.op != MEMCG)
+        return dataclasses.replace(self, fails=None, memory=None, steps=tuple(steps))
 
     @property
     def first_merge(self) -> int | None:
@@ -123,16 +168,33 @@ class Program:
 def _lines(steps: tuple[Step, ...]) -> Iterator[str]:
     waits = False
     for group in _groups(steps):
-        lines = [step.line for step in group]
         if group[0].task is Task.SECOND:
             yield from ["join"] if waits else []
-            yield from [f"gate top {group[0].gate} {_GATE_MS}", f"second {lines[0]}"]
+            yield from [f"gate top {group[0].gate} {_GATE_MS}", f"second {group[0].line}"]
             waits = True
             continue
-        yield from ["fork", *lines, "endfork"] if group[0].task is Task.CHILD else lines
+        yield from _children(group) if group[0].task is Task.CHILD else _own(group[0])
         yield from ["join"] if waits else []
         waits = False
     yield from ["join"] if waits else []
+
+
+def _children(group: tuple[Step, ...]) -> Iterator[str]:
+    if group[0].fails:
+        yield f"fail_nth {group[0].fails}"
+    yield from ["fork", *(step.line for step in group), "endfork"]
+
+
+def _own(step: Step) -> list[str]:
+    """The lines of a step. If its call fails, the mapping must be as before."""
+    if not step.fails:
+        return [step.line]
+    return [LOOK, f"fail_nth {step.fails}", step.line, LOOK]
+
+
+def memory_line(pages: int) -> str:
+    """Return the step that limits the memory of the process from here on."""
+    return f"{MEMCG} {pages}p"
 
 
 def _groups(steps: tuple[Step, ...]) -> Iterator[tuple[Step, ...]]:
@@ -196,9 +258,12 @@ def program_from(text: str) -> Program:
                     str(step["line"]),
                     Task(step.get("task", Task.OWN)),
                     Gate(step.get("gate", Gate.NONE)),
+                    step.get("fails"),
                 )
                 for step in values.get("steps", [])
             ),
+            fails=values.get("fails"),
+            memory=values.get("memory"),
         )
     except (TypeError, KeyError, AttributeError) as exc:
         raise ValueError(f"no program: {exc}") from exc

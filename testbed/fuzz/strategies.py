@@ -6,6 +6,7 @@ A strategy lists the simple values first, because Hypothesis shrinks towards the
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 import re
@@ -16,7 +17,17 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
-from testbed.fuzz.program import ROOM, ROOM_PAGES, SPARE, Gate, Program, Step, Task
+from testbed.fuzz.program import (
+    ROOM,
+    ROOM_PAGES,
+    SPARE,
+    Fault,
+    Gate,
+    Program,
+    Step,
+    Task,
+    memory_line,
+)
 from testbed.mmap.plan import (
     NOTHING,
     VM_DONTCOPY,
@@ -64,6 +75,13 @@ _ADVICES = (
     *("populate_read", "populate_write", "normal", "random", "sequential"),
 )
 
+# Allocations of a system call, by their order, and pages of a memory cgroup.
+_NTH = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 15, 20, 30, 50)
+_LIMITS = (4, 1, 2, 8, 16, 32)
+
+# The place of a fault: the mmap call, else the index of a step.
+_CALL = -1
+
 # A field of a plan is left out this many times as often as it is set.
 _NONES = 5
 _SELDOM = 15
@@ -77,8 +95,11 @@ def _of(*values: Any) -> SearchStrategy[Any]:
 
 
 @st.composite
-def programs(draw: DrawFn) -> Program:
-    """The strategy of all programs."""
+def programs(draw: DrawFn, faults: frozenset[Fault] = frozenset()) -> Program:
+    """The strategy of all programs, with the faults that a kernel can be made to have.
+
+    The faults are the last choices: without them the choices lead to the same program.
+    """
     room = draw(_of(False, True, True))
     call = draw(_calls(room))
     plan = draw(_plans(call))
@@ -88,7 +109,7 @@ def programs(draw: DrawFn) -> Program:
     merge = near and draw(st.booleans())
     drawn = draw(st.lists(_steps(call, room), max_size=MAX_STEPS - bool(merge)))
     steps = _once([*([Step(_beside(call))] if merge else []), *drawn])
-    return Program(
+    program = Program(
         plan=plan,
         outer=outer,
         call=call,
@@ -97,6 +118,38 @@ def programs(draw: DrawFn) -> Program:
         spare_plan=spare_plan,
         steps=tuple(steps),
     )
+    if Fault.ALLOCATION in faults:
+        program = draw(_with_failures(program))
+    return draw(_with_limit(program)) if Fault.MEMORY in faults else program
+
+
+@st.composite
+def _with_failures(draw: DrawFn, program: Program) -> Program:
+    """Let allocations fail: of the mmap call, of steps, or of both."""
+    able = [at for at, step in enumerate(program.steps) if step.can_fail]
+    for place in draw(st.lists(st.sampled_from((_CALL, _CALL, *able)), max_size=2)):
+        nth = draw(st.sampled_from(_NTH))
+        if place == _CALL:
+            program = dataclasses.replace(program, fails=nth)
+        else:
+            steps = list(program.steps)
+            steps[place] = dataclasses.replace(steps[place], fails=nth)
+            program = dataclasses.replace(program, steps=tuple(steps))
+    return program
+
+
+@st.composite
+def _with_limit(draw: DrawFn, program: Program) -> Program:
+    """Seldom: limit the memory, from the mmap call on or from one of the steps on."""
+    pages = draw(_rarely(*_LIMITS))
+    if pages is None:
+        return program
+    place = draw(st.sampled_from((_CALL, *range(len(program.steps)))))
+    if place == _CALL:
+        return dataclasses.replace(program, memory=pages)
+    limit = Step(memory_line(pages))
+    steps = (*program.steps[:place], limit, *program.steps[place:])
+    return dataclasses.replace(program, steps=steps)
 
 
 def _once(steps: Iterable[Step]) -> Iterator[Step]:

@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Iterator
 
 from testbed.errors import GuestError, ProbeProtocolError, TestbedError, UnbalancedLedger
-from testbed.fuzz.exchange import SECONDS, Ran, ended
+from testbed.fuzz.exchange import SECONDS, Ran, ended, is_covered
 from testbed.fuzz.judge import NUMBERS, Deviation, of_aftermath
 from testbed.fuzz.kernelfile import MOST_PAGES, Ways
 from testbed.fuzz.program import Program, Step
@@ -44,9 +44,10 @@ def run_on_ways(guest: Guest, program: Program, ways: Ways) -> Ran:
         InfraError: the host failed, and the guest's kernel is clean.
     """
     program = dataclasses.replace(
-        program, plan=NOTHING, outer=NOTHING, spare="", spare_plan=NOTHING
+        program.without_faults(), plan=NOTHING, outer=NOTHING, spare="", spare_plan=NOTHING
     )
-    scripts = [way_script(program, ways, way) for way in ways.opening]
+    covered = is_covered(guest.prepared.kernel)
+    scripts = [way_script(program, ways, way, covered=covered) for way in ways.opening]
     guest.begin(f"{ways} {program.key}")
     try:
         seen = guest.prober.run_each(scripts, SECONDS)
@@ -64,13 +65,15 @@ def run_on_ways(guest: Guest, program: Program, ways: Ways) -> Ran:
     return Ran(program, aftermath=aftermath, refused=refused, ways=ways, observed=observations)
 
 
-def way_script(program: Program, ways: Ways, way: str) -> Script:
+def way_script(program: Program, ways: Ways, way: str, *, covered: bool = False) -> Script:
     """Return the script of a program, which differs only in how the file is opened.
 
     The first access to a file is a read, because of KD33, and the first mapping is private if the
     file permits it, because of KD30 (docs/findings.md).
     """
     script = Script()
+    if covered:
+        script.step("kcov")
     script.step("env")
     for line in ways.lines(way, program):
         script.step(*line.split())

@@ -15,6 +15,7 @@ from testbed.context import Context
 from testbed.kernel.builddir import BuildDir, CompileStats, open_build_dir
 from testbed.kernel.configure import configure, read_fragments
 from testbed.kernel.kconfig import Asked, canonical, fragment_text, parse_config
+from testbed.kernel.kcov import kcov_words
 from testbed.kernel.make import REPRODUCIBLE
 from testbed.kernel.release import name_file, name_release
 from testbed.kernel.request import Kernel, KernelRequest, load_kernel
@@ -124,14 +125,16 @@ class KernelBuilder:
 
     def kernel_key(self, config: Path) -> str:
         """Return the content key. Requests that yield the same kernel have equal keys."""
+        values = parse_config(config.read_text())
         return digest(
             _LAYOUT,
             self.request.source.identity,
             self.request.series.identity,
             self.request.arch.name,
             self.compiler.identity,
-            canonical(parse_config(config.read_text())),
+            canonical(values),
             canonical(REPRODUCIBLE),
+            *kcov_words(values),
         )
 
     def _build(self, entry: Path, key: str, config: Path) -> None:

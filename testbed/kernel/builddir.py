@@ -14,6 +14,8 @@ from pathlib import Path
 from testbed.cache import digest
 from testbed.context import Context
 from testbed.files import write_whole
+from testbed.kernel.kconfig import parse_config
+from testbed.kernel.kcov import kcov_words
 from testbed.kernel.make import Make, require_plain, target_of
 from testbed.kernel.recipeconfig import SUFFIX
 from testbed.kernel.release import UNNAMED, naming_gzip
@@ -96,7 +98,9 @@ class BuildDir:
         (self.root / "built").unlink(missing_ok=True)
         _copy_if_changed(config, self.obj / ".config")
         gzip = f"KGZIP=sh {self._gzip_for(key)}"
-        words = (f"LOCALVERSION={UNNAMED}", gzip, self.make.compiler.arch.image, "modules")
+        kcov = kcov_words(parse_config(config.read_text()))
+        image = self.make.compiler.arch.image
+        words = (f"LOCALVERSION={UNNAMED}", gzip, *kcov, image, "modules")
         stats = self.root / "ccache-stats"
         stats.unlink(missing_ok=True)
         whole = not ((self.obj / "vmlinux").exists() or self._reached.exists())

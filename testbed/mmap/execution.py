@@ -80,9 +80,16 @@ def run_execution(prober: Prober, scenario: Scenario, path: HookPath) -> Executi
     return Execution(scenario, path, steps, seen)
 
 
-def execution_script(scenario: Scenario, path: HookPath) -> tuple[Script, Steps]:
-    """Return the script of an execution. From `map` on, it is the same on every path."""
+def execution_script(
+    scenario: Scenario, path: HookPath, *, covered: bool = False
+) -> tuple[Script, Steps]:
+    """Return the script of an execution. From `map` on, it is the same on every path.
+
+    `covered`: it reports which code it reaches. The kernel must have KCOV.
+    """
     script, steps = Script(), Steps()
+    if covered:
+        script.step("kcov")
     steps.env = script.step("env")
     if scenario.spare:
         script.step(*scenario.spare.split())
@@ -92,6 +99,8 @@ def execution_script(scenario: Scenario, path: HookPath) -> tuple[Script, Steps]
     steps.before = _ledger(script, path)
     _lines(script, scenario.before, path)
     script.step("clearlog")
+    if scenario.fail_nth:
+        script.step("fail_nth", str(scenario.fail_nth))
     call = scenario.call
     steps.map = script.map(
         "m",

@@ -135,6 +135,7 @@ class Observation:
     facts: Mapping[tuple[int, bool, int], Fact] = field(repr=False)
     round: int = 0  # whose facts `[]` returns; a step outside the sweep is in every round
     volatile: frozenset[int] = frozenset()  # steps that read memory which changes by itself
+    reached: frozenset[str] = frozenset()  # code: the lower half of each address (docs/probe.md)
 
     def __getitem__(self, step: int) -> Fact:
         """Return the fact of a step. For a step in a fork this is the child's fact."""
@@ -175,6 +176,8 @@ def parse_observation(
     """
     facts = {}
     last: dict[str, Any] = {}
+    reached = frozenset(word for found in _REACHED.findall(output) for word in found.split())
+    output = _REACHED.sub("", output)
     for line in output.splitlines():
         last = _parse_line(line)
         if last.get("error") == "usage":
@@ -185,11 +188,16 @@ def parse_observation(
                 last["step"], last["op"], bool(last.get("child")), last.get("round", 0), last
             )
             facts[fact.step, fact.child, fact.round] = fact
-    observation = Observation(script.text, output, facts, volatile=frozenset(script.volatile))
+    volatile = frozenset(script.volatile)
+    observation = Observation(script.text, output, facts, volatile=volatile, reached=reached)
     if last != {"done": True}:
         kind = ProbeKilled if killed else ProbeProtocolError
         raise kind(f"the guest program ended early ({status})", evidence=observation.report())
     return observation
+
+
+# Not a fact of a step: it differs between paths, and says nothing to a reader.
+_REACHED = re.compile(r',"reached":"([0-9a-f ]*)"')
 
 
 def names(events: Sequence[HookEvent]) -> list[str]:

@@ -84,6 +84,7 @@ class Scenario:
     after: tuple[str, ...] = ()
     spare: str = ""  # the step that opens the file `spare`, which replaces vm_file
     touch: bool = True  # read the whole mapping before `after`
+    fail_nth: int = 0  # this allocation of the mmap call fails (testbed/mmap/faultinject.py)
     only_paths: tuple[HookPath, ...] = tuple(HookPath)
     splat: tuple[SplatKind, str] | None = None  # the kernel must print it
     defects: tuple[OpenDefect, ...] = ()

@@ -24,6 +24,7 @@ _HEADER = struct.Struct("<16xHHIQQQIHHHHHH")
 _SECTION = struct.Struct("<IIQQQQIIQQ")
 _SYMBOL = struct.Struct("<IBBHQQ")
 _SHT_SYMTAB = 2
+_SHF_EXECINSTR = 4
 _STT_FUNC = 2
 
 
@@ -115,10 +116,19 @@ def module_functions(content: bytes, name: str, text: int) -> Iterator[Function]
                 yield Function(text + value, size, _text(strings, where), name)
 
 
+def code_sections(content: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield the address and the content of each section of an ELF file that has code."""
+    for section in _sections(content):
+        if section.flags & _SHF_EXECINSTR:
+            yield section.address, section.content
+
+
 @dataclass(frozen=True)
 class _Section:
     name: str
     kind: int
+    flags: int
+    address: int
     link: int
     content: bytes
 
@@ -128,8 +138,9 @@ def _sections(content: bytes) -> Iterator[_Section]:
     offset, count, names = header[5], header[11], header[12]
     raw = [_SECTION.unpack_from(content, offset + n * _SECTION.size) for n in range(count)]
     strings = content[raw[names][4] :]
-    for name, kind, _, _, start, size, link, *_ in raw:
-        yield _Section(_text(strings, name), kind, link, content[start : start + size])
+    for name, kind, flags, address, start, size, link, *_ in raw:
+        inside = content[start : start + size]
+        yield _Section(_text(strings, name), kind, flags, address, link, inside)
 
 
 def _text(strings: bytes, where: int) -> str:

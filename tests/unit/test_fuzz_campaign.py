@@ -166,6 +166,50 @@ def test_a_killer_is_reported_once_and_then_left_out(fuzzed: Callable[..., Fuzze
     assert made.campaign.tally.damaged == 1
 
 
+def test_a_killer_on_a_second_path_is_left_out_on_all(fuzzed: Callable[..., Fuzzed]) -> None:
+    def kernel(program: Program, paths: Sequence[HookPath]) -> Ran:
+        hang = program.plan.hide and {HookPath.CUSTOM, HookPath.STACK} & set(paths)
+        return Ran(program, aftermath=GuestTimeout("no answer") if hang else None)
+
+    made = fuzzed(kernel, known=known_without(["KD5"]), programs=100)
+    made.campaign.run()
+    assert len(made.kept) == 1
+    assert made.campaign.tally.repeated == {"hang": 1}
+    assert made.campaign.tally.damaged == 2
+    assert made.campaign.paths_of(Program(plan=Plan(hide=1))) == []
+    assert made.campaign.paths_of(Program(plan=Plan(private=1))) != []
+
+
+def test_a_killer_that_does_not_show_again_alone_is_left_out_too(
+    fuzzed: Callable[..., Fuzzed],
+) -> None:
+    seen: list[Program] = []
+
+    def kernel(program: Program, paths: Sequence[HookPath]) -> Ran:
+        hang = program.plan.hide and program not in seen
+        seen.append(program)
+        return Ran(program, aftermath=GuestTimeout("no answer") if hang else None)
+
+    made = fuzzed(kernel, programs=100)
+    made.campaign.run()
+    assert made.kept == []
+    again = made.campaign.tally.repeated["hang"]
+    assert made.campaign.tally.damaged == 1 + again
+    killers = list(dict.fromkeys(program for program in seen if program.plan.hide))
+    assert all(made.campaign.paths_of(program) == [] for program in killers[1:])
+
+
+def test_a_campaign_ends_when_all_programs_are_left_out(
+    fuzzed: Callable[..., Fuzzed], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(campaign, "_PROGRAMS_PER_GUEST", 5)
+    made = fuzzed(good)
+    made.campaign.leave_out(Program())
+    made.campaign.run()
+    assert made.runs == []
+    assert made.lab.guests == 1
+
+
 def test_what_does_not_show_again_alone_is_no_finding(fuzzed: Callable[..., Fuzzed]) -> None:
     seen: list[Program] = []
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import importlib.util
 import re
+from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -45,10 +47,23 @@ class FakeSession:
         return Result(("probe",), 0, self.output.encode(), b"", pid=9)
 
 
+@dataclass(frozen=True)
+class FakeKernel:
+    """A kernel with or without KCOV."""
+
+    kcov: str = "n"
+
+    def symbol(self, name: str) -> str:
+        return self.kcov if name == "KCOV" else "n"
+
+
 class FakeGuest:
     """A guest whose end of a program raises what it is given."""
 
-    def __init__(self, output: str | TestbedError, end: TestbedError | None = None) -> None:
+    def __init__(
+        self, output: str | TestbedError, end: TestbedError | None = None, kcov: str = "n"
+    ) -> None:
+        self.prepared = SimpleNamespace(kernel=FakeKernel(kcov))
         self.session = FakeSession(output)
         self.prober = Prober(cast(Session, self.session))
         self.end = end
@@ -86,6 +101,13 @@ def test_all_paths_of_a_program_are_one_run_of_the_probe() -> None:
     assert found.aftermath is None
     (text,) = guest.session.inputs
     assert text.count("\nnext\n") == 1
+
+
+def test_programs_report_what_they_reach_if_the_kernel_can_say_it() -> None:
+    guest = FakeGuest(recorded('"status":0', '"status":0'), kcov="y")
+    run_it(guest)
+    (text,) = guest.session.inputs
+    assert [part.splitlines()[0] for part in text.split("next\n")] == ["kcov", "kcov"]
 
 
 def test_a_killed_program_leaves_the_other_paths() -> None:

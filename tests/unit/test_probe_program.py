@@ -154,6 +154,14 @@ def test_a_sweep_ends_with_the_first_round_in_which_nothing_fails(run_script: Ru
     assert facts[1]["injected"] is False
 
 
+def test_steps_report_what_they_reach_only_after_kcov(run_script: RunScript) -> None:
+    before, kcov, after = run_script("map m anon len=1p", "kcov", "map n anon len=1p")[:3]
+    assert kcov["op"] == "kcov"
+    assert "reached" not in before
+    if kcov["errno"]:  # this host has no KCOV, or its user may not use it
+        assert "reached" not in after
+
+
 def test_fail_nth_applies_to_one_system_call(run_script: RunScript) -> None:
     facts = run_script("fail_nth 1", "meminfo", status=2)
     assert facts[-1]["text"] == "fail_nth is not for 'meminfo'"

@@ -19,6 +19,7 @@ static __thread struct {
 	size_t len;
 	size_t room;
 	bool comma;
+	bool of_step;
 } out;
 
 static void grow(size_t by)
@@ -152,6 +153,7 @@ void json_errno(int err)
 void json_begin(const struct step *step)
 {
 	json_open(NULL, '{');
+	out.of_step = step;
 	if (!step)
 		return;
 	json_int("step", step->number);
@@ -164,6 +166,8 @@ void json_begin(const struct step *step)
 
 void json_end(void)
 {
+	if (out.of_step)
+		json_reached();
 	json_close('}');
 	put("\n", 1);
 	if (!write_all(STDOUT_FILENO, out.text, out.len))

@@ -21,6 +21,8 @@
  *	perf.c		perf perflog
  *	proc.c		env status meminfo hooklog clearlog rmmod show
  *	fail.c		sweep endsweep fail_nth
+ *	memcg.c		memcg
+ *	kcov.c		kcov
  *	limits.c	rlimit mdwe mseal mlockall ksm
  *			unprivileged vma_name read_implies_exec
  *	fork.c		fork endfork
@@ -108,6 +110,8 @@ static const struct {
 	{ "sweep", sweep_step },
 	{ "endsweep", endsweep_step },
 	{ "fail_nth", fail_nth_step },
+	{ "memcg", memcg_step },
+	{ "kcov", kcov_step },
 	{ "fork", fork_step },
 	{ "endfork", endfork_step },
 	{ "gate", gate_step },
@@ -122,6 +126,7 @@ static void run_step(struct step *step)
 
 	for (i = 0; i < ARRAY_SIZE(steps); i++) {
 		if (!strcmp(steps[i].name, step->words[0])) {
+			begin_reached();
 			steps[i].run(step);
 			if (pending && failure_pending())
 				usage("fail_nth is not for '%s'",

@@ -79,6 +79,10 @@ void begin_failure(void);
 void end_failure(void);
 void json_failure(void);
 
+/* kcov.c: the instrumented code that a step reaches */
+void begin_reached(void);
+void json_reached(void);
+
 /* Wraps the system call under test, the only one that fail_nth affects. */
 #define subject(call) ({			\
 	__typeof__(call) result;		\
@@ -207,7 +211,7 @@ step_function rlimit_step, mdwe_step, mseal_step, mlockall_step, ksm_step,
 	unprivileged_step, vma_name_step,
 	read_implies_exec_step;
 step_function perf_step, perflog_step;
-step_function sweep_step, endsweep_step, fail_nth_step;
+step_function sweep_step, endsweep_step, fail_nth_step, kcov_step, memcg_step;
 step_function env_step, status_step, meminfo_step, hooklog_step,
 	clearlog_step, rmmod_step, show_step;
 step_function fork_step, endfork_step;

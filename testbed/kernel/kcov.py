@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: GPL-2.0
+"""KCOV in the layer's files only: words for make, which a kernel without KCOV ignores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+
+# The layer, and mm's own code that makes, changes, moves and removes mappings.
+LAYER = (
+    *("mm/util.c", "mm/vma.c", "mm/vma_exec.c", "mm/mmap.c", "mm/mremap.c", "mm/memory.c"),
+    *("mm/secretmem.c", "fs/backing-file.c"),
+)
+
+
+def kcov_words(config: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the words for make that instrument the layer's files, if a kernel has KCOV.
+
+    scripts/Makefile.lib looks variables up by the name of the object alone. Their values are empty
+    in every folder but the file's own: the boot code, for example, has a memory.c too. The
+    compiler adds the numbers of the lines.
+    """
+    if config.get("KCOV", "n") != "y" or config.get("KCOV_INSTRUMENT_ALL", "n") == "y":
+        return ()
+    return tuple(word for file in LAYER for word in _words(PurePosixPath(file)))
+
+
+def _words(file: PurePosixPath) -> tuple[str, str]:
+    here = f"$(filter {file.parent},$(obj))"
+    return f"KCOV_INSTRUMENT_{file.stem}.o={here}", f"CFLAGS_{file.stem}.o=$(if {here},-g1)"
