@@ -18,6 +18,7 @@ from testbed.fuzz.faults import allow_faults
 from testbed.fuzz.kernelfile import Ways
 from testbed.fuzz.program import Program
 from testbed.kernel.build import Kernel
+from testbed.kernel.kcov import has_coverage
 from testbed.lab.guest import Guest
 from testbed.mmap.execution import Execution, Steps, execution_script
 from testbed.mmap.observation import Observation
@@ -59,7 +60,8 @@ def enter(guest: Guest) -> None:
 @cache
 def is_covered(kernel: Kernel) -> bool:
     """Whether programs report which code of the kernel they reach."""
-    return kernel.symbol("KCOV") == "y"
+    names = ("KCOV", "FAULT_INJECTION", "KCOV_INSTRUMENT_ALL")
+    return has_coverage({name: kernel.symbol(name) for name in names})
 
 
 def run_program(guest: Guest, program: Program, paths: Sequence[HookPath]) -> Ran:

@@ -14,15 +14,23 @@ LAYER = (
 
 
 def kcov_words(config: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the words for make that instrument the layer's files, if a kernel has KCOV.
+    """Return the words for make that instrument the layer's files, if a kernel is for fuzzing.
 
-    scripts/Makefile.lib looks variables up by the name of the object alone. Their values are empty
+    Other kernels have KCOV because its file can be mapped: without FAULT_INJECTION, or with all
+    files instrumented. scripts/Makefile.lib looks variables up by the name of the object alone. Their values are empty
     in every folder but the file's own: the boot code, for example, has a memory.c too. The
     compiler adds the numbers of the lines.
     """
-    if config.get("KCOV", "n") != "y" or config.get("KCOV_INSTRUMENT_ALL", "n") == "y":
+    wanted = {"KCOV": "y", "FAULT_INJECTION": "y", "KCOV_INSTRUMENT_ALL": "n"}
+    if any(config.get(name, "n") != value for name, value in wanted.items()):
         return ()
     return tuple(word for file in LAYER for word in _words(PurePosixPath(file)))
+
+
+def has_coverage(config: Mapping[str, str]) -> bool:
+    """Whether a kernel reports which of the layer's code a task reaches."""
+    every = config.get("KCOV", "n") == config.get("KCOV_INSTRUMENT_ALL", "n") == "y"
+    return every or bool(kcov_words(config))
 
 
 def _words(file: PurePosixPath) -> tuple[str, str]:

@@ -15,7 +15,7 @@ from testbed.fuzz.cover import Cover
 from testbed.fuzz.drawing import draw
 from testbed.fuzz.exchange import Ran
 from testbed.fuzz.places import Place, arm64_calls, parse_places, x86_calls
-from testbed.kernel.kcov import LAYER, kcov_words
+from testbed.kernel.kcov import LAYER, has_coverage, kcov_words
 from testbed.mmap.observation import parse_observation
 from testbed.mmap.path import HookPath
 from testbed.mmap.script import Script
@@ -23,13 +23,23 @@ from testbed.mmap.script import Script
 DIRECT, STACK = HookPath.DIRECT, HookPath.STACK
 
 
-def test_only_a_kernel_with_kcov_gets_words_for_make() -> None:
-    assert kcov_words({}) == ()
-    assert kcov_words({"KCOV": "y", "KCOV_INSTRUMENT_ALL": "y"}) == ()
-    words = kcov_words({"KCOV": "y"})
+FUZZED = {"KCOV": "y", "FAULT_INJECTION": "y"}
+
+
+def test_only_a_kernel_for_fuzzing_gets_words_for_make() -> None:
+    for other in ({}, {"KCOV": "y"}, {**FUZZED, "KCOV_INSTRUMENT_ALL": "y"}):
+        assert kcov_words(other) == ()
+    words = kcov_words(FUZZED)
     assert "KCOV_INSTRUMENT_backing-file.o=$(filter fs,$(obj))" in words
     assert "CFLAGS_vma.o=$(if $(filter mm,$(obj)),-g1)" in words
     assert len(words) == 2 * len(LAYER)
+
+
+def test_a_kernel_with_nothing_instrumented_has_no_coverage() -> None:
+    assert has_coverage(FUZZED)
+    assert has_coverage({"KCOV": "y", "KCOV_INSTRUMENT_ALL": "y"})
+    assert not has_coverage({"KCOV": "y"})
+    assert not has_coverage({"FAULT_INJECTION": "y"})
 
 
 def test_what_a_script_reached_is_no_fact() -> None:

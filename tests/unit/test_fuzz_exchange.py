@@ -54,7 +54,7 @@ class FakeKernel:
     kcov: str = "n"
 
     def symbol(self, name: str) -> str:
-        return self.kcov if name == "KCOV" else "n"
+        return self.kcov if name in ("KCOV", "FAULT_INJECTION") else "n"
 
 
 class FakeGuest:
