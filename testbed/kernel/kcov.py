@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""KCOV in the layer's files only: words for make, which a kernel without KCOV ignores."""
+"""KCOV in the layer's files only: words for make, for kernels on which programs are fuzzed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ def kcov_words(config: Mapping[str, str]) -> tuple[str, ...]:
     """Return the words for make that instrument the layer's files, if a kernel is for fuzzing.
 
     Other kernels have KCOV because its file can be mapped: without FAULT_INJECTION, or with all
-    files instrumented. scripts/Makefile.lib looks variables up by the name of the object alone. Their values are empty
+    files instrumented.
+
+    scripts/Makefile.lib looks variables up by the name of the object alone. Their values are empty
     in every folder but the file's own: the boot code, for example, has a memory.c too. The
     compiler adds the numbers of the lines.
     """
