@@ -208,7 +208,9 @@ def is_refused(scenario: Scenario, page_size: int) -> bool:
 
 def fails_late(scenario: Scenario, path: HookPath, page_size: int) -> bool:
     """Whether mmap fails after the VMA was made: in the action or in mapped()."""
-    early = _hook_failure(scenario, page_size) or _action_failure(scenario, page_size)
+    outer = scenario.outer
+    refused = outer.hook_error or (path.shape.outer_prepares and outer.outer_error)
+    early = refused or _hook_failure(scenario, page_size) or _action_failure(scenario, page_size)
     late = _late_failure(scenario, path)
     return bool(not early and late and failure(scenario, path, page_size))
 

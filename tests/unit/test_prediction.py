@@ -181,6 +181,13 @@ def test_late_failures() -> None:
     assert not fails_late(scenario(Plan(hook_error="-EIO")), HookPath.DIRECT, PAGE)
 
 
+def test_an_outer_hook_that_fails_before_the_core_acts_is_not_late() -> None:
+    refused = scenario(LATE, outer=Plan(outer_error="-EIO"))
+    assert not fails_late(refused, HookPath.PREPARE_STACK, PAGE)
+    assert fails_late(refused, HookPath.STACK, PAGE)
+    assert not fails_late(scenario(LATE, outer=Plan(hook_error="-EIO")), HookPath.STACK, PAGE)
+
+
 def test_a_stack_has_one_kind_of_outer_hook() -> None:
     assert set(STACKS) == {*MMAP_STACKS, *PREPARE_STACKS}
     assert set(BY_CORE) == {HookPath.DIRECT, *PREPARE_STACKS}
