@@ -37,6 +37,14 @@ from testbed.lab.lab import Lab
     help="End after N programs, whatever time they take. With --seed these are always the same.",
 )
 @click.option(
+    "--guests",
+    type=click.IntRange(1),
+    default=1,
+    metavar="N",
+    help="Run programs in N guests of each architecture at a time. With more than one, what a seed "
+    "draws depends on time. Default: 1.",
+)
+@click.option(
     "--seed", type=int, metavar="N", help="Draw the programs of this seed. Default: a new one."
 )
 @click.option(
@@ -60,6 +68,7 @@ def fuzz(
     profile: str,
     seconds: float | None,
     programs: int | None,
+    guests: int,
     seed: int | None,
     corpus: Path | None,
     forget: str,
@@ -95,6 +104,7 @@ def fuzz(
                 corpus=corpus,
                 forget=tuple(filter(None, forget.split(","))),
                 only=tuple(filter(None, only.split(","))),
+                guests=guests,
             )
             try:
                 fuzzing.run()

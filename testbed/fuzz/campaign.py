@@ -6,9 +6,11 @@ from __future__ import annotations
 import dataclasses
 import math
 import random
+import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 
@@ -22,12 +24,12 @@ from testbed.fuzz.judge import Deviation
 from testbed.fuzz.kernelfile import KernelFile, Ways
 from testbed.fuzz.kernelfiles import choose_files, kernel_files
 from testbed.fuzz.known import KnownDefect, safe_paths, unexplained
+from testbed.fuzz.leftout import LeftOut, fields_of
 from testbed.fuzz.program import Program
 from testbed.fuzz.subject import all_deviations, make_ready, run_on
 from testbed.lab.guest import Guest
 from testbed.lab.lab import Lab
 from testbed.mmap.path import HookPath
-from testbed.mmap.scenario import Call
 from testbed.settings import Isolation
 
 # A guest gets another clone after this many programs, because what it has leaked adds up.
@@ -61,7 +63,7 @@ class Tally:
     executions: int = 0
     guests: int = 0
     damaged: int = 0  # guests
-    seconds: float = 0.0  # in guests, without confirming and shrinking
+    seconds: float = 0.0  # with guests that run, without confirming and shrinking
     new: int = 0  # programs that reached something new
     refused: Counter[str] = field(default_factory=Counter)
     left_out: int = 0  # executions that would damage the guest, as is known
@@ -85,32 +87,13 @@ class Suspect:
     file: KernelFile | None
 
 
-@dataclass(frozen=True)
-class LeftOut:
-    """Programs that set these fields damage the guest on a path: one was reported."""
-
-    path: HookPath | None  # None: on any path
-    fields: frozenset[str]
-
-    def covers(self, program: Program, path: HookPath) -> bool:
-        return self.path in (None, path) and self.fields <= _fields(program)
-
-
-def _fields(program: Program) -> frozenset[str]:
-    """Return what a program does beyond the simplest one."""
-    plans = {"plan": program.plan, "outer": program.outer, "spare": program.spare_plan}
-    words = {f"{name} {word}" for name, plan in plans.items() for word in plan.words()}
-    call, usual = dataclasses.asdict(program.call), dataclasses.asdict(Call())
-    return (
-        frozenset(word.split("=")[0] for word in words)
-        | {step.op for step in program.steps}
-        | {f"call {key}={value}" for key, value in call.items() if value != usual[key]}
-    )
-
-
 @dataclass
 class Campaign:
-    """A campaign on one architecture. `keep` is called for each finding."""
+    """A campaign on one architecture. `keep` is called for each finding.
+
+    Each lab has one guest at a time. The guests run side by side up to a suspect, which is then
+    settled alone.
+    """
 
     lab: Lab
     arch: str
@@ -120,6 +103,7 @@ class Campaign:
     rng: random.Random
     keep: Callable[[Finding], None]
     only: Sequence[str] = ()  # names of files of the kernel's own: on no other subject
+    more_labs: Sequence[Lab] = ()
     tally: Tally = field(default_factory=Tally)
     reached: set[str] = field(default_factory=set)  # code, as an observation names it
     found: list[Finding] = field(default_factory=list)
@@ -129,6 +113,7 @@ class Campaign:
     _left_out: list[LeftOut] = field(default_factory=list)
     _idle: bool = False  # all programs were left out in the last guest
     _replay: deque[Drawn] = field(default_factory=deque)
+    _lock: threading.RLock = field(default_factory=threading.RLock)  # not held while programs run
 
     def run(self) -> None:
         """Run programs until the time is over. The programs of the corpus come first."""
@@ -143,39 +128,57 @@ class Campaign:
             closing(Alone(self.lab, self.arch, version, self.known)) as alone,
         ):
             while not self._is_over(until):
-                self._use_guest(until, version, lambda: step.update(time.monotonic() - start))
+                self._use_guests(until, version, lambda: step.update(time.monotonic() - start))
                 self._settle(alone, start)
 
     def _is_over(self, until: Deadline) -> bool:
         served = self._files or not self.only
         done = until.expired or self.tally.programs >= self.profile.programs
-        return done or not served or self._idle
+        return done or not served or self._idle or self.lab.ended
 
-    def _use_guest(self, until: Deadline, version: str, beat: Callable[[], None]) -> None:
-        """Run programs in one clone, up to a suspect, damage, or the end of the time."""
-        file = self._choose_file()
-        with self.lab.guest(self.arch, Isolation.CLONE, disks=False, later=1) as guest:
-            self.tally.guests += 1
+    def _use_guests(self, until: Deadline, version: str, beat: Callable[[], None]) -> None:
+        """Run programs in a clone of each lab."""
+        labs = (self.lab, *self.more_labs)
+        with ThreadPoolExecutor(len(labs), thread_name_prefix="guest") as pool:
+            uses = [pool.submit(self._use_guest, lab, until, version, beat) for lab in labs]
+        seconds = [use.result() for use in uses]
+        self.tally.seconds += sum(seconds) / len(seconds)
+
+    def _use_guest(
+        self, lab: Lab, until: Deadline, version: str, beat: Callable[[], None]
+    ) -> float:
+        """Run programs in one clone, up to a suspect, damage, or the end of the time.
+
+        Return the seconds.
+        """
+        with self._lock:
+            if self._is_over(until):
+                return 0.0
+            file = self._choose_file()
+        with lab.guest(self.arch, Isolation.CLONE, disks=False, later=1) as guest:
             try:
                 ways = make_ready(guest, file)
             except GuestError as error:
                 self._give_up(guest, file, error)
-                return
+                return 0.0
             start, before = time.monotonic(), self.tally.programs
             for _ in range(_PROGRAMS_PER_FILE if file else _PROGRAMS_PER_GUEST):
                 if self._is_over(until) or not guest.usable or self._suspects:
                     break
                 self._try(guest, version, file, ways)
                 beat()
-            self._idle = self.tally.programs == before
-            self.tally.seconds += time.monotonic() - start
-            self.tally.damaged += not guest.usable
+            with self._lock:
+                self._idle = self.tally.programs == before
+                self.tally.damaged += not guest.usable
+            return time.monotonic() - start
 
     def _choose_file(self) -> KernelFile | None:
         """Return the file of the next guest. The first guest has none, nor one for a replay."""
+        self.tally.guests += 1
         if self.only:
-            return self._files[self.tally.guests % len(self._files)]
-        wanted = self.tally.guests and not self._replay and self.rng.random() < _FILES
+            return self._files[(self.tally.guests - 1) % len(self._files)]
+        first = self.tally.guests == 1
+        wanted = not first and not self._replay and self.rng.random() < _FILES
         return self.rng.choice(self._files) if wanted and self._files else None
 
     def _give_up(self, guest: Guest, file: KernelFile | None, error: GuestError) -> None:
@@ -183,17 +186,25 @@ class Campaign:
         if file is None:
             raise error
         guest.give_up(error.message)
-        self._files.remove(file)
-        self.tally.unserved.append(f"{file}: {error.message}")
+        with self._lock:
+            if file in self._files:
+                self._files.remove(file)
+                self.tally.unserved.append(f"{file}: {error.message}")
 
     def _try(self, guest: Guest, version: str, file: KernelFile | None, ways: Ways | None) -> None:
-        drawn = self._next()
-        if drawn is None:
-            return
-        subject = ways or self.paths_of(drawn.program)
-        if not subject:
+        with self._lock:
+            drawn = self._next()
+            subject = ways or (self.paths_of(drawn.program) if drawn else None)
+        if drawn is None or not subject:
             return
         ran = run_on(guest, drawn.program, subject)
+        with self._lock:
+            self._take(drawn, ran, version, file)
+            if not guest.usable and not self._suspects:
+                self.leave_out(drawn.program)
+
+    def _take(self, drawn: Drawn, ran: Ran, version: str, file: KernelFile | None) -> None:
+        """Count what ran, keep the program if it reached something new, and judge it."""
         self.tally.programs += 1
         done = len(ran.executions) + len(ran.failures) + len(ran.observed)
         self.tally.executions += done
@@ -205,8 +216,6 @@ class Campaign:
         self.tally.new += self.corpus.consider(drawn, ran)
         self.reached.update(place for _, places in ran.reached for place in places)
         self._examine(drawn, ran, version, file)
-        if not guest.usable and not self._suspects:
-            self.leave_out(drawn.program)
 
     def _next(self) -> Drawn | None:
         if self._replay:
@@ -235,14 +244,17 @@ class Campaign:
 
     def leave_out(self, program: Program) -> None:
         """Leave out on all paths what damages a guest again, though it has been reported."""
-        fields = _fields(program)
-        reported = (_fields(found.smallest) for found in self.found if found.kills)
+        fields = fields_of(program)
+        reported = (fields_of(found.smallest) for found in self.found if found.kills)
         known = next((each for each in reported if each <= fields), fields)
         self._left_out.append(LeftOut(None, known))
 
     def _settle(self, alone: Alone, start: float) -> None:
         for suspect in self._suspects:
             title = suspect.deviation.title
+            if title in self._titles:  # two guests saw it
+                self.tally.repeated[title] += 1
+                continue
             self._titles.add(title)
             alone.file = suspect.file
             found = alone.settle(suspect.drawn, suspect.deviation, self.profile.shrink_seconds)
@@ -255,7 +267,7 @@ class Campaign:
             self.found.append(found)
             if found.kills:
                 path = found.deviation.path
-                self._left_out.append(LeftOut(path, _fields(found.smallest)))
+                self._left_out.append(LeftOut(path, fields_of(found.smallest)))
             self.keep(found)
         self._suspects.clear()
         alone.close()

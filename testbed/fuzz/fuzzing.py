@@ -7,7 +7,7 @@ import dataclasses
 import math
 import random
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ class Fuzzing:
     corpus: Path
     known: Sequence[KnownDefect]
     only: Sequence[str] = ()
+    guests: int = 1  # of each campaign
     campaigns: list[Campaign] = field(default_factory=list)
     covers: dict[str, Cover] = field(default_factory=dict)  # by architecture, if it has KCOV
     shown: dict[str, str] = field(default_factory=dict)  # what a C test showed, by folder
@@ -51,6 +52,7 @@ class Fuzzing:
         corpus: Path | None,
         forget: Sequence[str],
         only: Sequence[str] = (),
+        guests: int = 1,
     ) -> Fuzzing:
         """Make the campaigns of a command's options.
 
@@ -62,7 +64,7 @@ class Fuzzing:
             chosen = dataclasses.replace(chosen, programs=programs, seconds=math.inf)
         chosen = dataclasses.replace(chosen, seconds=seconds) if seconds else chosen
         root = corpus or lab.ctx.settings.state_dir / "fuzz"
-        return cls(lab, chosen, seed, root, known_without(forget), only)
+        return cls(lab, chosen, seed, root, known_without(forget), only, guests)
 
     @property
     def found(self) -> list[Finding]:
@@ -74,7 +76,11 @@ class Fuzzing:
             self.lab.prepared(arch)
             self.campaigns.append(self._campaign(arch))
         by_arch = {campaign.arch: campaign for campaign in self.campaigns}
-        self.lab.for_each_arch(lambda arch: by_arch[arch].run())
+        with ExitStack() as stack:
+            for campaign in self.campaigns:
+                for lab in campaign.more_labs:
+                    stack.callback(lab.close)
+            self.lab.for_each_arch(lambda arch: by_arch[arch].run())
         self.covers.update(self._covers())
         for arch, cover in self.covers.items():
             file = make_folder(self.lab.run_dir / "fuzz", "results_dir") / f"never-reached-{arch}"
@@ -112,8 +118,10 @@ class Fuzzing:
     def _campaign(self, arch: str) -> Campaign:
         rng = random.Random(f"{self.seed} {arch}")
         corpus = Corpus(self.corpus / arch, faults_of(self.lab.prepared(arch).kernel))
+        _ = self.lab.run_dir  # which all labs share
+        labs = [self.lab.sibling() for _ in range(self.guests - 1)]
         return Campaign(
-            self.lab, arch, self.profile, self.known, corpus, rng, self._keep, self.only
+            self.lab, arch, self.profile, self.known, corpus, rng, self._keep, self.only, labs
         )
 
     def _covers(self) -> Iterator[tuple[str, Cover]]:

@@ -130,6 +130,17 @@ class Lab:
         return self._run_dir is not None
 
     @property
+    def ended(self) -> bool:
+        """Whether no guest can be had any more."""
+        return self._closed
+
+    def sibling(self) -> Lab:
+        """Return a lab with the same kernels, prepared by now, and guests of its own."""
+        lab = dataclasses.replace(self, _places={}, _builds=ExitStack(), _templates=None)
+        lab.adopt(self.handover())
+        return lab
+
+    @property
     def templates(self) -> Cache:
         """The cache of templates, opened on first use."""
         if self._templates is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import random
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ import pytest
 from fuzz_parts import MAPS, ran
 from notes import Notes
 
-from testbed.errors import GuestError, GuestTimeout
+from testbed.errors import GuestError, GuestTimeout, ProbeKilled
 from testbed.fuzz import alone, campaign
 from testbed.fuzz.alone import Finding
 from testbed.fuzz.campaign import Campaign, Profile
@@ -43,6 +44,7 @@ class FakeLab:
 
     progress: Notes = field(default_factory=Notes)
     guests: int = 0
+    ended: bool = False
 
     @property
     def ctx(self) -> SimpleNamespace:
@@ -150,6 +152,47 @@ def test_a_kernel_without_defects_shows_nothing(fuzzed: Callable[..., Fuzzed]) -
     assert made.kept == []
     assert made.campaign.tally.programs == len(made.runs) == 60
     assert made.campaign.tally.left_out > 0
+
+
+def test_several_guests_share_a_campaign(fuzzed: Callable[..., Fuzzed]) -> None:
+    def kernel(program: Program, paths: Sequence[HookPath]) -> Ran:
+        if len(made.runs) <= 2:
+            both.wait()
+        return Ran(program)
+
+    both = threading.Barrier(2, timeout=60)
+    made = fuzzed(kernel, programs=20)
+    made.campaign.more_labs = [cast(Lab, other := FakeLab())]
+    made.campaign.run()
+    assert made.campaign.tally.programs == len(made.runs)
+    assert 20 <= len(made.runs) <= 21
+    assert made.lab.guests == other.guests == 1
+    assert made.campaign.tally.guests == 2
+
+
+def test_the_end_of_its_lab_ends_a_campaign(fuzzed: Callable[..., Fuzzed]) -> None:
+    def kernel(program: Program, paths: Sequence[HookPath]) -> Ran:
+        made.lab.ended = True
+        return Ran(program)
+
+    made = fuzzed(kernel)
+    made.campaign.run()
+    assert len(made.runs) == 1
+
+
+def test_what_two_guests_find_is_reported_once(fuzzed: Callable[..., Fuzzed]) -> None:
+    def kernel(program: Program, paths: Sequence[HookPath]) -> Ran:
+        if len(made.runs) <= 2:
+            both.wait()
+        return Ran(program, failures={path: ProbeKilled("killed") for path in paths})
+
+    both = threading.Barrier(2, timeout=60)
+    made = fuzzed(kernel, programs=4)
+    made.campaign.more_labs = [cast(Lab, FakeLab())]
+    made.campaign.run()
+    (found,) = made.kept
+    assert found.deviation.title == "killed program"
+    assert made.campaign.tally.repeated["killed program"] >= 1
 
 
 def test_a_killer_is_reported_once_and_then_left_out(fuzzed: Callable[..., Fuzzed]) -> None:
@@ -301,7 +344,7 @@ def test_the_report_for_programs_is_json(fuzzed: Callable[..., Fuzzed], tmp_path
     made.campaign.run()
     made.campaign.tally.refused["bad line"] += 2
     lab = cast(Lab, made.lab)
-    fuzzing = Fuzzing(lab, made.campaign.profile, 7, tmp_path, KNOWN, (), [made.campaign])
+    fuzzing = Fuzzing(lab, made.campaign.profile, 7, tmp_path, KNOWN, campaigns=[made.campaign])
     (found,) = json.loads(json.dumps(fuzzing.content()))["campaigns"]
     assert found["refused"] == {"bad line": 2}
     assert [each["title"] for each in found["found"]] == ["hang"]
