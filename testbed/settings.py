@@ -78,6 +78,7 @@ class Settings:
     kernel: str = "debian"
     series: str = ""  # patches to apply on top, as `--series` names them
     flavour: str = BASE
+    recipes: tuple[str, ...] = ()  # whose drivers the flavour `drivers` has; empty: all
     config: tuple[Path, ...] = ()  # the user's fragments, which override the flavour's
     cmdline: str = ""  # more words for the kernel's command line
     qemu: tuple[str, ...] = ()  # more words for QEMU's command line

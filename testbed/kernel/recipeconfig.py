@@ -7,6 +7,7 @@ The rest of a recipe is read by testbed/intree/recipe.py.
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,14 @@ RECIPES = CHECKOUT / "testbed" / "intree" / "recipes"
 SUFFIX = ".toml"
 
 
-def recipe_files(arch: Arch, folder: Path = RECIPES) -> tuple[Path, ...]:
-    """Return the recipes of an architecture, in order."""
+def recipe_files(
+    arch: Arch, folder: Path = RECIPES, names: Collection[str] = ()
+) -> tuple[Path, ...]:
+    """Return the recipes of an architecture, or those of them that have such names, in order."""
     return tuple(
         file
         for file in sorted(folder.glob(f"*{SUFFIX}"))
-        if arch.name in _read(file).get("arches", ARCHES)
+        if arch.name in _read(file).get("arches", ARCHES) and (not names or file.stem in names)
     )
 
 

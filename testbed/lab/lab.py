@@ -113,6 +113,12 @@ class Lab:
         own = dataclasses.replace(ctx, settings=settings)
         return cls(own, series, build_dir_name=build_dir_name)
 
+    def narrowed(self, recipes: tuple[str, ...]) -> Lab:
+        """Return a lab whose flavour `drivers` has only the drivers of these recipes."""
+        settings = dataclasses.replace(self.ctx.settings, recipes=recipes)
+        own = dataclasses.replace(self.ctx, settings=settings)
+        return Lab(own, self.series, build_dir_name=self.build_dir_name, watch=self.watch)
+
     @property
     def run_dir(self) -> Path:
         """The folder of this run, created on first use."""

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,10 +71,15 @@ class PreparedKernel:
         return dataclasses.replace(self, disks=())
 
 
-def flavour_fragments(flavour: Flavour, arch: Arch) -> tuple[Path, ...]:
-    """Return the fragments that a flavour adds to those of every kernel, as files."""
-    recipes = recipe_files(arch) if flavour.recipes else ()
-    return (*(KERNEL_CONFIG / name for name in flavour.fragments), *recipes)
+def flavour_fragments(
+    flavour: Flavour, arch: Arch, recipes: Collection[str] = ()
+) -> tuple[Path, ...]:
+    """Return the fragments that a flavour adds to those of every kernel, as files.
+
+    If the flavour has the drivers of recipes, these are all, or those of the names `recipes`.
+    """
+    drivers = recipe_files(arch, names=recipes) if flavour.recipes else ()
+    return (*(KERNEL_CONFIG / name for name in flavour.fragments), *drivers)
 
 
 def request_kernel(
@@ -92,7 +97,7 @@ def request_kernel(
         source=resolve(settings.kernel, ctx),
         arch=arch,
         series=series,
-        fragments=(*flavour_fragments(flavour, arch), *fragments),
+        fragments=(*flavour_fragments(flavour, arch, settings.recipes), *fragments),
         user_fragments=settings.config,
         toolchain=settings.toolchain,
         build_dir_name=build_dir_name,

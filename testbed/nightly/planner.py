@@ -119,7 +119,7 @@ def kernel_request(kernel: StreamKernel, cell: Cell, settings: Settings) -> Kern
         source=kernel.source,
         arch=arch,
         series=kernel.series,
-        fragments=flavour_fragments(FLAVOURS[cell.flavour], arch),
+        fragments=flavour_fragments(FLAVOURS[cell.flavour], arch, settings.recipes),
         user_fragments=settings.config,
         toolchain=settings.toolchain,
     )

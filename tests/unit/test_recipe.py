@@ -7,6 +7,7 @@ import gzip
 import json
 import re
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,6 +24,7 @@ from testbed.check.intreeloading import OWN_MODULES, InTreeLoader, require_modul
 from testbed.check.opening import Opener
 from testbed.check.recipeplan import recipe_plan
 from testbed.check.script import BaseMapping, DriverScript
+from testbed.context import Context
 from testbed.errors import GuestFileError, SetupError
 from testbed.flavour import DRIVERS, FLAVOURS
 from testbed.image.disks import FileSystem
@@ -32,7 +34,10 @@ from testbed.kernel.configure import read_fragments
 from testbed.kernel.kconfig import lost
 from testbed.kernel.recipeconfig import RECIPES, recipe_files, recipe_fragment
 from testbed.kernel.request import Kernel
+from testbed.kernel.series import Series
 from testbed.lab.guest import Guest
+from testbed.lab.lab import Lab
+from testbed.lab.prepared import flavour_fragments
 from testbed.mmap.observation import parse_observation
 from testbed.mmap.path import MMAP_STACKS, HookPath
 from testbed.settings import CHECKOUT, KERNEL_CONFIG
@@ -121,6 +126,19 @@ def test_a_recipe_is_for_the_architectures_that_it_names(tmp_path: Path) -> None
         (tmp_path / f"{name}.toml").write_text(MINIMAL + more)
     found = {arch: [file.stem for file in recipe_files(ARCHES[arch], tmp_path)] for arch in ARCHES}
     assert found == {"x86_64": ["one"], "arm64": ["one", "two"]}
+
+
+def test_a_kernel_may_have_the_drivers_of_some_recipes_alone(ctx: Context) -> None:
+    series = Series(())
+    settings = replace(ctx.settings, flavour=DRIVERS)
+    with closing(Lab(replace(ctx, settings=settings), series)) as lab:
+        narrow = lab.narrowed(("comedi", "open-dice"))
+    chosen = narrow.ctx.settings.recipes
+    drivers = FLAVOURS[DRIVERS]
+    for arch, names in (("x86_64", ["comedi"]), ("arm64", ["comedi", "open-dice"])):
+        files = flavour_fragments(drivers, ARCHES[arch], chosen)
+        assert [file.stem for file in files] == ["flavour-drivers", *names]
+        assert set(flavour_fragments(drivers, ARCHES[arch])) > {*files}
 
 
 @pytest.mark.parametrize(
