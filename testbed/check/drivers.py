@@ -19,6 +19,7 @@ from testbed.check.recipeplan import recipe_plan
 from testbed.check.result import Checked, Conversion, TrialResult
 from testbed.check.script import BaseMapping
 from testbed.check.subjects import Renamed
+from testbed.check.teams import open_teams, share_out
 from testbed.context import Context
 from testbed.errors import BootError, CommandError, InfraError, SetupError
 from testbed.image.disks import build_disk
@@ -118,7 +119,8 @@ class DriverChecks:
                     raise
                 self.left_out |= {recipe.name: error.message for recipe, _ in group}
         keys = ((recipe.name, arch) for recipe in recipes for arch in ARCHES)
-        return [self.results[key] for key in keys if key in self.results]
+        self.results = {key: self.results[key] for key in keys if key in self.results}
+        return [*self.results.values()]
 
     def _arches(self, recipe: Recipe) -> tuple[str, ...]:
         """Return the architectures on which a driver can be checked. Nothing boots for this."""
@@ -135,19 +137,20 @@ class DriverChecks:
             for lab in labs:
                 for arch in wanted:
                     lab.prepared(arch)
-            labs[-1].for_each_arch(partial(self._check_all, labs, group))
+            jobs = [(recipe, arch) for arch in wanted for recipe, arches in group if arch in arches]
+            teams = open_teams(labs, len(jobs), stack)
+            broken = {arch: _boot_error(labs, arch) for arch in wanted}
+            share_out(jobs, teams, partial(self._check_one, broken))
 
-    def _check_all(
-        self, labs: Sequence[Lab], group: Sequence[tuple[Recipe, tuple[str, ...]]], arch: str
+    def _check_one(
+        self, broken: Mapping[str, str], labs: Sequence[Lab], job: tuple[Recipe, str]
     ) -> None:
-        broken = _boot_error(labs, arch)
-        for recipe in (recipe for recipe, arches in group if arch in arches):
-            result = (
-                _unbooted(labs, recipe, arch, broken) if broken else self._check(labs, recipe, arch)
-            )
+        recipe, arch = job
+        why = broken[arch]
+        result = _unbooted(labs, recipe, arch, why) if why else self._check(labs, recipe, arch)
+        with self._lock:
             self.results[recipe.name, arch] = result
-            with self._lock:
-                self.finished(result)
+            self.finished(result)
 
     def _can(self, recipe: Recipe, arch: str) -> bool:
         """Whether a driver can be checked on an architecture."""

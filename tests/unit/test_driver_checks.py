@@ -28,7 +28,8 @@ class FakeLab:
     """A kernel, and the machines that were made for it."""
 
     def __init__(self, release: str = "7.3.4", *, boots: bool = True) -> None:
-        self.ctx = SimpleNamespace(settings=SimpleNamespace(arch=("x86_64", "arm64")))
+        one_worker = {"arch": ("x86_64", "arm64"), "worker_count": lambda mib: 1}
+        self.ctx = SimpleNamespace(settings=SimpleNamespace(**one_worker))
         self.kernel = SimpleNamespace(release=release, modules=Path("/none"))
         self.boots, self.made = boots, list[tuple[str, tuple[str, ...]]]()
 
@@ -41,9 +42,8 @@ class FakeLab:
             raise BootError("it panics")
         yield
 
-    def for_each_arch(self, work: Any) -> None:
-        for arch in self.ctx.settings.arch:
-            work(arch)
+    def make_templates(self) -> None:
+        """Nothing boots."""
 
     def close(self) -> None:
         """Nothing runs."""
