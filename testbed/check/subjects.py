@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from testbed.intree.recipe import Recipe
 from testbed.intree.unreached import unreached
@@ -41,6 +41,8 @@ class Subjects:
     """All that a change touches."""
 
     found: tuple[Subject, ...] = ()
+    # The functions that no hook has any more, and those that their hooks have now.
+    gone: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def recipes(self) -> tuple[Recipe, ...]:
@@ -65,6 +67,8 @@ class Subjects:
                 if subject.before and subject.after:
                     older[subject.after] = subject.before
                     newer[subject.before] = subject.after
+                for name in self.gone.keys() & {*recipe.chain}:
+                    newer.setdefault(name, self.gone[name])
         return found
 
 
@@ -84,7 +88,12 @@ def find_subjects(
     reach = _Reach(known, (*before.real, *after.real))
     found = [reach.subject(touched) for touched in hooks]
     found += reach.helpers(changed, {name for each in hooks for name in each.functions})
-    return Subjects(found=tuple(found))
+    remaining = {hook.function for hook in after.real}
+    gone = {each.before: each.after for each in hooks if each.after}
+    return Subjects(
+        found=tuple(found),
+        gone={name: now for name, now in gone.items() if name and name not in remaining},
+    )
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ OPENERS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "secretmem": {},
     "sg": _PATH,
     "stm": _PATH,
-    "tcp": {},
+    "tcp": {"family": ("inet", "inet6")},
     "ublk": {},
     "udmabuf": _PATH,
     "usbmon": _PATH,

@@ -461,7 +461,7 @@ def test_a_disk_is_there_from_the_modules_to_their_unloading(
     assert guest.calls[3:-3] == [
         "put /tmp/disk.img.gz",
         "busybox gunzip /tmp/disk.img.gz; losetup /dev/loop0 /tmp/disk.img",
-        "up",
+        "up\nsync",
         "down",
         "losetup -d /dev/loop0; rm /tmp/disk.img",
     ]

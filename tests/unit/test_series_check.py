@@ -131,6 +131,21 @@ def test_a_recipe_may_name_the_function_of_the_newer_kernel(tmp_path: Path) -> N
     assert [found.renamed["a"][0].get(name, name) for name in known.chain] == ["a_mmap"]
 
 
+def test_a_shared_function_that_no_hook_has_any_more_has_its_new_name_in_a_chain(
+    tmp_path: Path,
+) -> None:
+    shared = "struct file_operations f = {\n\t.mmap = x_mmap,\n};\n"
+    old = {"drivers/a.c": OLD, "net/b.c": shared, "net/c.c": shared}
+    known = replace(recipe("a", "a_mmap", "x_mmap"), hook="drivers/a.c:a_fops")
+    for ops, now in (("net/b.c", "x_mmap"), ("net/b.c net/c.c", "x_prep")):
+        changed = {
+            file: shared.replace("mmap = x_mmap", "mmap_prepare = x_prep") for file in ops.split()
+        }
+        found = subjects(tmp_path / now, old, {**old, "drivers/a.c": NEW, **changed}, known)
+        newer = found.renamed["a"][1]
+        assert [newer.get(name, name) for name in known.chain] == ["a_prep", now]
+
+
 def test_of_a_shared_function_a_recipe_reaches_the_hook_of_its_symbol(tmp_path: Path) -> None:
     shared = "struct file_operations f = {\n\t.mmap = x_mmap,\n};\n"
     old = {"lib/x.c": OTHER, "drivers/a.c": shared, "drivers/b.c": shared}

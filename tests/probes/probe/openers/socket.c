@@ -68,8 +68,15 @@ int open_xsk(struct step *step, struct opening *opening)
 	return fd;
 }
 
+static const struct flag families[] = {
+	{ "inet", AF_INET },
+	{ "inet6", AF_INET6 },
+	{ }
+};
+
 int open_tcp(struct step *step, struct opening *opening)
 {
-	(void)step;
-	return tried(opening, "socket", socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+	int family = parse_flag(must_option(step, "family"), families, "family");
+
+	return tried(opening, "socket", socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0));
 }
