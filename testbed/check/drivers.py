@@ -176,7 +176,7 @@ class DriverChecks:
         for lab, names in zip(labs, self.renamed.get(recipe.name, ({}, {})), strict=False):
             kernel = lab.prepared(arch).kernel
             plan = dataclasses.replace(
-                plan, chain=tuple(names.get(name, name) for name in recipe.chain)
+                plan, chain=tuple(names.get(name, name) for name in recipe.watched)
             )
             checker = Checker(
                 lab,

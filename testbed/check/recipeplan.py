@@ -40,7 +40,7 @@ def recipe_plan(
         counters=recipe.state,
         places=recipe.places,
         opener=opener_words(recipe),
-        chain=recipe.chain,
+        chain=recipe.watched,
         searches=recipe.sizes is None,
     )
 

@@ -69,6 +69,7 @@ class Recipe:
     file: Path
     what: str  # one line for people
     chain: tuple[str, ...]  # the functions that an mmap() runs, from the outside in
+    inlined: tuple[str, ...] = ()  # those of the chain that a compiler may inline
     hook: str = ""  # FILE:OBJECT, if the chain's functions are those of other hooks, too
     arches: tuple[str, ...] = tuple(ARCHES)
     kconfig: str = ""  # a fragment
@@ -104,6 +105,11 @@ class Recipe:
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def watched(self) -> tuple[str, ...]:
+        """The functions of the chain that a guest's kernel has for certain."""
+        return tuple(name for name in self.chain if name not in self.inlined)
 
     @property
     def stacks(self) -> tuple[HookPath, ...]:
@@ -151,6 +157,9 @@ def load_recipe(file: Path) -> Recipe:
         raise SetupError(f"{place(file, 'options')}: only an opener has options", hint=_DOCUMENT)
     if "opener" in found:
         _check_options(file, found["opener"], found.get("options", {}))
+    if unknown := [name for name in found.get("inlined", ()) if name not in found["chain"]]:
+        where = f"{place(file, 'inlined')}: inlined"
+        raise SetupError(f"{where}: {unknown[0]!r} is not in the chain", hint=_DOCUMENT)
     if "devicetree" in found and found.get("arches") != _WITH_DEVICETREE:
         where = f"{place(file, 'devicetree')}: devicetree"
         hint = f"add arches = {list(_WITH_DEVICETREE)}"
@@ -287,6 +296,7 @@ def _reasons(known: Iterable[str], value: Any) -> dict[str, str]:
 _VALUES: dict[str, Callable[[Any], Any]] = {
     "what": _line,
     "chain": _functions,
+    "inlined": _functions,
     "hook": _hook,
     "arches": partial(chosen, tuple(ARCHES)),
     "kconfig": partial(exactly, str),

@@ -165,6 +165,7 @@ def test_a_kernel_may_have_the_drivers_of_some_recipes_alone(ctx: Context) -> No
             "FILE:4: devicetree: only QEMU's machine for arm64",
             "arm64",
         ),
+        (f'{MINIMAL}inlined = ["bar"]\n', "FILE:4: inlined: 'bar' is not in the chain", ""),
         (f'{MINIMAL}opener = "fb"\n', "FILE: a recipe has either a node or an opener", ""),
         (
             MINIMAL.replace('node = "/dev/foo"', 'opener = "v4l"'),
