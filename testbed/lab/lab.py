@@ -119,13 +119,6 @@ class Lab:
         own = dataclasses.replace(self.ctx, settings=settings)
         return Lab(own, self.series, build_dir_name=self.build_dir_name, watch=self.watch)
 
-    def twin(self) -> Lab:
-        """Return another lab with the same kernels and the same folder of the run."""
-        made = Lab(self.ctx, self.series, build_dir_name=self.build_dir_name, watch=self.watch)
-        made.run_dir = self.run_dir
-        made.adopt(self.handover())
-        return made
-
     @property
     def run_dir(self) -> Path:
         """The folder of this run, created on first use."""
