@@ -4,9 +4,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from testbed.files import make_folder
+from testbed.fuzz.drawing import Drawn, draw, mutate
+from testbed.fuzz.program import Program
+from testbed.lab.prepared import PreparedKernel
+from testbed.mmap.path import HookPath
+from testbed.mmap.plan import Action
 from testbed.process import run
 
 Command = Callable[..., list[str]]
@@ -30,6 +37,43 @@ def test_a_defect_is_found_and_kept_with_its_tests(command: Command, tmp_path: P
         assert shown == "the C test shows it"
         assert "not ok 1 " in (Path(folder) / "selftest" / "ktap.txt").read_text()
     assert list((tmp_path / "corpus" / campaign["arch"]).glob("*.json"))
+
+
+def _killers(count: int) -> Iterator[Drawn]:
+    """Yield programs whose hook maps behind its VMA, which the kernel answers by a BUG (KD11)."""
+    rng = random.Random(5)
+    first: Drawn | None = None
+    while count:
+        drawn = mutate(rng, first) if first else draw(rng)
+        if drawn and _widens(drawn.program):
+            yield drawn
+            first, count = drawn, count - 1
+
+
+def _widens(program: Program) -> bool:
+    """Whether the action maps the whole of a range that is longer than the VMA."""
+    plan = program.plan
+    others = (plan.hook_error, plan.hook_error_after, plan.mapped_error, plan.replace, plan.hide)
+    parts = (plan.shrink_start, plan.shrink_end, plan.action_offset, plan.action_size)
+    remaps = plan.action in (Action.REMAP, Action.IOREMAP) and not any((*others, *parts))
+    short = program.call.pages <= 6 and HookPath.DIRECT in program.paths
+    return remaps and short and plan.widen_end is not None
+
+
+def test_what_kills_its_guest_is_reported_once_and_then_left_out(
+    command: Command, tmp_path: Path, prepared: PreparedKernel
+) -> None:
+    corpus = make_folder(tmp_path / "corpus" / prepared.arch.name, "")
+    for number, killer in enumerate(_killers(4)):
+        (corpus / f"{number}.json").write_text(json.dumps({"choices": killer.code}))
+    words = ["--programs", "6", "--seed", "1", "--corpus", str(tmp_path / "corpus")]
+    done = run([*command("fuzz"), *words, "--forget", "KD11", "--json"], ok=[0, 1])
+    (campaign,) = json.loads(done.stdout)["campaigns"]
+    titles = [each["title"] for each in campaign["found"]]
+    assert len(titles) == len(set(titles)) > 0
+    # A second guest may die on another path.
+    assert campaign["damaged"] <= 2 * len(titles) < 4
+    assert campaign["left_out"] >= 2
 
 
 def test_the_kernels_own_files_show_the_same_on_all_ways(command: Command, tmp_path: Path) -> None:
