@@ -49,9 +49,7 @@ class Machine:
 
     @classmethod
     def of(cls, recipe: Recipe) -> Machine:
-        # QEMU takes a device tree only together with a kernel, which a clone does not have.
-        clones = recipe.clones and not recipe.devicetree
-        return cls(recipe.qemu, recipe.cmdline, clones, recipe.devicetree)
+        return cls(recipe.qemu, recipe.cmdline, recipe.clones, recipe.devicetree)
 
     def lab(self, kernel: Lab, arches: tuple[str, ...]) -> Lab:
         """Return a lab of the same kernel, whose guests are such machines."""

@@ -26,8 +26,10 @@ def open_teams(first: Team, jobs: int, stack: ExitStack) -> list[Team]:
     count = min(jobs, first[-1].ctx.settings.worker_count(available_mib()))
     for lab in first:
         lab.make_templates()
-    others = [[stack.enter_context(closing(lab.sibling())) for lab in first] for _ in range(1, count)]
-    return [first, *others]
+    return [
+        first,
+        *([stack.enter_context(closing(lab.sibling())) for lab in first] for _ in range(1, count)),
+    ]
 
 
 def share_out(

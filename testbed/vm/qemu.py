@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -164,6 +165,7 @@ def qemu_argv(spec: VmSpec, channels: Channels) -> list[str]:
     template's state. It needs no kernel and no initramfs: they are in its memory.
     """
     begin = ["-incoming", "defer"] if spec.template else _direct_boot(spec, kernel_cmdline(spec))
+    user_argv = _without_devicetree(spec.user_argv) if spec.template else spec.user_argv
     # fmt: off
     return [
         *_machine(spec, ssh_port=0),
@@ -176,7 +178,7 @@ def qemu_argv(spec: VmSpec, channels: Channels) -> list[str]:
         "-chardev", f"socket,id=reseed,fd={channels.reseed}",
         "-device", "virtio-serial-pci",
         "-device", "virtserialport,chardev=reseed,nr=1",
-        *spec.user_argv,
+        *user_argv,
     ]
     # fmt: on
 
@@ -186,6 +188,15 @@ def devicetree_argv(arch: Arch, accel: Accel, memory_mib: int, file: Path) -> li
     machine = f"{_board(arch, accel)},dumpdtb={_value(file)}"
     memory = ["-m", str(memory_mib)]
     return [_program(arch), "-machine", machine, *_processor(arch, accel), *memory, *_BARE]
+
+
+def _without_devicetree(words: Sequence[str]) -> list[str]:
+    """Leave out -dtb, which QEMU takes only with a kernel. A clone's tree is in its memory."""
+    return [
+        word
+        for before, word in zip(("", *words), words, strict=False)
+        if "-dtb" not in (before, word)
+    ]
 
 
 def argv_by_hand(spec: VmSpec) -> list[str]:

@@ -218,6 +218,15 @@ def test_a_clone_is_the_same_machine_as_its_template() -> None:
     assert value(cloned, "-incoming") == "defer"
 
 
+def test_a_device_tree_is_loaded_at_a_boot_and_not_by_a_clone() -> None:
+    words = ("-device", "edu", "-dtb", "/t.dtb", "-device", "nvme")
+    booted = vm_parts.spec("arm64", user_argv=words)
+    assert qemu_argv(booted, CHANNELS)[-6:] == [*words]
+    cloned = qemu_argv(dataclasses.replace(booted, template=Template(Path("/t"))), CHANNELS)
+    assert cloned[-4:] == ["-device", "edu", "-device", "nvme"]
+    assert "-dtb" not in cloned
+
+
 def test_connections_are_counted_without_the_forwarded_port() -> None:
     assert parse_connections(USERNET) == 1
     assert parse_connections(USERNET.replace("ESTABLISHED", "FIN_WAIT_2")) == 1

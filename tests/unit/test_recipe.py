@@ -528,9 +528,3 @@ def test_a_driver_that_a_kernel_or_qemu_lacks_is_refused_with_a_hint(
 def test_recipes_that_ask_for_the_same_machine_share_it() -> None:
     one, other, cma = (Machine.of(KNOWN[name]) for name in ("perf", "vgem", "heap-cma"))
     assert one == other != cma
-
-
-def test_a_machine_with_a_device_tree_boots_for_each_trial() -> None:
-    machine = Machine.of(KNOWN["open-dice"])
-    assert machine.devicetree
-    assert not machine.clones
