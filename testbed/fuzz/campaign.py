@@ -20,6 +20,7 @@ from testbed.fuzz.alone import Alone, Finding
 from testbed.fuzz.corpus import Corpus
 from testbed.fuzz.drawing import Drawn, draw, mutate
 from testbed.fuzz.exchange import Ran
+from testbed.fuzz.faults import failed_allocations, may_be_killed
 from testbed.fuzz.judge import Deviation
 from testbed.fuzz.kernelfile import KernelFile, Ways
 from testbed.fuzz.kernelfiles import choose_files, kernel_files
@@ -66,6 +67,8 @@ class Tally:
     seconds: float = 0.0  # with guests that run, without confirming and shrinking
     new: int = 0  # programs that reached something new
     refused: Counter[str] = field(default_factory=Counter)
+    failed: int = 0  # allocations that were made to fail
+    killed: int = 0  # processes that needed more memory than they had
     left_out: int = 0  # executions that would damage the guest, as is known
     on_files: Counter[str] = field(default_factory=Counter)  # executions, by the kernel's own file
     unserved: list[str] = field(default_factory=list)  # files that no guest could serve, and why
@@ -206,6 +209,8 @@ class Campaign:
     def _take(self, drawn: Drawn, ran: Ran, version: str, file: KernelFile | None) -> None:
         """Count what ran, keep the program if it reached something new, and judge it."""
         self.tally.programs += 1
+        self.tally.failed += sum(map(failed_allocations, ran.executions.values()))
+        self.tally.killed += sum(may_be_killed(ran.program, each) for each in ran.failures.values())
         done = len(ran.executions) + len(ran.failures) + len(ran.observed)
         self.tally.executions += done
         if file is not None:

@@ -54,6 +54,11 @@ def first_fault(execution: Execution) -> int:
     return min((fact.step for fact in facts if fact.injected or _limits(fact)), default=_NEVER)
 
 
+def failed_allocations(execution: Execution) -> int:
+    """Return how many allocations were made to fail."""
+    return sum(fact.injected for fact in execution.seen.facts.values())
+
+
 def call_was_disturbed(execution: Execution) -> bool:
     """Whether the model does not predict the program's mmap call, because of a fault."""
     return first_fault(execution) <= execution.steps.map

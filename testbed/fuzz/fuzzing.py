@@ -80,7 +80,10 @@ class Fuzzing:
             for campaign in self.campaigns:
                 for lab in campaign.more_labs:
                     stack.callback(lab.close)
+            stack.callback(self._keep_covers)  # of a campaign that is interrupted, too
             self.lab.for_each_arch(lambda arch: by_arch[arch].run())
+
+    def _keep_covers(self) -> None:
         self.covers.update(self._covers())
         for arch, cover in self.covers.items():
             file = make_folder(self.lab.run_dir / "fuzz", "results_dir") / f"never-reached-{arch}"
@@ -154,6 +157,11 @@ def _tally_lines(campaign: Campaign) -> Iterator[str]:
     )
     if tally.left_out:
         yield f"  left out, because they damage the guest as is known: {tally.left_out} executions"
+    if tally.failed or tally.killed:
+        yield (
+            f"  allocations that failed: {tally.failed}, processes killed at their limit of "
+            f"memory: {tally.killed}"
+        )
     if tally.on_files:
         files = ", ".join(f"{name} {count}" for name, count in tally.on_files.most_common())
         yield f"  executions on the kernel's own files: {files}"

@@ -343,6 +343,7 @@ def test_the_report_for_programs_is_json(fuzzed: Callable[..., Fuzzed], tmp_path
     made = fuzzed(hangs, known=known_without(["KD5"]))
     made.campaign.run()
     made.campaign.tally.refused["bad line"] += 2
+    made.campaign.tally.failed = 3
     lab = cast(Lab, made.lab)
     fuzzing = Fuzzing(lab, made.campaign.profile, 7, tmp_path, KNOWN, campaigns=[made.campaign])
     (found,) = json.loads(json.dumps(fuzzing.content()))["campaigns"]
@@ -352,3 +353,5 @@ def test_the_report_for_programs_is_json(fuzzed: Callable[..., Fuzzed], tmp_path
     assert lines[-1] == "seed: 7"
     assert any(line.startswith("NEW hang on custom, after ") for line in lines)
     assert "  refused by the testbed's own programs: 2 (bad line)" in lines
+    failed = "  allocations that failed: 3, processes killed at their limit of memory: 0"
+    assert failed in lines

@@ -16,7 +16,11 @@ from fuzz_parts import MAPS, VERSION, Facts, ran
 from testbed.errors import GuestTimeout, ProbeKilled
 from testbed.fuzz.drawing import Drawn, draw, redraw
 from testbed.fuzz.exchange import Ran
-from testbed.fuzz.faults import a_failed_allocation_changes_nothing, faults_of
+from testbed.fuzz.faults import (
+    a_failed_allocation_changes_nothing,
+    failed_allocations,
+    faults_of,
+)
 from testbed.fuzz.judge import Deviation, deviations
 from testbed.fuzz.known import KNOWN, unexplained
 from testbed.fuzz.program import Fault, Program, Step, Task, program_from, program_text
@@ -121,6 +125,11 @@ def test_after_a_failure_paths_may_differ() -> None:
 
     found = with_program(ran(MAPS, DIRECT, STACK, doctor=without_a_failure, sick=STACK))
     assert "errno of mmap" in titles(found)
+
+
+def test_failed_allocations_are_counted() -> None:
+    found = ran(MAPS, DIRECT, STACK, doctor=fail_the_call, sick=STACK)
+    assert [*map(failed_allocations, found.executions.values())] == [0, 1]
 
 
 def test_after_a_failure_the_ledger_judges() -> None:
