@@ -96,8 +96,8 @@ class InTreeLoader:
             attach(guest, self.disk)
         if self.recipe.teardown:
             guest.at_end(partial(_shell, guest, self.recipe.teardown))
-        # A file that is being written has locked pages, which a fault on a neighbour does not map
-        # (mm/filemap.c, next_uptodate_folio()): how many a mapping has would be a matter of luck.
+        # A fault on a neighbour does not map a page that is locked because it is being written
+        # (mm/filemap.c, next_uptodate_folio()).
         written = ("sync",) if self.disk is not None else ()
         if self.recipe.setup:
             _shell(guest, (*self.recipe.setup, *written))

@@ -234,6 +234,9 @@ def kernel_cmdline(spec: VmSpec) -> str:
         # Together with -no-reboot: a panic ends the VM at once.
         "panic=-1",
         f"ip={_ADDRESS}::{_GATEWAY}:{_NETMASK}:testbed:eth0:off",
+        # Programs have the same addresses in each run: how many pages a fault maps depends on where
+        # a mapping lies in its page table (mm/memory.c, do_fault_around()).
+        "norandmaps",
         # No rate limit for /dev/kmsg, or the log would lose marks.
         "printk.devkmsg=on",
         f"watchdog_thresh={_WATCHDOG * slowdown}",
