@@ -22,6 +22,8 @@ static __thread struct {
 	bool of_step;
 } out;
 
+static void (*add_at_step_end)(void);
+
 static void grow(size_t by)
 {
 	while (out.room - out.len < by) {
@@ -164,10 +166,15 @@ void json_begin(const struct step *step)
 		json_int("round", script.round);
 }
 
+void json_at_step_end(void (*more)(void))
+{
+	add_at_step_end = more;
+}
+
 void json_end(void)
 {
-	if (out.of_step)
-		json_reached();
+	if (out.of_step && add_at_step_end)
+		add_at_step_end();
 	json_close('}');
 	put("\n", 1);
 	if (!write_all(STDOUT_FILENO, out.text, out.len))

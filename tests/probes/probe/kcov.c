@@ -59,20 +59,6 @@ static int open_area(int task)
 	return area == MAP_FAILED ? -1 : 0;
 }
 
-void kcov_step(struct step *step)
-{
-	int task, result = 0;
-
-	no_more_words(step);
-	for (task = 0; task < TASKS && !result; task++)
-		result = open_area(task);
-	kcov.known = calloc(KNOWN_SIZE, sizeof(*kcov.known));
-	if (!kcov.known)
-		abort();
-	kcov.on = !result;
-	report_result(step, result);
-}
-
 static int this_task(void)
 {
 	if (script.in_child)
@@ -115,7 +101,7 @@ static bool is_new(uint32_t place)
 }
 
 /* Adds the places to the object of the step: the lower half of each address. */
-void json_reached(void)
+static void add_reached(void)
 {
 	unsigned long *words, count, i;
 	char *text, *end;
@@ -137,4 +123,20 @@ void json_reached(void)
 		json_strn("reached", text, end - text - 1);
 	free(text);
 	__atomic_store_n(words, 0, __ATOMIC_RELAXED);
+}
+
+void kcov_step(struct step *step)
+{
+	int task, result = 0;
+
+	no_more_words(step);
+	for (task = 0; task < TASKS && !result; task++)
+		result = open_area(task);
+	kcov.known = calloc(KNOWN_SIZE, sizeof(*kcov.known));
+	if (!kcov.known)
+		abort();
+	kcov.on = !result;
+	if (kcov.on)
+		json_at_step_end(add_reached);
+	report_result(step, result);
 }

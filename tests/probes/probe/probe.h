@@ -81,7 +81,6 @@ void json_failure(void);
 
 /* kcov.c: the instrumented code that a step reaches */
 void begin_reached(void);
-void json_reached(void);
 
 /* Wraps the system call under test, the only one that fail_nth affects. */
 #define subject(call) ({			\
@@ -96,6 +95,8 @@ void json_reached(void);
 /* json.c: one object per step, written when it is complete */
 void json_begin(const struct step *step);
 void json_end(void);
+/* From now on `more` adds members to the object of each step. */
+void json_at_step_end(void (*more)(void));
 void json_drop(void);
 void json_open(const char *key, char bracket);
 void json_close(char bracket);
