@@ -61,8 +61,8 @@ class InTreeLoader:
         """The image has them."""
 
     def keeps(self, guest: Guest) -> bool:
-        """Whether an earlier trial's modules have stayed in the guest: never."""
-        return False
+        """Whether what an earlier trial wrote has stayed in the guest. Modules never do."""
+        return self.recipe.lasting
 
     def leave(self) -> None:
         """Nothing stays."""

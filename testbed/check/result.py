@@ -13,7 +13,12 @@ from testbed.mmap.plan import VM_MAYEXEC, VM_MTE_ALLOWED
 from testbed.report.diff import ABSENT, FactChange, fact_changes
 from testbed.results.model import EXIT_EXPECTED, EXIT_FINDINGS
 
-_EXECUTED = re.compile(r" map m .* prot=\w*x.*:\.error$")
+_EXECUTED = re.compile(r"^(?P<step>\d+) map (?P<name>\w+) .* prot=\w*x.*:\.error$")
+_STEP = re.compile(r"^(\d+) ")
+
+# The mapping of a trial. Another one is shown by the next step, and ends with the one after it.
+_MAPPING, _OTHER_CALL = "m", 3
+
 # `n` is the second of two adjacent mappings.
 _REFUSED = re.compile(r" map (\w+) .*:\.error$")
 _SYNCED = re.compile(r"^\d+ msync ")
@@ -136,11 +141,23 @@ def path_changes(first: Mapping[str, str], facts: Mapping[str, str]) -> list[Fac
     that merges with its neighbour does not reach the hook, which may then not refuse it. It cannot
     merge if the hook's file replaces the mapped one (mm/vma.c, __mmap_region()).
     """
-    if any(_EXECUTED.search(where) and value == "EPERM" for where, value in first.items()):
+    refusals = (_EXECUTED.search(where) for where, value in first.items() if value == "EPERM")
+    executed = [match for match in refusals if match]
+    if any(match["name"] == _MAPPING for match in executed):
         return []
-    changes = [each for each in fact_changes(first, facts) if not _depends_on_file(each)]
+    left_out = {int(match["step"]) + later for match in executed for later in range(_OTHER_CALL)}
+    changes = [
+        each
+        for each in fact_changes(first, facts)
+        if not _depends_on_file(each) and _step(each) not in left_out
+    ]
     refused = {match[1] for each in changes if (match := _REFUSED.search(each.where))}
     return [] if refused == {"n"} else changes
+
+
+def _step(change: FactChange) -> int:
+    match = _STEP.match(change.where)
+    return int(match[1]) if match else 0
 
 
 def _depends_on_file(change: FactChange) -> bool:

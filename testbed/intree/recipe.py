@@ -93,6 +93,7 @@ class Recipe:
     prots: tuple[str, ...] | None = None
     sharing: tuple[str, ...] = SHARING
     memory: bool = True  # pages keep written values, and nothing else changes them
+    lasting: bool = False  # a trial finds what earlier ones wrote
     volatile: tuple[int, ...] = ()  # pages that change by themselves
     places: bool = False  # its own get_unmapped_area() decides on addresses
     state: tuple[str, ...] = ()  # files that must read the same after each trial
@@ -319,6 +320,7 @@ _VALUES: dict[str, Callable[[Any], Any]] = {
     "prots": prots,
     "sharing": partial(chosen, SHARING),
     "memory": partial(exactly, bool),
+    "lasting": partial(exactly, bool),
     "volatile": lambda value: tuple(at_least(0, page) for page in list_of(int, value)),
     "places": partial(exactly, bool),
     "state": partial(list_of, str),

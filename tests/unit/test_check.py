@@ -455,6 +455,17 @@ def test_properties_of_the_mapped_file_may_differ(
     assert [each.where for each in changes] == [where] * listed
 
 
+def test_another_mapping_that_the_files_mount_forbids_is_left_out_with_the_steps_that_show_it() -> (
+    None
+):
+    words = "map wrong FILE len=8p off=0p prot=x flags=shared"
+    first = {f"7 {words}:.error": "EPERM", "8 maps wrong:.vmas": "0", "10 read m 0:.result": "ok"}
+    other = {f"7 {words}:.error": "-", "8 maps wrong:.vmas": "1", "10 read m 0:.result": "SIGBUS"}
+    assert [each.where for each in path_changes(first, other)] == ["10 read m 0:.result"]
+    first[f"7 {words}:.error"] = "EINVAL"
+    assert len(path_changes(first, other)) == 3
+
+
 def test_a_step_that_only_one_path_has_is_listed() -> None:
     assert len(path_changes({"3 munmap m:.error": "EINVAL"}, {})) == 1
     assert path_changes({"3 msync m:.error": "EINVAL"}, {}) == []
