@@ -25,10 +25,10 @@ _NEEDED = {
 }
 
 # Calls on a range of which they may have changed a part: the VMAs before the one that fails.
-_IN_PARTS = frozenset({"mprotect", "madvise", "munlock"})
+IN_PARTS = frozenset({"mprotect", "madvise", "munlock"})
 
 # These leave the VMA locked, or a hole, when they fail at last.
-_CHANGING = frozenset({"mlock", "remap_file_pages"})
+CHANGING = frozenset({"mlock", "remap_file_pages"})
 
 _NEVER = 1 << 30  # no script has so many steps
 
@@ -79,8 +79,8 @@ def a_failed_allocation_changes_nothing(execution: Execution) -> Iterator[Violat
         if not (fact.injected and fact.error and looked) or _second_runs(lines[:step]):
             continue
         before, after = facts[step - 2], facts[step + 1]
-        parts = fact.op in _IN_PARTS and len(before.vmas) > 1
-        if fact.op not in _CHANGING and not parts and _pages(before) != _pages(after):
+        parts = fact.op in IN_PARTS and len(before.vmas) > 1
+        if fact.op not in CHANGING and not parts and _pages(before) != _pages(after):
             page = execution.page_size
             what = f"mapping after a failed {fact.op}"
             yield Violation((54,), what, _shown(before, page), _shown(after, page))

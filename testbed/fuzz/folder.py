@@ -25,10 +25,10 @@ from testbed.mmap.path import HookPath
 from testbed.process import run
 from testbed.settings import CHECKOUT
 
-_SHARED = Path(__file__).parent / "reproducer" / "reproducer.h"
+_SHARED = Path(__file__).parent / "reproducer"
 _INTERFACE = CHECKOUT / "modules" / "include" / "mmap_testbed.h"
 
-_CFLAGS = ("-static", "-O2", "-Wall", "-Wextra", "-Werror")
+_CFLAGS = ("-static", "-pthread", "-O2", "-Wall", "-Wextra", "-Werror")
 
 _TEST = '''\
 # SPDX-License-Identifier: GPL-2.0
@@ -70,9 +70,8 @@ def write_finding(root: Path, found: Finding) -> Path:
     write_whole(folder / "program.json", program_text(found.smallest) + "\n")
     write_whole(folder / "original.json", program_text(found.drawn.program) + "\n")
     name = found.deviation.name.replace("-", "_")
-    if found.ran.ways is None:
+    if found.has_c_test:
         write_whole(folder / f"test_{name}.py", _test(found, name))
-    if not found.why_no_c_test:
         _write_c_test(folder / "selftest", name, found)
     for where, seen in found.ran.observed.items():
         write_whole(folder / where, seen.script)
@@ -81,7 +80,7 @@ def write_finding(root: Path, found: Finding) -> Path:
 
 def _write_c_test(selftest: Path, name: str, found: Finding) -> None:
     selftest.mkdir()
-    for file in (_SHARED, _INTERFACE):
+    for file in (*_SHARED.glob("*.h"), _INTERFACE):
         shutil.copy(file, selftest)
     about = "\n".join(found.about)
     write_whole(selftest / f"{name}.c", c_test(found.smallest, found.paths, about))

@@ -26,7 +26,7 @@ ROOM_PAGES = 9
 SPARE = "spare"
 
 # What waits for the task at the gate waits for this long, then the gate opens by itself.
-_GATE_MS = 60
+GATE_MS = 60
 
 MEMCG = "memcg"
 
@@ -167,10 +167,10 @@ class Program:
 
 def _lines(steps: tuple[Step, ...]) -> Iterator[str]:
     waits = False
-    for group in _groups(steps):
+    for group in groups_of(steps):
         if group[0].task is Task.SECOND:
             yield from ["join"] if waits else []
-            yield from [f"gate top {group[0].gate} {_GATE_MS}", f"second {group[0].line}"]
+            yield from [f"gate top {group[0].gate} {GATE_MS}", f"second {group[0].line}"]
             waits = True
             continue
         yield from _children(group) if group[0].task is Task.CHILD else _own(group[0])
@@ -197,7 +197,7 @@ def memory_line(pages: int) -> str:
     return f"{MEMCG} {pages}p"
 
 
-def _groups(steps: tuple[Step, ...]) -> Iterator[tuple[Step, ...]]:
+def groups_of(steps: tuple[Step, ...]) -> Iterator[tuple[Step, ...]]:
     """Yield the steps one by one, but those of one child together."""
     for task, group in itertools.groupby(steps, lambda step: step.task):
         together = tuple(group)

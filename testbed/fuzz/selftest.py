@@ -6,11 +6,12 @@ What every such test does is in reproducer/reproducer.h.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Sequence
 
+from testbed.fuzz.csteps import c_steps
+from testbed.fuzz.cwords import c_address, c_bytes, c_flags, c_prot
 from testbed.fuzz.judge import within_model
-from testbed.fuzz.program import ROOM, ROOM_PAGES, SPARE, Program, Step, Task, warns
+from testbed.fuzz.program import ROOM_PAGES, SPARE, Program, warns
 from testbed.mmap.path import HookPath
 from testbed.mmap.plan import NOTHING, Plan
 from testbed.mmap.prediction import HAVE_CLOSE, HAVE_MAPPED, fails_late, failure, vm_ops
@@ -32,20 +33,23 @@ _MOST_READ = 64
 
 def c_test(program: Program, paths: Sequence[HookPath], about: str) -> str:
     """Return the C file of a test that runs a program on `paths`, the first one as reference."""
+    steps = c_steps(program.steps)
     lines = [
         "// SPDX-License-Identifier: GPL-2.0",
         *_comment(about),
         '#include "reproducer.h"',
         "",
-        f"static const bool may_warn = {'true' if warns(program) else 'false'};",
+        f"static const bool may_warn = {_bool(warns(program) is not None)};",
+        f"static const bool may_be_killed = {_bool(program.limited)};",
         "",
         "static const struct path paths[MAX_PATHS] = {",
         *(f'\t{{ "{path}", {{ {_nodes(path)} }} }},' for path in paths),
         "};",
         "",
+        *steps.functions,
         "static void program(struct run *run)",
         "{",
-        *(f"\t{line}" if line else "" for line in _body(program, paths)),
+        *(f"\t{line}" if line else "" for line in _body(program, paths, steps.body)),
         "}",
     ]
     return "\n".join(lines) + "\n"
@@ -57,7 +61,7 @@ def c_makefile(name: str) -> str:
         [
             "# SPDX-License-Identifier: GPL-2.0",
             f"TEST_GEN_PROGS := {name}",
-            "CFLAGS += -static -O2 -Wall",
+            "CFLAGS += -static -pthread -O2 -Wall",
             "",
             "ifneq ($(wildcard ../lib.mk),)",
             "include ../lib.mk",
@@ -67,6 +71,10 @@ def c_makefile(name: str) -> str:
             "",
         ]
     )
+
+
+def _bool(value: bool) -> str:
+    return "true" if value else "false"
 
 
 def _comment(text: str) -> Iterator[str]:
@@ -79,12 +87,13 @@ def _nodes(path: HookPath) -> str:
     return ", ".join(f'"{node}"' for node in path.shape.nodes)
 
 
-def _body(program: Program, paths: Sequence[HookPath]) -> Iterator[str]:
+def _body(program: Program, paths: Sequence[HookPath], steps: list[str]) -> Iterator[str]:
     yield from _plan("plan", program.plan)
     yield from _plan("outer", program.outer)
     yield from _plan("spare", program.spare_plan)
     yield "struct mmap_testbed_counts top, hook, now;"
     yield "struct accounts had;"
+    yield from ["struct view before;"] if any("&before" in line for line in steps) else []
     yield ""
     yield from _spare(program)
     yield f"open_path(run, &plan, {'NULL' if program.outer == NOTHING else '&outer'});"
@@ -97,7 +106,7 @@ def _body(program: Program, paths: Sequence[HookPath]) -> Iterator[str]:
     if program.spare_plan != NOTHING:
         yield "set_plan(run, run->spare, &spare);"
     yield from _call(program, paths)
-    yield from _steps(program.steps)
+    yield from steps
     for name in ("M", "N", "O", "P", "ROOM"):
         yield f"munmap(run->at[{name}].addr, run->at[{name}].len);"
     yield "now = count(run, run->hook);"
@@ -114,15 +123,19 @@ def _spare(program: Program) -> Iterator[str]:
         yield f'run->spare = open_node(run, "{words[2].removeprefix("/dev/")}");'
     elif words[:1] == ["memfd"]:
         yield f'run->spare = must(run, memfd_create("{SPARE}", 0), "memfd_create");'
-        yield f'must(run, ftruncate(run->spare, {_bytes(words[2])}), "ftruncate");'
+        yield f'must(run, ftruncate(run->spare, {c_bytes(words[2])}), "ftruncate");'
 
 
 def _call(program: Program, paths: Sequence[HookPath]) -> Iterator[str]:
     call = program.call
-    where = f"{_address(call.addr)}, PAGES({call.pages})"
-    yield f"map(run, M, run->top, {where}, {_prot(call.prot)}, {_flags(call.flags)},"
+    if program.memory is not None:
+        yield f"limit_memory(run, PAGES({program.memory}ULL));"
+    if program.fails:
+        yield f"fail_allocation(run, {program.fails});"
+    where = f"{c_address(call.addr)}, PAGES({call.pages})"
+    yield f"map(run, M, run->top, {where}, {c_prot(call.prot)}, {c_flags(call.flags)},"
     yield f"    PAGES({call.offset}ULL));"
-    if within_model(program):
+    if within_model(program) and not program.fails and program.memory is None:
         yield from _expectations(program, paths)
     if program.plan.replace is None:
         yield "expect_mapped_file(run);"
@@ -158,65 +171,6 @@ def _stood(program: Program, path: HookPath) -> bool:
     return late and path.shape.prepares and vm_ops(program.scenario) in HAVE_CLOSE
 
 
-def _steps(steps: Sequence[Step]) -> Iterator[str]:
-    for task, group in itertools.groupby(steps, lambda step: step.task):
-        lines = [line for step in group for line in _step(step.line.split())]
-        if task is Task.CHILD:
-            yield "fflush(NULL);"
-            yield "if (!fork()) {"
-            yield from (f"\t{line}" for line in lines)
-            yield "\t_exit(0);"
-            yield "}"
-            yield "wait(NULL);"
-        else:
-            yield from lines
-
-
-def _step(words: list[str]) -> Iterator[str]:
-    op, name, rest = words[0], words[1].upper() if len(words) > 1 else "M", words[2:]
-    run = next((word for word in rest if word[0].isdigit()), "")
-    count = int(_last(run)) - int(_first(run)) + 1
-    pages = f"run->at[{name}].addr + PAGES({_first(run)}), PAGES({count})"
-    keys = dict(word.split("=", 1) for word in rest if "=" in word)
-    if op == "read" and name == ROOM.upper():
-        yield "expect_zero(run, ROOM);"
-    elif op == "read":
-        yield f"read_pages(run, {name}, {_first(run)}, {_last(run)});"
-    elif op == "write":
-        yield f"write_pages(run, {name}, {_first(run)}, {_last(run)}, {rest[1]});"
-    elif op in ("munmap", "mlock", "munlock"):
-        yield f'did(run, "{op}", {op}({pages}));'
-    elif op == "mprotect":
-        yield f'did(run, "mprotect", mprotect({pages}, {_prot(keys["prot"])}));'
-    elif op == "madvise":
-        yield f'did(run, "madvise", madvise({pages}, MADV_{rest[0].upper()}));'
-    elif op == "msync":
-        yield f'did(run, "msync", msync({pages}, {_or("MS_", keys["flags"])}));'
-    elif op == "remap_file_pages":
-        yield f'did(run, "remap_file_pages", remap_file_pages({pages}, 0,'
-        yield f"    {_bytes(keys['off'])} / page_size(), 0));"
-    elif op == "mremap":
-        to = keys.get("as", name).upper()
-        old = _bytes(keys["old"]) if "old" in keys else f"run->at[{name}].len"
-        flags = _or("MREMAP_", keys["flags"]) if "flags" in keys else "0"
-        yield f"remap(run, {name}, {to}, {old}, {_bytes(keys['len'])}, {flags},"
-        yield f"      {_address(keys.get('addr'))});"
-    elif op == "map":
-        yield f"map(run, {name}, run->top, {_address(keys.get('addr'))}, {_bytes(keys['len'])},"
-        how = f"{_prot(keys.get('prot', 'rw'))}, {_flags(keys['flags'])}"
-        yield f"    {how}, {_bytes(keys['off'])});"
-    elif op != "hooklog":
-        yield f"look(run, {name}, {_first(run)});"
-
-
-def _first(run: str) -> str:
-    return run.split("-")[0] or "0"
-
-
-def _last(run: str) -> str:
-    return run.split("-")[-1] or "0"
-
-
 def _plan(name: str, plan: Plan) -> Iterator[str]:
     if plan == NOTHING and name != "plan":
         return
@@ -230,37 +184,5 @@ def _plan(name: str, plan: Plan) -> Iterator[str]:
         if key in _ENUMS:
             yield f"\t.{key} = MMAP_TESTBED_{_ENUMS[key]}_{value.upper()},"
         elif key not in _BITS_ALONE:
-            yield f"\t.{_RENAMED.get(key, key)} = {_bytes(value)},"
+            yield f"\t.{_RENAMED.get(key, key)} = {c_bytes(value)},"
     yield "};"
-
-
-def _bytes(text: str) -> str:
-    """Return a NUMBER or an ERROR of the probe's language as an expression of C."""
-    if text.endswith("p") and text[:-1].isdigit():
-        return f"PAGES({text[:-1]}ULL)"
-    scale = {"k": 1 << 10, "m": 1 << 20}.get(text[-1])
-    if scale and text[:-1].isdigit():
-        return f"{int(text[:-1]) * scale}UL"
-    if text.removeprefix("-").isidentifier():
-        return f"-{text.removeprefix('-')}"
-    return text
-
-
-def _prot(text: str) -> str:
-    names = {"r": "PROT_READ", "w": "PROT_WRITE", "x": "PROT_EXEC"}
-    return " | ".join(names[letter] for letter in text) if text != "none" else "PROT_NONE"
-
-
-def _flags(text: str) -> str:
-    return _or("MAP_", text)
-
-
-def _or(prefix: str, text: str) -> str:
-    return " | ".join(f"{prefix}{word.upper()}" for word in text.split(","))
-
-
-def _address(text: str | None) -> str:
-    if text is None:
-        return "NULL"
-    name, _, offset = text.partition("+")
-    return f"run->at[{name.upper()}].addr + {_bytes(offset or '0')}"

@@ -318,7 +318,8 @@ def test_the_folder_of_a_finding(fuzzed: Callable[..., Fuzzed], tmp_path: Path) 
     assert program_from((folder / "program.json").read_text()) == found.smallest
     assert "on custom: no answer" in (folder / "finding.txt").read_text()
     names = {file.name for file in (folder / "selftest").iterdir()}
-    assert names == {"Makefile", "hang.c", "mmap_testbed.h", "reproducer.h"}
+    shared = {"mmap_testbed.h", "reproducer.h", "run.h", "faults.h", "second.h"}
+    assert names == {"Makefile", "hang.c", *shared}
     test = (folder / "test_hang.py").read_text()
     scope: dict[str, Any] = {}
     exec(compile(test, "test_hang.py", "exec"), scope)

@@ -13,7 +13,7 @@ import pytest
 
 from testbed.fuzz.drawing import Drawn, draw, mutate, redraw, shrink
 from testbed.fuzz.known import KNOWN
-from testbed.fuzz.program import Gate, Program, Step, Task, program_from, program_text
+from testbed.fuzz.program import Fault, Gate, Program, Step, Task, program_from, program_text
 from testbed.fuzz.selftest import c_makefile, c_test
 from testbed.mmap.execution import execution_script
 from testbed.mmap.path import HookPath
@@ -25,9 +25,13 @@ _ROOT = Path(__file__).parents[2]
 _PROBE = _ROOT / "tests" / "probes" / "probe"
 
 
-def drawn(count: int, seed: int = 1) -> list[Drawn]:
+_REPRODUCER = _ROOT / "testbed" / "fuzz" / "reproducer"
+_INCLUDE = [f"-I{folder}" for folder in (_REPRODUCER, _ROOT / "modules" / "include")]
+
+
+def drawn(count: int, seed: int = 1, faults: frozenset[Fault] = frozenset()) -> list[Drawn]:
     rng = random.Random(seed)
-    found = [each for _ in range(count) if (each := draw(rng)) is not None]
+    found = [each for _ in range(count) if (each := draw(rng, faults=faults)) is not None]
     assert len(found) > count / 2
     return found
 
@@ -193,13 +197,94 @@ def test_the_probe_understands_every_program(probe: Path) -> None:
     assert sum("done" in fact for fact in facts) == len(scripts)
 
 
-def test_every_program_is_c_that_compiles(tmp_path: Path) -> None:
-    folders = (_ROOT / "testbed" / "fuzz" / "reproducer", _ROOT / "modules" / "include")
-    include = [f"-I{folder}" for folder in folders]
-    for number, each in enumerate(drawn(12)):
+@pytest.mark.parametrize("faults", [frozenset(), frozenset(Fault)], ids=["plain", "faults"])
+def test_every_program_is_c_that_compiles(tmp_path: Path, faults: frozenset[Fault]) -> None:
+    for number, each in enumerate(drawn(12, faults=faults)):
         file = tmp_path / f"test{number}.c"
         file.write_text(c_test(each.program, each.program.paths[:2], "A test.\n*/ in a comment"))
-        run(["cc", "-fsyntax-only", "-Wall", "-Wextra", "-Werror", *include, file])
+        run(["cc", "-fsyntax-only", "-Wall", "-Wextra", "-Werror", *_INCLUDE, file])
+
+
+def c_lines(program: Program) -> list[str]:
+    text = c_test(program, (HookPath.DIRECT, HookPath.STACK), "About it.")
+    return [line.strip() for line in text.splitlines()]
+
+
+def test_the_c_of_a_failed_allocation_looks_at_the_mapping_before_and_after() -> None:
+    lines = c_lines(Program(steps=(Step("mprotect m 1-2 prot=r", fails=3),)))
+    at = lines.index("before = view(run, M);")
+    assert lines[at + 1] == "fail_allocation(run, 3);"
+    assert lines[at + 2].startswith('did(run, "mprotect", mprotect(')
+    assert lines[at + 3] == 'expect_unchanged(run, "mprotect", M, &before, 1);'
+
+
+def test_the_c_of_a_failed_fork_and_of_a_failed_mmap() -> None:
+    lines = c_lines(Program(fails=2, steps=(Step("vma m", Task.CHILD, fails=5),)))
+    assert lines[lines.index("fail_allocation(run, 2);") + 1].startswith("map(run, M, run->top")
+    assert lines[lines.index("fail_allocation(run, 5);") + 1] == "if (!ended(run, fork())) {"
+    assert not any(line.startswith("expect_errno") for line in lines)
+
+
+def test_the_c_of_a_program_whose_memory_is_limited() -> None:
+    lines = c_lines(Program(memory=7, steps=(Step("memcg 9p"),)))
+    assert lines.index("limit_memory(run, PAGES(7ULL));") < lines.index(
+        "limit_memory(run, PAGES(9ULL));"
+    )
+    assert "static const bool may_be_killed = true;" in lines
+    assert "static const bool may_be_killed = false;" in c_lines(Program())
+
+
+def test_the_c_of_a_second_task_joins_it_after_the_next_step() -> None:
+    second = Step("read m 0", Task.SECOND, Gate.FAULT)
+    lines = c_lines(Program(steps=(second, Step("munmap m 1"), second, second)))
+    starts = [f"start_second(run, second_{n}, MMAP_TESTBED_GATE_FAULT, 60);" for n in range(3)]
+    at = lines.index(starts[0])
+    assert lines[at + 1].startswith('did(run, "munmap"')
+    rest = ["join_second(run);", starts[1], "join_second(run);", starts[2], "join_second(run);"]
+    assert lines[at + 2 : at + 7] == rest
+    assert lines.index("static void second_2(struct run *run)") < lines.index(
+        "static void program(struct run *run)"
+    )
+
+
+def test_the_c_compares_nothing_from_the_second_mapping_of_the_file_on() -> None:
+    steps = (Step("vma m"), Step("map o top len=1p off=0p flags=shared"))
+    lines = c_lines(Program(steps=steps))
+    at = lines.index("stop_comparing(run);")
+    assert lines[at - 1] == "look(run, M, 0);"
+    assert lines[at + 1].startswith("map(run, O, run->top")
+
+
+@pytest.mark.parametrize(
+    ("text", "reference", "shown"),
+    [
+        ("a\nb\ndone\n", "a\nb\ndone\n", []),
+        ("a\nc\ndone\n", "a\nb\ndone\n", ["c", "first path: b"]),
+        ("a\n?\nc\ndone\n", "a\nb\ndone\n", []),
+        ("a\nc\ndone\n", "a\n?\ndone\n", []),
+        ("a\n?\n!bad\ndone\n", "a\ndone\n", ["bad"]),
+        ("b\n?\ndone\n", "a\n?\ndone\n", ["b", "first path: a"]),
+        ("a\n", "a\ndone\n", ["the program was killed"]),
+    ],
+)
+def test_the_c_test_judges_by_what_comes_before_a_fault(
+    judging: Path, text: str, reference: str, shown: list[str]
+) -> None:
+    done = run([judging, text, reference], ok=[0, 1])
+    assert done.stdout.splitlines() == [f"# {line}" for line in shown]
+    assert done.status == bool(shown)
+
+
+@pytest.fixture(scope="module")
+def judging(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A program that calls the judge of the C tests with its arguments."""
+    program = tmp_path_factory.mktemp("judge") / "judge"
+    test = c_test(Program(), (HookPath.DIRECT,), "About it.")
+    source = program.with_suffix(".c")
+    call = "int main(int count, char **words)\n{\n\treturn judge(words[1], words[count - 1]);\n}"
+    source.write_text(f"#define main main_of_test\n{test}\n#undef main\n{call}\n")
+    run(["cc", "-w", *_INCLUDE, "-o", program, source])
+    return program
 
 
 def test_the_c_of_a_program_has_its_plan_its_call_and_its_paths() -> None:
@@ -208,7 +293,7 @@ def test_the_c_of_a_program_has_its_plan_its_call_and_its_paths() -> None:
         call=Call(pages=2, offset=5, flags="private,locked"),
         steps=(Step("mremap m len=7p flags=maymove"),),
     )
-    text = c_test(program, (HookPath.DIRECT, HookPath.STACK), "About it.")
+    text = "\n".join(c_lines(program))
     assert ".fields = MMAP_TESTBED_PRIVATE | MMAP_TESTBED_ACTION_OFFSET," in text
     assert ".action_offset = PAGES(1ULL)," in text
     assert '{ "stack", { "mmap_stack", "mmap_direct" } },' in text

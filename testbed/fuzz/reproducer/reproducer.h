@@ -3,9 +3,6 @@
  * The part that the reproducers of `testbed fuzz` share. A reproducer runs one
  * program on each of several paths, each in a process of its own, and prints
  * KTAP. It needs mmap_stack.ko and debugfs at its usual place.
- *
- * A run writes notes into a pipe, line by line. A line that begins with '!' is
- * a failure; the others must equal those of the first path.
  */
 #ifndef REPRODUCER_H
 #define REPRODUCER_H
@@ -14,23 +11,19 @@
 #define _GNU_SOURCE
 #endif
 
-#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stdbool.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
+#include "faults.h"
 #include "mmap_testbed.h"
+#include "run.h"
+#include "second.h"
 
 #ifndef MADV_POPULATE_READ
 #define MADV_POPULATE_READ	22
@@ -43,70 +36,20 @@
 #define LOG		"/sys/kernel/debug/mmap_testbed/log"
 #define PAGES(n)	((unsigned long)(n) * page_size())
 #define SOFTDIRTY	(1ULL << 27)
-#define MAX_NODES	4
 #define MAX_PATHS	8
 #define SECONDS		20
 #define MOST_READ	64
 
 #define ARRAY_LEN(a)	(sizeof(a) / sizeof((a)[0]))
-#define UNUSED		__attribute__((unused))
-
-/* @nodes: from the file that is mapped down to the file whose hook runs */
-struct path {
-	const char *name;
-	const char *nodes[MAX_NODES];
-};
-
-struct range {
-	char *addr;
-	size_t len;
-};
-
-/* The mappings of a program, by the names that the testbed gives them. */
-enum name { M, N, O, P, ROOM, NAMES };
-
-struct run {
-	const struct path *path;
-	int out;
-	int top, hook, spare;
-	int err;
-	struct range at[NAMES];
-};
 
 /* The generated file has these. */
 static void program(struct run *run);
 static const struct path paths[MAX_PATHS];
-static const bool may_warn;
+static const bool may_warn, may_be_killed;
 
 static unsigned long page_size(void)
 {
 	return sysconf(_SC_PAGESIZE);
-}
-
-__attribute__((format(printf, 2, 3)))
-static void note(struct run *run, const char *format, ...)
-{
-	char line[512];
-	va_list args;
-	int len;
-
-	va_start(args, format);
-	len = vsnprintf(line, sizeof(line) - 1, format, args);
-	va_end(args);
-	if (len > (int)sizeof(line) - 2)
-		len = sizeof(line) - 2;
-	line[len++] = '\n';
-	if (write(run->out, line, len) != len)
-		abort();
-}
-
-static int must(struct run *run, int result, const char *what)
-{
-	if (result < 0) {
-		note(run, "!%s: %s", what, strerror(errno));
-		exit(1);
-	}
-	return result;
 }
 
 static UNUSED int open_node(struct run *run, const char *node)
@@ -249,6 +192,7 @@ static UNUSED void expect_closes(struct run *run, unsigned long long wanted,
 /* Notes the result of a system call. */
 static UNUSED void did(struct run *run, const char *what, long result)
 {
+	ended(run, result);
 	note(run, "%s: %s", what, result < 0 ? strerrorname_np(errno) : "0");
 }
 
@@ -258,7 +202,7 @@ static UNUSED void map(struct run *run, enum name name, int fd, void *addr,
 	char *at = mmap(addr, len, prot, flags, fd, offset);
 
 	run->err = at == MAP_FAILED ? errno : 0;
-	did(run, "mmap", at == MAP_FAILED ? -1 : 0);
+	did(run, "mmap", run->err ? -1 : 0);
 	run->at[name] = at == MAP_FAILED ? (struct range){} :
 			(struct range){ at, len };
 }
@@ -310,7 +254,7 @@ static UNUSED void expect_private(struct run *run, unsigned long long wanted)
 		     (unsigned long long)vma.private_data, wanted);
 }
 
-static sigjmp_buf caught;
+static __thread sigjmp_buf caught;
 
 static void catch_signal(int signal)
 {
@@ -467,6 +411,14 @@ static int complaints(int log)
 	return found;
 }
 
+/* Returns the next line that is no failure. */
+static const char *past_failures(const char *line)
+{
+	while (line && *line == '!')
+		line = strchrnul(line, '\n') + 1;
+	return line;
+}
+
 /* Prints the failures in the notes, and the first difference. */
 static int judge(const char *text, const char *reference)
 {
@@ -480,8 +432,9 @@ static int judge(const char *text, const char *reference)
 			failed = 1;
 			continue;
 		}
-		while (other && *other == '!')
-			other = strchrnul(other, '\n') + 1;
+		other = past_failures(other);
+		if (*line == '?' || (other && *other == '?'))
+			other = NULL;
 		if (other && strncmp(line, other, end - line + 1)) {
 			printf("# %.*s\n# first path: %.*s\n", (int)(end - line),
 			       line, (int)(strchrnul(other, '\n') - other), other);
@@ -493,7 +446,7 @@ static int judge(const char *text, const char *reference)
 		if (!*end)
 			break;
 	}
-	if (!strstr(text, "\ndone\n")) {
+	if (!strstr(text, "\ndone\n") && !may_be_killed) {
 		printf("# the program was killed\n");
 		failed = 1;
 	}
