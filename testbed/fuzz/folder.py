@@ -3,15 +3,16 @@
 
 finding.txt        the deviation, and what was seen on each path
 program.json       the smallest program
-above, below       for the kernel's own stacks: its scripts for the probe, instead of what follows
 original.json      the program that showed it first
 test_TITLE.py      a test to paste into tests/vm/contract
 selftest/          a test in the layout of kselftest, and what it printed (ktap.txt)
+
+For a file of the kernel's own there are instead of the tests the scripts for the probe, one for
+each way to the file.
 """
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,16 +20,8 @@ from testbed.errors import CommandError, GuestError
 from testbed.files import write_whole
 from testbed.fuzz.alone import Alone, Finding
 from testbed.fuzz.program import program_text
-from testbed.fuzz.selftest import c_makefile, c_test
-from testbed.kernel.toolchain import find_gcc
+from testbed.fuzz.selftestfolder import compiled_selftest, write_selftest
 from testbed.mmap.path import HookPath
-from testbed.process import run
-from testbed.settings import CHECKOUT
-
-_SHARED = Path(__file__).parent / "reproducer"
-_INTERFACE = CHECKOUT / "modules" / "include" / "mmap_testbed.h"
-
-_CFLAGS = ("-static", "-pthread", "-O2", "-Wall", "-Wextra", "-Werror")
 
 _TEST = '''\
 # SPDX-License-Identifier: GPL-2.0
@@ -72,38 +65,26 @@ def write_finding(root: Path, found: Finding) -> Path:
     name = found.deviation.name.replace("-", "_")
     if found.has_c_test:
         write_whole(folder / f"test_{name}.py", _test(found, name))
-        _write_c_test(folder / "selftest", name, found)
+        about = "\n".join(found.about)
+        write_selftest(folder / "selftest", name, found.smallest, found.paths, about)
     for where, seen in found.ran.observed.items():
         write_whole(folder / where, seen.script)
     return folder
-
-
-def _write_c_test(selftest: Path, name: str, found: Finding) -> None:
-    selftest.mkdir()
-    for file in (*_SHARED.glob("*.h"), _INTERFACE):
-        shutil.copy(file, selftest)
-    about = "\n".join(found.about)
-    write_whole(selftest / f"{name}.c", c_test(found.smallest, found.paths, about))
-    write_whole(selftest / "Makefile", c_makefile(name))
 
 
 def try_selftest(folder: Path, found: Finding, alone: Alone) -> str:
     """Compile the C test, and run it on a pristine clone. Return what it showed, in words."""
     selftest = folder / "selftest"
     (source,) = selftest.glob("*.c")
-    binary = selftest / source.stem
-    gcc = find_gcc(alone.lab.prepared(found.arch).arch)
     try:
-        run([gcc, *_CFLAGS, "-o", binary, source], alone=True)
+        binary = compiled_selftest(source, alone.lab.prepared(found.arch).arch)
     except CommandError as error:
         write_whole(selftest / "ktap.txt", f"# {error}\n")
         return "the C test does not compile"
     try:
-        printed = alone.run_binary(binary.read_bytes())
+        printed = alone.run_binary(binary)
     except GuestError as error:
         printed = f"# {error.message}\n"
-    finally:
-        binary.unlink()
     write_whole(selftest / "ktap.txt", printed)
     lost = "KTAP" not in printed
     shown = "not ok" in printed or lost

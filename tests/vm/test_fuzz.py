@@ -8,12 +8,17 @@ import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pytest
+
 from testbed.files import make_folder
 from testbed.fuzz.drawing import Drawn, draw, mutate
-from testbed.fuzz.program import Program
+from testbed.fuzz.faults import faults_of
+from testbed.fuzz.program import Fault, Gate, Program, Step, Task
+from testbed.fuzz.selftestfolder import compiled_selftest, write_selftest
+from testbed.lab.guest import Guest
 from testbed.lab.prepared import PreparedKernel
-from testbed.mmap.path import HookPath
-from testbed.mmap.plan import Action
+from testbed.mmap.path import MODULE, HookPath
+from testbed.mmap.plan import Action, Plan, VmOps
 from testbed.process import run
 
 Command = Callable[..., list[str]]
@@ -84,3 +89,50 @@ def test_the_kernels_own_files_show_the_same_on_all_ways(command: Command, tmp_p
     assert campaign["refused"] == {}
     assert set(campaign["on_files"]) == {"shm", "ramfs"}
     assert min(campaign["on_files"].values()) > 10
+
+
+_PATHS = (HookPath.DIRECT, HookPath.STACK)
+_FULL = Plan(vm_ops=VmOps.FULL)
+
+# Programs without a deviation, that need all that a C test can do.
+_SOUND = {
+    "second-unmaps": Program(
+        plan=_FULL,
+        steps=(
+            Step("read m 1", Task.SECOND, Gate.FAULT),
+            Step("munmap m 0"),
+            Step("munmap m 2", Task.SECOND, Gate.CLOSE),
+            Step("vma m 1"),
+        ),
+    ),
+    "second-maps": Program(
+        plan=_FULL,
+        steps=(Step("map o top len=1p off=9p flags=shared", Task.SECOND, Gate.PREPARE),),
+    ),
+    "child-writes": Program(plan=_FULL, steps=(Step("write m 0 0x77", Task.CHILD),)),
+    "mmap-fails": Program(plan=_FULL, fails=2),
+    "calls-fail": Program(
+        plan=_FULL,
+        steps=(
+            Step("mprotect m 1 prot=r", fails=1),
+            Step("vma m", Task.CHILD, fails=3),
+            Step("munmap m 1", fails=1),
+        ),
+    ),
+    "short-of-memory": Program(plan=_FULL, memory=64, steps=(Step("read m 0"), Step("memcg 32p"))),
+}
+
+
+@pytest.mark.parametrize("name", _SOUND)
+def test_the_c_test_of_a_sound_program_passes(guest: Guest, tmp_path: Path, name: str) -> None:
+    program = _SOUND[name]
+    needed = {Fault.MEMORY} if program.limited else {Fault.ALLOCATION} if program.faulty else set()
+    if not needed <= faults_of(guest.prepared.kernel):
+        pytest.skip(f"the kernel cannot have the fault: {', '.join(needed)}")
+    guest.load(MODULE)
+    source = write_selftest(tmp_path / "selftest", name.replace("-", "_"), program, _PATHS, name)
+    binary = compiled_selftest(source, guest.prepared.arch)
+    guest.session.put(binary, "/tmp/c-test", mode=0o755)
+    printed = guest.session.run(["/tmp/c-test"]).out
+    guest.give_up("a program of the host's ran")
+    assert printed.splitlines() == ["KTAP version 1", "1..2", "ok 1 direct", "ok 2 stack"]
