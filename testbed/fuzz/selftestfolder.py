@@ -39,7 +39,7 @@ def compiled_selftest(source: Path, arch: Arch) -> bytes:
     """Compile the C file of a test, and return the program.
 
     Raises:
-        SetupError: there is no compiler for the architecture.
+        SetupError: the compiler is not installed.
         CommandError: it does not compile.
     """
     binary = source.with_suffix("")
