@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import tree_sitter_c
 from tree_sitter import Language, Parser
@@ -30,6 +30,7 @@ class Declared:
     struct: str
     name: str  # empty: it has none, as a compound literal
     fields: tuple[str, ...] = ()  # designators between the object's initialiser and the place
+    part: str = ""  # of several objects with this name: its function, its place in an array
 
 
 @dataclass(frozen=True)
@@ -80,12 +81,16 @@ class Parsed:
         """Return the object whose initialiser holds a place."""
         node = self.node(start, end)
         fields: list[str] = []
+        places: list[str] = []
         while node is not None:
             if node.type == "initializer_pair":
                 names = [_text(child)[1:] for child in node.children_by_field_name("designator")]
                 fields += [name for name in reversed(names) if name.isidentifier()]
+            places.append(_place_in_array(node))
             if found := _object(node, tuple(reversed(fields[1:]))):
-                return found
+                name = function_name(function_of(node))
+                part = "".join((f"@{name}" if name else "", *reversed(places)))
+                return replace(found, part=part)
             node = node.parent
         return self._declared_by_text(start)
 
@@ -125,6 +130,17 @@ class Parsed:
         if key not in self._roots:
             self._roots[key] = parse(self.text.text[first:last])
         return self._roots[key]
+
+
+def _place_in_array(node: Node) -> str:
+    """Return `[PLACE]` for an element of an array, by its designator or its number."""
+    if node.type == "initializer_pair":
+        names = (_text(child) for child in node.children_by_field_name("designator"))
+        return "".join(name for name in names if name.startswith("["))
+    outer = node.parent
+    if node.type == "initializer_list" and outer is not None and outer.type == node.type:
+        return f"[{outer.named_children.index(node)}]"
+    return ""
 
 
 def _object(node: Node, fields: tuple[str, ...]) -> Declared | None:
@@ -178,7 +194,8 @@ def called_member(node: Node | None) -> Node | None:
     """Return the expression `HOLDER->MEMBER` that is called, given the node of the member."""
     target = node.parent if node is not None else None
     call = target.parent if target is not None else None
-    while call is not None and call.type == "parenthesized_expression":
+    # `(*HOLDER->MEMBER)(...)` is the same call.
+    while call is not None and call.type in ("parenthesized_expression", "pointer_expression"):
         call = call.parent
     if target is None or call is None or target.type != "field_expression":
         return None

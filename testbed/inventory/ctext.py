@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
+from testbed.inventory.conditions import joined, negated
+
 _LITERAL = re.compile(rb"""/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'""", re.DOTALL)
 _DIRECTIVE = re.compile(rb"^[ \t]*#[ \t]*(\w*)((?:[^\n]*\\\n)*[^\n]*)", re.MULTILINE)
 
@@ -21,10 +23,14 @@ _ATTRIBUTE = re.compile(
     rb"__(?:user|iomem|percpu|rcu|force|init|exit|initdata|initconst|exitdata|ref|refdata|"
     rb"refconst|net_init|net_exit|maybe_unused|always_unused|ro_after_init|read_mostly|"
     rb"always_inline|must_check|cold|hot|pure|weak|used|sched|cpuidle|latent_entropy|"
-    rb"randomize_layout|no_sanitize_address|packed|bpf_kfunc)\b"
+    rb"randomize_layout|no_sanitize_address|packed|bpf_kfunc)\b|"
+    # With arguments; a string in them is blank already.
+    rb"__(?:aligned|section|attribute__)\s*\((?:[^()]|\((?:[^()]|\([^()]*\))*\))*\)"
 )
 _WORDS = (b"noinline ", b"notrace ", b"asmlinkage ")
-_CONDITIONS = frozenset({b"if", b"ifdef", b"ifndef", b"elif", b"else", b"endif"})
+_CONDITIONS = frozenset(
+    (b"if", b"ifdef", b"ifndef", b"elif", b"elifdef", b"elifndef", b"else", b"endif")
+)
 _DEFINE = re.compile(rb"\s*(\w+)(\(([^)]*)\))?(.*)", re.DOTALL)
 _BLANKS = bytes(byte if byte == ord("\n") else ord(" ") for byte in range(256))
 
@@ -64,7 +70,7 @@ class CText:
     def guard(self, offset: int) -> str:
         """Return the conditions of the preprocessor around a place, joined by `&&`."""
         place = bisect.bisect_right(self.branches, offset, key=lambda branch: branch.offset)
-        return " && ".join(self.branches[place - 1].conditions) if place else ""
+        return joined(self.branches[place - 1].conditions) if place else ""
 
     @cached_property
     def items(self) -> list[tuple[int, int]]:
@@ -84,7 +90,8 @@ class CText:
 
 def read_c(file: str, content: bytes) -> CText:
     """Read the content of a file."""
-    text = _LITERAL.sub(_without_literal, content)
+    # Blanks instead of CR: a line that goes on would not be known.
+    text = _LITERAL.sub(_without_literal, content.replace(b"\\\r\n", b" \\\n"))
     macros: list[Macro] = []
     branches: list[_Branch] = []
     parts: list[bytes] = []
@@ -116,42 +123,51 @@ def plain(text: bytes) -> str:
     return " ".join(text.decode(errors="replace").split())
 
 
-class _Stack:
-    """The open conditions: for each its present branch, and the branches before it."""
+@dataclass(frozen=True)
+class _Open:
+    """An open condition: its present branch, and the branches before it. `#else` has no text."""
 
-    def __init__(self) -> None:
-        self._open: list[tuple[str, tuple[str, ...]]] = []
-
-    @property
-    def conditions(self) -> tuple[str, ...]:
-        return tuple(branch for branch, _ in self._open if branch)
+    branch: str
+    earlier: tuple[str, ...] = ()
 
     @property
     def removed(self) -> bool:
-        return any(branch == "0" for branch, _ in self._open)
+        return self.branch == "0" or "1" in self.earlier
+
+    @property
+    def condition(self) -> str:
+        """What holds in the present branch."""
+        return joined((*map(negated, self.denied), self.branch))
+
+    @property
+    def denied(self) -> Iterator[str]:
+        return (branch for branch in self.earlier if branch != "0")
+
+
+class _Stack:
+    """The open conditions."""
+
+    def __init__(self) -> None:
+        self._open: list[_Open] = []
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        return tuple(filter(None, (each.condition for each in self._open)))
+
+    @property
+    def removed(self) -> bool:
+        return any(each.removed for each in self._open)
 
     def take(self, word: str, rest: str) -> None:
         """Take a directive of a condition."""
+        branch = f"!{rest}" if word in ("ifndef", "elifndef") else rest
         if word in ("if", "ifdef", "ifndef"):
-            prefix = {"if": "", "ifdef": "", "ifndef": "!"}[word]
-            self._open.append((f"{prefix}{rest}", ()))
+            self._open.append(_Open(branch))
         elif self._open:
-            branch, earlier = self._open.pop()
+            last = self._open.pop()
             if word != "endif":
-                self._open.append(_next_branch(word, rest, (*earlier, branch)))
-
-
-def _next_branch(word: str, rest: str, earlier: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
-    if word == "elif":
-        return rest, earlier
-    negated = " && ".join(_negated(branch) for branch in earlier if branch != "0")
-    return ("0" if "1" in earlier else negated), earlier
-
-
-def _negated(branch: str) -> str:
-    if branch.startswith("!") and branch[1:].isidentifier():
-        return branch[1:]
-    return f"!{branch}" if branch.isidentifier() else f"!({branch})"
+                branch = "" if word == "else" else branch
+                self._open.append(_Open(branch, (*last.earlier, last.branch)))
 
 
 def _macro(rest: bytes, file: str, line: int) -> Iterator[Macro]:

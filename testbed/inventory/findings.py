@@ -7,11 +7,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
+from testbed.inventory.conditions import exclude
 from testbed.inventory.hook import Caller, Hook
 from testbed.inventory.inventory import Inventory
 
 # So many hooks are named in a line.
 _NAMED = 3
+
+# These hold the hooks of whatever file it is.
+_ANY_FILE = frozenset({"file.f_op", "inode.i_fop"})
 
 
 class Grade(StrEnum):
@@ -67,14 +71,14 @@ def _null_calls(inventory: Inventory) -> Iterator[Finding]:
 
 
 def _both_members(inventory: Inventory) -> Iterator[Finding]:
-    objects: dict[tuple[str, str, str], list[Hook]] = {}
+    objects: dict[str, list[Hook]] = {}
     for hook in inventory.real:
         if hook.name and not hook.within:
-            objects.setdefault((hook.file, hook.struct, hook.name), []).append(hook)
+            objects.setdefault(hook.key, []).append(hook)
     for hooks in objects.values():
         for new in (hook for hook in hooks if hook.converted):
             for old in (hook for hook in hooks if not hook.converted):
-                if not _exclude(old.guard, new.guard):
+                if not exclude(old.guard, new.guard):
                     text = f"{new.name} has both {old.member} and {new.member} (line {new.line})"
                     yield _finding(Rule.BOTH_MEMBERS, Grade.ERROR, old.place, text)
 
@@ -100,7 +104,7 @@ def _reaches(caller: Caller, hook: Hook) -> bool:
     """Whether a call can reach a hook: by the struct, and by what holds the object."""
     if hook.struct != caller.struct:
         return False
-    return not caller.holder or caller.holder in hook.held
+    return not caller.holder or caller.holder in hook.held or caller.holder in _ANY_FILE
 
 
 def _is_new(caller: Caller, inventory: Inventory) -> bool:
@@ -112,14 +116,6 @@ def _is_new(caller: Caller, inventory: Inventory) -> bool:
 def _can_be_converted(caller: Caller, inventory: Inventory) -> bool:
     """Whether the struct has a member for converted hooks."""
     return f"{caller.struct}.mmap_prepare" in inventory.members
-
-
-def _exclude(one: str, other: str) -> bool:
-    """Whether two conditions exclude each other, as those of `#ifdef` and its `#else`."""
-    first, second = set(one.split(" && ")), set(other.split(" && "))
-    return any(f"!{each}" in second for each in first) or any(
-        f"!{each}" in first for each in second
-    )
 
 
 def _names(hooks: list[Hook]) -> str:

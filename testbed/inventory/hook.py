@@ -48,6 +48,7 @@ class Hook:
     converted: bool
     macro: str = ""  # by which it is hidden
     within: str = ""  # the function that assigns it
+    part: str = ""  # of several objects with this name: its function, its place in an array
     guard: str = ""  # the conditions of the preprocessor
     held: tuple[str, ...] = ()  # `struct.member`s of the file that point to the object
     symbols: tuple[str, ...] = ()  # of the configuration, the one of its object file first
@@ -67,7 +68,7 @@ class Hook:
     @property
     def key(self) -> str:
         """Equal for the same hook of two trees, whatever its lines and its function."""
-        return f"{self.file}:{self.struct}:{self.name}"
+        return f"{self.file}:{self.struct}:{self.name}{self.part}"
 
     @property
     def tree_name(self) -> str:

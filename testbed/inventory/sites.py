@@ -55,11 +55,11 @@ class Sites:
         if isinstance(place.at, Declared):
             struct = self.structs.follow(place.at.struct, place.at.fields, file)
             name, within, shape = place.at.name, "", Shape.INITIALISER
-            name = ".".join((name, *place.at.fields))
+            name, part = ".".join((name, *place.at.fields)), place.at.part
         else:
             struct = self.structs.pointed(place.at.holder, file)
             name, within = text_of(place.at.holder), function_name(place.at.function)
-            shape = Shape.ASSIGNMENT
+            shape, part = Shape.ASSIGNMENT, ""
         if self._holds_hook(struct, member, place.value, file):
             yield Hook(
                 struct=struct,
@@ -71,6 +71,7 @@ class Sites:
                 shape=shape,
                 converted=self._converted(struct, member),
                 within=within,
+                part=part,
                 guard=parsed.text.guard(offset),
                 held=tuple(self._held(parsed, name)) if isinstance(place.at, Declared) else (),
             )
@@ -94,14 +95,14 @@ class Sites:
     def _used(
         self, parsed: Parsed, start: int, end: int, macro: Hiding, hidden: Hidden
     ) -> Iterator[Hook]:
-        file, struct, name = parsed.text.file, hidden.struct, hidden.name
+        file, struct, name, part = parsed.text.file, hidden.struct, hidden.name, ""
         if not struct:
             at = parsed.declared(start, end)
             if at is None:
                 self._unclear(parsed, start)
                 return
             struct = self.structs.follow(at.struct, at.fields, file)
-            name = ".".join((at.name, *at.fields))
+            name, part = ".".join((at.name, *at.fields)), at.part
         yield Hook(
             struct=struct,
             member=hidden.member,
@@ -112,6 +113,7 @@ class Sites:
             shape=Shape.MACRO,
             converted=self._converted(struct, hidden.member),
             macro=macro.macro.name,
+            part=part,
             guard=parsed.text.guard(start),
             held=tuple(self._held(parsed, name)),
         )

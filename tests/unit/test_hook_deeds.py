@@ -159,6 +159,50 @@ def test_members_that_exclude_each_other_are_no_finding(tmp_path: Path) -> None:
     assert found_in(tmp_path, text) == []
 
 
+def test_conditions_that_do_not_exclude_each_other_are_a_finding(tmp_path: Path) -> None:
+    text = (
+        "struct file_operations f = {\n#if defined(A) || defined(B)\n\t.mmap = m,\n#endif\n"
+        "#if !defined(A)\n\t.mmap_prepare = p,\n#endif\n};\n"
+    )
+    (error,) = found_in(tmp_path, text)
+    assert error.rule == "both-members"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "struct file_operations f[] = {\n\t{ .mmap = m },\n\t{ .mmap_prepare = p },\n};\n",
+        "struct file_operations f[2] = {\n\t[A] = { .mmap = m },\n\t[B].mmap_prepare = p,\n};\n",
+        "int a(void)\n{\n\tstatic struct file_operations f = { .mmap = m };\n}\n"
+        "int b(void)\n{\n\tstatic struct file_operations f = { .mmap_prepare = p };\n}\n",
+    ],
+)
+def test_two_objects_of_one_name_may_have_a_member_each(tmp_path: Path, text: str) -> None:
+    assert found_in(tmp_path, text) == []
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "return file->f_op->mmap(file, vma);",
+        "return (*file->f_op->mmap)(file, vma);",
+        "return vma->vm_file->f_op->mmap(file, vma);",
+        "return inode->i_fop->mmap(file, vma);",
+        "int (*m)(void *, struct vm_area_struct *) = file->f_op->mmap;\n\treturn m(file, vma);",
+    ],
+)
+def test_a_file_may_have_any_hook(tmp_path: Path, call: str) -> None:
+    text = (
+        "static struct file_operations f = { .mmap_prepare = p };\n"
+        "struct inode {\n\tconst struct file_operations *i_fop;\n};\n"
+        "int lower(struct inode *inode, struct file *file, struct vm_area_struct *vma)\n"
+        f"{{\n\t{call}\n}}\n"
+    )
+    (error,) = found_in(tmp_path, text)
+    assert (error.rule, error.grade) == ("null-call", "error")
+    assert "which is NULL for f (drivers/a.c:1)" in error.text
+
+
 BEHIND = """
 struct info {
 	int (*mmap_prepare)(struct info *info, struct vm_area_desc *desc);

@@ -94,7 +94,7 @@ struct file_operations f = { .mmap = three };
 #endif
 """
     found = [(hook.function, hook.guard) for hook in driver(tmp_path, text)]
-    assert found == [("one", "defined(A)"), ("two", "1"), ("three", "")]
+    assert found == [("one", "defined(A)"), ("two", "!defined(A) && 1"), ("three", "")]
 
 
 def test_an_array_has_a_hook_on_each_line(tmp_path: Path) -> None:
@@ -108,10 +108,38 @@ struct file_operations f[2] = {
 	},
 };
 """
-    assert [(h.name, h.line, h.function) for h in driver(tmp_path, text)] == [
-        ("f", 4, "one"),
-        ("f", 7, "two"),
+    found = driver(tmp_path, text)
+    assert [(h.name, h.part, h.line, h.function) for h in found] == [
+        ("f", "[0]", 4, "one"),
+        ("f", "[1]", 7, "two"),
     ]
+    assert len({hook.key for hook in found}) == 2
+
+
+def test_objects_of_two_functions_are_two(tmp_path: Path) -> None:
+    text = "int %s(void)\n{\n\tstatic struct file_operations f = { .mmap = m };\n}\n"
+    first, second = driver(tmp_path, text % "one" + text % "two")
+    assert (first.part, second.part) == ("@one", "@two")
+
+
+@pytest.mark.parametrize(
+    "declared",
+    [
+        "__aligned(8) f",
+        "f __aligned(8)",
+        'f __section(".x") __ro_after_init',
+        'f __attribute__((aligned(8), section(".x")))',
+    ],
+)
+def test_attributes_with_arguments(tmp_path: Path, declared: str) -> None:
+    hook = only(tmp_path, f"static struct file_operations {declared} = {{\n\t.mmap = m,\n}};\n")
+    assert (hook.struct, hook.name, hook.shape) == ("file_operations", "f", "initialiser")
+
+
+def test_lines_that_end_with_cr_lf(tmp_path: Path) -> None:
+    text = "#define F(name) \\\n\tstruct file_operations name = { \\\n\t\t.mmap = m }\nF(f);\n"
+    hook = only(tmp_path, text.replace("\n", "\r\n"))
+    assert (hook.name, hook.line, hook.macro) == ("f", 4, "F")
 
 
 @pytest.mark.parametrize(
