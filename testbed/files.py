@@ -11,6 +11,9 @@ from pathlib import Path
 
 from testbed.errors import InfraError, SetupError
 
+# What reading a file raises whose content is damaged, or that of another program.
+DAMAGED = (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
+
 
 def write_whole(path: Path, text: str) -> None:
     """Write a file atomically: a reader, even after a crash, finds the old text or the new one.

@@ -23,10 +23,13 @@ def read_toml(path: Path, what: str, known: Collection[str]) -> dict[str, Any]:
         SetupError: the file cannot be read, is not TOML, or has an unknown key.
     """
     try:
-        values = tomllib.loads(path.read_text())
+        values = tomllib.loads(_text(path))
     except OSError as exc:
         raise SetupError(f"cannot read the {what} {path}: {exc.strerror}") from exc
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+    except UnicodeDecodeError as exc:
+        raise SetupError(f"{path} is not valid TOML: {exc}", hint="save it in UTF-8") from exc
+    except (ValueError, RecursionError) as exc:
+        # Python refuses numbers of thousands of digits, and brackets as deep, in its own words.
         raise SetupError(f"{path} is not valid TOML: {exc}") from exc
     for key in values:
         if key not in known:
@@ -35,9 +38,14 @@ def read_toml(path: Path, what: str, known: Collection[str]) -> dict[str, Any]:
     return values
 
 
+def _text(path: Path) -> str:
+    # Some editors begin a file with a mark of the byte order.
+    return path.read_text(encoding="utf-8-sig")
+
+
 def place(path: Path, key: str) -> str:
     """Return the place of a key in a file: its path, with the line if the key begins one."""
     begins = re.compile(rf"\s*\[?\s*[\"']?{re.escape(key)}\b")
-    lines = enumerate(path.read_text().splitlines(), 1)
+    lines = enumerate(_text(path).splitlines(), 1)
     number = next((number for number, line in lines if begins.match(line)), 0)
     return f"{path}:{number}" if number else str(path)

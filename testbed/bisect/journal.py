@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from testbed.bisect.symptom import FailureSignature, Presence, Symptom
-from testbed.files import make_folder, write_whole
+from testbed.files import DAMAGED, make_folder, write_whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,7 @@ class Journal:
             values = json.loads(file.read_text())
             steps = [_step(value) for value in values["steps"]]
             return cls(file, _symptom(values["symptom"]), steps)
-        except (OSError, ValueError, TypeError, KeyError):
+        except DAMAGED:
             return cls(file)
 
     def find(self, commit: str) -> JournalEntry | None:

@@ -11,6 +11,7 @@ from typing import Any
 from testbed.check.chain import TRIAL
 from testbed.check.result import TrialStatus
 from testbed.errors import SetupError
+from testbed.files import DAMAGED
 from testbed.intree.reachable import Reachable
 from testbed.mmap.path import HookPath
 
@@ -26,7 +27,7 @@ def reached_recipes(file: Path) -> dict[str, dict[str, tuple[str, ...]]]:
     """
     try:
         return _by_recipe(_sides(json.loads(file.read_text())))
-    except (OSError, ValueError, KeyError, TypeError) as exc:
+    except DAMAGED as exc:
         raise SetupError(f"{file} is not the result of a check: {exc!r}") from exc
 
 

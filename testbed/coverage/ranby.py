@@ -10,6 +10,7 @@ from pathlib import Path
 from testbed.coverage.hunks import HunkRun
 from testbed.coverage.hunktable import content_of, lines_of
 from testbed.errors import SetupError
+from testbed.files import DAMAGED
 
 _JSON_FILE = "coverage.json"
 
@@ -38,6 +39,6 @@ def hunks_of_tests(folder: Path) -> dict[str, list[str]]:
             for tests in content["tests"].values()
             for test, hunks in tests.items()
         }
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as exc:
+    except DAMAGED as exc:
         message = f"{folder} has no coverage: {type(exc).__name__}: {exc}"
         raise SetupError(message, hint="name a folder of results of testbed coverage") from exc

@@ -165,6 +165,11 @@ def load_recipe(file: Path) -> Recipe:
         where = f"{place(file, 'devicetree')}: devicetree"
         hint = f"add arches = {list(_WITH_DEVICETREE)}"
         raise SetupError(f"{where}: only QEMU's machine for arm64 has a device tree", hint=hint)
+    if {*found["chain"]} <= {*found.get("inlined", ())}:
+        where = f"{place(file, 'inlined')}: inlined"
+        raise SetupError(f"{where}: nothing of the chain is left to look for", hint=_DOCUMENT)
+    if found.get("sizes") == () and "opener" not in found:
+        raise SetupError(f"{place(file, 'sizes')}: sizes: only an opener reports a size")
     if "disk" in found:
         found["disk"] = replace(found["disk"], name=file.stem)
     return Recipe(file=file, **found)
@@ -265,7 +270,7 @@ def _disk(value: Any) -> FileSystem:
     words = _words(value.get("command", ""))
     if words and "disk" not in words:
         raise WrongValue("its command lacks the word `disk`, which stands for the image")
-    maker = value.get("maker", "")
+    maker = str(exactly(str, value.get("maker", "")))
     if maker and maker not in MAKERS:
         raise WrongValue(f"{maker!r} is not one of {', '.join(MAKERS)}")
     package = str(exactly(str, value.get("package", "")))

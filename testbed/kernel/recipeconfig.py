@@ -34,15 +34,18 @@ def recipe_fragment(file: Path) -> str:
     """Return the fragment in a recipe. Each of its lines has the number that it has in the file.
 
     Raises:
-        SetupError: the file cannot be read, or is not TOML.
+        SetupError: the file cannot be read, is not TOML, or has the fragment among other text.
     """
     wanted = str(_read(file).get("kconfig", "")).splitlines()
-    lines = file.read_text().splitlines()
+    lines = file.read_text(encoding="utf-8-sig").splitlines()
+    if lost := [line for line in wanted if line not in lines]:
+        message = f"{file}: kconfig: {lost[0]!r} does not stand on a line of its own"
+        raise SetupError(message, hint='write the fragment between """ and """')
     return "\n".join(line if line in wanted else "" for line in lines) + "\n"
 
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text())
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        return tomllib.loads(file.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as exc:
         raise SetupError(f"cannot read the recipe {file}: {exc}") from exc

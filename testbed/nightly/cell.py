@@ -20,7 +20,7 @@ from typing import Any
 
 from testbed.cache import digest
 from testbed.errors import SetupError
-from testbed.files import write_whole
+from testbed.files import DAMAGED, write_whole
 from testbed.kernel.patch import Patch, make_patch
 from testbed.kernel.series import Series
 from testbed.results.model import Run, Status
@@ -215,7 +215,7 @@ def parse_cell(text: str, origin: str) -> Cell:
         if version != _FORMAT:
             raise SetupError(f"{origin} has format {version}, not {_FORMAT}")
         return _cell(values)
-    except (ValueError, KeyError, TypeError, AttributeError) as exc:
+    except DAMAGED as exc:
         raise SetupError(f"{origin} is not a cell: {exc}") from exc
 
 
@@ -260,7 +260,7 @@ def read_cell_result(folder: Path) -> CellResult | None:
             raise SetupError(f"{file} has format {version}, not {_FORMAT}")
         values |= {"cell": _cell(values["cell"]), "run": read_run(folder / values["run"])}
         return CellResult(**values)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
+    except DAMAGED as exc:
         raise SetupError(f"{file} cannot be read: {exc}") from exc
 
 

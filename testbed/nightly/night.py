@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from testbed.errors import SetupError
-from testbed.files import write_whole
+from testbed.files import DAMAGED, write_whole
 from testbed.history.records import Class, Finding
 from testbed.nightly.cell import Cell, cell_text, parse_cell
 from testbed.nightly.table import State
@@ -144,7 +144,7 @@ def read_order(folder: Path) -> Order:
             raise SetupError(f"{file} has format {version}, not {_FORMAT}")
         cells = tuple(parse_cell(json.dumps(each), str(file)) for each in values.pop("cells"))
         return Order(cells=cells, **values)
-    except (OSError, ValueError, KeyError, TypeError) as exc:
+    except DAMAGED as exc:
         raise SetupError(f"{file} cannot be read: {exc}") from exc
 
 

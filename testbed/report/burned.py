@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from testbed.files import write_whole
+from testbed.files import DAMAGED, write_whole
 from testbed.inventory.burndown import BurnDown, Change, Changed, Progress
 
 BURN_DOWN_FILE = "burn-down.json"
@@ -29,7 +29,7 @@ def read_burn_down(folder: Path) -> BurnDown | None:
             changed=tuple(_changed(each) for each in values["changed"]),
             progress=tuple(_progress(each) for each in values["progress"]),
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except DAMAGED:
         return None
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from testbed.files import write_whole
+from testbed.files import DAMAGED, write_whole
 from testbed.intree.unreached import by_recipes, unreached
 from testbed.inventory.hook import Hook, hook_from
 from testbed.mmap.path import HookPath
@@ -118,7 +118,7 @@ def read_hooks(folder: Path) -> tuple[Hook, ...]:
     """Return the hooks of the table in a run's folder; empty if it has none."""
     try:
         return tuple(map(hook_from, json.loads((folder / HOOKS_FILE).read_text())))
-    except (OSError, ValueError, KeyError, TypeError):
+    except DAMAGED:
         return ()
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from testbed.errors import SetupError
-from testbed.files import append_whole, make_folder, write_whole
+from testbed.files import DAMAGED, append_whole, make_folder, write_whole
 from testbed.results.model import Attempt, Case, Environment, Facts, Run, Status, TestFacts
 
 RESULT_FILE = "result.json"
@@ -101,7 +101,7 @@ def read_run(folder: Path) -> Run:
         return Run(**{**content, "retried": tuple(content["retried"])})
     except OSError as exc:
         raise SetupError(f"there is no run in {folder}: {exc}") from exc
-    except (ValueError, KeyError, TypeError) as exc:
+    except DAMAGED as exc:
         raise SetupError(f"{file} cannot be read: {exc}") from exc
 
 
@@ -121,7 +121,7 @@ def read_cases(folder: Path) -> list[Case]:
     try:
         text = file.read_text() if file.exists() else ""
         return [case_from(json.loads(line)) for line in text.split("\n")[:-1]]
-    except (OSError, ValueError, KeyError, TypeError) as exc:
+    except DAMAGED as exc:
         raise SetupError(f"{file} cannot be read: {exc}") from exc
 
 
@@ -176,7 +176,7 @@ def read_facts(folder: Path) -> Facts:
         with gzip.open(file, "rt") as lines:
             values = [json.loads(line) for line in lines]
         return {value["test"]: value["facts"] for value in values}
-    except (OSError, EOFError, ValueError, KeyError) as exc:
+    except (*DAMAGED, zlib.error) as exc:
         raise SetupError(f"{file} cannot be read: {exc}") from exc
 
 

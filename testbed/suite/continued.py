@@ -24,7 +24,7 @@ from typing import Any
 
 from testbed.cache import digest
 from testbed.errors import SetupError, TreeError
-from testbed.files import write_whole
+from testbed.files import DAMAGED, write_whole
 from testbed.formats.junit import write_junit
 from testbed.kernel.source import resolve
 from testbed.lab.lab import Lab
@@ -254,7 +254,7 @@ def read_identity(folder: Path) -> Identity:
     except FileNotFoundError as exc:
         hint = "it ended before its first test, or an older testbed made it: begin a new run"
         raise SetupError(f"{folder} cannot be continued: it has no {file.name}", hint=hint) from exc
-    except (OSError, ValueError, KeyError, TypeError) as exc:
+    except DAMAGED as exc:
         raise SetupError(f"{file} cannot be read: {exc}") from exc
 
 

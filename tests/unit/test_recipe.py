@@ -166,6 +166,15 @@ def test_a_kernel_may_have_the_drivers_of_some_recipes_alone(ctx: Context) -> No
             "arm64",
         ),
         (f'{MINIMAL}inlined = ["bar"]\n', "FILE:4: inlined: 'bar' is not in the chain", ""),
+        (f'{MINIMAL}inlined = ["foo_mmap"]\n', "FILE:4: inlined: nothing of the chain is left", ""),
+        (f'{MINIMAL}sizes = "exact"\n', "FILE:4: sizes: only an opener reports a size", ""),
+        (
+            f'{MINIMAL}[disk]\nmaker = ["affs"]\nmebibytes = 1\n',
+            r"FILE:4: disk: \['affs'\] is not a str",
+            "",
+        ),
+        (f"{MINIMAL}unit = {'9' * 5000}\n", "FILE is not valid TOML: Exceeds the limit", ""),
+        (f"{MINIMAL}a = {'[' * 5000}\n", "FILE is not valid TOML: ", ""),
         (f'{MINIMAL}opener = "fb"\n', "FILE: a recipe has either a node or an opener", ""),
         (
             MINIMAL.replace('node = "/dev/foo"', 'opener = "v4l"'),
@@ -212,6 +221,18 @@ def test_a_malformed_recipe_names_file_line_and_key(
     shown = caught.value.message.replace(file, "FILE")
     assert shown.startswith(message) or re.match(message, shown)
     assert hint in caught.value.hint
+
+
+def test_a_recipe_is_in_utf_8(make: Callable[[str], Recipe], tmp_path: Path) -> None:
+    assert make(f"\ufeff{MINIMAL}").what
+    (tmp_path / "foo.toml").write_bytes(MINIMAL.encode("utf-16"))
+    with pytest.raises(SetupError, match="save it in UTF-8"):
+        load_recipe(tmp_path / "foo.toml")
+
+
+def test_a_fragment_stands_on_lines_of_its_own(make: Callable[[str], Recipe]) -> None:
+    with pytest.raises(SetupError, match="'CONFIG_FOO=m' does not stand on a line of its own"):
+        _ = make(f'{MINIMAL}kconfig = "CONFIG_FOO=m"\n').symbols
 
 
 def test_drivers_are_chosen_by_name_by_function_or_all() -> None:

@@ -12,12 +12,18 @@ import pytest
 import result_parts
 from host_parts import largest_file
 
+from testbed.check.reached import reached_recipes
+from testbed.coverage.ranby import hunks_of_tests
 from testbed.errors import InfraError, SetupError
+from testbed.nightly.night import ORDER_FILE, read_order
+from testbed.report.burned import read_burn_down
+from testbed.report.hooks import read_hooks
 from testbed.results.model import Case, Run, Status, exit_status, worst
 from testbed.results.store import (
     CASES_FILE,
     FACTS_FILE,
     IDENTITY_FILE,
+    RESULT_FILE,
     append_case,
     append_facts,
     environment_from,
@@ -29,6 +35,7 @@ from testbed.results.store import (
     remove_run_dir,
     write_run,
 )
+from testbed.suite.continued import read_identity
 
 
 @pytest.mark.parametrize(
@@ -167,6 +174,29 @@ def test_cases_that_are_no_cases_are_an_error(tmp_path: Path) -> None:
         (tmp_path / CASES_FILE).write_text(text)
         with pytest.raises(SetupError, match=r"cases\.jsonl cannot be read"):
             read_cases(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "{", "5", "null", '"x"', "[null]", "[" * 100_000])
+def test_files_of_another_kind_are_an_error(tmp_path: Path, text: str) -> None:
+    for name in (RESULT_FILE, IDENTITY_FILE, ORDER_FILE, "coverage.json", "check.json"):
+        (tmp_path / name).write_text(text)
+    (tmp_path / FACTS_FILE).write_bytes(gzip.compress(f"{text}\n".encode()))
+    for read in (read_run, read_identity, read_order, hunks_of_tests, read_facts):
+        with pytest.raises(SetupError):
+            read(tmp_path)
+    with pytest.raises(SetupError, match="is not the result of a check"):
+        reached_recipes(tmp_path / "check.json")
+    assert read_burn_down(tmp_path) is None
+    assert read_hooks(tmp_path) == ()
+
+
+def test_facts_that_are_damaged_are_an_error(tmp_path: Path) -> None:
+    filled(tmp_path)
+    content = bytearray((tmp_path / FACTS_FILE).read_bytes())
+    content[12:20] = b"\xff" * 8
+    (tmp_path / FACTS_FILE).write_bytes(content)
+    with pytest.raises(SetupError, match=r"facts\.jsonl\.gz cannot be read"):
+        read_facts(tmp_path)
 
 
 def test_on_a_full_disk_nothing_that_was_kept_is_lost(tmp_path: Path) -> None:
