@@ -15,6 +15,25 @@ from testbed.errors import InfraError, SetupError
 DAMAGED = (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 
+def user_path(text: str) -> Path:
+    """Return the path that a user has written, with `~` expanded. There may be nothing.
+
+    Raises:
+        SetupError: no file can have this name.
+    """
+    try:
+        path = Path(text).expanduser()
+        os.stat(path)
+    except FileNotFoundError:
+        return path
+    except (RuntimeError, ValueError) as exc:  # no such user; a NUL
+        raise SetupError(f"{text!r} is not a path: {exc}") from exc
+    except OSError as exc:
+        if exc.errno == errno.ENAMETOOLONG:
+            raise SetupError(f"{text!r} is not a path: {exc.strerror}") from exc
+    return path
+
+
 def write_whole(path: Path, text: str) -> None:
     """Write a file atomically: a reader, even after a crash, finds the old text or the new one.
 

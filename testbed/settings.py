@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -212,8 +213,10 @@ def _convert(key: str, value: Any) -> Any:
             raise ValueError("it must be true or false")
         if kind in (int, float) and isinstance(value, bool | str):
             raise ValueError("it must be a number")
+        if kind is float and math.isnan(value):
+            raise ValueError("it must be a number")
         return Path(value).expanduser().absolute() if issubclass(kind, Path) else kind(value)
-    except (TypeError, ValueError) as exc:
+    except (TypeError, ValueError, RuntimeError) as exc:  # RuntimeError: `~` of no user
         choices = ", ".join(kind) if issubclass(kind, StrEnum) else kind.__name__
         message = f"setting {key}: {value!r} is invalid: {exc}"
         raise SetupError(message, hint=f"expected {_EXPECTED.get(key, choices)}") from exc

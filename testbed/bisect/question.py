@@ -16,6 +16,7 @@ from testbed.bisect.tester import CommitOracle, KernelTester, SeriesOracle
 from testbed.cache import digest
 from testbed.context import Context
 from testbed.errors import SetupError
+from testbed.files import user_path
 from testbed.kernel.configure import read_fragment
 from testbed.kernel.revision import commit_of
 from testbed.kernel.series import Series
@@ -122,7 +123,7 @@ def commits(tree: Path, old: str, new: str, ctx: Context) -> Iterator[Subject]:
         SetupError: `tree` is not a repository, or lacks the commits.
         InfraError: the disk has no space for a checkout.
     """
-    path = tree.expanduser().resolve()
+    path = user_path(str(tree)).resolve()
     ends = [commit_of(path, name) for name in (old, new)]
     with ctx.cache.work(f"bisect-{ctx.settings.arch[0]}-{digest(str(path))}") as root:
         copy = root / "linux"

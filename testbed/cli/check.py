@@ -125,6 +125,9 @@ def check(
     """
     if (before is None) != (after is None):
         raise click.UsageError(_CHOICES)
+    for option, value in (("--before", before), ("--after", after)):
+        if value == "":
+            raise click.UsageError(f"{option} is empty")
     kernels = tuple(filter(None, (before, after)))
     if not any((driver, module, node, plan)) and (kernels or options["series"]):
         sys.exit(_check_change(kernels, lower, trials, options))

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from testbed.cli.invocation import opened
-from testbed.cli.options import expression_option, json_option, kernel_options
+from testbed.cli.options import FiniteRange, expression_option, json_option, kernel_options
 from testbed.coverage.counted import subject_of
 from testbed.coverage.covering import Covered, Covering
 from testbed.coverage.hunks import HunkRun
@@ -39,7 +39,7 @@ from testbed.results.store import kept_dir
     help="Perform only these trials of the drivers, such as chain or mlock*. Default: all.",
 )
 @click.option(
-    "--fuzz", "seconds", type=click.FloatRange(0), default=60.0, metavar="N",
+    "--fuzz", "seconds", type=FiniteRange(0), default=60.0, metavar="N",
     help="Run generated programs for N seconds; 0: none. Default: 60.",
 )  # fmt: skip
 def coverage(

@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from testbed.cli.invocation import opened
-from testbed.cli.options import json_option, kernel_options
+from testbed.cli.options import FiniteRange, json_option, kernel_options
 from testbed.fuzz.extra import require_extra
 from testbed.lab.lab import Lab
 
@@ -28,7 +28,7 @@ from testbed.lab.lab import Lab
     help="Run programs for one minute, or for two hours. Default: smoke.",
 )
 @click.option(
-    "--seconds", type=click.FloatRange(1), metavar="N", help="Run programs for N seconds instead."
+    "--seconds", type=FiniteRange(1), metavar="N", help="Run programs for N seconds instead."
 )
 @click.option(
     "--programs",

@@ -113,6 +113,8 @@ def hooks(
       testbed hooks --kernel tree:~/linux@v7.3 --against tree:~/linux@v7.2 --csv hooks.csv
       testbed hooks --list -k vb2
     """
+    if json_file == csv_file == _STDOUT:
+        raise click.UsageError("--json and --csv cannot both be stdout")
     options["as_json"] = _STDOUT in (json_file, csv_file)
     with opened(options) as invocation:
         if html_file is not None and not (against or invocation.series.patches):

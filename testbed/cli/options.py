@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,18 @@ import click
 from testbed.arch import ARCHES
 from testbed.flavour import FLAVOURS
 from testbed.settings import AccelChoice, Isolation, Toolchain
+
+
+class FiniteRange(click.FloatRange):
+    """A number in a range. NaN is in each of click's ranges, and infinity in many."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        found = float(super().convert(value, param, ctx))
+        if not math.isfinite(found):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return found
 
 
 def kernel_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 from testbed.errors import CommandError, SetupError
+from testbed.files import user_path
 from testbed.kernel.content import Content
 from testbed.kernel.gitenv import FOREIGN_ENV
 from testbed.kernel.gittree import find_repository, listed_kconfig
@@ -20,12 +21,18 @@ BASE = "base"
 
 
 def split_revision(wanted: str) -> tuple[Path, str]:
-    """Split `PATH@REV` into PATH and REV. If a directory has the whole name, REV is empty."""
-    whole = Path(wanted).expanduser()
+    """Split `PATH@REV` into PATH and REV. If a directory has the whole name, REV is empty.
+
+    Raises:
+        SetupError: PATH is not a path, or REV is missing.
+    """
+    whole = user_path(wanted)
     name, at, revision = wanted.rpartition("@")
     if not at or whole.exists():
         return whole, ""
-    return Path(name).expanduser(), revision
+    if not revision:
+        raise SetupError(f"{wanted} names no revision", hint="give PATH@REV, or PATH alone")
+    return user_path(name), revision
 
 
 def tree_of(kernel: str) -> Path | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from testbed.cache import digest
 from testbed.context import Context
 from testbed.errors import SetupError
-from testbed.files import write_whole
+from testbed.files import user_path, write_whole
 from testbed.kernel.unpack import ArchivedText, inner_name, open_members, require_known, unpack_tree
 from testbed.kernel.version import require_supported, version_of_makefile
 from testbed.progress import Progress
@@ -48,7 +48,7 @@ def find_text(wanted: str, ctx: Context) -> TarballText:
     Raises:
         SetupError: it does not exist, is of an unknown kind, damaged, not a kernel's, or too old.
     """
-    path = Path(wanted).expanduser().resolve()
+    path = user_path(wanted).resolve()
     if not path.is_file():
         raise SetupError(f"no tarball at {path}")
     require_known(path)

@@ -8,6 +8,8 @@ from contextlib import closing
 from pathlib import Path
 
 from testbed.context import Context
+from testbed.errors import SetupError
+from testbed.files import user_path
 from testbed.kernel.revision import at_base
 from testbed.kernel.series import Series, load_series
 from testbed.lab.lab import Lab
@@ -23,7 +25,7 @@ def recorded_side(wanted: str) -> Side | None:
     Raises:
         SetupError: the run is unreadable.
     """
-    folder = Path(wanted).expanduser()
+    folder = user_path(wanted)
     if not (folder / RESULT_FILE).exists():
         return None
     return Side(wanted, read_run(folder), read_facts(folder))
@@ -35,9 +37,13 @@ def side_settings(settings: Settings, wanted: str, results: Path) -> tuple[Setti
     `+SERIES` uses the kernel of `settings`.
 
     Raises:
-        SetupError: the series does not exist.
+        SetupError: neither is named, or the series does not exist.
     """
     kernel, _, patches = wanted.partition("+")
+    if not kernel and not patches:
+        raise SetupError(
+            f"{wanted!r} names no kernel", hint="give KERNEL, KERNEL+SERIES or +SERIES"
+        )
     kernel = kernel or settings.kernel
     series = load_series(patches, kernel)
     kernel = at_base(kernel, series.base)

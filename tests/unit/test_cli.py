@@ -197,3 +197,18 @@ def test_an_unknown_command_is_an_error_that_names_the_nearest_one(testbed: Test
     ended = testbed("rnu")
     assert ended.status == 2
     assert "there is no command 'rnu': did you mean run?" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "option"),
+    [
+        (("fuzz", "--seconds", "nan"), "--seconds"),
+        (("fuzz", "--seconds", "inf"), "--seconds"),
+        (("coverage", "--fuzz", "nan"), "--fuzz"),
+    ],
+)
+def test_a_number_is_finite(testbed: Testbed, words: tuple[str, ...], option: str) -> None:
+    done = testbed(*words)
+    assert done.status == 2
+    assert f"Invalid value for '{option}'" in done.stderr
+    assert "is not a finite number" in done.stderr

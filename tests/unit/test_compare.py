@@ -253,6 +253,12 @@ def test_a_side_names_a_kernel_and_a_series(
     assert found.names == (("a.patch",) if series else ())
 
 
+@pytest.mark.parametrize("wanted", ["", "+"])
+def test_a_side_that_names_nothing_is_refused(tmp_path: Path, wanted: str) -> None:
+    with pytest.raises(SetupError, match="names no kernel"):
+        side_settings(Settings(), wanted, tmp_path)
+
+
 # Canonical facts of an observation.
 
 SCRIPT = Script(["env", "map m f len=8p", "hooklog", "maps m", "meminfo", "fork", "read m all"])

@@ -13,7 +13,7 @@ from testbed.bisect.journal import Journal
 from testbed.cache import Cache
 from testbed.context import Context
 from testbed.errors import InfraError, SetupError
-from testbed.files import append_whole, full_disk_blamed, make_folder, write_whole
+from testbed.files import append_whole, full_disk_blamed, make_folder, user_path, write_whole
 from testbed.image.keys import find_client_key
 from testbed.lab.doctor import examine
 from testbed.lab.template import open_store
@@ -30,6 +30,27 @@ USES: dict[str, Callable[[Path], object]] = {
         Context.of(Settings(template_dir=path), SilentProgress())
     ),
 }
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("~nobody-has-this-name/linux", "home directory"),
+        ("a\0b", "null byte"),
+        ("n" * 256, "File name too long"),
+    ],
+)
+def test_a_name_that_no_file_can_have_is_refused(name: str, why: str) -> None:
+    with pytest.raises(SetupError, match=f"is not a path: .*{why}"):
+        user_path(name)
+
+
+def test_a_path_need_not_lead_to_a_file(tmp_path: Path) -> None:
+    assert user_path("~") == Path.home()
+    file = tmp_path / "file"
+    file.touch()
+    for path in (tmp_path / "absent", file / "below"):
+        assert user_path(str(path)) == path
 
 
 @pytest.mark.parametrize("setting", USES)

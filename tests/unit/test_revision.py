@@ -119,6 +119,11 @@ def test_a_directory_with_an_at_sign_in_its_name_is_a_path(tmp_path: Path) -> No
     assert split_revision(f"{tmp_path}/linux@home@v7") == (tmp_path / "linux@home", "v7")
 
 
+def test_a_revision_is_not_empty(tmp_path: Path) -> None:
+    with pytest.raises(SetupError, match="names no revision"):
+        split_revision(f"{tmp_path}/linux@")
+
+
 @pytest.mark.parametrize(
     ("revision", "why"), [("nowhere", "has no commit nowhere"), ("void", "has no Makefile")]
 )

@@ -387,3 +387,13 @@ def test_two_kernels_are_compared_without_a_series(testbed: Testbed, tmp_path: P
     done = testbed("check", "--before", f"tree:{old}", "--after", f"tree:{new}", "--json")
     assert done.status == 3, done.stderr
     assert {each["arch"] for each in json.loads(done.stdout)["hooks"]} == {"x86_64", "arm64"}
+
+
+@pytest.mark.parametrize("option", ["--before", "--after"])
+def test_a_kernel_is_not_empty(testbed: Testbed, option: str) -> None:
+    kernels = {"--before": "debian", "--after": "debian", option: ""}
+    words = [word for pair in kernels.items() for word in pair]
+    for more in ([], ["--driver", "vfb"]):
+        done = testbed("check", *words, *more)
+        assert done.status == 2, done.stderr
+        assert f"{option} is empty" in done.stderr
