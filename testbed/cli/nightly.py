@@ -29,7 +29,7 @@ from testbed.nightly.cluster import require_dask
 from testbed.nightly.executor import Executor
 from testbed.nightly.local import LocalExecutor, host_resources
 from testbed.nightly.mail import MAIL_FILE, mail_of, wants_mail
-from testbed.nightly.matrix import Matrix, load_matrix
+from testbed.nightly.matrix import MATRIX_KEYS, Matrix, load_matrix
 from testbed.nightly.memory import Memory
 from testbed.nightly.night import (
     Night,
@@ -44,6 +44,7 @@ from testbed.nightly.nightwork import Limits, Nightwork
 from testbed.nightly.planner import Planner
 from testbed.nightly.priority import by_worth, text_of
 from testbed.nightly.summary import list_lines, summary_lines
+from testbed.nightly.values import convert
 from testbed.pages.nightpages import write_night_site
 from testbed.pages.nightsite import NightSite, read_night
 from testbed.process import run, user_name
@@ -143,7 +144,7 @@ def nightly(
     """
     loaded = load_matrix(matrix)
     if hours is not None:
-        loaded = dataclasses.replace(loaded, hours=hours)
+        loaded = dataclasses.replace(loaded, **convert({"hours": hours}, MATRIX_KEYS, "--hours"))
     settings = load_settings(settings_file, options)
     changes = not (only_list or export)
     with _opened(matrix, loaded, settings, again=again, as_json=as_json, write=changes) as call:

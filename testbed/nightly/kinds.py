@@ -14,7 +14,7 @@ from testbed.nightly.fuzz_cell import fuzz_identity, fuzz_seconds, run_fuzz
 from testbed.nightly.hooks_cell import AGAINST, hooks_identity, hooks_seconds, run_hooks
 from testbed.nightly.mutants_cell import mutants_identity, mutants_seconds, run_mutants
 from testbed.nightly.tests_cell import run_tests, tests_identity, tests_seconds
-from testbed.nightly.values import Converter, count, text
+from testbed.nightly.values import Converter, some, text
 
 TESTS = "tests"
 HOOKS = "hooks"
@@ -51,14 +51,14 @@ KINDS: dict[str, Kind] = {
         run=run_mutants,
         identity=mutants_identity,
         seconds=mutants_seconds,
-        keys={"count": count, "mutants": text},
+        keys={"count": some, "mutants": text},
         compiles=True,
     ),
     "fuzz": Kind(
         run=run_fuzz,
         identity=fuzz_identity,
         seconds=fuzz_seconds,
-        keys={"minutes": count},
+        keys={"minutes": some},
     ),
     HOOKS: Kind(
         run=run_hooks,

@@ -11,12 +11,14 @@ from typing import Any
 
 from testbed.arch import ARCHES, find_arch
 from testbed.errors import SetupError
+from testbed.files import user_path
 from testbed.flavour import BASE, FLAVOURS, find_flavour
 from testbed.kernel.revision import tree_of
 from testbed.nightly.kinds import KINDS, TESTS
 from testbed.nightly.values import Converter, convert, count, flag, hours, number, text, texts
 from testbed.settings import Isolation
 from testbed.suggest import suggest
+from testbed.suite.pytest_internals import compile_expression
 from testbed.tomlfile import read_toml
 
 
@@ -66,7 +68,7 @@ def load_matrix(file: Path) -> Matrix:
     Raises:
         SetupError: the file cannot be read, has an unknown key, an invalid value, or no cell.
     """
-    values = read_toml(file, "matrix", ("streams", "cells", *_MATRIX))
+    values = read_toml(file, "matrix", ("streams", "cells", *MATRIX_KEYS))
     where = str(file)
     tables = values.pop("streams", {})
     rows = values.pop("cells", [])
@@ -77,7 +79,7 @@ def load_matrix(file: Path) -> Matrix:
         raise SetupError(f"{where} has no {missing}: there is nothing to run", hint=_EXAMPLE)
     streams = {name: _stream(name, table, file) for name, table in tables.items()}
     return Matrix(
-        **{"name": file.stem, **convert(values, _MATRIX, where)},
+        **{"name": file.stem, **convert(values, MATRIX_KEYS, where)},
         streams=streams,
         rows=tuple(_row(row, streams, f"{where}: cells {n}") for n, row in enumerate(rows, 1)),
     )
@@ -95,6 +97,10 @@ def _stream(name: str, table: Any, file: Path) -> Stream:
         if key in values:
             values[key] = _beside(file, values[key])
     stream = Stream(name=name, **{**values, "kernel": _kernel_beside(file, values["kernel"])})
+    if not name or not name.isprintable():
+        raise SetupError(f"{where}: {name!r} is not a name for a stream")
+    if stream.fetch.startswith("-"):
+        raise SetupError(f"{where}: fetch: {stream.fetch!r} is not the name of a remote")
     if stream.fetch and tree_of(stream.kernel) is None:
         raise SetupError(f"{where}: fetch needs a git tree", hint="kernel = 'tree:PATH@BRANCH'")
     if stream.maildir is not None and stream.series:
@@ -106,7 +112,7 @@ def _stream(name: str, table: Any, file: Path) -> Stream:
 
 def _beside(file: Path, text: str) -> str:
     """Return a path that is relative to the file's folder; a series may be no path at all."""
-    path = file.parent / Path(text).expanduser()
+    path = file.parent / user_path(text)
     return str(path.absolute()) if path.exists() else text
 
 
@@ -114,13 +120,13 @@ def _kernel_beside(file: Path, spec: str) -> str:
     kind, colon, rest = spec.partition(":")
     if kind not in ("tree", "tarball") or not colon:
         return spec
-    return f"{kind}:{file.parent.resolve() / Path(rest).expanduser()}"
+    return f"{kind}:{file.parent.resolve() / user_path(rest)}"
 
 
 def _row(table: Any, streams: Mapping[str, Stream], where: str) -> Row:
     _require(isinstance(table, dict), where, "a table")
     kind = table.get("kind", TESTS)
-    if kind not in KINDS or not KINDS[kind].in_matrix:
+    if not isinstance(kind, str) or kind not in KINDS or not KINDS[kind].in_matrix:
         known = [name for name, each in KINDS.items() if each.in_matrix]
         raise SetupError(f"{where}: unknown kind {kind!r}", hint=suggest(str(kind), known))
     own = KINDS[kind].keys
@@ -154,6 +160,10 @@ def _require_possible(row: Row, where: str) -> None:
         if not set(row.arch) & set(FLAVOURS[flavour].arches):
             hint = f"it is for {', '.join(FLAVOURS[flavour].arches)}"
             raise SetupError(f"{where}: no architecture has the flavour {flavour}", hint=hint)
+    try:
+        compile_expression(row.tests or "any")
+    except ValueError as exc:
+        raise SetupError(f"{where}: tests: {row.tests!r}: {exc}") from exc
     if not 0 < row.part <= 1:
         raise SetupError(f"{where}: part is {row.part}", hint="a share, such as part = 0.1")
     if row.workers < 1:
@@ -181,7 +191,7 @@ def _require_known(words: Collection[str], known: Collection[str], what: str) ->
 
 
 # The keys of the file, and how their values are converted.
-_MATRIX: Mapping[str, Converter] = {
+MATRIX_KEYS: Mapping[str, Converter] = {
     "name": text,
     "hours": hours,
     "confirm": count,

@@ -8,6 +8,11 @@ from typing import Any
 
 from testbed.errors import SetupError
 
+_YEAR = 24 * 365  # hours
+
+# No number of a matrix is as large; a database cannot keep larger ones.
+_LARGEST = (1 << 63) - 1
+
 Converter = Callable[[Any], Any]
 
 
@@ -29,12 +34,16 @@ def convert(values: Mapping[str, Any], keys: Mapping[str, Converter], where: str
 def text(value: Any) -> str:
     if not isinstance(value, str) or not value:
         raise TypeError("it must be a string")
+    if not value.isprintable():
+        raise ValueError("it has a character that cannot be printed")
     return value
 
 
 def texts(value: Any) -> tuple[str, ...]:
     """Convert one string, or a list of them."""
-    found = (value,) if isinstance(value, str) else tuple(map(text, value))
+    if not isinstance(value, str | list):
+        raise TypeError("it must be a string, or a list of strings")
+    found = tuple(map(text, [value] if isinstance(value, str) else value))
     if not found:
         raise ValueError("the list is empty")
     return tuple(dict.fromkeys(found))
@@ -49,12 +58,20 @@ def number(value: Any) -> float:
 def count(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise TypeError("it must be a whole number, 0 or more")
+    if value > _LARGEST:
+        raise ValueError(f"it must be at most {_LARGEST}")
     return value
 
 
+def some(value: Any) -> int:
+    if count(value) < 1:
+        raise ValueError("it must be 1 or more")
+    return count(value)
+
+
 def hours(value: Any) -> float:
-    if number(value) <= 0:
-        raise ValueError("it must be above 0")
+    if not 0 < number(value) <= _YEAR:
+        raise ValueError(f"it must be above 0, and at most {_YEAR}")
     return number(value)
 
 
