@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import tempfile
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -121,6 +120,8 @@ class CommitFiles:
                     head = file.readline().split()
                     if len(head) != 3:
                         raise SetupError(f"commit {self.commit[:12]} has no file {name}")
+                    if head[1] == b"tree":
+                        raise IsADirectoryError(name)
                     yield name, file.read(int(head[2]))
                     file.read(1)
 
@@ -199,13 +200,22 @@ def patched(base: TreeFiles, series: Series) -> Iterator[TreeFiles]:
 
 
 def _bring(base: TreeFiles, names: Iterable[str], folder: Path) -> None:
-    """Copy those of the files that the tree has into a folder."""
+    """Copy those of the files that the tree has into a folder.
+
+    Raises:
+        SetupError: a name is that of a directory, or leads through a file.
+    """
     folder.mkdir()
     for name in names:
-        with contextlib.suppress(SetupError, FileNotFoundError, NotADirectoryError):
+        try:
             content = base.read(name)
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_bytes(content)
+        except (SetupError, FileNotFoundError):
+            continue  # the series makes it
+        except (IsADirectoryError, NotADirectoryError) as exc:
+            what = "a directory" if isinstance(exc, IsADirectoryError) else "below a file"
+            raise SetupError(f"the series is refused: {name} is {what}") from exc
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
 
 
 def _walk(folder: str, prefix: str) -> Iterator[str]:

@@ -38,6 +38,10 @@ _EXTENDED = (
     *("copy from ", "copy to ", "rename from ", "rename to ", "rename old ", "rename new "),
 )
 
+# The bytes of a name, and of one of its parts, on any file system. A scratch folder is in front.
+_LONGEST, _NAME_MAX = 2048, 255
+_SHOWN = 60  # characters of a name that is too long
+
 # The files and directories at the top of the kernel's tree.
 _TOP = frozenset(
     (
@@ -77,6 +81,7 @@ class FileDiff:
     old: str = ""
     new: str = ""
     hunks: list[Hunk] = field(default_factory=list)
+    is_more: bool = False  # it changes a mode or a name, or makes or removes the file
 
     @property
     def names(self) -> set[str]:
@@ -161,13 +166,17 @@ class DiffReader:
             diff.hunks.append(Hunk(int(match[1]), tuple(self._hunk(*count))))
         elif match := _RENAME.fullmatch(line):
             # These have one leading directory less (apply.c, gitdiff_renamesrc()).
+            diff.is_more = True
             name = self._checked("/".join(match[3].split("/")[max(0, self.strip - 1) :]))
             source = match[2] in ("from", "old")
             diff.old, diff.new = (name, diff.new) if source else (diff.old, name)
         elif match := _MODE.fullmatch(line):
+            diff.is_more |= match[1] is not None
             self._check_mode((match[1] or match[2] or "").strip())
         elif _BINARY.match(line):
             self._refuse("it is binary")
+        elif line.startswith("@@ -") and not diff.hunks:
+            self._refuse(f"its hunk at line {self.at + 1} has a damaged head")
         else:
             return line.startswith("\\ ")  # No newline at end of file
         return True
@@ -211,6 +220,8 @@ class DiffReader:
             self._refuse(f"it names {name}, which is outside the tree")
         if not name or {"", "."} & set(parts) or not name.isprintable():
             self._refuse(f"it names a file in an unusual way: {name!r}")
+        if len(name.encode()) > _LONGEST or any(len(part.encode()) > _NAME_MAX for part in parts):
+            self._refuse(f"it names a file whose name is too long: {name[:_SHOWN]}...")
         if ".git" in (part.lower() for part in parts):
             self._refuse(f"it names {name}, which belongs to git")
         return name

@@ -88,6 +88,8 @@ def make_patch(
     patch = Patch(name, text, origin, exact, depth, tuple(notes))
     if not patch.files:
         raise SetupError(f"{origin} is not a patch: it names no file")
+    if empty := [diff for diff in patch.diffs if not diff.hunks and not diff.is_more]:
+        raise refusal(name, f"its diff of {min(empty[0].names, default='a file')} is cut off")
     return patch
 
 

@@ -175,6 +175,28 @@ def test_files_for_programs(testbed: Testbed, tmp_path: Path) -> None:
     assert (row["symbols"], row["converted"], row["line"]) == ("A", "no", "2")
 
 
+def test_two_files_on_stdout_are_refused(testbed: Testbed, tmp_path: Path) -> None:
+    path = tree(tmp_path / "linux", {"drivers/a.c": OLD}).path
+    done = testbed("hooks", "--kernel", f"tree:{path}", "--json", "-", "--csv", "-")
+    assert (done.status, done.stdout) == (2, "")
+    assert "--json and --csv cannot both be stdout" in done.stderr
+
+
+def test_a_series_for_a_name_that_is_taken_is_refused(testbed: Testbed, tmp_path: Path) -> None:
+    path = tree(tmp_path / "linux", {"drivers/a.c": OLD}).path
+    for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "old"]):
+        run(["git", "-C", str(path), *words], env=GIT_ALONE)
+    for kernel, name, why in (
+        (f"tree:{path}", "drivers", "is a directory"),
+        (f"tree:{path}@HEAD", "drivers", "is a directory"),
+        (f"tree:{path}", "drivers/a.c/b.c", "is below a file"),
+    ):
+        (tmp_path / "1.patch").write_text(diff(name, "1\n", "2\n"))
+        done = testbed("hooks", "--kernel", kernel, "--series", str(tmp_path / "1.patch"))
+        assert done.status == 2, done.stderr
+        assert f"the series is refused: {name} {why}" in done.stderr
+
+
 def test_lines_of_some_hooks(testbed: Testbed, tmp_path: Path) -> None:
     path = tree(tmp_path / "linux", {"drivers/a.c": OLD, "drivers/b.c": NEW}).path
     done = testbed("hooks", "--kernel", f"tree:{path}", "--list", "-k", "f_prepare")
