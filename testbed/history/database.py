@@ -148,7 +148,10 @@ def _held_if(wanted: bool, history: History) -> Iterator[None]:
 def _engine(url: URL) -> Engine:
     is_sqlite = url.get_backend_name() == _SQLITE
     if is_sqlite:
-        make_folder(Path(url.database or "").absolute().parent, "data_dir")
+        file = Path(url.database or "").absolute()
+        make_folder(file.parent, "data_dir")
+        if file.is_dir():
+            raise SetupError(f"history: {file} is a folder", hint=_EXAMPLES)
     arguments = {} if is_sqlite else {"connect_timeout": _PATIENCE}
     try:
         # A connection of the pool that broke meanwhile is replaced.

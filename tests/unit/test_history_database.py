@@ -6,8 +6,10 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,22 @@ def test_migrations_make_the_tables_of_the_schema(history_url: URL) -> None:
             migrate.check(db)
         tables = set(inspect(history.engine).get_table_names())
     assert tables == {*schema.METADATA.tables, "alembic_version"}
+
+
+def test_a_database_of_another_program_is_refused_and_stays(tmp_path: Path) -> None:
+    url = URL.create("sqlite", database=str(tmp_path / "places.sqlite"))
+    with closing(sqlite3.connect(url.database or "")) as db:
+        db.execute("CREATE TABLE place (name)")
+    with pytest.raises(SetupError, match="with tables such as place"), opened_history(url):
+        pass
+    with closing(sqlite3.connect(url.database or "")) as db:
+        assert db.execute("SELECT name FROM sqlite_master").fetchall() == [("place",)]
+
+
+def test_a_folder_is_not_a_history(tmp_path: Path) -> None:
+    url = URL.create("sqlite", database=str(tmp_path))
+    with pytest.raises(SetupError, match="is a folder"), opened_history(url):
+        pass
 
 
 def test_an_old_history_is_brought_up_to_date_once(history_url: URL) -> None:
