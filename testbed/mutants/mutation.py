@@ -114,13 +114,19 @@ def load_mutations(folder: Path) -> list[Mutation]:
     """Return the mutations of a folder, sorted by name.
 
     Raises:
-        SetupError: the folder does not exist or has no mutation, or a file is not a patch.
+        SetupError: the folder does not exist or has no mutation, two have one name, or a file is
+            not a patch.
     """
     if not folder.is_dir():
         raise SetupError(f"{folder} is not a folder")
     files = sorted(path for path in folder.iterdir() if path.suffix in _SUFFIXES)
     if not files:
         raise SetupError(f"{folder} has no {', '.join(f'*{suffix}' for suffix in _SUFFIXES)}")
+    by_name: dict[str, Path] = {}
+    for path in files:
+        if (other := by_name.setdefault(path.stem, path)) != path:
+            message = f"{folder}: {other.name} and {path.name} are two mutations of one name"
+            raise SetupError(message, hint="rename one of them")
     return [_load(path) for path in files]
 
 

@@ -106,6 +106,13 @@ def test_a_semantic_patch_has_its_header_in_comments(tmp_path: Path) -> None:
     assert (found.what, found.semantic, found.files) == ("no zapping, ever", True, ())
 
 
+def test_two_mutations_of_one_name_are_refused(tmp_path: Path) -> None:
+    for name in ("a.cocci", "a.d.patch", "a.patch"):
+        write(tmp_path, name, "")
+    with pytest.raises(SetupError, match=r"a\.cocci and a\.patch are two mutations of one name"):
+        load_mutations(tmp_path)
+
+
 def test_a_folder_without_mutations_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SetupError, match="is not a folder"):
         load_mutations(tmp_path / "absent")
