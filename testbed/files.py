@@ -43,7 +43,8 @@ def write_whole(path: Path, text: str) -> None:
     scratch = path.with_name(f"{path.name}.{os.getpid()}.new")
     with _blamed(path):
         try:
-            scratch.write_text(text)
+            # Names of files may have bytes that are not UTF-8.
+            scratch.write_text(text, errors="surrogateescape")
             scratch.rename(path)
         except BaseException:
             scratch.unlink(missing_ok=True)

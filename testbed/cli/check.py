@@ -25,6 +25,7 @@ from testbed.check.script import BaseMapping
 from testbed.check.serieschange import SeriesChange, new_findings
 from testbed.check.seriesreport import change_content, change_lines, finding_lines
 from testbed.check.subjects import Subjects
+from testbed.check.trialnames import chosen_trials
 from testbed.cli.invocation import Invocation, opened
 from testbed.cli.options import json_option, kernel_options
 from testbed.errors import SetupError
@@ -129,12 +130,13 @@ def check(
         if value == "":
             raise click.UsageError(f"{option} is empty")
     kernels = tuple(filter(None, (before, after)))
+    patterns = chosen_trials(trials)
     if not any((driver, module, node, plan)) and (kernels or options["series"]):
-        sys.exit(_check_change(kernels, lower, trials, options))
+        sys.exit(_check_change(kernels, lower, patterns, options))
     if driver is not None:
         if module is not None or node is not None or plan is not None:
             raise click.UsageError("--driver excludes --module, --node and --plan")
-        sys.exit(_check_drivers(driver, kernels, lower, trials, options))
+        sys.exit(_check_drivers(driver, kernels, lower, patterns, options))
     if trials:
         raise click.UsageError("--trials needs --driver; a plan's key `skip` leaves out trials")
     modules = [*map(_existing, kernels), *filter(None, [module])]
@@ -180,7 +182,11 @@ def _write_report(
 
 
 def _check_drivers(
-    words: str, kernels: tuple[str, ...], lower: bool, trials: str, options: dict[str, Any]
+    words: str,
+    kernels: tuple[str, ...],
+    lower: bool,
+    trials: tuple[str, ...],
+    options: dict[str, Any],
 ) -> int:
     """Check the kernel's own drivers, on one kernel or on two. Return the exit status."""
     recipes = choose_recipes(words, load_recipes())
@@ -198,7 +204,7 @@ def _check_drivers(
             only_lower=lower,
             renamed=subjects.renamed,
             converted=subjects.converted,
-            trials=_patterns(trials),
+            trials=trials,
             finished=partial(_finished, sides[-1], labs[-1]),
         )
         found = checks.run(recipes)
@@ -211,7 +217,7 @@ def _check_drivers(
 
 
 def _check_change(
-    kernels: tuple[str, ...], lower: bool, trials: str, options: dict[str, Any]
+    kernels: tuple[str, ...], lower: bool, trials: tuple[str, ...], options: dict[str, Any]
 ) -> int:
     """Check what a series changes, or one kernel against another. Return the exit status."""
     options["flavour"] = options["flavour"] or DRIVERS
@@ -233,7 +239,7 @@ def _check_change(
             only_lower=lower,
             renamed=subjects.renamed,
             converted=subjects.converted,
-            trials=_patterns(trials),
+            trials=trials,
         )
         conversions = checks.run(subjects.recipes)
         result = SeriesChange(
@@ -294,10 +300,6 @@ def _finished(invocation: Invocation, lab: Lab, found: Checked | Conversion) -> 
     with (lab.run_dir / _MARKDOWN_FILE).open("a") as file:
         file.writelines(f"{line}\n" for line in _lines(found))
     invocation.ctx.progress.note(summary_line(found))
-
-
-def _patterns(trials: str) -> tuple[str, ...]:
-    return tuple(filter(None, trials.split(",")))
 
 
 def _kernel_words(kernel: str) -> dict[str, str]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from testbed.check.trialnames import chosen_trials
 from testbed.cli.invocation import opened
 from testbed.cli.options import FiniteRange, expression_option, json_option, kernel_options
 from testbed.coverage.counted import subject_of
@@ -59,6 +60,7 @@ def coverage(
       testbed coverage --series convert.mbox --flavour drivers --fuzz 0
     """
     covered: dict[str, Covered] = {}
+    patterns = chosen_trials(trials)
     with opened(options) as invocation, kept_dir(invocation.ctx.settings.results_dir) as folder:
         covering = Covering(
             ctx=invocation.ctx,
@@ -67,7 +69,7 @@ def coverage(
             folder=folder,
             expression=expression,
             drivers=drivers,
-            trials=tuple(filter(None, trials.split(","))),
+            trials=patterns,
             fuzz_seconds=seconds,
         )
         try:

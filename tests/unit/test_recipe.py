@@ -24,6 +24,7 @@ from testbed.check.intreeloading import OWN_MODULES, InTreeLoader, require_modul
 from testbed.check.opening import Opener
 from testbed.check.recipeplan import recipe_plan
 from testbed.check.script import BaseMapping, DriverScript
+from testbed.check.trialnames import chosen_trials
 from testbed.context import Context
 from testbed.errors import GuestFileError, SetupError
 from testbed.flavour import DRIVERS, FLAVOURS
@@ -288,6 +289,17 @@ def test_only_the_trials_that_were_asked_for_are_wanted(
     plan = recipe_plan(KNOWN["perf"], only=only)
     trials = ("sizes-shared", "fork-private", "chain")
     assert [trial for trial in trials if plan.wants(trial)] == wanted
+
+
+@pytest.mark.parametrize("words", ["", "chain", "exit,mlock*", "exit-shared", "prot-none", "a*"])
+def test_trials_are_chosen_by_their_names(words: str) -> None:
+    assert chosen_trials(words) == tuple(filter(None, words.split(",")))
+
+
+def test_a_trial_that_nothing_is_called_is_refused() -> None:
+    with pytest.raises(SetupError, match="no trial is called 'chian'") as caught:
+        chosen_trials("exit,chian")
+    assert caught.value.hint == "did you mean chain?"
 
 
 def test_without_the_direct_path_a_stack_is_left(make: Callable[[str], Recipe]) -> None:
