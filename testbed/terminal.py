@@ -31,6 +31,9 @@ from testbed.remaining import Remaining
 # Seconds between two plain lines of a long step.
 _PLAIN_INTERVAL = 15.0
 
+# A line is repeated after so many seconds, because some CI systems end a job that is silent.
+_SILENCE = 300.0
+
 # Pictures of bars and table a second. Each costs some milliseconds, which the tests could use.
 _REFRESHES = 4
 
@@ -195,6 +198,7 @@ class _PlainStep:
     total: float | None
     printed: float = field(default_factory=time.monotonic)
     remaining: Remaining = field(default_factory=Remaining)
+    shown: str = ""  # the last line
 
     def update(
         self,
@@ -206,13 +210,15 @@ class _PlainStep:
     ) -> None:
         self.total = total if total is not None else self.total
         self.remaining.update(done, self.total, seconds)
-        # The first expectation is shown at once.
-        if seconds is None and time.monotonic() - self.printed < _PLAIN_INTERVAL:
-            return
-        self.printed = time.monotonic()
         share = f" {100 * done / self.total:.0f}%" if self.total else ""
         left = f" ({self.remaining})" if str(self.remaining) else ""
-        plain(self.console, f"... {self.title}{share}{left} {note}".rstrip())
+        line = f"... {self.title}{share}{left} {note}".rstrip()
+        silence = _SILENCE if line == self.shown else _PLAIN_INTERVAL
+        # The first expectation is shown at once.
+        if seconds is None and time.monotonic() - self.printed < silence:
+            return
+        self.printed, self.shown = time.monotonic(), line
+        plain(self.console, line)
 
 
 class PlainProgress:

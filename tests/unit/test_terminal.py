@@ -69,6 +69,18 @@ def test_a_pipe_shows_the_remaining_time_once_and_then_at_intervals(
     assert re.fullmatch(r"... compile 50% \(about \d+ s left\) mm/vma\.o", line)
 
 
+def test_a_pipe_repeats_no_line_before_a_long_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("testbed.terminal._PLAIN_INTERVAL", 0.0)
+    console = Console(file=io.StringIO(), force_terminal=False)
+    with make_progress(console).step("cells") as step:
+        for note in ("first", "first", "second", "first"):
+            step.update(1, total=2, note=note)
+        monkeypatch.setattr("testbed.terminal._SILENCE", 0.0)
+        step.update(1, total=2, note="first")
+    notes = [line.split()[-1] for line in _text(console).splitlines()[1:-1]]
+    assert notes == ["first", "second", "first", "first"]
+
+
 def test_a_note_stays_on_one_line_and_can_be_copied() -> None:
     console = Console(file=io.StringIO(), force_terminal=True, width=20)
     make_progress(console).note("log in: ssh -p 2222 root@127.0.0.1")
