@@ -19,7 +19,7 @@ from testbed.fuzz.faults import (
     first_fault,
     may_be_killed,
 )
-from testbed.fuzz.program import ROOM, Program, warns
+from testbed.fuzz.program import ROOM, Program, may_warn
 from testbed.guest.splat_patterns import SplatKind
 from testbed.mmap import rules
 from testbed.mmap.execution import Execution
@@ -206,4 +206,4 @@ def of_aftermath(ran: Ran) -> Deviation:
 def _is_expected(program: Program, error: TestbedError) -> bool:
     """Whether the kernel printed only the warnings with which it refuses this program's plan."""
     kinds = {word.split(":")[0] for word in error.message.split("; ")}
-    return warns(program) is not None and isinstance(error, KernelSplat) and kinds == {"warning"}
+    return may_warn(program) and isinstance(error, KernelSplat) and kinds == {"warning"}

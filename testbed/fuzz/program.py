@@ -12,10 +12,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from testbed.guest.splat_patterns import SplatKind
 from testbed.mmap.path import HookPath
 from testbed.mmap.plan import NOTHING, Action, Plan, VmOps
-from testbed.mmap.prediction import action_extent
+from testbed.mmap.prediction import acting, action_extent, number
 from testbed.mmap.scenario import Call, Scenario
 
 # An anonymous mapping that a program may make first: `m` is then placed below it, or in it.
@@ -204,22 +203,40 @@ def groups_of(steps: tuple[Step, ...]) -> Iterator[tuple[Step, ...]]:
         yield from [together] if task is Task.CHILD else ((step,) for step in together)
 
 
-def warns(program: Program) -> tuple[SplatKind, str] | None:
-    """Return the warning that the kernel has to print: it finds an error of the driver.
+def may_warn(program: Program) -> bool:
+    """Whether the kernel may print a warning because it finds an error of the driver.
 
-    These are a range outside of the mapping (include/linux/mm.h), and what mm/util.c does not know:
-    a type of action, and an error that is none (IS_ERR_VALUE()).
+    These are a range outside of a mapping (include/linux/mm.h), and what mm/util.c does not know: a
+    type of action, and an error that is none (IS_ERR_VALUE()).
     """
     plan = program.plan
     wrong = plan.error_override is not None and not _is_error(plan.error_override)
-    extent = action_extent(program.scenario, _PAGE)
-    outside = (
-        plan.action in (Action.REMAP, Action.IOREMAP)
-        and extent is not None
-        and extent.start + extent.size > program.call.pages * _PAGE
-    )
+    outside = any(_acts_outside(program, pages) for pages in _mapped(program))
     unknown = plan.action is Action.UNKNOWN
-    return (SplatKind.WARNING, "") if wrong or outside or unknown else None
+    return wrong or outside or unknown
+
+
+def _mapped(program: Program) -> Iterator[int]:
+    """Yield the pages of each mapping for which the hook runs."""
+    yield program.call.pages
+    for step in program.steps:
+        words = step.line.split()
+        if words[0] == "map" and step.maps_again:
+            length = next(word for word in words if word.startswith("len="))
+            yield -(-number(length.removeprefix("len="), _PAGE) // _PAGE)
+        elif words[0] == "remap_file_pages":
+            run = next((word for word in words[2:] if word[0].isdigit()), "0")
+            yield int(run.rpartition("-")[2]) - int(run.partition("-")[0]) + 1
+
+
+def _acts_outside(program: Program, pages: int) -> bool:
+    """Whether the action's range ends behind a mapping of so many pages."""
+    call = dataclasses.replace(program.call, pages=pages)
+    scenario = dataclasses.replace(program.scenario, call=call)
+    extent = action_extent(scenario, _PAGE)
+    if extent is None or acting(scenario).action not in (Action.REMAP, Action.IOREMAP):
+        return False
+    return extent.start + extent.size > pages * _PAGE
 
 
 def _is_error(text: str) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from testbed.fuzz.csteps import c_steps
 from testbed.fuzz.cwords import c_address, c_bytes, c_flags, c_prot
 from testbed.fuzz.judge import within_model
-from testbed.fuzz.program import ROOM_PAGES, SPARE, Program, warns
+from testbed.fuzz.program import ROOM_PAGES, SPARE, Program, may_warn
 from testbed.mmap.path import HookPath
 from testbed.mmap.plan import NOTHING, Plan
 from testbed.mmap.prediction import HAVE_CLOSE, HAVE_MAPPED, fails_late, failure, vm_ops
@@ -39,7 +39,7 @@ def c_test(program: Program, paths: Sequence[HookPath], about: str) -> str:
         *_comment(about),
         '#include "reproducer.h"',
         "",
-        f"static const bool may_warn = {_bool(warns(program) is not None)};",
+        f"static const bool may_warn = {_bool(may_warn(program))};",
         f"static const bool may_be_killed = {_bool(program.limited)};",
         "",
         "static const struct path paths[MAX_PATHS] = {",

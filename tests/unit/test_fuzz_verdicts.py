@@ -166,6 +166,24 @@ def test_the_warning_about_a_wrong_driver_is_expected(plan: Plan, expected: bool
     assert shown(Ran(Program(plan=plan), aftermath=bug)) != []
 
 
+@pytest.mark.parametrize(
+    ("step", "expected"),
+    [
+        ("map o top len=1p off=1p flags=shared", True),
+        ("map o top len=4097 off=1p flags=shared", False),
+        ("map room anon len=1p flags=private", False),
+        ("remap_file_pages m off=1p 2", True),
+        ("remap_file_pages m off=1p 0-1", False),
+        ("mremap m len=1p", False),
+    ],
+)
+def test_the_warning_about_a_second_shorter_mapping_is_expected(step: str, expected: bool) -> None:
+    splat = KernelSplat("warning: WARNING in apply_to_desc")
+    plan = Plan(action=Action.REMAP, action_size="2p")
+    program = Program(plan=plan, call=Call(pages=4), steps=(Step(step),))
+    assert (shown(Ran(program, aftermath=splat)) == []) is expected
+
+
 def test_every_known_defect_is_in_the_findings() -> None:
     sections = set(re.findall(r"^## (KD\w+):", _FINDINGS.read_text(), flags=re.MULTILINE))
     assert {each.name for each in KNOWN} <= sections
