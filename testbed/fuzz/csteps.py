@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from testbed.fuzz.cwords import c_address, c_bytes, c_flags, c_or, c_prot
 from testbed.fuzz.faults import CHANGING, IN_PARTS
-from testbed.fuzz.program import GATE_MS, MEMCG, ROOM, Step, Task, groups_of
+from testbed.fuzz.program import GATE_MS, MEMCG, ROOM, Step, Task, turns_of
 
 
 @dataclass
@@ -22,26 +22,24 @@ class CSteps:
 def c_steps(steps: tuple[Step, ...]) -> CSteps:
     """Return the steps as C, in the order in which the probe does them."""
     code, waits, merged = CSteps(), False, False
-    for group in groups_of(steps):
-        if not merged and any(step.maps_again for step in group):
+    for turn in turns_of(steps):
+        if not merged and any(step.maps_again for step in turn):
             merged = True
             code.body.append("stop_comparing(run);")
-        if group[0].task is Task.SECOND:
-            code.body += ["join_second(run);"] if waits else []
-            code.body.append(_second(group[0], code.functions))
-            waits = True
-            continue
-        code.body += _children(group) if group[0].task is Task.CHILD else _own(group[0], waits)
-        code.body += ["join_second(run);"] if waits else []
-        waits = False
-    code.body += ["join_second(run);"] if waits else []
+        if not turn:
+            code.body.append("join_second(run);")
+        elif turn[0].task is Task.SECOND:
+            code.body.append(_second(turn[0], code.functions))
+        else:
+            code.body += _children(turn) if turn[0].task is Task.CHILD else _own(turn[0], waits)
+        waits = any(step.task is Task.SECOND for step in turn)
     return code
 
 
 def _second(step: Step, functions: list[str]) -> str:
     """Add the function of a step of the second task. Return its start."""
     name = f"second_{len(functions)}"
-    lines = [f"\t{line}" for line in _step(step.line.split())] or ["\t(void)run;"]
+    lines = [f"\t{line}" for line in _step(step)] or ["\t(void)run;"]
     functions.append("\n".join([f"static void {name}(struct run *run)", "{", *lines, "}", ""]))
     gate = f"MMAP_TESTBED_GATE_{step.gate.upper()}"
     return f"start_second(run, {name}, {gate}, {GATE_MS});"
@@ -52,7 +50,7 @@ def _children(group: tuple[Step, ...]) -> Iterator[str]:
     if group[0].fails:
         yield f"fail_allocation(run, {group[0].fails});"
     yield "if (!ended(run, fork())) {"
-    yield from (f"\t{line}" for step in group for line in _step(step.line.split()))
+    yield from (f"\t{line}" for step in group for line in _step(step))
     yield "\t_exit(0);"
     yield "}"
     yield "wait(NULL);"
@@ -65,33 +63,33 @@ def _own(step: Step, waits: bool) -> Iterator[str]:
         waits: whether the second task may change the mapping meanwhile.
     """
     if not step.fails:
-        yield from _step(step.line.split())
+        yield from _step(step)
         return
     looks = step.op not in CHANGING and not waits
     if looks:
         yield "before = view(run, M);"
     yield f"fail_allocation(run, {step.fails});"
-    yield from _step(step.line.split())
+    yield from _step(step)
     if looks:
         most = 1 if step.op in IN_PARTS else 0
         yield f'expect_unchanged(run, "{step.op}", M, &before, {most});'
 
 
-def _step(words: list[str]) -> Iterator[str]:
+def _step(step: Step) -> Iterator[str]:
+    words = step.line.split()
     op, name, rest = words[0], words[1].upper() if len(words) > 1 else "M", words[2:]
     if op == MEMCG:
         yield f"limit_memory(run, {c_bytes(words[1])});"
         return
-    run = next((word for word in rest if word[0].isdigit()), "")
-    count = int(_last(run)) - int(_first(run)) + 1
-    pages = f"run->at[{name}].addr + PAGES({_first(run)}), PAGES({count})"
+    first, last = step.pages[0], step.pages[-1]
+    pages = f"run->at[{name}].addr + PAGES({first}), PAGES({len(step.pages)})"
     keys = dict(word.split("=", 1) for word in rest if "=" in word)
     if op == "read" and name == ROOM.upper():
         yield "expect_zero(run, ROOM);"
     elif op == "read":
-        yield f"read_pages(run, {name}, {_first(run)}, {_last(run)});"
+        yield f"read_pages(run, {name}, {first}, {last});"
     elif op == "write":
-        yield f"write_pages(run, {name}, {_first(run)}, {_last(run)}, {rest[1]});"
+        yield f"write_pages(run, {name}, {first}, {last}, {rest[1]});"
     elif op in ("munmap", "mlock", "munlock"):
         yield f'did(run, "{op}", {op}({pages}));'
     elif op == "mprotect":
@@ -114,12 +112,4 @@ def _step(words: list[str]) -> Iterator[str]:
         how = f"{c_prot(keys.get('prot', 'rw'))}, {c_flags(keys['flags'])}"
         yield f"    {how}, {c_bytes(keys['off'])});"
     elif op != "hooklog":
-        yield f"look(run, {name}, {_first(run)});"
-
-
-def _first(run: str) -> str:
-    return run.split("-")[0] or "0"
-
-
-def _last(run: str) -> str:
-    return run.split("-")[-1] or "0"
+        yield f"look(run, {name}, {first});"

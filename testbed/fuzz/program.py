@@ -88,6 +88,12 @@ class Step:
         return self.task is Task.CHILD or (self.task is Task.OWN and self.op in _CALLS)
 
     @property
+    def pages(self) -> range:
+        """The pages of the mapping that it names; the first one if it names none."""
+        run = next((word for word in self.line.split()[2:] if word[0].isdigit()), "0")
+        return range(int(run.partition("-")[0]), int(run.rpartition("-")[2]) + 1)
+
+    @property
     def maps_again(self) -> bool:
         """Whether it maps the file once more, so that a hook may run again or VMAs may merge."""
         words = self.line.split()
@@ -165,17 +171,32 @@ class Program:
 
 
 def _lines(steps: tuple[Step, ...]) -> Iterator[str]:
+    for turn in turns_of(steps):
+        if not turn:
+            yield "join"
+        elif turn[0].task is Task.SECOND:
+            yield from (f"gate top {turn[0].gate} {GATE_MS}", f"second {turn[0].line}")
+        else:
+            yield from _children(turn) if turn[0].task is Task.CHILD else _own(turn[0])
+
+
+def turns_of(steps: tuple[Step, ...]) -> Iterator[tuple[Step, ...]]:
+    """Yield the steps one by one, but those of one child together.
+
+    A turn without a step is the place where the first task waits for the second one: after the next
+    turn, or before another step of the second task.
+    """
     waits = False
-    for group in groups_of(steps):
-        if group[0].task is Task.SECOND:
-            yield from ["join"] if waits else []
-            yield from [f"gate top {group[0].gate} {GATE_MS}", f"second {group[0].line}"]
-            waits = True
-            continue
-        yield from _children(group) if group[0].task is Task.CHILD else _own(group[0])
-        yield from ["join"] if waits else []
-        waits = False
-    yield from ["join"] if waits else []
+    for turn in _groups(steps):
+        is_second = turn[0].task is Task.SECOND
+        if waits and is_second:
+            yield ()
+        yield turn
+        if waits and not is_second:
+            yield ()
+        waits = is_second
+    if waits:
+        yield ()
 
 
 def _children(group: tuple[Step, ...]) -> Iterator[str]:
@@ -196,8 +217,7 @@ def memory_line(pages: int) -> str:
     return f"{MEMCG} {pages}p"
 
 
-def groups_of(steps: tuple[Step, ...]) -> Iterator[tuple[Step, ...]]:
-    """Yield the steps one by one, but those of one child together."""
+def _groups(steps: tuple[Step, ...]) -> Iterator[tuple[Step, ...]]:
     for task, group in itertools.groupby(steps, lambda step: step.task):
         together = tuple(group)
         yield from [together] if task is Task.CHILD else ((step,) for step in together)
@@ -225,8 +245,7 @@ def _mapped(program: Program) -> Iterator[int]:
             length = next(word for word in words if word.startswith("len="))
             yield -(-number(length.removeprefix("len="), _PAGE) // _PAGE)
         elif words[0] == "remap_file_pages":
-            run = next((word for word in words[2:] if word[0].isdigit()), "0")
-            yield int(run.rpartition("-")[2]) - int(run.partition("-")[0]) + 1
+            yield len(step.pages)
 
 
 def _acts_outside(program: Program, pages: int) -> bool:
