@@ -58,7 +58,9 @@ def test_7_after_it(guest, stack):
 
 
 def test_7b_power_off(guest):
+    # The kernel powers off from a work item, after the write returned (kernel/power/poweroff.c).
     guest.session.write(("/proc/sysrq-trigger", b"o"))
+    guest.session.check(["sleep", "600"])
 
 
 def test_7c_after_it(guest, stack):
@@ -107,3 +109,4 @@ def test_a_broken_guest_fails_one_test_and_no_other(lab: Lab, arch: str, tmp_pat
     assert {name: case["status"] for name, case in found.items()} == EXPECTED
     assert "do_mmap" in found["test_1_unexpected_warning"]["evidence"]
     assert "sysrq triggered crash" in found["test_6_panic"]["evidence"]
+    assert "powered itself off" in found["test_7b_power_off"]["reason"]
