@@ -9,9 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from testbed.results.model import Case, Run, Status
-
-# Numbers in a failure differ between kernels and between boots.
-_NUMBER = re.compile(r"0x[0-9a-fA-F]+|\b[0-9a-f]{8,}\b|\d+")
+from testbed.results.reason import normalised
 
 # The test name of a case that stands for a kernel that did not build.
 NO_KERNEL = "the build"
@@ -39,7 +37,7 @@ class FailureSignature:
 
 def signature_of(case: Case) -> FailureSignature:
     """Return the signature of a failure, without numbers, addresses and repeated phrases."""
-    words = _NUMBER.sub("#", case.reason).split("; ")
+    words = normalised(case.reason).split("; ")
     return FailureSignature(case.test, case.error, "; ".join(dict.fromkeys(words)))
 
 

@@ -65,7 +65,7 @@ def alike_changes(found: Iterable[tuple[FactChange, Place]]) -> list[Alike]:
     """Put changes of facts into groups: the same fact of a step changed in the same way."""
     groups: dict[tuple[str, ...], Alike] = {}
     for change, place in found:
-        groups.setdefault(_kind(change), Alike(change)).places.append(place)
+        groups.setdefault(change_kind(change), Alike(change)).places.append(place)
     return list(groups.values())
 
 
@@ -90,7 +90,8 @@ def _change(group: Alike) -> FactChange:
     return group.example
 
 
-def _kind(change: FactChange) -> tuple[str, ...]:
+def change_kind(change: FactChange) -> tuple[str, ...]:
+    """Return what equal changes of one fact of a step have in common."""
     match = _WHERE.match(change.where)
     where = (match[1] or "", _INDEX.sub("[]", match[2])) if match else (change.where,)
     return (*where, *_delta(change))

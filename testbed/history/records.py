@@ -11,6 +11,7 @@ from typing import Any
 
 from testbed.cache import digest
 from testbed.results.model import Facts, Run, Status, TestFacts
+from testbed.results.reason import cause_of
 
 # The outcomes that say something about a kernel. MISS and SKIP are neither good nor bad.
 BAD = frozenset({Status.FAIL, Status.ERROR})
@@ -82,7 +83,7 @@ class CellRecord:
 
 @dataclass(frozen=True)
 class Signature:
-    """What failures with one cause have in common."""
+    """A failure without what differs from run to run."""
 
     kind: str  # the class of the error; may be empty
     title: str  # its reason, without what differs from run to run
@@ -90,6 +91,11 @@ class Signature:
     @property
     def text(self) -> str:
         return f"{self.kind}: {self.title}" if self.kind else self.title
+
+    @property
+    def cause(self) -> str:
+        """What it shares with failures of other tests. Equal: they have one cause."""
+        return f"{self.kind}: {cause_of(self.title)}"
 
     @property
     def digest(self) -> str:

@@ -82,8 +82,9 @@ def _complaint(
     differing: list[Disagreement],
 ) -> Iterator[str]:
     scenario = execution.scenario
-    yield f"{scenario.name} on {execution.path}: " + "; ".join(_headline(broken, differing))
-    yield f"plan: {scenario.plan}; call: {scenario.call}"
+    # The first line is the reason: tests that fail alike have equal ones, so it names no scenario.
+    yield "; ".join(_headline(broken, differing))
+    yield f"{scenario.name} on {execution.path}: plan {scenario.plan}; call {scenario.call}"
     yield from map(str, broken)
     yield from _promises(broken)
     if reference is not None and differing:

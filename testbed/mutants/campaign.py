@@ -21,6 +21,7 @@ from testbed.context import Context
 from testbed.errors import InfraError, SetupError
 from testbed.kernel.series import Series
 from testbed.kernel.source import resolve, unpack
+from testbed.lab.environment import environment_of
 from testbed.lab.lab import Lab
 from testbed.mutants.crew import Crew, Died
 from testbed.mutants.facts import GoodFacts
@@ -39,7 +40,7 @@ from testbed.mutants.rates import rate_lines
 from testbed.mutants.trial import SEED, Trial, Tried, lab_of
 from testbed.mutants.vmatests import find_vma_tests
 from testbed.progress import Step
-from testbed.results.model import EXIT_EXPECTED, EXIT_FINDINGS, EXIT_INFRA
+from testbed.results.model import EXIT_EXPECTED, EXIT_FINDINGS, EXIT_INFRA, Environment
 from testbed.settings import Settings, available_mib
 from testbed.suite.identity import suite_identity
 from testbed.suite.orderdata import KILLERS_FILE, SECONDS_FILE, Killers, chosen_killers
@@ -70,6 +71,7 @@ class Campaign:
     quick: bool = False  # whether to run only the tests of `testbed run --quick`
     outcomes: list[Outcome] = field(default_factory=list)
     crew: Callable[[int], Crew[Tried]] = Crew
+    environments: dict[str, Environment] = field(default_factory=dict)  # of good kernels, by arch
     _started: float = field(default_factory=time.time)
     _good: dict[str, str] = field(default_factory=dict)  # the keys of the good kernels, by arch
 
@@ -119,7 +121,9 @@ class Campaign:
         of several campaigns one makes it.
         """
         with closing(lab_of(self.ctx, self.series, arch, self.folder)) as lab:
-            good = lab.prepared(arch).kernel.key
+            prepared = lab.prepared(arch)
+            good = prepared.kernel.key
+            self.environments[arch] = environment_of(prepared, self.ctx.settings.isolation)
             self._good[arch] = good
             key = digest("control", good, arch, self._suite, *first)
             if not self._is_proved(key, arch, first):

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from testbed.history.records import BAD, Finding, Signature
+from testbed.history.records import BAD, Finding
 from testbed.kernel.revision import tree_of
 from testbed.nightly.bisect_cell import BAD as BAD_END
 from testbed.nightly.bisect_cell import GOOD as GOOD_END
@@ -22,7 +22,7 @@ CellOf = Callable[[Finding], Cell | None]
 def confirmations(findings: Sequence[Finding], cell_of: CellOf, most: int) -> Iterator[Cell]:
     """Yield a cell for each cell of the night with new failures: it tries them again, alone.
 
-    Of many failures, `most` are tried: first one of each signature.
+    Of many failures, `most` are tried: first one of each cause.
     """
     failed: dict[str, list[Finding]] = defaultdict(list)
     cells: dict[str, Cell] = {}
@@ -43,19 +43,20 @@ def confirmations(findings: Sequence[Finding], cell_of: CellOf, most: int) -> It
 
 
 def _varied(findings: Iterable[Finding]) -> list[Finding]:
-    """Return findings with the first of each signature first, then the second of each."""
-    places: dict[Signature | None, int] = defaultdict(int)
+    """Return findings with the first of each cause first, then the second of each."""
+    places: dict[str, int] = defaultdict(int)
     ranked = []
     for finding in findings:
-        ranked.append((places[finding.signature], finding))
-        places[finding.signature] += 1
+        cause = _cause(finding)
+        ranked.append((places[cause], finding))
+        places[cause] += 1
     return [finding for _, finding in sorted(ranked, key=lambda pair: pair[0])]
 
 
 def bisections(findings: Sequence[Finding], cell_of: CellOf) -> Iterator[Cell]:
     """Yield a cell for each new failure of a git stream: it searches the commit.
 
-    Failures with one signature between the same commits are searched once.
+    Failures with one cause between the same commits are searched once.
     """
     searched = set()
     for finding in findings:
@@ -65,10 +66,14 @@ def bisections(findings: Sequence[Finding], cell_of: CellOf) -> Iterator[Cell]:
         cell = cell_of(finding)
         if cell is None or not _has_history(cell) or not all(ends) or ends[0] == ends[1]:
             continue
-        if (ends, finding.signature) not in searched:
-            searched.add((ends, finding.signature))
+        if (ends, _cause(finding)) not in searched:
+            searched.add((ends, _cause(finding)))
             params = {GOOD_END: ends[0], BAD_END: ends[1]}
             yield derived(cell, kind=BISECT, only=(finding.test,), params=params)
+
+
+def _cause(finding: Finding) -> str:
+    return finding.signature.cause if finding.signature else finding.test
 
 
 def _has_history(cell: Cell) -> bool:

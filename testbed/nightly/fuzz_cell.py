@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 
 from testbed.context import Context
 from testbed.fuzz.extra import require_extra
+from testbed.lab.environment import environment_of
 from testbed.lab.lab import Lab
 from testbed.nightly.cell import RUN_FOLDER, Cell, Found
 from testbed.nightly.tests_cell import tests_identity
 from testbed.results.model import Case, Run, Status
 from testbed.results.store import write_run
+from testbed.settings import Isolation
 
 if TYPE_CHECKING:
     from testbed.fuzz.alone import Finding
@@ -49,11 +51,13 @@ def run_fuzz(cell: Cell, ctx: Context, out: Path) -> Found:
             lab, _PROFILE, seconds=60.0 * _minutes(cell), seed=cell.seed, corpus=None, forget=()
         )
         fuzzing.run()
+        environment = environment_of(lab.prepared(cell.arch), Isolation.CLONE)
     run = Run(
         name=out.name,
         command=f"testbed fuzz --kernel {cell.kernel} --arch {cell.arch} --seed {cell.seed}",
         started=started,
         seconds=round(time.monotonic() - began, 1),
+        environments=(environment,),
         cases=tuple(case for campaign in fuzzing.campaigns for case in cases_of(campaign)),
     )
     write_run(folder, run)

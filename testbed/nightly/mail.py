@@ -12,15 +12,16 @@ from datetime import datetime
 from email.message import EmailMessage
 from email.utils import format_datetime, make_msgid
 
-from testbed.history.records import Class, Finding
+from testbed.history.records import Class
+from testbed.nightly.alike import Group, alike, lanes_of
 from testbed.nightly.night import Bisected, Night
-from testbed.nightly.summary import kernel_of
+from testbed.nightly.summary import kernel_of, searches
 
 MAIL_FILE = "mail.txt"
 
 _WIDTH = 72  # of lines of text; commands and names stay whole
 
-# Findings of one class that a mail shows; the rest is counted.
+# Findings of one class that a mail shows, each with those that are alike; the rest is counted.
 _MOST = 10
 
 
@@ -67,17 +68,20 @@ def _body(night: Night) -> Iterator[str]:
         found = night.of_class(kind)
         if found:
             yield from ("", f"{title}: {len(found)}", "")
-        for finding in found[:_MOST]:
-            yield from _paragraph(finding, night.bisected)
-        if len(found) > _MOST:
-            yield f"... and {len(found) - _MOST} more."
+        groups = alike(found, night)
+        for group in groups[:_MOST]:
+            yield from _paragraph(group, night)
+        rest = groups[_MOST:]
+        if rest:
+            yield f"... and {sum(map(len, rest))} more, for {len(rest)} other reasons."
     yield from ("", "Kernels of this night:")
     sources = {each.cell.stream: each.cell for each in night.cells}
     for stream, cell in sources.items():
         yield f"  {stream}: {cell.source}{f' with {cell.series}' if cell.series else ''}"
 
 
-def _paragraph(finding: Finding, bisected: Sequence[Bisected]) -> Iterator[str]:
+def _paragraph(group: Group, night: Night) -> Iterator[str]:
+    finding = group[0]
     yield f"* {finding.test}"
     yield f"  {finding.lane.key}"
     if finding.signature:
@@ -87,9 +91,11 @@ def _paragraph(finding: Finding, bisected: Sequence[Bisected]) -> Iterator[str]:
     if finding.last_good and finding.first_bad:
         yield f"  last good: {kernel_of(finding.last_good)}"
         yield f"  first bad: {kernel_of(finding.first_bad)}"
-    for each in bisected:
-        if each.test == finding.test and each.stream == finding.lane.stream:
-            yield from _commit(each)
+    for each in searches(group, night):
+        yield from _commit(each)
+    if len(group) > 1:
+        more = f"and {len(group) - 1} more tests for the same reason: {lanes_of(group)}"
+        yield from textwrap.wrap(more, _WIDTH, initial_indent="  ", subsequent_indent="  ")
     yield ""
 
 

@@ -51,6 +51,7 @@ def run_mutants(cell: Cell, ctx: Context, out: Path) -> Found:
         command=f"testbed mutants --kernel {cell.kernel} --arch {cell.arch}",
         started=started,
         seconds=round(time.monotonic() - began, 1),
+        environments=tuple(campaign.environments.values()),
         cases=tuple(case_of(outcome) for outcome in campaign.outcomes),
     )
     if all(case.status is Status.MISS for case in run.cases):

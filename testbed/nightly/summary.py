@@ -5,16 +5,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from testbed.history.records import Class, Finding, Point
+from testbed.history.records import Class, Point
+from testbed.nightly.alike import Group, alike, lanes_of
 from testbed.nightly.cell import Cell
-from testbed.nightly.night import Night, NightCell, counted
+from testbed.nightly.night import Bisected, Night, NightCell, counted
 from testbed.nightly.table import State
 from testbed.results.model import Status
 
 # Classes whose findings are listed; the others are only counted.
 _LISTED = (Class.NEW, Class.OTHERWISE, Class.CHANGED, Class.FIXED)
 
-# Findings of one class that are listed.
+# Findings of one class that are listed, each with those that are alike.
 _MOST = 20
 
 # Changed facts of one test that are listed; its page has all.
@@ -28,11 +29,12 @@ def summary_lines(night: Night) -> Iterator[str]:
     counts = counted(night.findings)
     yield " | ".join(f"{n} {kind}" for kind, n in counts.items())
     for kind in _LISTED:
-        found = night.of_class(kind)
-        for finding in found[:_MOST]:
-            yield from finding_lines(finding, night)
-        if len(found) > _MOST:
-            yield f"... and {len(found) - _MOST} more {kind}"
+        groups = alike(night.of_class(kind), night)
+        for group in groups[:_MOST]:
+            yield from _group_lines(group, night)
+        rest = groups[_MOST:]
+        if rest:
+            yield f"... and {sum(map(len, rest))} more {kind}, for {len(rest)} other reasons"
     if night.trouble:
         yield f"the history went away, so nothing is compared: {night.trouble}"
     states = ((state, len(night.of_state(state))) for state in State)
@@ -41,8 +43,9 @@ def summary_lines(night: Night) -> Iterator[str]:
     yield f"night: {night.folder}"
 
 
-def finding_lines(finding: Finding, night: Night) -> Iterator[str]:
+def _group_lines(group: Group, night: Night) -> Iterator[str]:
     """Yield a finding: what, where, since when, what changed, and the commit if one was found."""
+    finding = group[0]
     why = f": {finding.signature.text}" if finding.signature else ""
     yield f"{finding.kind} {finding.test}{why}"
     rate = f", bad in {finding.bad} of {finding.total}" if finding.total else ""
@@ -54,10 +57,17 @@ def finding_lines(finding: Finding, night: Night) -> Iterator[str]:
     yield from (f"    {fact.where}: {fact.new}, not {fact.base}" for fact in facts[:_FACTS])
     if len(facts) > _FACTS:
         yield f"    and {len(facts) - _FACTS} more facts"
-    for each in night.bisected:
-        if each.test == finding.test and each.stream == finding.lane.stream:
-            found = f"{each.commit[:12]} {each.title}" if each.commit else each.reason
-            yield f"    first bad commit: {found}"
+    for each in searches(group, night):
+        found = f"{each.commit[:12]} {each.title}" if each.commit else each.reason
+        yield f"    first bad commit: {found}"
+    if len(group) > 1:
+        yield f"    and {len(group) - 1} more for the same reason: {lanes_of(group)}"
+
+
+def searches(group: Group, night: Night) -> list[Bisected]:
+    """Return the searches for the commit that made one of these tests fail."""
+    tests = {(finding.test, finding.lane.stream) for finding in group}
+    return [each for each in night.bisected if (each.test, each.stream) in tests]
 
 
 def kernel_of(point: Point) -> str:

@@ -3,15 +3,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from testbed.history.records import BAD, GOOD, Class, Finding, Outcome, Square
+from testbed.history.records import BAD, GOOD, Class, Finding, Lane, Outcome, Square
+from testbed.nightly.alike import alike
 from testbed.nightly.cell import RUN_FOLDER
-from testbed.nightly.night import NightCell
+from testbed.nightly.night import Night, NightCell
 from testbed.nightly.table import State
 from testbed.pages import burnpage
 from testbed.pages.nightsite import NightSite
@@ -22,8 +25,9 @@ from testbed.results.model import Status
 
 FLAKY = f"{FOLDER}/flaky.html"
 
-# The rows of one class on the first page; pages of runs have all.
+# The rows of one class on the first page, and the tests in a row; pages of runs have all.
 _ROWS = 100
+_TESTS = 200
 
 # In pixels.
 _TREND_WIDTH, _TREND_HEIGHT = 155, 26
@@ -51,17 +55,34 @@ class NightKind:
 
 @dataclass(frozen=True)
 class Row:
-    """One finding, as a row of a table."""
+    """One finding, as a row of a table, with others that are alike."""
 
     finding: Finding
     strip: tuple[Square, ...]
     test_page: str  # empty: it has none
     failure_page: str  # of tonight's result; empty: it has none
+    others: tuple[Row, ...] = ()
 
     @property
     def why(self) -> str:
         signature = self.finding.signature or self.finding.before_signature
         return signature.text if signature is not None else ""
+
+    @property
+    def size(self) -> int:
+        return 1 + len(self.others)
+
+    @property
+    def lanes(self) -> dict[Lane, int]:
+        """The number of findings of each lane."""
+        return Counter(row.finding.lane for row in (self, *self.others))
+
+    @property
+    def words(self) -> str:
+        """What the filter of the page looks at."""
+        rows = (self, *self.others[:_TESTS])
+        tests = (f"{row.finding.test} {row.finding.lane.key}" for row in rows)
+        return " ".join([self.finding.kind, self.why, *tests])
 
     @property
     def flips(self) -> int:
@@ -95,9 +116,12 @@ def index(site: NightSite) -> Iterator[Page]:
         "headline": headline(site),
         "todo": list(todo(site)),
         "classes": [
-            (kind, about, look, rows.get(kind, [])) for kind, (about, look) in _CLASSES.items()
+            (kind, about, look, _joined(rows.get(kind, []), night))
+            for kind, (about, look) in _CLASSES.items()
         ],
+        "counts": {kind: len(rows.get(kind, [])) for kind in _CLASSES},
         "limit": _ROWS,
+        "tests": _TESTS,
         "lanes": site.lanes,
         "statuses": list(Status),
         "trend": trend_points,
@@ -144,7 +168,10 @@ def headline(site: NightSite) -> str:
     listed = [f"{new} new {'failure' if new == 1 else 'failures'}"] if new else []
     listed += [f"{otherwise} in another way than before"] if otherwise else []
     if listed:
-        return " and ".join(listed)
+        bad = site.night.of_class(Class.NEW, Class.OTHERWISE)
+        reasons = len(alike(bad, site.night))
+        why = f", for {reasons} {'reason' if reasons == 1 else 'reasons'}"
+        return " and ".join(listed) + (why if len(bad) > 1 else "")
     if site.night.exit_status:
         return "some cells have no result"
     return "nothing new"
@@ -190,6 +217,13 @@ def outcome_kind(outcome: Outcome) -> str:
 
 def _kind(status: Status | None) -> str:
     return "bad" if status in BAD else "good" if status in GOOD else "none"
+
+
+def _joined(rows: Iterable[Row], night: Night) -> list[Row]:
+    """Return a row for each reason, with the others of that reason."""
+    by_finding = {row.finding: row for row in rows}
+    groups = [[by_finding[each] for each in group] for group in alike(by_finding, night)]
+    return [dataclasses.replace(first, others=tuple(others)) for first, *others in groups]
 
 
 def _rows(site: NightSite) -> dict[Class, list[Row]]:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """The report of a run on a terminal: results by path and architecture, and failures.
 
-Unexpected cases with one status and one reason are alike: the first of them stands for all.
+Unexpected cases with one status and one cause are alike: the first of them stands for all.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from testbed.mmap.path import HookPath
 from testbed.report.guarantees import coverage_summary
 from testbed.report.hooks import reach_summary, read_hooks
 from testbed.results.model import Case, Run, Status
+from testbed.results.reason import cause_of
 from testbed.terminal import plain
 
 _STYLES = {
@@ -127,7 +128,7 @@ class Tally:
 
 
 def alike(cases: Iterable[Case]) -> list[list[Case]]:
-    """Return the unexpected cases, those with one status and one reason together."""
+    """Return the unexpected cases, those with one status and one cause together."""
     groups: dict[tuple[Status, str], list[Case]] = {}
     for case in cases:
         if not case.status.as_expected:
@@ -137,7 +138,7 @@ def alike(cases: Iterable[Case]) -> list[list[Case]]:
 
 def kind(case: Case) -> tuple[Status, str]:
     """Return what alike cases have in common. A case without a reason is like no other."""
-    return case.status, case.reason or case.test
+    return case.status, cause_of(case.reason) or case.test
 
 
 def failure(case: Case, more: int = 0) -> Text:

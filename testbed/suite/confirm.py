@@ -8,7 +8,6 @@ the kernel or in the guest. The shortest beginning of the batch that makes it fa
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,21 +17,19 @@ import pytest
 
 from testbed.report.diff import FactChange, script_changes
 from testbed.results.model import Attempt, Status
+from testbed.results.reason import cause_of
 from testbed.suite.carried import Carried, carried, carry
 from testbed.suite.pytest_internals import run_again, run_phases
 
 # Set while a test runs outside of its batch.
 ALONE = pytest.StashKey[bool]()
 
-# Failures with one reason that are confirmed; later ones are reported as they are.
+# Failures with one cause that are confirmed; later ones are reported as they are.
 _CONFIRMED = 50
 
 # Tests that fail only in their batch, and whose shortest beginning is searched. A search runs the
 # batch up to six times.
 _SEARCHES = 5
-
-# Parts of a reason that differ between tests with the same fault.
-_NUMBERS = re.compile(r"0x[0-9a-f]+|\d+")
 
 
 @dataclass
@@ -41,7 +38,7 @@ class Confirmer:
 
     end_batches: Callable[[], None]  # the next test gets a pristine guest
     samples: Callable[[str], bool]  # whether a test runs again alone, whatever its verdict
-    _reasons: Counter[str] = field(default_factory=Counter)
+    _causes: Counter[str] = field(default_factory=Counter)
     _searches: int = 0
 
     def run(
@@ -68,14 +65,14 @@ class Confirmer:
         nextitem: pytest.Item | None,
     ) -> list[pytest.TestReport]:
         seen = carried(reports)
-        reason = _NUMBERS.sub("N", f"{seen.case.error} {seen.case.reason}")
-        if self._reasons[reason] >= _CONFIRMED:
-            note = f"not run again alone: {_CONFIRMED} tests with this reason were"
+        cause = f"{seen.case.error} {cause_of(seen.case.reason)}"
+        if self._causes[cause] >= _CONFIRMED:
+            note = f"not run again alone: {_CONFIRMED} tests with this cause were"
             return carry(reports, seen.with_note(note))
         alone = self._alone(item, nextitem)
         tries = (*seen.case.tries(alone=False), *carried(alone).case.tries(alone=True))
         if not carried(alone).case.status.as_expected:
-            self._reasons[reason] += 1
+            self._causes[cause] += 1
             return carry(alone, carried(alone).with_tries(tries))
         found = self._search(item, before, nextitem)
         found = dataclasses.replace(found, tries=(*tries, *found.tries))

@@ -8,7 +8,6 @@ of a test carries the case to the main process; the environments follow when the
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import shlex
 import time
@@ -23,9 +22,9 @@ import pytest
 from testbed.cache import digest
 from testbed.errors import InfraError, TestbedError
 from testbed.formats.junit import write_junit
+from testbed.lab.environment import environment_of
 from testbed.lab.guest import Guest
 from testbed.lab.lab import Lab
-from testbed.lab.prepared import PreparedKernel
 from testbed.mmap.kernelfacts import kernel_facts
 from testbed.mmap.path import HookPath
 from testbed.report.guarantees import write_coverage
@@ -225,7 +224,7 @@ class Recorder:
         )
         if prepared is not None:
             seen = guest.prober.observations if guest else []
-            about = dataclasses.asdict(_environment(prepared, lab.ctx.settings.isolation))
+            about = dataclasses.asdict(environment_of(prepared, lab.ctx.settings.isolation))
             about |= {"test": item.nodeid, "kernel key": prepared.kernel.key}
             try:
                 folder = write_repro(lab, prepared, item.nodeid, seen, about)
@@ -236,7 +235,7 @@ class Recorder:
 
     def _environments(self) -> list[Environment]:
         own = [
-            _environment(prepared, self.lab.ctx.settings.isolation)
+            environment_of(prepared, self.lab.ctx.settings.isolation)
             for prepared in self.lab.all_prepared()
         ]
         return list((self._others | {each.arch: each for each in own}).values())
@@ -272,31 +271,6 @@ def _reaches(item: pytest.Item) -> Iterator[str]:
     for marker in item.iter_markers("reaches"):
         for hook in marker.args:
             yield f"{hook} by {path or marker.kwargs.get('by', HookPath.DIRECT)}"
-
-
-def _environment(prepared: PreparedKernel, isolation: str) -> Environment:
-    kernel = prepared.kernel
-    build = json.loads(kernel.build_json.read_text())
-    return Environment(
-        arch=prepared.arch.name,
-        kernel=kernel.release,
-        source=prepared.source.description,
-        series=prepared.series.names,
-        flavour=prepared.flavour.name,
-        isolation=isolation,
-        accel=prepared.accel.accel,
-        accel_reason=prepared.accel.reason,
-        qemu=prepared.qemu_version,
-        build_seconds=build["seconds"],
-        config=tuple(map(str, prepared.request.user_fragments)),
-        cmdline=prepared.user_cmdline,
-        qemu_argv=prepared.user_argv,
-        kernel_key=kernel.key,
-        commit=prepared.source.commit,
-        patchset=prepared.series.patchset_hash,
-        compiler=build["compiler"][0],
-        config_digest=hashlib.sha256(kernel.config.read_bytes()).hexdigest(),
-    )
 
 
 def _evidence(report: pytest.TestReport, guest: Guest | None) -> str:

@@ -55,6 +55,7 @@ ROOMS = (
 # A stem that stands in several rooms has one meaning; all others stand in one.
 SHARED_STEMS = {
     "__init__": "what the folder is about",
+    "alike": "what is equal is shown once: complaints of trials, findings of a night",
     "bisect": "the command of a room",
     "build": "a kernel is built: how, and the command for it",
     "cache": "what is kept between runs: how, and the commands for it",

@@ -11,6 +11,7 @@ import pytest
 from sham_cells import register, sham
 
 from testbed.history.records import Class, Finding, Lane, Point, Signature
+from testbed.nightly.alike import alike
 from testbed.nightly.cell import Cell
 from testbed.nightly.followup import bisections, confirmations
 from testbed.nightly.mail import mail_of, wants_mail
@@ -19,6 +20,7 @@ from testbed.nightly.planner import derived
 from testbed.nightly.priority import by_worth, text_of
 from testbed.nightly.summary import list_lines, summary_lines
 from testbed.nightly.table import State
+from testbed.report.diff import FactChange
 from testbed.results.model import Status
 
 register()
@@ -76,8 +78,8 @@ def test_new_failures_of_a_cell_are_tried_again_together_alone() -> None:
     assert again.content != CELL.content
 
 
-def test_of_many_failures_one_of_each_signature_is_tried_first() -> None:
-    titles = ["x", "x", "x", "y", "z"]
+def test_of_many_failures_one_of_each_cause_is_tried_first() -> None:
+    titles = ["x", "x; also y", "x", "y", "z"]
     found = [finding(f"t{number}", title) for number, title in enumerate(titles)]
     [again] = confirmations(found, cell_of, 4)
     assert again.only == ("t0", "t3", "t4", "t1")
@@ -89,7 +91,7 @@ def test_what_the_host_prevented_is_not_tried_again(change: dict[str, Any]) -> N
 
 
 def test_failures_with_one_cause_are_searched_once() -> None:
-    [search] = bisections([finding("t1"), finding("t2")], cell_of)
+    [search] = bisections([finding("t1"), finding("t2", "x; also y")], cell_of)
     assert (search.kind, search.only) == ("bisect", ("t1",))
     assert search.params == {"good": "a" * 40, "bad": "b" * 40}
 
@@ -166,6 +168,16 @@ def test_the_mail_of_a_night_is_plain_text_with_the_commit() -> None:
     assert max(map(len, text.splitlines())) <= 100
 
 
+def test_a_mail_shows_failures_of_one_cause_once() -> None:
+    arm = dataclasses.replace(LANE, arch="arm64")
+    found = [finding("t1"), finding("t2", "x; also y"), finding("t3", lane=arm), finding("t4", "z")]
+    text = mail_of(night(*found), [], "a@example.org").get_content()
+    assert [line for line in text.splitlines() if line.startswith("* ")] == ["* t1", "* t4"]
+    words = " ".join(text.split())
+    assert "New failures: 4" in words
+    assert f"and 2 more tests for the same reason: 2 in {LANE.key}, 1 in {arm.key}" in words
+
+
 def test_a_night_without_news_has_no_mail() -> None:
     assert not wants_mail(night(finding(kind=Class.STILL)))
 
@@ -175,3 +187,44 @@ def test_the_summary_counts_all_classes_and_names_what_is_new() -> None:
     assert "new t1: AssertionError: x" in lines
     assert any(line.startswith("1 new | 0 otherwise") for line in lines)
     assert lines[-2] == "cells: 1 done, in 2 h 01 min"
+
+
+def test_the_summary_names_failures_of_one_cause_once() -> None:
+    found = [finding("t1"), finding("t2", "y"), finding("t3"), finding("t4", kind=Class.STILL)]
+    lines = list(summary_lines(night(*found)))
+    assert [line for line in lines if line.startswith("new ")] == [
+        "new t1: AssertionError: x",
+        "new t2: AssertionError: y",
+    ]
+    assert f"    and 1 more for the same reason: 2 in {LANE.key}" in lines
+
+
+def test_failures_on_other_kernels_are_not_alike() -> None:
+    other = dataclasses.replace(LANE, stream="debian:7.3")
+    found = [finding("t1"), finding("t2", lane=other), finding("t3", kind=Class.OTHERWISE)]
+    assert [len(group) for group in alike(found, night(*found))] == [1, 1, 1]
+
+
+def test_fixed_tests_are_alike_by_how_they_failed() -> None:
+    plain = finding(kind=Class.FIXED, status=Status.PASS, signature=None)
+    titles = {"t1": "x", "t2": "y", "t3": "x; also z"}
+    found = [
+        dataclasses.replace(plain, test=test, before_signature=Signature("AssertionError", title))
+        for test, title in titles.items()
+    ]
+    groups = [[each.test for each in group] for group in alike(found, night(*found))]
+    assert groups == [["t1", "t3"], ["t2"]]
+
+
+def test_changed_facts_are_alike_if_one_fact_changed_in_one_way() -> None:
+    found = [finding(f"t{number}", kind=Class.CHANGED, signature=None) for number in range(3)]
+    changes = [
+        FactChange("3 map m FILE:.vmas[0].perms", "rw-s", "r--s"),
+        FactChange("12 map n FILE:.vmas[1].perms", "rw-s", "r--s"),
+        FactChange("3 map m FILE:.vmas[0].perms", "rw-s", "rwxs"),
+    ]
+    facts = {
+        (each.lane_id, each.test): (change,) for each, change in zip(found, changes, strict=True)
+    }
+    groups = alike(found, night(*found, fact_changes=facts))
+    assert [[each.test for each in group] for group in groups] == [["t0", "t1"], ["t2"]]

@@ -6,11 +6,12 @@ from __future__ import annotations
 import pytest
 from history_parts import ERROR, FAIL, FIXED, MISS, PASS, SKIP, XFAIL
 
-from testbed.history.failure import normalised, signature_of
+from testbed.history.failure import signature_of
 from testbed.history.judging import Entry, Try, is_flaky, standing
 from testbed.history.records import Class, Signature, wilson
 from testbed.history.streak import ends_of
 from testbed.results.model import Status
+from testbed.results.reason import normalised
 
 WRONG = Signature("AssertionError", "pgoff is X, not X")
 
@@ -186,6 +187,8 @@ def test_a_streak_begins_after_the_last_good_outcome(
         ("two  spaces\tand a tab", "two spaces and a tab"),
         ("mmap on /dev/zero fails", "mmap on /dev/zero fails"),
         ("no /sys/kernel/debug/x", "no /sys/kernel/debug/x"),
+        ("12kB of 4096 stay after 0.5s", "NkB of N stay after Ns"),
+        ("9p and VM_IO2 differ", "9p and VM_IO2 differ"),
     ],
 )
 def test_a_title_has_nothing_that_differs_from_run_to_run(reason: str, title: str | None) -> None:
@@ -194,7 +197,20 @@ def test_a_title_has_nothing_that_differs_from_run_to_run(reason: str, title: st
 
 
 def test_a_title_is_short() -> None:
-    assert len(normalised("word " * 1000)) <= 300
+    signature = signature_of("AssertionError", "word " * 1000)
+    assert signature is not None
+    assert len(signature.title) == 300
+
+
+def test_failures_of_one_cause_may_have_further_complaints() -> None:
+    plain, more = (
+        signature_of("AssertionError", f"Committed_AS is {number} kB{rest}")
+        for number, rest in ((8, ""), (16, "; 3 meminfo.Committed_AS differs from the reference"))
+    )
+    assert plain is not None
+    assert more is not None
+    assert plain != more
+    assert plain.cause == more.cause == "AssertionError: Committed_AS is N kB"
 
 
 def test_the_class_of_the_error_is_part_of_a_signature() -> None:

@@ -76,7 +76,7 @@ def test_a_second_failure_with_the_same_reason_gets_one_line() -> None:
 def test_after_the_first_reasons_each_gets_one_line() -> None:
     live = new()
     for number in range(8):
-        live.add(case(number, Status.FAIL, f"reason {number}"))
+        live.add(case(number, Status.FAIL, f"reason {'x' * number}"))
     assert text(live).count("facts of ") == 5
     assert text(live).count("FAIL ") == 8
     assert len(live.seen) == 5
@@ -92,7 +92,7 @@ def test_a_reason_for_which_no_test_can_run_is_shown_once() -> None:
 def test_a_flood_is_counted() -> None:
     live = new()
     for number in range(1, 401):
-        live.add(case(number, Status.FAIL, f"reason {number % 7}"))
+        live.add(case(number, Status.FAIL, f"reason {'x' * (number % 7)}"))
     counts = [line for line in text(live).splitlines() if line.startswith("...")]
     assert counts == [f"... {number} unexpected results so far" for number in (50, 100, 200, 400)]
     assert text(live).count("FAIL ") == 25

@@ -35,7 +35,7 @@ def test_the_first_words_of_a_night_say_what_is_to_be_done(site: NightSite) -> N
     text = text_of(site.night.folder / "index.html")
     new = len(site.of_class(Class.NEW))
     assert new == 4
-    assert f"Night Flaky {new} new failures Tests fail that were good" in text
+    assert f"Night Flaky {new} new failures, for 2 reasons Tests fail that were good" in text
     assert "4new 0otherwise" in text.replace(" new", "new").replace(" otherwise", "otherwise")
 
 
@@ -57,6 +57,16 @@ def test_each_new_failure_leads_to_its_page(site: NightSite) -> None:
     page = next((site.night.folder / "cells").rglob("*pgoff-stack*.html"))
     assert f'href="{page.relative_to(site.night.folder)}"' in index
     assert (site.night.folder / "cells/0123456789ab/run/index.html").exists()
+
+
+def test_failures_for_one_reason_are_one_row_that_opens(site: NightSite) -> None:
+    index = (site.night.folder / "index.html").read_text()
+    new = index.partition('<h2 id="new">')[2].partition("<h2 ")[0]
+    assert new.count('<tr data-kind="new"') == 2
+    assert new.count("<summary>1 more for the same reason</summary>") == 2
+    for finding in site.of_class(Class.NEW):
+        assert finding.test.rpartition("::")[2] in new
+    assert "debian:7.3 x86_64 base clone tcg (1)" in text_of(site.night.folder / "index.html")
 
 
 def test_a_flaky_test_has_its_strip(site: NightSite) -> None:
