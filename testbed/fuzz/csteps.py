@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from testbed.fuzz.cwords import c_address, c_bytes, c_flags, c_or, c_prot
@@ -75,41 +75,115 @@ def _own(step: Step, waits: bool) -> Iterator[str]:
         yield f'expect_unchanged(run, "{step.op}", M, &before, {most});'
 
 
+@dataclass(frozen=True)
+class _Call:
+    """A step of the mapping `name`, as C names it."""
+
+    step: Step
+    op: str
+    name: str
+    rest: tuple[str, ...]
+
+    @classmethod
+    def of(cls, step: Step) -> _Call:
+        op, *words = step.line.split()
+        return cls(step, op, words[0].upper() if words else "M", tuple(words[1:]))
+
+    @property
+    def keys(self) -> dict[str, str]:
+        return dict(word.split("=", 1) for word in self.rest if "=" in word)
+
+    @property
+    def first(self) -> int:
+        return self.step.pages[0]
+
+    @property
+    def pages(self) -> str:
+        """Address and length of its pages."""
+        return f"run->at[{self.name}].addr + PAGES({self.first}), PAGES({len(self.step.pages)})"
+
+
 def _step(step: Step) -> Iterator[str]:
-    words = step.line.split()
-    op, name, rest = words[0], words[1].upper() if len(words) > 1 else "M", words[2:]
-    if op == MEMCG:
-        yield f"limit_memory(run, {c_bytes(words[1])});"
-        return
-    first, last = step.pages[0], step.pages[-1]
-    pages = f"run->at[{name}].addr + PAGES({first}), PAGES({len(step.pages)})"
-    keys = dict(word.split("=", 1) for word in rest if "=" in word)
-    if op == "read" and name == ROOM.upper():
+    call = _Call.of(step)
+    return _STEPS.get(call.op, _look)(call)
+
+
+def _memcg(call: _Call) -> Iterator[str]:
+    yield f"limit_memory(run, {c_bytes(call.step.line.split()[1])});"
+
+
+def _read(call: _Call) -> Iterator[str]:
+    if call.name == ROOM.upper():
         yield "expect_zero(run, ROOM);"
-    elif op == "read":
-        yield f"read_pages(run, {name}, {first}, {last});"
-    elif op == "write":
-        yield f"write_pages(run, {name}, {first}, {last}, {rest[1]});"
-    elif op in ("munmap", "mlock", "munlock"):
-        yield f'did(run, "{op}", {op}({pages}));'
-    elif op == "mprotect":
-        yield f'did(run, "mprotect", mprotect({pages}, {c_prot(keys["prot"])}));'
-    elif op == "madvise":
-        yield f'did(run, "madvise", madvise({pages}, MADV_{rest[0].upper()}));'
-    elif op == "msync":
-        yield f'did(run, "msync", msync({pages}, {c_or("MS_", keys["flags"])}));'
-    elif op == "remap_file_pages":
-        yield f'did(run, "remap_file_pages", remap_file_pages({pages}, 0,'
-        yield f"    {c_bytes(keys['off'])} / page_size(), 0));"
-    elif op == "mremap":
-        to = keys.get("as", name).upper()
-        old = c_bytes(keys["old"]) if "old" in keys else f"run->at[{name}].len"
-        flags = c_or("MREMAP_", keys["flags"]) if "flags" in keys else "0"
-        yield f"remap(run, {name}, {to}, {old}, {c_bytes(keys['len'])}, {flags},"
-        yield f"      {c_address(keys.get('addr'))});"
-    elif op == "map":
-        yield f"map(run, {name}, run->top, {c_address(keys.get('addr'))}, {c_bytes(keys['len'])},"
-        how = f"{c_prot(keys.get('prot', 'rw'))}, {c_flags(keys['flags'])}"
-        yield f"    {how}, {c_bytes(keys['off'])});"
-    elif op != "hooklog":
-        yield f"look(run, {name}, {first});"
+    else:
+        yield f"read_pages(run, {call.name}, {call.first}, {call.step.pages[-1]});"
+
+
+def _write(call: _Call) -> Iterator[str]:
+    last, byte = call.step.pages[-1], call.rest[1]
+    yield f"write_pages(run, {call.name}, {call.first}, {last}, {byte});"
+
+
+def _on_pages(call: _Call) -> Iterator[str]:
+    """A call whose only arguments are its pages."""
+    yield f'did(run, "{call.op}", {call.op}({call.pages}));'
+
+
+def _mprotect(call: _Call) -> Iterator[str]:
+    yield f'did(run, "mprotect", mprotect({call.pages}, {c_prot(call.keys["prot"])}));'
+
+
+def _madvise(call: _Call) -> Iterator[str]:
+    yield f'did(run, "madvise", madvise({call.pages}, MADV_{call.rest[0].upper()}));'
+
+
+def _msync(call: _Call) -> Iterator[str]:
+    yield f'did(run, "msync", msync({call.pages}, {c_or("MS_", call.keys["flags"])}));'
+
+
+def _remap_file_pages(call: _Call) -> Iterator[str]:
+    yield f'did(run, "remap_file_pages", remap_file_pages({call.pages}, 0,'
+    yield f"    {c_bytes(call.keys['off'])} / page_size(), 0));"
+
+
+def _mremap(call: _Call) -> Iterator[str]:
+    name, keys = call.name, call.keys
+    to = keys.get("as", name).upper()
+    old = c_bytes(keys["old"]) if "old" in keys else f"run->at[{name}].len"
+    flags = c_or("MREMAP_", keys["flags"]) if "flags" in keys else "0"
+    yield f"remap(run, {name}, {to}, {old}, {c_bytes(keys['len'])}, {flags},"
+    yield f"      {c_address(keys.get('addr'))});"
+
+
+def _map(call: _Call) -> Iterator[str]:
+    keys = call.keys
+    where = f"{c_address(keys.get('addr'))}, {c_bytes(keys['len'])}"
+    yield f"map(run, {call.name}, run->top, {where},"
+    how = f"{c_prot(keys.get('prot', 'rw'))}, {c_flags(keys['flags'])}"
+    yield f"    {how}, {c_bytes(keys['off'])});"
+
+
+def _look(call: _Call) -> Iterator[str]:
+    """Any other step looks at a page, for example by ptrace, and changes nothing."""
+    yield f"look(run, {call.name}, {call.first});"
+
+
+def _nothing(call: _Call) -> Iterator[str]:
+    return iter(())
+
+
+_STEPS: Mapping[str, Callable[[_Call], Iterator[str]]] = {
+    MEMCG: _memcg,
+    "read": _read,
+    "write": _write,
+    "munmap": _on_pages,
+    "mlock": _on_pages,
+    "munlock": _on_pages,
+    "mprotect": _mprotect,
+    "madvise": _madvise,
+    "msync": _msync,
+    "remap_file_pages": _remap_file_pages,
+    "mremap": _mremap,
+    "map": _map,
+    "hooklog": _nothing,
+}
