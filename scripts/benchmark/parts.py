@@ -28,7 +28,7 @@ from testbed.errors import SetupError
 from testbed.history.database import history_url
 from testbed.kernel.series import load_series
 from testbed.lab.prepared import PreparedKernel, prepare_kernel
-from testbed.lab.template import has_room, make_template, open_store
+from testbed.lab.template import make_template, open_store, room_for
 from testbed.settings import Settings
 from testbed.vm.qemu import Template
 
@@ -180,7 +180,7 @@ class Bench:
         return Cycles(prepared, self._template(prepared.without_disks()), self.samples)
 
     def _template(self, prepared: PreparedKernel) -> Template:
-        if not has_room(prepared, self._store):
+        if not room_for(prepared, self._store):
             raise SetupError(f"{self._store.root} lacks room for a template")
         with scratch() as folder:
             return make_template(prepared, self._store, folder, PATIENCE)

@@ -24,7 +24,14 @@ from testbed.lab.background import built_in_background
 from testbed.lab.guest import Guest, clone_up, guest_up
 from testbed.lab.guests import Batched, Fresh, Guests, Shared
 from testbed.lab.prepared import PreparedKernel, prepare_kernel, request_kernel
-from testbed.lab.template import drop_template, find_template, has_room, make_template, open_store
+from testbed.lab.template import (
+    Booting,
+    drop_template,
+    find_template,
+    make_template,
+    open_store,
+    room_for,
+)
 from testbed.results.store import new_run_dir
 from testbed.settings import Isolation, available_mib
 from testbed.vm.qemu import Template
@@ -248,20 +255,37 @@ class Lab:
             self._guests(arch, kind).give_back(guest, clean=not guest.test)
 
     def make_templates(self) -> None:
-        """Make what clones of the prepared kernels need. Tests report what fails here.
+        """Make what clones of the prepared kernels need, side by side. Tests report what fails.
 
         The workers of a run would otherwise wait for the first of them.
         """
         if self.ctx.settings.isolation not in _CLONED:
             return
-        for prepared in self.all_prepared():
-            place = self._place(prepared.arch.name)
-            while place.failures < _BOOT_FAILURES:
-                try:
-                    self._template(prepared.without_disks())
-                    break
-                except TestbedError as error:
-                    place.failed, place.failures = error, place.failures + 1
+        ready = (each.without_disks() for each in self.all_prepared())
+        kernels = [each for each in ready if find_template(each, self.templates) is None]
+        if not kernels:
+            return
+        _ = self.run_dir  # threads would make several
+        room = room_for(kernels[0], self.templates)
+        workers = max(1, min(self.ctx.settings.worker_count(available_mib()), room))
+        booting, pool = Booting(), ThreadPoolExecutor(workers, thread_name_prefix="template")
+        try:
+            for made in [pool.submit(self._try_template, each, booting) for each in kernels]:
+                made.result()
+        except BaseException:
+            booting.end()
+            raise
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _try_template(self, prepared: PreparedKernel, booting: Booting) -> None:
+        place = self._place(prepared.arch.name)
+        while place.failures < _BOOT_FAILURES:
+            try:
+                self._template(prepared, booting)
+                return
+            except TestbedError as error:
+                place.failed, place.failures = error, place.failures + 1
 
     def handover(self) -> dict[str, Handover]:
         """Return all that is known of the kernels, for another process."""
@@ -368,7 +392,9 @@ class Lab:
         ahead = 0 if disks else 1 if isolation is Isolation.BATCH else ahead
         return Fresh(partial(self._clone, prepared, template), ahead)
 
-    def _template(self, prepared: PreparedKernel) -> Template | None:
+    def _template(
+        self, prepared: PreparedKernel, booting: Booting | None = None
+    ) -> Template | None:
         """Return the template of a prepared kernel.
 
         If it has no room, or the user's devices cannot be saved, note this, and return None.
@@ -379,7 +405,7 @@ class Lab:
         found = find_template(prepared, self.templates)
         if found is not None:
             return found
-        if not has_room(prepared, self.templates):
+        if not room_for(prepared, self.templates):
             root = self.templates.root
             self.ctx.progress.note(
                 f"no room for a template in {root}, so every test boots; set template_dir to "
@@ -389,7 +415,8 @@ class Lab:
         with self.ctx.progress.step(f"template of {prepared.arch} {prepared.kernel.release}"):
             logs = self.log_dir(prepared.arch.name)
             try:
-                return make_template(prepared, self.templates, logs, self.ctx.settings.boot_seconds)
+                seconds = self.ctx.settings.boot_seconds
+                return make_template(prepared, self.templates, logs, seconds, booting)
             except QmpError as error:
                 if not prepared.user_argv:
                     raise

@@ -7,6 +7,8 @@ import dataclasses
 import os
 import shutil
 import stat
+import threading
+from functools import partial
 from pathlib import Path
 
 from testbed.cache import Cache, Verify, digest
@@ -17,7 +19,7 @@ from testbed.files import make_folder
 from testbed.lab.guest import MODULE_DIR, Guest, entered
 from testbed.lab.prepared import PreparedKernel
 from testbed.mmap.path import MODULE, HookPath
-from testbed.vm.machine import boot
+from testbed.vm.machine import VirtualMachine, boot
 from testbed.vm.qemu import Channels, Template, qemu_argv
 
 _KIND = "template"
@@ -49,9 +51,9 @@ def open_store(ctx: Context) -> Cache:
     return store
 
 
-def has_room(prepared: PreparedKernel, store: Cache) -> bool:
-    """Whether a template fits: in the worst case a guest writes to all of its memory."""
-    return shutil.disk_usage(store.root).free >= (prepared.memory_mib << 20) + _SPARE
+def room_for(prepared: PreparedKernel, store: Cache) -> int:
+    """Return how many templates fit: in the worst case a guest writes to all of its memory."""
+    return shutil.disk_usage(store.root).free // ((prepared.memory_mib << 20) + _SPARE)
 
 
 def find_template(prepared: PreparedKernel, store: Cache) -> Template | None:
@@ -65,22 +67,50 @@ def drop_template(prepared: PreparedKernel, store: Cache) -> None:
     store.drop(_KIND, template_key(prepared))
 
 
+class Booting:
+    """The VMs that boot to become templates, each in a thread. `end` ends them all."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._vms: list[VirtualMachine] = []
+        self._ended = False
+
+    def add(self, vm: VirtualMachine) -> None:
+        with self._lock:
+            self._vms.append(vm)
+            if self._ended:
+                vm.process.kill()
+
+    def end(self) -> None:
+        """End these VMs, and those to come. Their threads notice that their VM is gone."""
+        with self._lock:
+            self._ended = True
+            for vm in self._vms:
+                vm.process.kill()
+
+
 def make_template(
-    prepared: PreparedKernel, store: Cache, log_dir: Path, seconds: float
+    prepared: PreparedKernel,
+    store: Cache,
+    log_dir: Path,
+    seconds: float,
+    booting: Booting | None = None,
 ) -> Template:
     """Return the template of a prepared kernel. Make it if it is missing.
 
     Args:
         log_dir: for the logs of the VM that boots.
         seconds: to boot, warm up and save a VM. After a failed warm-up a second VM gets as long.
+        booting: gets the VM, so that another thread can end it.
 
     Raises:
         BootError, LaunchError, QmpError, SessionError: the VM did not boot, or was not saved.
     """
 
     def make(scratch: Path) -> None:
+        take = partial(_take, prepared, Template(scratch), log_dir, booting or Booting())
         try:
-            _take(prepared, Template(scratch), log_dir, Deadline.after(seconds), warm=True)
+            take(Deadline.after(seconds), warm=True)
         except BootError:
             raise
         except (GuestError, ProbeProtocolError, AssertionError) as error:
@@ -88,17 +118,23 @@ def make_template(
             store.progress.note(
                 f"{prepared.arch}: the template stays cold after {error}".partition("\n")[0]
             )
-            _take(prepared, Template(scratch), log_dir, Deadline.after(seconds), warm=False)
+            take(Deadline.after(seconds), warm=False)
 
     return Template(store.get(_KIND, template_key(prepared), make, verify=Verify.STAT))
 
 
 def _take(
-    prepared: PreparedKernel, template: Template, log_dir: Path, deadline: Deadline, *, warm: bool
+    prepared: PreparedKernel,
+    template: Template,
+    log_dir: Path,
+    booting: Booting,
+    deadline: Deadline,
+    *,
+    warm: bool,
 ) -> None:
     template.memory.unlink(missing_ok=True)
     spec = dataclasses.replace(prepared.vm_spec(log_dir), memory_file=template.memory)
-    with boot(spec, deadline) as vm:
+    with boot(spec, deadline, booting.add) as vm:
         with entered(prepared, vm, deadline) as guest:
             if warm:
                 warm_up(guest)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 import shlex
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -247,8 +247,12 @@ class VirtualMachine:
 
 
 @contextmanager
-def boot(spec: VmSpec, deadline: Deadline) -> Iterator[VirtualMachine]:
+def boot(
+    spec: VmSpec, deadline: Deadline, started: Callable[[VirtualMachine], None] | None = None
+) -> Iterator[VirtualMachine]:
     """Boot a VM and yield it once its SSH server answers; QEMU is gone when the block ends.
+
+    `started` is called with the VM before it is up.
 
     It leaves in spec.log_dir: console.log, qemu.log (the output of QEMU), qmp.log,
     and qemu.sh, which boots the same VM by hand.
@@ -259,6 +263,8 @@ def boot(spec: VmSpec, deadline: Deadline) -> Iterator[VirtualMachine]:
         BootPanic, BootHang, BootNoSsh: the guest did not come up; the class says how.
     """
     with _started(spec, deadline) as vm:
+        if started is not None:
+            started(vm)
         vm.wait_until_up(deadline)
         yield vm
 

@@ -267,7 +267,7 @@ def cloning_lab(ctx: Context, factory: Factory, monkeypatch: pytest.MonkeyPatch,
         raise QmpError("Migration is disabled")
 
     monkeypatch.setattr(lab_module, "find_template", lambda *_: None)
-    monkeypatch.setattr(lab_module, "has_room", lambda *_: True)
+    monkeypatch.setattr(lab_module, "room_for", lambda *_: 1)
     monkeypatch.setattr(lab_module, "make_template", refuse)
     prepared = SimpleNamespace(
         arch=find_arch("arm64"),

@@ -192,7 +192,7 @@ def test_a_template_is_made_once_for_each_kernel_image_and_machine(own_lab: Lab,
 def test_without_room_on_tmpfs_a_test_boots(
     own_lab: Lab, arch: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lab_module, "has_room", lambda prepared, store: False)
+    monkeypatch.setattr(lab_module, "room_for", lambda prepared, store: 0)
     with own_lab.guest(arch, Isolation.CLONE, disks=False) as guest:
         assert "Linux version" in guest.vm.console.text()
         assert guest.vm.spec.template is None

@@ -38,6 +38,21 @@ def test_an_interrupt_while_the_guest_boots_leaves_no_vm(
         assert [pid for pid in vms if _alive(pid)] == []
 
 
+def test_an_interrupt_while_a_template_is_made_leaves_no_vm(
+    arch: str, command: Command, tmp_path: Path
+) -> None:
+    log, settings = tmp_path / "log", tmp_path / "testbed.toml"
+    settings.write_text(f'template_dir = "{tmp_path / "templates"}"\n')
+    words = command("run", "-k", "pgoff", "--settings", str(settings))
+    with spawn(words, log=log) as testbed:
+        _wait_for_text(log, f"template of {arch}", testbed)
+        vms = _wait_for_descendants(testbed)
+        os.kill(testbed.pid, signal.SIGINT)
+        assert testbed.wait(Deadline.after(120)) == _INTERRUPTED
+        assert [pid for pid in vms if _alive(pid)] == []
+    assert list(tmp_path.glob("templates/template/*")) == []  # it did not wait for the VM
+
+
 def test_an_interrupt_of_a_running_guest_leaves_no_vm(command: Command, tmp_path: Path) -> None:
     log = tmp_path / "log"
     with spawn(command("boot"), log=log) as testbed:
