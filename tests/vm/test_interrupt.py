@@ -31,10 +31,10 @@ def test_an_interrupt_while_the_guest_boots_leaves_no_vm(
 ) -> None:
     log = tmp_path / "log"
     with spawn(command("boot"), log=log) as testbed:
-        _wait_for_text(log, f"boot {arch}", testbed)
+        _wait_for_text(log, f"boot {arch}", testbed, log)
         vms = _wait_for_descendants(testbed)
         os.kill(testbed.pid, signal.SIGINT)
-        assert testbed.wait(Deadline.after(120)) == _INTERRUPTED
+        assert testbed.wait(Deadline.after(_PATIENCE)) == _INTERRUPTED
         assert [pid for pid in vms if _alive(pid)] == []
 
 
@@ -45,10 +45,10 @@ def test_an_interrupt_while_a_template_is_made_leaves_no_vm(
     settings.write_text(f'template_dir = "{tmp_path / "templates"}"\n')
     words = command("run", "-k", "pgoff", "--settings", str(settings))
     with spawn(words, log=log) as testbed:
-        _wait_for_text(log, f"template of {arch}", testbed)
+        _wait_for_text(log, f"template of {arch}", testbed, log)
         vms = _wait_for_descendants(testbed)
         os.kill(testbed.pid, signal.SIGINT)
-        assert testbed.wait(Deadline.after(120)) == _INTERRUPTED
+        assert testbed.wait(Deadline.after(_PATIENCE)) == _INTERRUPTED
         assert [pid for pid in vms if _alive(pid)] == []
     assert list(tmp_path.glob("templates/template/*")) == []  # it did not wait for the VM
 
@@ -56,11 +56,11 @@ def test_an_interrupt_while_a_template_is_made_leaves_no_vm(
 def test_an_interrupt_of_a_running_guest_leaves_no_vm(command: Command, tmp_path: Path) -> None:
     log = tmp_path / "log"
     with spawn(command("boot"), log=log) as testbed:
-        _wait_for_text(log, "up: ", testbed)
+        _wait_for_text(log, "up: ", testbed, log)
         vms = _descendants(testbed.pid)
         assert vms
         os.kill(testbed.pid, signal.SIGINT)
-        assert testbed.wait(Deadline.after(120)) == _INTERRUPTED
+        assert testbed.wait(Deadline.after(_PATIENCE)) == _INTERRUPTED
         assert [pid for pid in vms if _alive(pid)] == []
 
 
@@ -71,10 +71,10 @@ def test_an_interrupted_run_keeps_its_results_and_continues_to_those_of_a_whole_
     latest = tmp_path / "results" / "latest"
     cases = latest / "cases.jsonl"
     with spawn(words, log=tmp_path / "log") as testbed:
-        _wait_for_text(cases, "\n", testbed)
+        _wait_for_text(cases, "\n", testbed, tmp_path / "log")
         vms = _descendants(testbed.pid)
         os.kill(testbed.pid, signal.SIGINT)
-        assert testbed.wait(Deadline.after(120)) == _INTERRUPTED
+        assert testbed.wait(Deadline.after(_PATIENCE)) == _INTERRUPTED
         assert [pid for pid in vms if _alive(pid)] == []
     kept = cases.read_text()
     found = json.loads((latest / "result.json").read_text())["cases"]
@@ -102,23 +102,25 @@ def test_an_interrupted_run_keeps_its_results_and_continues_to_those_of_a_whole_
 def test_a_killed_testbed_takes_its_vm_along(command: Command, tmp_path: Path) -> None:
     log = tmp_path / "log"
     with spawn(command("boot"), log=log) as testbed:
-        _wait_for_text(log, "up: ", testbed)
+        _wait_for_text(log, "up: ", testbed, log)
         vms = _descendants(testbed.pid)
         os.kill(testbed.pid, signal.SIGKILL)
-        testbed.wait(Deadline.after(120))
+        testbed.wait(Deadline.after(_PATIENCE))
         _wait_until_gone(vms)
 
 
-def _wait_for_text(file: Path, text: str, process: Process) -> None:
-    deadline = Deadline.after(120)
+def _wait_for_text(file: Path, text: str, process: Process, log: Path) -> None:
+    """Wait until a process whose output is in `log` has written a text to a file."""
+    deadline = Deadline.after(_PATIENCE)
     while not (file.exists() and text in file.read_text()):
-        assert process.returncode is None, f"ended before it wrote {text!r} to {file}"
+        status = process.returncode
+        assert status is None, f"ended with {status} before {text!r}:\n{log.read_text()}"
         assert not deadline.expired, f"{text!r} did not appear in {file} within {deadline}"
         time.sleep(_POLL)
 
 
 def _wait_for_descendants(process: Process) -> list[int]:
-    deadline = Deadline.after(120)
+    deadline = Deadline.after(_PATIENCE)
     while not (found := _descendants(process.pid)):
         assert not deadline.expired, f"no VM was started within {deadline}"
         time.sleep(_POLL)
@@ -126,7 +128,7 @@ def _wait_for_descendants(process: Process) -> list[int]:
 
 
 def _wait_until_gone(pids: list[int]) -> None:
-    deadline = Deadline.after(120)
+    deadline = Deadline.after(_PATIENCE)
     while alive := [pid for pid in pids if _alive(pid)]:
         assert not deadline.expired, f"still alive after {deadline}: {alive}"
         time.sleep(_POLL)
