@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -22,6 +23,7 @@ import pytest
 
 from testbed.arch import ARCHES, host_uname
 from testbed.context import Context
+from testbed.deadline import Deadline
 from testbed.errors import BuildError, ConfigError, InfraError, PatchError, SetupError
 from testbed.kernel.build import Kernel, KernelRequest, build_kernel
 from testbed.kernel.diagnose import blame, build_error, first_error, first_warning
@@ -556,8 +558,16 @@ def is_alive(pid: int) -> bool:
     """Whether the process runs. A zombie may still wait for its new parent."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+def wait_for_end(pid: int) -> None:
+    """A signal ends a whole group, but only its leader is waited for."""
+    deadline = Deadline.after(60)
+    while is_alive(pid):
+        assert not deadline.expired, f"process {pid} lives on"
+        time.sleep(0.01)
 
 
 def test_a_build_that_is_interrupted_leaves_nothing_and_continues(yard: Yard) -> None:
@@ -577,7 +587,7 @@ def test_a_build_that_is_interrupted_leaves_nothing_and_continues(yard: Yard) ->
     assert child.returncode == -signal.SIGINT
 
     (waiting,) = yard.cache_dir.glob("work/*/obj/waited")
-    assert not is_alive(int(waiting.read_text()))
+    wait_for_end(int(waiting.read_text()))
     assert yard.entries() == {"config"}
     assert list((yard.cache_dir / "scratch").iterdir()) == []
 

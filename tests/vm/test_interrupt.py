@@ -22,8 +22,8 @@ _INTERRUPTED = 130
 # Seconds between two polls of something without events: a file of another process, a pid.
 _POLL = 0.05
 
-# Seconds for a VM to boot, run its tests and end.
-_PATIENCE = 300
+# Seconds for a VM to boot, run its tests and end, on a busy host.
+_PATIENCE = 1800
 
 
 def test_an_interrupt_while_the_guest_boots_leaves_no_vm(
@@ -75,7 +75,8 @@ def test_an_interrupted_run_keeps_its_results_and_continues_to_those_of_a_whole_
         vms = _descendants(testbed.pid)
         os.kill(testbed.pid, signal.SIGINT)
         assert testbed.wait(Deadline.after(_PATIENCE)) == _INTERRUPTED
-        assert [pid for pid in vms if _alive(pid)] == []
+        # A worker that does not end in time is killed, and the kernel then ends its VMs.
+        _wait_until_gone(vms)
     kept = cases.read_text()
     found = json.loads((latest / "result.json").read_text())["cases"]
     assert len(found) >= kept.count("\n") >= 1
