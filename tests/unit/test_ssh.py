@@ -68,6 +68,14 @@ def _listening() -> Iterator[tuple[socket.socket, int]]:
 
 
 @contextmanager
+def _refusing() -> Iterator[int]:
+    """Yield a port that refuses connections. It is held: another process might listen on it."""
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        yield closed.getsockname()[1]
+
+
+@contextmanager
 def _serving(host: paramiko.PKey, client: paramiko.PKey, *, resets: int = 0) -> Iterator[int]:
     """Yield the port of a server. It closes the first `resets` connections at once."""
     transports: list[paramiko.Transport] = []
@@ -103,7 +111,7 @@ def client(tmp_path: Path) -> paramiko.PKey:
 
 @contextmanager
 def _connected(
-    port: int, host: paramiko.PKey, key: Path, *, seconds: float = 10
+    port: int, host: paramiko.PKey, key: Path, *, seconds: float = 60
 ) -> Iterator[Connection]:
     with connect(
         address="127.0.0.1",
@@ -125,7 +133,7 @@ def _receive(channel: object, deadline: Deadline) -> bytes:
 def test_bytes_go_to_the_program_and_back(
     host: paramiko.PKey, client: paramiko.PKey, tmp_path: Path
 ) -> None:
-    soon = Deadline.after(10)
+    soon = Deadline.after(60)
     with (
         _serving(host, client) as port,
         _connected(port, host, tmp_path / "client_key") as connection,
@@ -139,7 +147,7 @@ def test_bytes_go_to_the_program_and_back(
 def test_a_program_that_ends_closes_the_channel_with_its_last_words(
     host: paramiko.PKey, client: paramiko.PKey, tmp_path: Path
 ) -> None:
-    soon = Deadline.after(10)
+    soon = Deadline.after(60)
     with (
         _serving(host, client) as port,
         _connected(port, host, tmp_path / "client_key") as connection,
@@ -190,9 +198,8 @@ def test_connections_that_are_reset_at_once_are_tried_again(
 def test_a_port_where_nothing_listens_is_a_boot_without_ssh(
     host: paramiko.PKey, client: paramiko.PKey, tmp_path: Path
 ) -> None:
-    with _listening() as (_, port):
-        pass
     with (
+        _refusing() as port,
         pytest.raises(BootNoSsh, match="no SSH answer"),
         _connected(port, host, tmp_path / "client_key", seconds=0.1),
     ):
@@ -213,9 +220,8 @@ def test_a_silent_server_is_a_boot_without_ssh(
 def test_a_guest_that_died_is_not_waited_for(
     host: paramiko.PKey, client: paramiko.PKey, tmp_path: Path
 ) -> None:
-    with _listening() as (_, port):
-        pass
     with (
+        _refusing() as port,
         pytest.raises(GuestLost, match="Kernel panic"),
         connect(
             address="127.0.0.1",
