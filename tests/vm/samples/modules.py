@@ -6,7 +6,8 @@ from __future__ import annotations
 from testbed.lab.guest import Guest
 from testbed.mmap.probe import Prober
 
-HOLDER = b"#!/bin/sh\nsleep 1000 </dev/mmap_direct >/dev/null 2>&1 &\n"
+# It opens the file before it ends: a child in the background would do so at any time.
+HOLDER = b"#!/bin/sh\nexec 3</dev/mmap_direct\nsleep 1000 >/dev/null 2>&1 &\n"
 REFERENCES = "/sys/module/mmap_stack/refcnt"
 
 
