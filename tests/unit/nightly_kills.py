@@ -55,7 +55,7 @@ class Campaign:
             self._wait_for_moment(nightly)
             assert nightly.returncode is None, f"it ended by itself:\n{log.read_text()}"
             os.kill(nightly.pid, signal.SIGKILL)
-            nightly.wait(Deadline.after(10))
+            nightly.wait(Deadline.after(300))
             self._require_no_process()
         again = {cell for cell in before if self._starts()[cell] != starts[cell]}
         assert not again, f"cells ran again that had a result: {again}"
@@ -96,7 +96,7 @@ class Campaign:
 
     def _require_no_process(self) -> None:
         """Wait until the kernel has ended the cells, and what stands for their VMs."""
-        deadline = Deadline.after(20)
+        deadline = Deadline.after(300)
         while left := [pid for pid in self._processes() if alive(pid)]:
             assert not deadline.expired, f"processes live on: {left}"
             time.sleep(0.02)

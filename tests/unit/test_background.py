@@ -178,7 +178,7 @@ def test_a_build_gets_the_settings_of_its_architectures(ctx: Context, tmp_path: 
     settings = dataclasses.replace(ctx.settings, kernel=f"tree:{tmp_path / 'none'}")
     own = dataclasses.replace(ctx, settings=settings)
     log = tmp_path / "build.log"
-    deadline = Deadline.after(60)
+    deadline = Deadline.after(600)
     with background.built_in_background(own, tmp_path, [SECOND]):
         sent = load_settings(tmp_path / "build.toml")
         assert sent == dataclasses.replace(settings, arch=(SECOND,))
@@ -193,7 +193,7 @@ def test_a_build_ends_with_the_block(
     ctx: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(background, "_BUILD", _ENDLESS)
-    log, deadline = tmp_path / "build.log", Deadline.after(60)
+    log, deadline = tmp_path / "build.log", Deadline.after(600)
     with background.built_in_background(ctx, tmp_path, [SECOND]):
         while not log.read_text().endswith("\n"):
             assert not deadline.expired

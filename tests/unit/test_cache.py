@@ -139,10 +139,10 @@ def test_a_second_run_waits_until_the_entry_is_made_and_no_longer(tmp_path: Path
         def make(scratch: Path) -> None:
             (scratch / "file").write_text("once")
             other.start()
-            assert waits.noted.wait(5)
+            assert waits.noted.wait(60)
 
         path = first.get("kernel", "k", make)
-        other.join(5)
+        other.join(60)
         assert found == [path]
         assert waits.texts == ["waiting for another run that uses kernel/k"]
 

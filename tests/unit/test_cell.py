@@ -32,6 +32,9 @@ from testbed.nightly.cell import (
 from testbed.process import Process, run, spawn
 from testbed.settings import Settings
 
+# Seconds for a process of the testbed to start, or to end, on a busy host.
+_PATIENCE = 300
+
 PATCH = b"""\
 --- a/mm/util.c
 +++ b/mm/util.c
@@ -57,7 +60,7 @@ def started(cell: Cell, out: Path, log: Path) -> Iterator[Process]:
 
 def wait_for_start(diary: Path) -> tuple[int, int]:
     """Return the process of the first cell in a diary, and its child."""
-    deadline = Deadline.after(20)
+    deadline = Deadline.after(_PATIENCE)
     while not (diary.exists() and diary.read_text().endswith("\n")):
         assert not deadline.expired
         time.sleep(0.01)
@@ -67,14 +70,14 @@ def wait_for_start(diary: Path) -> tuple[int, int]:
 
 def wait_for_program(pid: int) -> None:
     """Wait until a process shows what it runs: in the middle of execve(2) it shows nothing."""
-    deadline = Deadline.after(20)
+    deadline = Deadline.after(_PATIENCE)
     while not alive(pid):
         assert not deadline.expired, f"process {pid} does not run"
         time.sleep(0.01)
 
 
 def wait_for_end(pid: int) -> None:
-    deadline = Deadline.after(20)
+    deadline = Deadline.after(_PATIENCE)
     while alive(pid):
         assert not deadline.expired, f"process {pid} lives on"
         time.sleep(0.01)
@@ -165,7 +168,7 @@ def test_an_error_is_no_result(tmp_path: Path, error: str, status: int) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_the_vms_of_a_cell_end_with_it(tmp_path: Path, number: signal.Signals) -> None:
     diary = tmp_path / "diary"
-    cell = sham(1, ms="60000", diary=str(diary))
+    cell = sham(1, ms="600000", diary=str(diary))
     with started(cell, tmp_path / "out", tmp_path / "log"):
         own, child = wait_for_start(diary)
         wait_for_program(own)
@@ -181,7 +184,7 @@ def test_a_second_process_of_one_cell_waits_and_takes_the_result(tmp_path: Path)
     with started(cell, tmp_path / "out", tmp_path / "log") as first:
         wait_for_start(diary)
         run(argv(cell, tmp_path / "out"), env=SHAM_ENV)
-        assert first.wait(Deadline.after(20)) == 0
+        assert first.wait(Deadline.after(_PATIENCE)) == 0
     assert [line.split()[0] for line in diary.read_text().splitlines()] == ["start", "end"]
 
 

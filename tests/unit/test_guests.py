@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +17,7 @@ from notes import Notes
 
 from testbed.arch import find_arch
 from testbed.context import Context
+from testbed.deadline import Deadline
 from testbed.errors import LaunchError, QmpError
 from testbed.kernel.series import Series
 from testbed.lab import lab as lab_module
@@ -150,12 +151,10 @@ def test_the_logs_of_a_fresh_guest_are_removed_unless_they_are_evidence(factory:
 
 def _settle(done: Callable[[], bool]) -> None:
     """Poll for the work of another thread, because the pool has no event to wait for."""
-    pause = threading.Event()
-    for _ in range(500):
-        if done():
-            return
-        pause.wait(0.01)
-    raise AssertionError("the next guest was not made")
+    deadline = Deadline.after(60)
+    while not done():
+        assert not deadline.expired, "the next guest was not made"
+        time.sleep(0.01)
 
 
 @pytest.fixture

@@ -112,7 +112,10 @@ def test_a_closed_channel_is_the_guests_fault_only_if_it_died() -> None:
         Session(FakeChannel(closed=True), Witness(lambda: "reset")).run(["probe"])
 
 
-def test_the_cause_of_a_death_may_arrive_after_the_end_of_the_connection() -> None:
+def test_the_cause_of_a_death_may_arrive_after_the_end_of_the_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(blame_module, "_NEWS", 60.0)
     reasons = iter([None, None, "panic"])
     with pytest.raises(GuestLost, match="panic"):
         Session(FakeChannel(closed=True), Witness(lambda: next(reasons))).run(["probe"])

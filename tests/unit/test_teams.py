@@ -12,7 +12,7 @@ import pytest
 from testbed.check.teams import Team, share_out
 from testbed.lab.lab import Lab
 
-PATIENCE = 10  # s
+PATIENCE = 60  # s
 
 
 class FakeLab:

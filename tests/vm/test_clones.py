@@ -71,7 +71,7 @@ def own_lab(prepared: PreparedKernel, lab: Lab, tmp_path: Path) -> Iterator[Lab]
         yield own
 
 
-_SECONDS = 60.0  # for a VM to come up
+_SECONDS = 600.0  # for a VM to come up
 
 
 def _soon() -> Deadline:
@@ -200,7 +200,10 @@ def test_without_room_on_tmpfs_a_test_boots(
 
 def _cookie(port: int) -> bytes:
     """The random bytes of the server's first packet (RFC 4253, sections 6 and 7.1)."""
-    with socket.create_connection(("127.0.0.1", port), 30) as sock, sock.makefile("rb") as stream:
+    with (
+        socket.create_connection(("127.0.0.1", port), _SECONDS) as sock,
+        sock.makefile("rb") as stream,
+    ):
         assert stream.readline().startswith(b"SSH-2.0-")
         sock.sendall(b"SSH-2.0-testbed\r\n")
         length, padding, kind = struct.unpack("!IBB", stream.read(6))

@@ -21,8 +21,8 @@ from testbed.settings import CHECKOUT
 
 Command = Callable[..., list[str]]
 
-# Seconds for a VM to boot, run its tests and end.
-PATIENCE = 300
+# Seconds for a VM to boot, run its tests and end, on a busy host.
+PATIENCE = 1800
 
 
 @contextmanager

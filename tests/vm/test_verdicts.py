@@ -58,9 +58,11 @@ def test_7_after_it(guest, stack):
 
 
 def test_7b_power_off(guest):
+    from testbed.deadline import Deadline
+
     # The kernel powers off from a work item, after the write returned (kernel/power/poweroff.c).
     guest.session.write(("/proc/sysrq-trigger", b"o"))
-    guest.session.check(["sleep", "600"])
+    guest.session.check(["sleep", "600"], deadline=Deadline.after(600))
 
 
 def test_7c_after_it(guest, stack):

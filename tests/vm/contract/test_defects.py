@@ -119,7 +119,7 @@ def test_a_custom_hook_can_hide_its_mapping(guest: Guest, stack: Prober) -> None
     script = path_script(HookPath.CUSTOM, Plan(vm_ops=VmOps.FULL, hide=1))
     script.map("m", TOP)
     command = ["sh", "-c", WATCH, "watch", script.text]
-    found = guest.session.check(command, deadline=Deadline.after(60)).out.split()
+    found = guest.session.check(command, deadline=Deadline.after(600)).out.split()
     assert found[0] == "ended", f"mmap waits for ever in {found[1]}"
 
 
