@@ -152,11 +152,13 @@ class Guest:
 
     def load(self, module: str, parameters: str = "") -> None:
         """Load one of the project's modules, freshly, until the end of the test."""
-        if module in self.kept:
+        ending = Unloading(self.session, module)
+        if module in self.kept or ending in self.endings:
             self.session.unload_module(module)
-            self.kept.remove(module)
+            self.kept.discard(module)
         self._load(module, parameters)
-        self.at_end(Unloading(self.session, module))
+        if ending not in self.endings:
+            self.at_end(ending)
 
     def load_shared(self, module: str) -> None:
         """Load a module that has no state from one test to the next.

@@ -192,6 +192,21 @@ def test_a_module_is_unloaded_unless_it_is_shared_in_a_guest_that_keeps_it(keeps
     assert kernel.unloaded == (["mmap_uio"] if keeps else ["mmap_stack", "mmap_uio"])
 
 
+@pytest.mark.parametrize("keeps", [False, True])
+def test_a_test_that_loads_a_module_again_gets_a_fresh_one(keeps: bool) -> None:
+    kernel = FakeKernel()
+    guest = fake_guest(kernel)
+    guest.keeps_modules = keeps
+    guest.begin("one")
+    guest.load_shared("mmap_stack")
+    guest.load("mmap_stack")
+    assert (kernel.modules, kernel.unloaded) == (["mmap_stack"], ["mmap_stack"])
+    guest.load("mmap_stack", "pages=2")
+    guest.finish()
+    assert kernel.modules == []
+    assert kernel.unloaded == ["mmap_stack"] * 3
+
+
 def test_a_test_that_loads_a_kept_module_gets_a_fresh_one() -> None:
     kernel = FakeKernel()
     guest = fake_guest(kernel)

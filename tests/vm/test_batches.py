@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from testbed.deadline import Deadline
 from testbed.process import run
 from testbed.results.model import EXIT_FINDINGS, Status
 from testbed.results.store import read_run
@@ -50,6 +51,22 @@ def test_a_module_stays_loaded_in_a_batch_and_its_references_are_counted(
         "test_that_finds_the_module": Status.PASS,
         "test_that_keeps_the_module_in_use": Status.FAIL,
     }
+
+
+# Tests that load modules themselves, one of each file that does. In a batch, modules stay loaded.
+LOADING = (
+    "registers_are_not_cached or open_and_close_are_called or arrive_through_passthrough "
+    "or mapping_keeps_the_module"
+)
+
+
+@pytest.mark.parametrize("isolation", ["clone", "shared"])
+def test_tests_that_load_modules_pass_in_a_guest_of_their_own_and_in_a_shared_one(
+    command: Command, isolation: str, tmp_path: Path
+) -> None:
+    run(command("run", "--isolation", isolation, "-k", LOADING), deadline=Deadline.after(600))
+    cases = read_run(tmp_path / "results" / "latest").cases
+    assert len([case for case in cases if case.status is Status.PASS]) >= 5
 
 
 def test_a_test_whose_worker_dies_runs_once_more(command: Command, tmp_path: Path) -> None:
