@@ -94,8 +94,8 @@ def _paragraph(group: Group, night: Night) -> Iterator[str]:
     for each in searches(group, night):
         yield from _commit(each)
     if len(group) > 1:
-        more = f"and {len(group) - 1} more tests for the same reason: {lanes_of(group)}"
-        yield from textwrap.wrap(more, _WIDTH, initial_indent="  ", subsequent_indent="  ")
+        lanes = f"{len(group)} tests for this reason: {lanes_of(group)}"
+        yield from textwrap.wrap(lanes, _WIDTH, initial_indent="  ", subsequent_indent="  ")
     yield ""
 
 

@@ -61,7 +61,7 @@ def _group_lines(group: Group, night: Night) -> Iterator[str]:
         found = f"{each.commit[:12]} {each.title}" if each.commit else each.reason
         yield f"    first bad commit: {found}"
     if len(group) > 1:
-        yield f"    and {len(group) - 1} more for the same reason: {lanes_of(group)}"
+        yield f"    {len(group)} for this reason: {lanes_of(group)}"
 
 
 def searches(group: Group, night: Night) -> list[Bisected]:

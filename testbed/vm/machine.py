@@ -104,7 +104,7 @@ class VirtualMachine:
             self.qmp.connect(sock, patience)
             usernet = self._usernet(patience)
         except QmpError as error:
-            if self.process.wait(Deadline.for_host(1.0)) is None:
+            if self.process.wait(Deadline.for_host(_QUIT_PATIENCE)) is None:
                 raise
             self.notifier.wait_for(self.why_dead, Deadline.for_host(_END_PATIENCE))
             raise self._boot_error(deadline) from error
@@ -163,7 +163,7 @@ class VirtualMachine:
         try:
             load_state(self.qmp, self.spec.template.state, self.notifier, deadline)
         except QmpError as error:
-            if self.process.wait(Deadline.for_host(1.0)) is None:
+            if self.process.wait(Deadline.for_host(_QUIT_PATIENCE)) is None:
                 raise
             message = f"QEMU cannot load the template: {error.message}"
             raise self._launch_error(message, LaunchError) from error
@@ -242,7 +242,7 @@ class VirtualMachine:
         return kind(message, evidence=evidence, logs=logs)
 
     def _exit_status(self) -> str:
-        status = self.process.wait(Deadline.for_host(1.0))
+        status = self.process.wait(Deadline.for_host(_QUIT_PATIENCE))
         return "but its process still exists" if status is None else f"exit status {status}"
 
 

@@ -226,7 +226,10 @@ def test_a_clone_has_no_kernel_on_its_command_line(begin: Boot) -> None:
         assert not {"-kernel", "-initrd", "-append"} & set(vm.argv)
 
 
-def test_a_clone_whose_template_cannot_be_loaded_is_the_hosts_fault(begin: Boot) -> None:
+def test_a_clone_whose_template_cannot_be_loaded_is_the_hosts_fault(
+    begin: Boot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "_QUIT_PATIENCE", 0.1)  # QEMU lives on, and is waited for in vain
     error = failure(begin, "no-load")
     assert isinstance(error, QmpError)
     assert "loading the template failed" in error.message
