@@ -33,7 +33,7 @@ from testbed.mutants.mutation import (
 )
 from testbed.mutants.rates import rate_lines
 from testbed.results.store import kept_dir
-from testbed.suite.orderdata import KILLERS_FILE, write_killers
+from testbed.suite.orderdata import KILLERS_FILE, load_killers, write_killers
 
 # Mutations that --generate tries, without --sample.
 _GENERATED = 20
@@ -130,7 +130,8 @@ def mutants(
             return
         outcomes = _run_campaign(invocation, chosen, fresh=fresh, tests=tests, quick=quick)
         if write_order:
-            write_killers(killers_of(loaded, records_of(invocation.ctx.settings)))
+            records = records_of(invocation.ctx.settings)
+            write_killers(killers_of(loaded, records, load_killers()))
             invocation.ctx.progress.note(f"the tests that kill most are in {KILLERS_FILE}")
     sys.exit(exit_status(outcomes))
 

@@ -312,8 +312,11 @@ def sample(mutations: Sequence[Mutation], count: int, seed: str) -> list[Mutatio
     return [mutation for mutation in mutations if mutation in chosen]
 
 
-def killers_of(mutations: Sequence[Mutation], records: Records) -> Killers:
-    """Return the cases that kill these mutations, as the newest records have it."""
+def killers_of(mutations: Sequence[Mutation], records: Records, shipped: Killers) -> Killers:
+    """Return the cases that kill these mutations, as the newest records have it.
+
+    Of a mutation without a record on this host, the shipped kill counts.
+    """
     names = {mutation.identity: mutation.name for mutation in mutations}
     newest = {
         (kill.identity, kill.arch): kill
@@ -321,10 +324,13 @@ def killers_of(mutations: Sequence[Mutation], records: Records) -> Killers:
         for kill in records.kills(arch)
         if kill.identity in names
     }
-    kills = chosen_killers((kill.test, names[kill.identity]) for kill in newest.values())
-    killed = len({kill.identity for kill in newest.values()})
-    arches = ", ".join(sorted({kill.arch for kill in newest.values()}))
-    return Killers(f"the kills of {killed} of {len(names)} mutations ({arches})", kills)
+    killed_by = [(kill.test, names[kill.identity]) for kill in newest.values()]
+    older = {*names.values()} - {name for _, name in killed_by}
+    kept = [(test, name) for test, kill in shipped.kills.items() for name in kill if name in older]
+    arches = ", ".join(sorted({kill.arch for kill in newest.values()})) or "no new one"
+    killed = len({name for _, name in killed_by}) + len(kept)
+    source = f"the kills of {killed} of {len(names)} mutations ({arches}); {len(kept)} as before"
+    return Killers(source, chosen_killers([*killed_by, *kept]))
 
 
 def select(mutations: Sequence[Mutation], expression: str | None) -> list[Mutation]:

@@ -40,6 +40,7 @@ from testbed.report.text import first_lines
 from testbed.results.model import Case, Run, Status
 from testbed.settings import CHECKOUT
 from testbed.suite.identity import SUITE
+from testbed.suite.orderdata import Killers
 
 PATCH = """\
 --- a/mm/util.c
@@ -538,9 +539,18 @@ def test_the_newest_kill_of_each_mutation_chooses_the_killers(tmp_path: Path) ->
         records.keep(str(number), outcome(name, Fate.ORACLE, test=test), "")
         os.utime(tmp_path / f"{number}.json", (number, number))
     records.keep("c2", outcome("c", Fate.SPLAT, test="t.py::t[arm64]", arch="arm64"), "")
-    found = killers_of([mutation(name) for name in "abcd"], records)
+    found = killers_of([mutation(name) for name in "abcd"], records, Killers())
     assert found.kills == {"t.py::t[ARCH]": ("a", "b", "c")}
-    assert found.source == "the kills of 3 of 4 mutations (arm64, x86_64)"
+    assert found.source == "the kills of 3 of 4 mutations (arm64, x86_64); 0 as before"
+
+
+def test_a_shipped_kill_counts_for_a_mutation_that_this_host_has_not_tried(tmp_path: Path) -> None:
+    records = Records(tmp_path)
+    records.keep("1", outcome("a", Fate.ORACLE, test="t.py::t[x86_64]"), "")
+    shipped = Killers("", {"t.py::old[ARCH]": ("a", "b"), "t.py::gone[ARCH]": ("removed",)})
+    found = killers_of([mutation(name) for name in "abc"], records, shipped)
+    assert found.kills == {"t.py::old[ARCH]": ("b",), "t.py::t[ARCH]": ("a",)}
+    assert found.source == "the kills of 2 of 3 mutations (x86_64); 1 as before"
 
 
 def test_each_architecture_is_tried(campaign: Make) -> None:
