@@ -254,11 +254,11 @@ def test_a_summary_of_many_lanes_is_small_enough_for_github() -> None:
 
 
 def test_each_reason_is_an_error_of_github() -> None:
-    cases = [case(Status.FAIL, n, reason=f"100% of {n % 2}", evidence="") for n in range(5)]
+    cases = [case(Status.FAIL, n, reason=f"100% of {'ab'[n % 2]}", evidence="") for n in range(5)]
     text = annotations_text([Section(a_run(*cases), "lane")])
     assert text == (
-        f"::error title=FAIL lane {FILE}%3A%3Atest_b[x86_64-n0-stack]::100%25 of 0 and 2 more\n"
-        f"::error title=FAIL lane {FILE}%3A%3Atest_b[x86_64-n1-stack]::100%25 of 1 and 1 more\n"
+        f"::error title=FAIL lane {FILE}%3A%3Atest_b[x86_64-n0-stack]::100%25 of a and 2 more\n"
+        f"::error title=FAIL lane {FILE}%3A%3Atest_b[x86_64-n1-stack]::100%25 of b and 1 more\n"
     )
     assert annotations_text([Section(GOOD)]) == ""
 
