@@ -172,6 +172,11 @@ class Finding:
     defect: str = ""  # the recorded defect that may be fixed, or that the failure is now known as
 
     @property
+    def failure(self) -> Signature | None:
+        """How it fails tonight; of a test that is well, how it failed before."""
+        return self.signature or self.before_signature
+
+    @property
     def interval(self) -> tuple[float, float]:
         """The Wilson interval of its rate of bad outcomes, at 95 %."""
         return wilson(self.bad, self.total)

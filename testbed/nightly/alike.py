@@ -37,6 +37,5 @@ def _cause(finding: Finding, night: Night) -> Hashable:
     facts = night.facts_of(finding)
     if facts:
         return change_kind(facts[0])
-    signature = finding.signature or finding.before_signature
     # Without a reason, the tests of one function are alike.
-    return signature.cause if signature else finding.test.partition("[")[0]
+    return finding.failure.cause if finding.failure else finding.test.partition("[")[0]

@@ -65,8 +65,7 @@ class Row:
 
     @property
     def why(self) -> str:
-        signature = self.finding.signature or self.finding.before_signature
-        return signature.text if signature is not None else ""
+        return self.finding.failure.text if self.finding.failure else ""
 
     @property
     def size(self) -> int:
