@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from testbed.results.model import Case, Run, Status
-from testbed.results.reason import normalised
+from testbed.results.reason import complaints_of
 
 # The test name of a case that stands for a kernel that did not build.
 NO_KERNEL = "the build"
@@ -37,8 +37,8 @@ class FailureSignature:
 
 def signature_of(case: Case) -> FailureSignature:
     """Return the signature of a failure, without numbers, addresses and repeated phrases."""
-    words = normalised(case.reason).split("; ")
-    return FailureSignature(case.test, case.error, "; ".join(dict.fromkeys(words)))
+    complaints = dict.fromkeys(complaints_of(case.reason))
+    return FailureSignature(case.test, case.error, "; ".join(complaints))
 
 
 @dataclass(frozen=True)

@@ -107,12 +107,12 @@ def write_night_site(site: NightSite) -> Path:
 
 
 def index(site: NightSite) -> Iterator[Page]:
-    night = site.night
+    night, title = site.night, headline(site)
     rows = _rows(site)
     values = {
         "night": night,
         "good": night.exit_status == 0,
-        "headline": headline(site),
+        "headline": title,
         "todo": list(todo(site)),
         "classes": [
             (kind, about, look, _joined(rows.get(kind, []), night))
@@ -130,7 +130,7 @@ def index(site: NightSite) -> Iterator[Page]:
         "without": [each for each in night.cells if each.state in (State.FAILED, State.LEFT)],
         "states": _states(night.cells),
     }
-    yield Page(INDEX, "night.html", f"{night.matrix} {night.name}: {headline(site)}", values)
+    yield Page(INDEX, "night.html", f"{night.matrix} {night.name}: {title}", values)
 
 
 def flaky(site: NightSite) -> Iterator[Page]:

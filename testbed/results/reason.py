@@ -28,6 +28,11 @@ def normalised(reason: str) -> str:
     return reason.strip()
 
 
+def complaints_of(reason: str) -> list[str]:
+    """Return the complaints of a reason, normalised: at least one, which may be empty."""
+    return normalised(reason).split(_BETWEEN)
+
+
 def cause_of(reason: str) -> str:
     """Return the first complaint of a reason, normalised. Equal: the failures have one cause."""
-    return normalised(reason).partition(_BETWEEN)[0]
+    return complaints_of(reason)[0]
