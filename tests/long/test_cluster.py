@@ -11,7 +11,6 @@ import os
 import signal
 import socket
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -24,6 +23,7 @@ from network_parts import address, hosts, inside, why_no_namespaces
 from nightly_parts import MAKEFILE, Nights
 from sham_cells import SHAM_ENV, alive
 from tree_parts import GIT_ALONE
+from waiting import wait_until
 
 from testbed.deadline import Deadline
 from testbed.errors import InfraError
@@ -74,10 +74,8 @@ class Cluster:
 
     def start_scheduler(self) -> None:
         self.start(SCHEDULER, "scheduler")
-        deadline = Deadline.after(LONG)
-        while not _answers(address(SCHEDULER)):
-            assert not deadline.expired, (self.nights.top / f"log-{SCHEDULER}").read_text()
-            time.sleep(0.1)
+        log = self.nights.top / f"log-{SCHEDULER}"
+        wait_until(lambda: _answers(address(SCHEDULER)), "the scheduler", log.read_text)
 
     def start_worker(self, number: int, slots: int = 2) -> None:
         words = (f"tls://{address(SCHEDULER)}:{PORT}", "--name", f"host-{number}")
@@ -104,14 +102,13 @@ class Cluster:
         file = self.nights.top / "diary"
         return [line.split() for line in file.read_text().splitlines()] if file.exists() else []
 
-    def wait_for(self, condition: Callable[[], bool]) -> None:
-        deadline = Deadline.after(LONG)
-        while not condition():
-            assert not deadline.expired, (self.nights.top / "log").read_text()
-            time.sleep(0.1)
+    def wait_for(self, condition: Callable[[], bool], what: str) -> None:
+        wait_until(condition, what, (self.nights.top / "log").read_text)
 
     def wait_for_starts(self, count: int) -> None:
-        self.wait_for(lambda: sum(words[0] == "start" for words in self.diary()) >= count)
+        self.wait_for(
+            lambda: sum(words[0] == "start" for words in self.diary()) >= count, f"{count} starts"
+        )
 
     def require_end(self, nightly: Process, cells: int, status: int = 0) -> None:
         """Wait for the end of a nightly: all cells have a result, and nothing ran in vain."""
@@ -123,7 +120,7 @@ class Cluster:
             assert not (what == "start" and cell in finished), f"{cell} ran again"
             finished |= {cell} if what == "end" else set()
         assert len(finished) == cells
-        self.wait_for(lambda: not any(map(alive, self.children())))
+        self.wait_for(lambda: not any(map(alive, self.children())), "the end of all cells")
 
     def children(self) -> list[int]:
         """The processes that stand for VMs."""
@@ -173,7 +170,10 @@ def test_the_scheduler_is_killed(cluster: Cluster) -> None:
     cluster.kill(SCHEDULER)
     # As a unit with Restart=always does.
     cluster.start_scheduler()
-    cluster.wait_for(lambda: cluster.processes[ONE].returncode is not None or _more(cluster, 3))
+    cluster.wait_for(
+        lambda: cluster.processes[ONE].returncode is not None or _more(cluster, 3),
+        "the end of a worker, or more cells",
+    )
     if cluster.processes[ONE].returncode is not None:
         cluster.blocks[ONE].close()
         cluster.start_worker(ONE)
@@ -227,7 +227,7 @@ def test_a_host_that_hangs_loses_its_cells(cluster: Cluster) -> None:
     stopped = _all_below(cluster.processes[ONE].pid)
     for pid in stopped:
         os.kill(pid, signal.SIGSTOP)
-    cluster.wait_for(lambda: nightly.returncode is not None)
+    cluster.wait_for(lambda: nightly.returncode is not None, "the end of the nightly")
     for pid in stopped:
         os.kill(pid, signal.SIGKILL)
     cluster.require_end(nightly, 6)

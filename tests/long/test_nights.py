@@ -12,10 +12,11 @@ from pathlib import Path
 import postgresql_parts
 import pytest
 from nightly_parts import MATRIX, Nights, new_nights
-from postgresql_parts import end, until
+from postgresql_parts import end
 from sham_cells import SHAM_ENV, TESTS
 from sqlalchemy import URL
 from tree_parts import GIT_ALONE
+from waiting import wait_until
 
 from testbed.deadline import Deadline
 from testbed.history.database import history_url, opened_history
@@ -162,12 +163,13 @@ def test_a_history_that_goes_away_gets_its_results_later(nights: Nights, postgre
     url = postgresql.render_as_string(hide_password=False)
     log = nights.top / "log"
     with spawn(nights.argv("--history", url), log=log, env=SHAM_ENV) as nightly:
-        until(lambda: any(nights.top.glob("results_dir/nightly/2*/cells/*/in-history")))
+        kept = "results_dir/nightly/2*/cells/*/in-history"
+        wait_until(lambda: any(nights.top.glob(kept)), "a result in the history", log.read_text)
         end(postgresql)
         assert nightly.wait(Deadline.after(400)) == 3
-    kept = len(list(nights.folder.glob("cells/*/in-history")))
-    assert (len(list(nights.folder.glob("cells/*/cell-result.json"))), kept < 3) == (3, True)
+    taken = len(list(nights.folder.glob("cells/*/in-history")))
+    assert (len(list(nights.folder.glob("cells/*/cell-result.json"))), taken < 3) == (3, True)
     assert "results are kept in files for the next night" in log.read_text()
     again = nights.run()  # with the default history, a new one
-    assert f"adding {3 - kept} results of the night" in again.stdout
-    assert len([each for each in nights.outcome["cells"] if each["state"] == "known"]) == 3 - kept
+    assert f"adding {3 - taken} results of the night" in again.stdout
+    assert len([each for each in nights.outcome["cells"] if each["state"] == "known"]) == 3 - taken

@@ -15,6 +15,7 @@ from pathlib import Path
 from bisect_parts import new_tree
 from nightly_parts import MAKEFILE, Nights
 from sham_cells import SHAM_ENV, alive
+from waiting import wait_until
 
 from testbed.deadline import Deadline
 from testbed.history.cells import cells_of, run_named
@@ -96,10 +97,11 @@ class Campaign:
 
     def _require_no_process(self) -> None:
         """Wait until the kernel has ended the cells, and what stands for their VMs."""
-        deadline = Deadline.after(300)
-        while left := [pid for pid in self._processes() if alive(pid)]:
-            assert not deadline.expired, f"processes live on: {left}"
-            time.sleep(0.02)
+        wait_until(
+            lambda: not any(map(alive, self._processes())),
+            "the end of all cells",
+            lambda: str([pid for pid in self._processes() if alive(pid)]),
+        )
 
     def _diary(self) -> list[list[str]]:
         diary = self.nights.top / "diary"

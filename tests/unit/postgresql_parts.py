@@ -10,12 +10,12 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from sqlalchemy import URL, NullPool, create_engine, text
+from waiting import wait_for_end
 
 from testbed.deadline import Deadline
 
@@ -100,12 +100,4 @@ def end(url: URL) -> None:
         folder = connection.scalar(text("SHOW data_directory"))
     pid = int((Path(folder) / "postmaster.pid").read_text().splitlines()[0])
     os.kill(pid, signal.SIGQUIT)
-    until(lambda: not Path(f"/proc/{pid}").exists())
-
-
-def until(is_done: Callable[[], bool]) -> None:
-    """Wait for something that happens soon."""
-    deadline = Deadline.after(_PATIENCE)
-    while not is_done():
-        assert not deadline.expired
-        time.sleep(0.05)
+    wait_for_end(pid)

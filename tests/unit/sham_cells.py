@@ -15,6 +15,8 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
+from waiting import runs
+
 from testbed.cache import digest
 from testbed.context import Context
 from testbed.errors import InfraError, SetupError
@@ -135,11 +137,10 @@ def alive(pid: int) -> bool:
     number of one that has ended: the command line shows whose it is.
     """
     try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except (FileNotFoundError, ProcessLookupError):
         return False
-    return state != "Z" and (b"sham_cells" in words or _VM_SECONDS in words)
+    return runs(pid) and (b"sham_cells" in words or _VM_SECONDS in words)
 
 
 def sham(number: int = 0, **params: str) -> Cell:

@@ -7,12 +7,12 @@ import errno
 import os
 import socket
 import struct
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from waiting import stat_of, wait_for_end, wait_for_line
 
 from testbed.deadline import Deadline
 from testbed.errors import (
@@ -90,18 +90,9 @@ def _begun(session: Session, script: str) -> list[str]:
     return argv
 
 
-def _state(pid: int) -> str:
-    """Return the state of a process (proc_pid_stat(5)); empty if it is gone."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return ""
-
-
 def _minor_faults(pid: int) -> int:
     """Return the minor faults of a process (proc_pid_stat(5), minflt)."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return int(fields[7])
+    return int(stat_of(pid)[7])
 
 
 def _switches(pid: int) -> int:
@@ -374,19 +365,13 @@ def test_an_agent_ends_with_its_peer_while_a_command_gets_ready(
 ) -> None:
     agent, started = session.hello().pid, tmp_path / "started"
     session.make_ready(["sh", "-c", f"echo $$ > {started}; exec sleep 600"])
-    deadline = Deadline.after(300)
-    while not (started.exists() and started.read_text().endswith("\n")):
-        assert not deadline.expired
-        time.sleep(0.02)
+    pid = int(wait_for_line(started))
     channel.send(
         protocol.encode_frame(Frame(Request.HELLO, 9, protocol.hello_request(b""))), _soon()
     )
     assert channel.receive(_soon()) == b""  # it waits
     channel.sock.close()
-    for pid in (agent, int(started.read_text())):
-        while _state(pid) not in ("", "Z"):
-            assert not deadline.expired
-            time.sleep(0.02)
+    wait_for_end(agent, pid)
 
 
 def test_a_different_command_does_not_use_the_one_that_is_ready(early: Early) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
@@ -14,10 +13,10 @@ from typing import Any, cast
 
 import pytest
 from notes import Notes
+from waiting import wait_for_line, wait_until
 
 from testbed.arch import ARCHES
 from testbed.context import Context
-from testbed.deadline import Deadline
 from testbed.errors import BuildError, InfraError
 from testbed.kernel.series import Series
 from testbed.lab import background, lab, prepared
@@ -178,13 +177,13 @@ def test_a_build_gets_the_settings_of_its_architectures(ctx: Context, tmp_path: 
     settings = dataclasses.replace(ctx.settings, kernel=f"tree:{tmp_path / 'none'}")
     own = dataclasses.replace(ctx, settings=settings)
     log = tmp_path / "build.log"
-    deadline = Deadline.after(600)
     with background.built_in_background(own, tmp_path, [SECOND]):
         sent = load_settings(tmp_path / "build.toml")
         assert sent == dataclasses.replace(settings, arch=(SECOND,))
-        while str(tmp_path / "none") not in log.read_text():  # what the command says of it
-            assert not deadline.expired, log.read_text()
-            time.sleep(0.05)
+        said = str(tmp_path / "none")
+        wait_until(
+            lambda: said in log.read_text(), f"what the command says of {said}", log.read_text
+        )
     assert isinstance(ctx.progress, Notes)
     assert ctx.progress.texts == [f"{SECOND}: built in the background, see {log}"]
 
@@ -193,10 +192,7 @@ def test_a_build_ends_with_the_block(
     ctx: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(background, "_BUILD", _ENDLESS)
-    log, deadline = tmp_path / "build.log", Deadline.after(600)
     with background.built_in_background(ctx, tmp_path, [SECOND]):
-        while not log.read_text().endswith("\n"):
-            assert not deadline.expired
-            time.sleep(0.05)
+        pid = int(wait_for_line(tmp_path / "build.log"))
     with pytest.raises(ProcessLookupError):
-        os.kill(int(log.read_text()), 0)
+        os.kill(pid, 0)

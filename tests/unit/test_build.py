@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 import tarfile
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -20,10 +19,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from waiting import wait_for_end
 
 from testbed.arch import ARCHES, host_uname
 from testbed.context import Context
-from testbed.deadline import Deadline
 from testbed.errors import BuildError, ConfigError, InfraError, PatchError, SetupError
 from testbed.kernel.build import Kernel, KernelRequest, build_kernel
 from testbed.kernel.diagnose import blame, build_error, first_error, first_warning
@@ -552,22 +551,6 @@ class Loud(test_build.Recorder):
 yard = test_build.Yard(Path(sys.argv[2]), Loud())
 test_build.build_kernel(yard.request(), yard.ctx())
 """
-
-
-def is_alive(pid: int) -> bool:
-    """Whether the process runs. A zombie may still wait for its new parent."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-def wait_for_end(pid: int) -> None:
-    """A signal ends a whole group, but only its leader is waited for."""
-    deadline = Deadline.after(60)
-    while is_alive(pid):
-        assert not deadline.expired, f"process {pid} lives on"
-        time.sleep(0.01)
 
 
 def test_a_build_that_is_interrupted_leaves_nothing_and_continues(yard: Yard) -> None:

@@ -8,13 +8,13 @@ import json
 import os
 import signal
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from sham_cells import SHAM_ENV, alive, sham
+from waiting import wait_for_line, wait_until
 
 from testbed.deadline import Deadline
 from testbed.errors import CommandError, SetupError
@@ -60,27 +60,13 @@ def started(cell: Cell, out: Path, log: Path) -> Iterator[Process]:
 
 def wait_for_start(diary: Path) -> tuple[int, int]:
     """Return the process of the first cell in a diary, and its child."""
-    deadline = Deadline.after(_PATIENCE)
-    while not (diary.exists() and diary.read_text().endswith("\n")):
-        assert not deadline.expired
-        time.sleep(0.01)
-    words = diary.read_text().split()
+    words = wait_for_line(diary).split()
     return int(words[2]), int(words[3])
 
 
 def wait_for_program(pid: int) -> None:
     """Wait until a process shows what it runs: in the middle of execve(2) it shows nothing."""
-    deadline = Deadline.after(_PATIENCE)
-    while not alive(pid):
-        assert not deadline.expired, f"process {pid} does not run"
-        time.sleep(0.01)
-
-
-def wait_for_end(pid: int) -> None:
-    deadline = Deadline.after(_PATIENCE)
-    while alive(pid):
-        assert not deadline.expired, f"process {pid} lives on"
-        time.sleep(0.01)
+    wait_until(lambda: alive(pid), f"the program of process {pid}")
 
 
 def full_cell() -> Cell:
@@ -174,7 +160,7 @@ def test_the_vms_of_a_cell_end_with_it(tmp_path: Path, number: signal.Signals) -
         wait_for_program(own)
         wait_for_program(child)
         os.kill(own, number)
-        wait_for_end(child)
+        wait_until(lambda: not alive(child), f"the end of {child}")
     assert not (tmp_path / "out" / CELL_RESULT_FILE).exists()
 
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -14,10 +13,10 @@ from typing import cast
 
 import pytest
 from notes import Notes
+from waiting import wait_until
 
 from testbed.arch import find_arch
 from testbed.context import Context
-from testbed.deadline import Deadline
 from testbed.errors import LaunchError, QmpError
 from testbed.kernel.series import Series
 from testbed.lab import lab as lab_module
@@ -151,10 +150,7 @@ def test_the_logs_of_a_fresh_guest_are_removed_unless_they_are_evidence(factory:
 
 def _settle(done: Callable[[], bool]) -> None:
     """Poll for the work of another thread, because the pool has no event to wait for."""
-    deadline = Deadline.after(60)
-    while not done():
-        assert not deadline.expired, "the next guest was not made"
-        time.sleep(0.01)
+    wait_until(done, "the next guest")
 
 
 @pytest.fixture

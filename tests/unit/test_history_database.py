@@ -17,6 +17,7 @@ import postgresql_parts
 import pytest
 from sqlalchemy import URL, Table, delete, insert, inspect, select, text
 from sqlalchemy.exc import IntegrityError
+from waiting import wait_until
 
 from testbed.errors import HistoryError, SetupError
 from testbed.history import migrate, schema
@@ -135,7 +136,7 @@ def test_a_killed_holder_leaves_no_lock(history_url: URL) -> None:
                 pass
         finally:
             holder.send_signal(signal.SIGKILL)
-    postgresql_parts.until(lambda: _can_be_held(history_url))
+    wait_until(lambda: _can_be_held(history_url), "the end of the lock")
 
 
 def _can_be_held(url: URL) -> bool:

@@ -5,15 +5,14 @@ from __future__ import annotations
 
 import io
 import json
-import time
 from pathlib import Path
 
 from hosting.hosttable import HOSTS
 from hosting.inside import agent
 from hosting.roundimage import make_round_image
 from hosting.seeds import Seed
+from waiting import wait_for_end
 
-from testbed.deadline import Deadline
 from testbed.process import check_output
 
 
@@ -24,14 +23,6 @@ def run(script: str, seconds: float = 30.0) -> tuple[int, list[str]]:
     return status, [json.loads(line)["line"] for line in port.getvalue().splitlines()]
 
 
-def runs(stat: Path) -> bool:
-    """Whether a process runs. It may end while its file is read."""
-    try:
-        return stat.read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
 def test_a_script_shows_its_lines_and_its_status() -> None:
     assert run("echo one; printf two >&2; exit 7") == (7, ["one", "two"])
 
@@ -39,11 +30,7 @@ def test_a_script_shows_its_lines_and_its_status() -> None:
 def test_a_script_that_takes_too_long_is_ended_with_all_that_it_started(tmp_path: Path) -> None:
     status, lines = run(f"echo begun; sleep 60 & echo $! >{tmp_path}/pid; sleep 60", 10.0)
     assert (status, lines) == (124, ["begun"])
-    stat = Path("/proc", (tmp_path / "pid").read_text().strip(), "stat")
-    deadline = Deadline.after(300)
-    while runs(stat):
-        assert not deadline.expired, "what the script started lives on"
-        time.sleep(0.02)
+    wait_for_end(int((tmp_path / "pid").read_text()))
 
 
 def test_a_process_left_in_the_background_does_not_hold_the_agent(tmp_path: Path) -> None:

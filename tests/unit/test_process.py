@@ -7,10 +7,10 @@ import os
 import pwd
 import signal
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from waiting import wait_for_end
 
 from testbed.deadline import Deadline
 from testbed.errors import CommandError, InfraError, SetupError
@@ -61,7 +61,7 @@ def test_a_logged_command_passes_on_each_line(tmp_path: Path) -> None:
 
 def test_processes_that_a_command_leaves_behind_end_with_it() -> None:
     pid = int(check_output(["sh", "-c", "sleep 600 >/dev/null 2>&1 & echo $!"]))
-    assert _gone(pid)
+    wait_for_end(pid)
 
 
 def test_a_log_that_cannot_be_written_is_an_error_of_the_host_and_not_a_hang() -> None:
@@ -73,7 +73,7 @@ def test_a_log_that_cannot_be_written_is_an_error_of_the_host_and_not_a_hang() -
 def test_a_spawned_child_is_gone_after_its_block(tmp_path: Path) -> None:
     with spawn(["sleep", "600"], log=tmp_path / "log") as child:
         assert child.returncode is None
-    assert _gone(child.pid)
+    wait_for_end(child.pid)
 
 
 def test_the_first_of_several_children_to_end_is_waited_for(tmp_path: Path) -> None:
@@ -106,21 +106,7 @@ def test_a_spawned_child_dies_when_the_testbed_is_killed(tmp_path: Path) -> None
     os.waitpid(starter, 0)
     for fd in (stdin_reader, stdin_writer):
         os.close(fd)
-    assert _gone(child)
-
-
-def _gone(pid: int) -> bool:
-    """Whether the process has ended, or ends soon (a zombie has ended)."""
-    deadline = Deadline.after(60)
-    while not deadline.expired:
-        try:
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except (FileNotFoundError, ProcessLookupError):
-            return True
-        if state == "Z":
-            return True
-        time.sleep(0.01)
-    return False
+    wait_for_end(child)
 
 
 def test_a_user_may_lack_a_name(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,9 +7,10 @@ import json
 import os
 import re
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
+
+from waiting import runs, stat_of, wait_for_end, wait_until
 
 from testbed.deadline import Deadline
 from testbed.mmap.path import HookPath
@@ -19,8 +20,6 @@ Command = Callable[..., list[str]]
 
 _INTERRUPTED = 130
 
-# Seconds between two polls of something without events: a file of another process, a pid.
-_POLL = 0.05
 
 # Seconds for a VM to boot, run its tests and end, on a busy host.
 _PATIENCE = 1800
@@ -32,10 +31,10 @@ def test_an_interrupt_while_the_guest_boots_leaves_no_vm(
     log = tmp_path / "log"
     with spawn(command("boot"), log=log) as testbed:
         _wait_for_text(log, f"boot {arch}", testbed, log)
-        vms = _wait_for_descendants(testbed)
+        vms = wait_until(lambda: _descendants(testbed.pid), "a VM", log.read_text)
         os.kill(testbed.pid, signal.SIGINT)
         assert testbed.wait(Deadline.after(_PATIENCE)) == _INTERRUPTED
-        assert [pid for pid in vms if _alive(pid)] == []
+        assert not any(map(runs, vms))
 
 
 def test_an_interrupt_while_a_template_is_made_leaves_no_vm(
@@ -46,10 +45,10 @@ def test_an_interrupt_while_a_template_is_made_leaves_no_vm(
     words = command("run", "-k", "pgoff", "--settings", str(settings))
     with spawn(words, log=log) as testbed:
         _wait_for_text(log, f"template of {arch}", testbed, log)
-        vms = _wait_for_descendants(testbed)
+        vms = wait_until(lambda: _descendants(testbed.pid), "a VM", log.read_text)
         os.kill(testbed.pid, signal.SIGINT)
         assert testbed.wait(Deadline.after(_PATIENCE)) == _INTERRUPTED
-        assert [pid for pid in vms if _alive(pid)] == []
+        assert not any(map(runs, vms))
     assert list(tmp_path.glob("templates/template/*")) == []  # it did not wait for the VM
 
 
@@ -61,7 +60,7 @@ def test_an_interrupt_of_a_running_guest_leaves_no_vm(command: Command, tmp_path
         assert vms
         os.kill(testbed.pid, signal.SIGINT)
         assert testbed.wait(Deadline.after(_PATIENCE)) == _INTERRUPTED
-        assert [pid for pid in vms if _alive(pid)] == []
+        assert not any(map(runs, vms))
 
 
 def test_an_interrupted_run_keeps_its_results_and_continues_to_those_of_a_whole_run(
@@ -76,7 +75,7 @@ def test_an_interrupted_run_keeps_its_results_and_continues_to_those_of_a_whole_
         os.kill(testbed.pid, signal.SIGINT)
         assert testbed.wait(Deadline.after(_PATIENCE)) == _INTERRUPTED
         # A worker that does not end in time is killed, and the kernel then ends its VMs.
-        _wait_until_gone(vms)
+        wait_for_end(*vms)
     kept = cases.read_text()
     found = json.loads((latest / "result.json").read_text())["cases"]
     assert len(found) >= kept.count("\n") >= 1
@@ -107,32 +106,18 @@ def test_a_killed_testbed_takes_its_vm_along(command: Command, tmp_path: Path) -
         vms = _descendants(testbed.pid)
         os.kill(testbed.pid, signal.SIGKILL)
         testbed.wait(Deadline.after(_PATIENCE))
-        _wait_until_gone(vms)
+        wait_for_end(*vms)
 
 
 def _wait_for_text(file: Path, text: str, process: Process, log: Path) -> None:
     """Wait until a process whose output is in `log` has written a text to a file."""
-    deadline = Deadline.after(_PATIENCE)
-    while not (file.exists() and text in file.read_text()):
+
+    def appears() -> bool:
         status = process.returncode
         assert status is None, f"ended with {status} before {text!r}:\n{log.read_text()}"
-        assert not deadline.expired, f"{text!r} did not appear in {file} within {deadline}"
-        time.sleep(_POLL)
+        return file.exists() and text in file.read_text()
 
-
-def _wait_for_descendants(process: Process) -> list[int]:
-    deadline = Deadline.after(_PATIENCE)
-    while not (found := _descendants(process.pid)):
-        assert not deadline.expired, f"no VM was started within {deadline}"
-        time.sleep(_POLL)
-    return found
-
-
-def _wait_until_gone(pids: list[int]) -> None:
-    deadline = Deadline.after(_PATIENCE)
-    while alive := [pid for pid in pids if _alive(pid)]:
-        assert not deadline.expired, f"still alive after {deadline}: {alive}"
-        time.sleep(_POLL)
+    wait_until(appears, f"{text!r} in {file}", log.read_text, _PATIENCE)
 
 
 def _descendants(pid: int) -> list[int]:
@@ -143,18 +128,6 @@ def _descendants(pid: int) -> list[int]:
     children = [
         int(path.name)
         for path in Path("/proc").iterdir()
-        if path.name.isdigit() and _stat(int(path.name))[1:2] == [str(pid)]
+        if path.name.isdigit() and stat_of(int(path.name))[1:2] == [str(pid)]
     ]
     return [*children, *(below for child in children for below in _descendants(child))]
-
-
-def _alive(pid: int) -> bool:
-    return _stat(pid)[:1] not in ([], ["Z"])
-
-
-def _stat(pid: int) -> list[str]:
-    """State, parent and the rest of /proc/PID/stat (proc_pid_stat(5)); empty if PID is gone."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return []
