@@ -19,6 +19,7 @@ import click
 from rich.console import Console
 
 from testbed.artifacts.depot import open_depot
+from testbed.claims import claimed
 from testbed.cli.options import json_option, settings_option
 from testbed.context import Context
 from testbed.errors import CommandError, HistoryError, SetupError
@@ -211,7 +212,7 @@ def _spend(call: _Call, executor: Executor, others: Path | None) -> int:
     else:
         call.ctx.progress.note(f"going on with the night {folder.name}, which was interrupted")
     limits = Limits(call.matrix.hours * 3600, call.matrix.confirm, call.matrix.bisect)
-    with full_disk_blamed(folder):
+    with claimed(folder), full_disk_blamed(folder):
         work = Nightwork(
             folder, read_order(folder), limits, call.memory, executor, call.ctx.progress
         )

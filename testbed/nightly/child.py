@@ -3,14 +3,12 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from testbed.claims import scratch_folder
 from testbed.nightly.cell import Cell, has_result, write_cell
 from testbed.nightly.executor import End
 from testbed.nightly.kinds import KINDS
@@ -27,21 +25,18 @@ _ERROR = "testbed: "
 def cell_process(cell: Cell, folder: Path) -> Iterator[Process]:
     """Run a cell in a child, which writes its result to `folder`. It is gone with the block.
 
-    Its temporary files are gone too, also those that an earlier attempt left when it was killed.
+    Its temporary files are gone too.
     """
     folder.mkdir(parents=True, exist_ok=True)
     file = write_cell(folder, cell)
-    # The names of sockets must be short (unix(7)), so they cannot be in the cell's folder.
-    scratch = Path(tempfile.gettempdir(), f"testbed-{os.getuid()}-{cell.id}")
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(mode=0o700)
     # -P: nothing is imported from the folder that the nightly is started in.
     argv = [sys.executable, "-P", *KINDS[cell.kind].program, str(file), "--out", str(folder)]
-    try:
-        with spawn(argv, log=folder / LOG_FILE, env={"TMPDIR": str(scratch)}) as process:
-            yield process
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    # The names of sockets must be short (unix(7)), so they cannot be in the cell's folder.
+    with (
+        scratch_folder("cell") as scratch,
+        spawn(argv, log=folder / LOG_FILE, env={"TMPDIR": str(scratch)}) as process,
+    ):
+        yield process
 
 
 def end_of(process: Process, folder: Path) -> tuple[End, str]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from testbed.artifacts.depot import Depot
+from testbed.claims import is_claimed
 from testbed.errors import HistoryError, InfraError
 from testbed.history.cells import cell_of, known_cell, newest_cells, run_named
 from testbed.history.classify import classify
@@ -97,9 +98,13 @@ class Memory:
             (folder / KEPT_FILE).touch()
 
     def keep_leftovers(self, results: Path) -> None:
-        """Add what killed nights, and nights without a database, have left in files."""
+        """Add what killed nights, and nights without a database, have left in files.
+
+        A night that still runs in another process has another history.
+        """
         for folder in all_nights(results):
-            if not (missing := _not_kept(folder)):
+            missing = [] if is_claimed(folder) else _not_kept(folder)
+            if not missing:
                 continue
             order = read_order(folder)
             self.note(f"adding {len(missing)} results of the night {folder.name} to the history")

@@ -4,15 +4,13 @@
 from __future__ import annotations
 
 import dataclasses
-import fcntl
-import os
 import socket
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
+from testbed.claims import claimed
 from testbed.context import Context
 from testbed.errors import SetupError
 from testbed.files import make_folder
@@ -43,7 +41,7 @@ def run_cell(cell: Cell, out: Path, own: Settings, progress: Progress) -> CellRe
     if cell.kind not in KINDS:
         raise SetupError(f"unknown kind of cell {cell.kind!r}", hint=suggest(cell.kind, KINDS))
     make_folder(out, "--out")
-    with _claimed(out):
+    with claimed(out, wait=True):
         known = read_cell_result(out)
         if known is None:
             return _run(cell, out, own, progress)
@@ -75,14 +73,3 @@ def _settings(cell: Cell, own: Settings, out: Path) -> Settings:
     settings = cell.settings(own, out)
     slots = max(1, settings.worker_slots(available_mib()))
     return dataclasses.replace(settings, workers=min(settings.workers, slots))
-
-
-@contextmanager
-def _claimed(folder: Path) -> Iterator[None]:
-    """Hold a folder, so that no other process runs its cell. The claim ends with the process."""
-    held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(held)

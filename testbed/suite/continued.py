@@ -10,7 +10,6 @@ before its first verdict.
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import hashlib
 import json
 import os
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from testbed.cache import digest
+from testbed.claims import claimed
 from testbed.errors import SetupError, TreeError
 from testbed.files import DAMAGED, write_whole
 from testbed.formats.junit import write_junit
@@ -104,12 +104,12 @@ def begun(
         with _removed_if_empty(lab):
             machines = prepare(lab)
             identity = dataclasses.replace(identity_of(lab, selection, command), machines=machines)
-            with _claimed(lab.run_dir):
+            with claimed(lab.run_dir):
                 write_identity(lab.run_dir, identity)
                 yield Part(identity)
                 _change_identity(lab.run_dir, ended=True)
         return
-    with _claimed(earlier):
+    with claimed(earlier):
         known = read_identity(earlier)
         identity = identity_of(lab, selection, command)
         _refuse_other(earlier, known, identity)  # before it builds a kernel
@@ -312,25 +312,6 @@ def _removed_if_empty(lab: Lab) -> Iterator[None]:
     finally:
         if lab.started:
             remove_run_dir(lab.run_dir)
-
-
-@contextmanager
-def _claimed(folder: Path) -> Iterator[None]:
-    """Hold the folder of a run, so that no second process writes to it. It ends with the process.
-
-    Raises:
-        SetupError: another process runs it.
-    """
-    held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as exc:
-            message = f"{folder.name} still runs in another process"
-            raise SetupError(message, hint="wait until it ends") from exc
-        yield
-    finally:
-        os.close(held)
 
 
 def _short(identity: str) -> str:

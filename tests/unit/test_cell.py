@@ -9,11 +9,11 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from sham_cells import SHAM_ENV, alive, sham
+from sham_cells import KIND, SHAM_ENV, alive, sham
 from waiting import wait_for_line, wait_until
 
 from testbed.deadline import Deadline
@@ -29,11 +29,16 @@ from testbed.nightly.cell import (
     read_cell_result,
     write_cell,
 )
+from testbed.nightly.child import LOG_FILE, cell_process
+from testbed.nightly.kinds import KINDS
 from testbed.process import Process, run, spawn
 from testbed.settings import Settings
 
 # Seconds for a process of the testbed to start, or to end, on a busy host.
 _PATIENCE = 300
+
+# A program for a cell: it shows its folder for temporary files, and stays.
+_SHOW_TMPDIR = ("-c", "import os, time; print(os.environ['TMPDIR'], flush=True); time.sleep(600)")
 
 PATCH = b"""\
 --- a/mm/util.c
@@ -172,6 +177,27 @@ def test_a_second_process_of_one_cell_waits_and_takes_the_result(tmp_path: Path)
         run(argv(cell, tmp_path / "out"), env=SHAM_ENV)
         assert first.wait(Deadline.after(_PATIENCE)) == 0
     assert [line.split()[0] for line in diary.read_text().splitlines()] == ["start", "end"]
+
+
+def test_a_cell_that_runs_twice_at_a_time_has_temporary_files_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The end of one run once took them from the other."""
+    monkeypatch.setitem(KINDS, KIND, dataclasses.replace(KINDS["tests"], program=_SHOW_TMPDIR))
+    with ExitStack() as first, ExitStack() as second:
+        one, two = (
+            _scratch_of(stack, tmp_path / name)
+            for stack, name in ((first, "first"), (second, "second"))
+        )
+        second.close()
+        assert (one.is_dir(), two.exists()) == (True, False)
+    assert not one.exists()
+
+
+def _scratch_of(stack: ExitStack, folder: Path) -> Path:
+    """Run the same cell in a folder, and return its folder for temporary files."""
+    stack.enter_context(cell_process(sham(1), folder))
+    return Path(wait_for_line(folder / LOG_FILE).strip())
 
 
 def test_an_unknown_kind_is_named_with_the_nearest_known_one(tmp_path: Path) -> None:

@@ -12,6 +12,10 @@ from pathlib import Path
 
 import pytest
 from nightly_parts import MATRIX, Nights, new_nights
+from sham_cells import SHAM_ENV
+from waiting import wait_for_line
+
+from testbed.process import spawn
 
 
 @pytest.fixture
@@ -43,6 +47,19 @@ def test_list_shows_cells_their_cost_and_what_is_known(nights: Nights) -> None:
     assert nights.run("--list").stdout.startswith("known  main x86_64 base batch sham: 20")
     [cell] = json.loads(nights.run("--list", "--json").stdout)
     assert (cell["known"], cell["stream"]) == (nights.folder.name, "main")
+
+
+def test_a_night_that_still_runs_is_left_to_its_process(nights: Nights) -> None:
+    """Even with another history: its results are for that of its own process."""
+    diary, log = nights.top / "diary", nights.top / "log"
+    slow = f"ms = 60000\ndiary = '{diary}'\n"
+    (nights.top / "nightly.toml").write_text(MATRIX + slow)
+    other = f"sqlite:///{nights.top}/other.db"
+    with spawn(nights.argv(), log=log, env=SHAM_ENV):
+        wait_for_line(diary)
+        refused = nights.run("--history", other, status=2).stderr
+    assert "still runs in another process" in refused
+    assert not (nights.folder / "outcome.json").exists()
 
 
 def test_a_matrix_of_what_does_not_exist_is_refused(nights: Nights) -> None:
